@@ -1,0 +1,105 @@
+"""RGB-D frames: the images that flow into every system."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data._utils.collate import collate, default_collate_fn_map
+
+
+@dataclass(frozen=True, eq=False)
+class RGBDFrames:
+    """Registered colour and depth images with their camera, over any leading axes.
+
+    A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes and are
+    expanded. Colour in [0, 1]; depth in metres, 0 where there is no reading; `T_wc` camera to world, metres, NaN for a frame
+    whose pose is not known; timestamps in seconds.
+
+    Raises:
+        ValueError: shapes that do not fit together; the message names the field, its shape and the expected one.
+    """
+
+    color: Tensor  # (..., H, W, 3)
+    depth: Tensor  # (..., H, W, 1)
+    K: Tensor  # (..., 3, 3)
+    T_wc: Tensor | None = None  # (..., 4, 4)
+    timestamps: Tensor | None = None  # (...), float64
+
+    def __post_init__(self) -> None:
+        color, depth = self.color, self.depth
+        if color.ndim < 3 or color.shape[-1] != 3:
+            raise ValueError(f"color: expected shape (..., H, W, 3), got {tuple(color.shape)}")
+        if depth.shape != (*color.shape[:-1], 1):
+            raise ValueError(f"depth: expected shape {(*color.shape[:-1], 1)} to match color, got {tuple(depth.shape)}")
+        if not (color.is_floating_point() and depth.is_floating_point()):
+            raise ValueError(f"color and depth: expected float tensors, got {color.dtype} and {depth.dtype}")
+        object.__setattr__(self, "K", self._expanded("K", self.K, (3, 3)))
+        if self.T_wc is not None:
+            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc, (4, 4)))
+        if self.timestamps is not None:
+            object.__setattr__(self, "timestamps", self._expanded("timestamps", self.timestamps, ()))
+
+    def _expanded(self, name: str, value: Tensor, tail: tuple[int, ...]) -> Tensor:
+        """`value` with one entry per frame; a (B, 3, 3) camera serves all L frames of its clip."""
+        lead, own = self.shape, value.shape[: value.ndim - len(tail)]
+        if value.shape[value.ndim - len(tail) :] == tail and own == lead[: len(own)]:
+            return value.reshape(own + (1,) * (len(lead) - len(own)) + tail).expand(lead + tail)
+        raise ValueError(f"{name}: expected shape {(*lead, *tail)} or fewer leading axes, got {tuple(value.shape)}")
+
+    @property
+    def shape(self) -> torch.Size:
+        """The leading axes."""
+        return self.color.shape[:-3]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Image height and width."""
+        return self.color.shape[-3], self.color.shape[-2]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> RGBDFrames:
+        """`function` applied to every field that is present."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return RGBDFrames(**{name: None if value is None else function(value) for name, value in fields.items()})
+
+    def __getitem__(self, index) -> RGBDFrames:
+        """Index the leading axes: `clip[3]`, `batch[:, 0]`."""
+        if not self.shape:
+            raise IndexError("a single frame has no leading axis to index")
+        return self.map(lambda value: value[index])
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a single frame has no length")
+        return self.shape[0]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> RGBDFrames:
+        """On another device or in another precision; time stamps stay float64."""
+        moved = self.map(lambda value: value.to(device=device, dtype=dtype))
+        if self.timestamps is None:
+            return moved
+        return dataclasses.replace(moved, timestamps=self.timestamps.to(device=device))
+
+    @staticmethod
+    def stack(frames: Sequence[RGBDFrames], dim: int = 0) -> RGBDFrames:
+        """Frames of one size joined along a new leading axis; a field that any frame lacks is left out."""
+        fields = {f.name: [getattr(frame, f.name) for frame in frames] for f in dataclasses.fields(RGBDFrames)}
+        return RGBDFrames(**{k: None if any(x is None for x in v) else torch.stack(v, dim) for k, v in fields.items()})
+
+
+def _collate_frames(batch, *, collate_fn_map=None) -> RGBDFrames:
+    """Collate field by field, so that torch's shared-memory path for workers is kept."""
+    fields = {f.name: [getattr(frame, f.name) for frame in batch] for f in dataclasses.fields(RGBDFrames)}
+    joined = {
+        name: None if any(value is None for value in values) else collate(
+            [value.contiguous() for value in values], collate_fn_map=collate_fn_map
+        )
+        for name, values in fields.items()
+    }
+    return RGBDFrames(**joined)
+
+
+default_collate_fn_map[RGBDFrames] = _collate_frames

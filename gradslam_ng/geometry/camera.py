@@ -1,0 +1,107 @@
+"""The pinhole camera: x right, y down, z forward; a pixel's centre lies at its integer coordinate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+_Z_MIN = 1e-8  # metres: nearer points, and those behind, are projected as if at 1 m so that nothing overflows
+
+
+def pixel_grid(
+    height: int, width: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Pixel coordinates (u right, v down) of an image, (H, W, 2)."""
+    v = torch.arange(height, device=device, dtype=dtype or torch.get_default_dtype())
+    u = torch.arange(width, device=device, dtype=dtype or torch.get_default_dtype())
+    return torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1)
+
+
+def project(p_c: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels at which a camera sees points.
+
+    p_c (..., N, 3), metres, camera frame; K (..., 3, 3). Returns uv (..., N, 2), pixels, and z (..., N), metres. Where z is
+    not positive uv is finite, as is its gradient, but means nothing: the caller keeps what has z > 0.
+    """
+    x, y, z = p_c.unbind(-1)
+    inv_z = 1.0 / torch.where(z > _Z_MIN, z, 1.0)
+    x, y = x * inv_z, y * inv_z
+    fx, skew, cx = K[..., 0, 0, None], K[..., 0, 1, None], K[..., 0, 2, None]
+    fy, cy = K[..., 1, 1, None], K[..., 1, 2, None]
+    return torch.stack([fx * x + skew * y + cx, fy * y + cy], dim=-1), z
+
+
+def unproject(depth: Tensor, K: Tensor) -> Tensor:
+    """Vertex map of a depth image: the point seen by every pixel, zero where there is no reading.
+
+    depth (..., H, W, 1), metres, K (..., 3, 3). Returns (..., H, W, 3), metres, camera frame.
+    """
+    height, width = depth.shape[-3:-1]
+    z = depth[..., 0]
+    z = torch.where((z > 0) & (z < torch.inf), z, 0.0)
+    u = torch.arange(width, device=depth.device, dtype=depth.dtype)
+    v = torch.arange(height, device=depth.device, dtype=depth.dtype)[:, None]
+    fx, skew, cx = (K[..., 0, i, None, None] for i in range(3))
+    fy, cy = (K[..., 1, i, None, None] for i in (1, 2))
+    y = (v - cy) / fy  # (..., H, 1)
+    x = (u - cx - skew * y) / fx  # (..., H, W)
+    return torch.stack([x * z, y * z, z], dim=-1)
+
+
+def scale_intrinsics(K: Tensor, scale: float | tuple[float, float]) -> Tensor:
+    """K of the image resized by `scale`, or by (horizontal, vertical): c' = (c + 0.5) s - 0.5, f' = f s. K (..., 3, 3)."""
+    sx, sy = scale if isinstance(scale, tuple) else (scale, scale)
+    M = torch.tensor([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]], dtype=K.dtype)
+    return M.to(K.device) @ K
+
+
+def inverse_intrinsics(K: Tensor) -> Tensor:
+    """K^-1 in closed form for an upper triangular K (..., 3, 3) with K[2, 2] = 1."""
+    fx, skew, cx = (K[..., 0, i] for i in range(3))
+    fy, cy = (K[..., 1, i] for i in (1, 2))
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    rows = [1 / fx, -skew / (fx * fy), (skew * cy - cx * fy) / (fx * fy), zero, 1 / fy, -cy / fy, zero, zero, one]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def distort(xy: Tensor, distortion: Tensor) -> Tensor:
+    """Brown-Conrady lens model on normalised coordinates x/z, y/z (Brown 1971; OpenCV's order of coefficients).
+
+    xy (..., 2), distortion (..., 5) = k1, k2, p1, p2, k3. Returns (..., 2).
+    """
+    x, y = xy.unbind(-1)
+    k1, k2, p1, p2, k3 = distortion.unbind(-1)
+    r2 = x * x + y * y
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    return torch.stack([
+        x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x),
+        y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y,
+    ], dim=-1)
+
+
+def undistort(
+    image: Tensor, K: Tensor, distortion: Tensor | Sequence[float], mode: Literal["bilinear", "nearest"] = "bilinear"
+) -> Tensor:
+    """The image that an ideal pinhole camera with the same K would have taken; zero where the lens saw nothing.
+
+    image (..., H, W, C), K (..., 3, 3), distortion (k1, k2, p1, p2, k3). Depth wants `nearest`: no reading is mixed with
+    another or with a hole. Returns (..., H, W, C).
+    """
+    height, width, channels = image.shape[-3:]
+    coefficients = torch.as_tensor(distortion, dtype=image.dtype, device=image.device)
+    if coefficients.shape[-1:] != (5,):
+        raise ValueError(f"distortion: expected (k1, k2, p1, p2, k3), got shape {tuple(coefficients.shape)}")
+    lead = image.shape[:-3]
+    rays = unproject(torch.ones_like(image[..., :1]), K)[..., :2]  # (..., H, W, 2)
+    seen = distort(rays, coefficients[..., None, None, :])
+    ones = torch.ones_like(seen[..., :1])
+    uv, _ = project(torch.cat([seen, ones], dim=-1).flatten(-3, -2), K)
+    # grid_sample with align_corners: -1 and 1 are the centres of the first and last pixel
+    size = torch.tensor([width - 1, height - 1], dtype=image.dtype, device=image.device)
+    grid = (2.0 * uv / size - 1.0).reshape(-1, height, width, 2)
+    flat = image.reshape(-1, height, width, channels).movedim(-1, 1)
+    out = torch.nn.functional.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=True)
+    return out.movedim(1, -1).reshape(*lead, height, width, channels)

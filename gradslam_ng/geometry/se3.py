@@ -1,0 +1,121 @@
+"""Rigid motions: SE(3) as 4x4 matrices, tangent xi = [translation, rotation], left update T <- exp(xi) @ T.
+
+The same order as Sophus and kornia. Formulas after Barfoot, State Estimation for Robotics, 2017, chapter 7, with the
+coefficients of `so3`, so values and gradients hold from zero motion to half turns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import so3
+
+
+def _matrix(R: Tensor, t: Tensor) -> Tensor:
+    """T (..., 4, 4) of R (..., 3, 3) and t (..., 3)."""
+    top = torch.cat([R, t[..., None]], dim=-1)
+    bottom = torch.eye(4, dtype=R.dtype, device=R.device)[3:].expand(*top.shape[:-2], 1, 4)
+    return torch.cat([top, bottom], dim=-2)
+
+
+def exp(xi: Tensor) -> Tensor:
+    """Rigid motion of a twist. xi (..., 6), metres and radians, returns T (..., 4, 4)."""
+    rho, w = xi.split(3, dim=-1)
+    x = (w * w).sum(-1)
+    s2, s3 = so3.stumpff(x, 2)
+    R = so3.quadratic(w, 1.0 - x * s3, s2)
+    w_rho = torch.linalg.cross(w, rho)
+    t = rho + s2[..., None] * w_rho + s3[..., None] * torch.linalg.cross(w, w_rho)
+    return _matrix(R, t)
+
+
+def log(T: Tensor) -> Tensor:
+    """Twist of a rigid motion, rotation at most pi: exp(log(T)) = T. T (..., 4, 4), returns xi (..., 6)."""
+    w = so3.log(T[..., :3, :3])
+    rho = so3.left_jacobian_inverse(w) @ T[..., :3, 3:]
+    return torch.cat([rho[..., 0], w], dim=-1)
+
+
+def inverse(T: Tensor) -> Tensor:
+    """T_ba of T_ab, in closed form. T (..., 4, 4), returns (..., 4, 4)."""
+    R_t = T[..., :3, :3].mT
+    return _matrix(R_t, -(R_t @ T[..., :3, 3:])[..., 0])
+
+
+def transform(T_ab: Tensor, p_b: Tensor) -> Tensor:
+    """Points brought from frame b into frame a. T_ab (..., 4, 4), p_b (..., N, 3), returns p_a (..., N, 3)."""
+    return p_b @ T_ab[..., :3, :3].mT + T_ab[..., None, :3, 3]
+
+
+def rotate(T_ab: Tensor, v_b: Tensor) -> Tensor:
+    """Directions brought from frame b into frame a. T_ab (..., 4, 4), v_b (..., N, 3), returns v_a (..., N, 3)."""
+    return v_b @ T_ab[..., :3, :3].mT
+
+
+def adjoint(T: Tensor) -> Tensor:
+    """Ad with T exp(xi) = exp(Ad xi) T. T (..., 4, 4), returns (..., 6, 6)."""
+    R = T[..., :3, :3]
+    return _block(R, so3.hat(T[..., :3, 3]) @ R)
+
+
+def _block(A: Tensor, B: Tensor) -> Tensor:
+    """[[A, B], [0, A]] of 3x3 blocks."""
+    return torch.cat([torch.cat([A, B], dim=-1), torch.cat([torch.zeros_like(A), A], dim=-1)], dim=-2)
+
+
+def _coupling(rho: Tensor, w: Tensor) -> Tensor:
+    """The translation-rotation block Q of the left Jacobian (Barfoot 7.86). rho, w (..., 3), returns (..., 3, 3)."""
+    x = (w * w).sum(-1)[..., None, None]
+    s4, s5 = so3.stumpff(x, 4)
+    s3 = 1.0 / 6.0 - x * s5
+    P, W = so3.hat(rho), so3.hat(w)
+    WP, PW = W @ P, P @ W
+    WPW = WP @ W
+    return (
+        0.5 * P
+        + s3 * (WP + PW + WPW)
+        + s4 * (W @ WP + PW @ W - 3.0 * WPW)
+        + 0.5 * (s4 - 3.0 * s5) * (WPW @ W + W @ WPW)
+    )
+
+
+def left_jacobian(xi: Tensor) -> Tensor:
+    """J with exp(xi + dxi) = exp(J dxi) exp(xi) to first order. xi (..., 6), returns (..., 6, 6)."""
+    rho, w = xi.split(3, dim=-1)
+    return _block(so3.left_jacobian(w), _coupling(rho, w))
+
+
+def left_jacobian_inverse(xi: Tensor) -> Tensor:
+    """Inverse of `left_jacobian`; singular at a rotation of 2 pi. xi (..., 6), returns (..., 6, 6)."""
+    rho, w = xi.split(3, dim=-1)
+    J_inv = so3.left_jacobian_inverse(w)
+    return _block(J_inv, -J_inv @ _coupling(rho, w) @ J_inv)
+
+
+def from_quaternion(t: Tensor, q_xyzw: Tensor) -> Tensor:
+    """Pose from a translation and a quaternion of any length but zero, which gives no rotation.
+
+    t (..., 3), metres, q_xyzw (..., 4), returns T (..., 4, 4).
+    """
+    return _matrix(so3.from_quaternion(q_xyzw), t)
+
+
+def to_quaternion(T: Tensor) -> tuple[Tensor, Tensor]:
+    """Translation (..., 3) and unit quaternion (..., 4), ordered x y z w with w >= 0, of T (..., 4, 4)."""
+    return T[..., :3, 3], so3.to_quaternion(T[..., :3, :3])
+
+
+def is_rigid(T: Tensor, tol: float = 1e-4) -> Tensor:
+    """Whether each T (..., 4, 4) is finite, orthonormal, right-handed and homogeneous within tol. Returns (...), bool."""
+    R = T[..., :3, :3]
+    eye = torch.eye(4, dtype=T.dtype, device=T.device)
+    orthonormal = (R @ R.mT - eye[:3, :3]).abs().amax((-2, -1)) <= tol
+    homogeneous = (T[..., 3, :] - eye[3]).abs().amax(-1) <= tol
+    right_handed = (torch.linalg.cross(R[..., 0], R[..., 1]) * R[..., 2]).sum(-1) > 0
+    return orthonormal & homogeneous & right_handed & T[..., :3, 3].isfinite().all(-1)
+
+
+def interpolate(T_0: Tensor, T_1: Tensor, s: Tensor) -> Tensor:
+    """Constant-twist motion from T_0 at s = 0 to T_1 at s = 1. T_0, T_1 (..., 4, 4), s (...), returns (..., 4, 4)."""
+    return exp(s[..., None] * log(T_1 @ inverse(T_0))) @ T_0

@@ -85,7 +85,6 @@ class Trajectory:
         poses = se3.interpolate(known_poses[before], known_poses[after], s)
         nearest = torch.minimum((times - t0).abs(), (times - t1).abs())
         valid = (nearest <= COINCIDENT) | ((t0 <= times) & (times <= t1) & (span <= max_gap))
-        # A gap in the middle of the recording is left a gap even where unknown poses were dropped from between.
         return torch.where(valid[:, None, None], poses, math.nan), valid
 
     @classmethod

@@ -1,0 +1,62 @@
+"""From a folder, or the name of a rendered scene, to its loader."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+
+from gradslam_ng.datasets.icl import ICL
+from gradslam_ng.datasets.intrinsics import Intrinsics
+from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.tum import TUM
+
+LOADERS = (TUM, ICL)  # the first that recognises a folder reads it
+
+LOOKED_FOR = """\
+  tum          rgb.txt and depth.txt [groundtruth.txt, intrinsics.txt]
+  icl          associations.txt and *.gt.freiburg or *.gt.sim"""
+
+
+def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **options) -> Sequence:
+    """The sequence in a folder whose layout is recognised, or a scene rendered on the fly, `synthetic:NAME`.
+
+    Args:
+        source: a folder, or "synthetic:NAME".
+        intrinsics: K as (3, 3), or fx, fy, cx, cy as numbers or as a text "fx,fy,cx,cy", pixels; overrides the recording's.
+        **options: of the loader, such as `depth_scale`.
+
+    Raises:
+        FileNotFoundError: no such folder, or it has none of the layouts; lists what was looked for.
+        ValueError: the recording is not as its layout demands, or the loader has no such option.
+    """
+    kind, _, name = str(source).partition(":")
+    if kind == "synthetic":
+        from gradslam_ng.datasets.synthetic import Synthetic
+
+        loader, source = Synthetic, name
+    else:
+        loader = recognise(Path(source))
+    if intrinsics is not None:
+        options["intrinsics"] = intrinsics
+    known = [option for option in inspect.signature(loader).parameters][1:]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{loader.layout} takes no option {option!r}; it takes {', '.join(known)}")
+    return loader(source, **options)
+
+
+def recognise(folder: Path) -> type[Sequence]:
+    """The loader for a folder; FileNotFoundError, listing what was looked for, where there is none."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    for loader in LOADERS:
+        if loader.recognises(folder):
+            return loader
+    raise FileNotFoundError(f"{folder}: not a sequence. Looked for:\n{LOOKED_FOR}{_hint(folder)}")
+
+
+def _hint(folder: Path) -> str:
+    """Where the user may have meant a sequence one folder below."""
+    below = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and any(x.recognises(path) for x in LOADERS)]
+    return f"\nA sequence lies in: {', '.join(below[:10])}" if below else ""

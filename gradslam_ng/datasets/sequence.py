@@ -1,0 +1,111 @@
+"""What every loader gives: a sequence of RGB-D frames that is a torch Dataset."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence as Indices
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gradslam_ng.structures import RGBDFrames, Trajectory
+
+
+class FrameError(ValueError):
+    """One frame of a sequence cannot be read; the others may be fine. Has `index`, `path` and `reason`."""
+
+    def __init__(self, index: int, path: Path | str, reason: str) -> None:
+        super().__init__(index, path, reason)
+        self.index, self.path, self.reason = index, path, reason
+
+    def __str__(self) -> str:
+        return f"frame {self.index}: {self.path}: {self.reason}"
+
+
+class Sequence(Dataset[RGBDFrames]):
+    """RGB-D frames in order of time, with their camera and, where it is known, the ground truth.
+
+    `sequence[i]` reads frame i, an RGBDFrames without leading axes; `sequence[100:200:2]` is a Sequence of those frames, read
+    when asked for. A loader calls `__init__` and provides `read`.
+
+    Args:
+        name: of the sequence, for titles.
+        layout: the kind of recording, such as "tum".
+        K: (3, 3) intrinsics, pixels.
+        size: image height and width.
+        timestamps: (L,) seconds, increasing.
+        ground_truth: at its full recorded rate and in our axes; None where the sequence has none at all.
+        T_wc: (L, 4, 4) the pose of each frame, NaN where it is not known. Interpolated from `ground_truth` when not given.
+        max_gap: the longest interval of the ground truth to interpolate a pose across, seconds.
+        mesh: the surface of the scene as vertices (V, 3), metres, and faces (F, 3), where it is known.
+        depth_scale: units of the depth files in a metre, for the record.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        layout: str,
+        K: Tensor,
+        size: tuple[int, int],
+        timestamps: Tensor,
+        ground_truth: Trajectory | None = None,
+        T_wc: Tensor | None = None,
+        max_gap: float = 0.1,
+        mesh: tuple[Tensor, Tensor] | None = None,
+        depth_scale: float | None = None,
+    ) -> None:
+        self.name, self.layout, self.size = name, layout, tuple(size)
+        self.K = K.to(torch.float32)
+        self.timestamps = timestamps.to(torch.float64)
+        self.ground_truth, self.mesh, self.depth_scale = ground_truth, mesh, depth_scale
+        if T_wc is None and ground_truth is not None:
+            T_wc, _ = ground_truth.at(self.timestamps, max_gap)
+        self.T_wc = T_wc
+        self.indices = range(len(timestamps))
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Colour (H, W, 3) in [0, 1] and depth (H, W, 1) in metres of the recording's frame `index`; FrameError if it cannot."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int | slice):
+        if isinstance(index, slice):
+            view = copy.copy(self)
+            view.indices = self.indices[index]
+            view.timestamps = self.timestamps[index]
+            view.T_wc = None if self.T_wc is None else self.T_wc[index]
+            return view
+        color, depth = self.read(self.indices[index])
+        T_wc = None if self.T_wc is None else self.T_wc[index].to(torch.float32)
+        return RGBDFrames(color, depth, self.K, T_wc, self.timestamps[index])
+
+    def clips(self, length: int, stride: int | None = None) -> Clips:
+        """Dataset of clips (L = length), one beginning every `stride` frames (default: end to end); the rest at the end is left."""
+        return Clips(self, length, length if stride is None else stride)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {len(self)} frames, {self.size[1]}x{self.size[0]})"
+
+
+class Clips(Dataset[RGBDFrames]):
+    """Runs of `length` consecutive frames of a sequence, each an RGBDFrames with one leading axis."""
+
+    def __init__(self, sequence: Sequence, length: int, stride: int) -> None:
+        if not 1 <= length <= len(sequence):
+            raise ValueError(f"length of a clip: expected 1 to {len(sequence)} frames, got {length}")
+        if stride < 1:
+            raise ValueError(f"stride between clips: expected at least 1 frame, got {stride}")
+        self.sequence, self.length = sequence, length
+        self.starts: Indices[int] = range(0, len(sequence) - length + 1, stride)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> RGBDFrames:
+        start = self.starts[index]
+        return RGBDFrames.stack([self.sequence[i] for i in range(start, start + self.length)])

@@ -1,0 +1,155 @@
+"""TUM RGB-D (Sturm et al. 2012), and whatever is recorded in its layout."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import re
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.datasets.files import FileSequence, inside, list_lines, number
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, intrinsics_beside, parse_intrinsics
+from gradslam_ng.structures import Trajectory
+
+# Published calibration of the colour cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth images
+# are registered to them; those of freiburg3 are rectified already.
+CAMERAS = {
+    "1": ((517.3, 516.5, 318.6, 255.3), (0.2624, -0.9531, -0.0054, 0.0026, 1.1633)),
+    "2": ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
+    "3": ((535.4, 539.2, 320.1, 247.6), None),
+}
+
+
+class TUM(FileSequence):
+    """A folder with `rgb.txt`, `depth.txt` and, where known, `groundtruth.txt`.
+
+    Colour and depth are paired by time stamp, the closest first, each used once. A frame's time is that of its depth image,
+    which is what the pose is found from. The camera is that of `intrinsics`, else of `intrinsics.txt` in the folder, else
+    the published one of freiburg1, 2 or 3 by the folder's name, whose distortion is then undone.
+
+    Args:
+        folder: of the sequence.
+        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels, of images without distortion.
+        depth_scale: units of the depth files in a metre.
+        max_difference: the longest time between the colour and the depth of a frame, seconds.
+        max_gap: the longest interval of the ground truth to interpolate across, seconds.
+
+    Raises:
+        ValueError: the camera is not known, a list is not as described (names file and line), or names a file outside the folder.
+        FileNotFoundError: a list or every image is missing.
+    """
+
+    layout = "tum"
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        intrinsics: Intrinsics | None = None,
+        depth_scale: float = 5000.0,
+        max_difference: float = 0.02,
+        max_gap: float = 0.1,
+    ) -> None:
+        folder = Path(folder)
+        K, self.distortion = _camera(folder, intrinsics)
+        color_times, color = read_list(folder / "rgb.txt")
+        depth_times, depth = read_list(folder / "depth.txt")
+        pairs = associate(color_times, depth_times, max_difference)
+        if not pairs:
+            raise ValueError(f"{folder}: no colour image within {max_difference} s of a depth image")
+        truth = folder / "groundtruth.txt"
+        super().__init__(
+            name=folder.resolve().name,
+            layout=self.layout,
+            color=[color[i] for i, _ in pairs],
+            depth=[depth[j] for _, j in pairs],
+            K=K,
+            timestamps=torch.tensor([depth_times[j] for _, j in pairs], dtype=torch.float64),
+            depth_scale=depth_scale,
+            ground_truth=Trajectory.load(truth) if truth.is_file() else None,
+            max_gap=max_gap,
+        )
+
+    @staticmethod
+    def recognises(folder: Path) -> bool:
+        return (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file()
+
+    def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        color, depth = super().registered(index, color, depth)
+        if self.distortion is None:
+            return color, depth
+        from gradslam_ng.geometry.camera import undistort
+
+        return undistort(color, self.K, self.distortion), undistort(depth, self.K, self.distortion, mode="nearest")
+
+
+def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, Tensor | None]:
+    """K and the distortion coefficients, if any, of a sequence."""
+    if intrinsics is not None:
+        return parse_intrinsics(intrinsics), None
+    K = intrinsics_beside(folder)
+    if K is not None:
+        return K, None
+    found = re.search(r"(?:^|_)(?:freiburg|fr)([123])(?:_|$)", folder.resolve().name)
+    if found is None:
+        raise ValueError(
+            f"{folder}: the camera is not known. Name it by the option intrinsics ({FORMS}), or in a file intrinsics.txt in "
+            "the folder, or, for a sequence of the TUM data set, leave freiburg1, freiburg2 or freiburg3 in the folder's name"
+        )
+    pinhole, distortion = CAMERAS[found[1]]
+    return parse_intrinsics(pinhole), None if distortion is None else torch.tensor(distortion)
+
+
+def read_list(path: Path) -> tuple[list[float], list[Path]]:
+    """Time stamps, seconds, in order, and files of a list with lines `timestamp filename`, relative to its folder."""
+    entries = []
+    for line, words in list_lines(path):
+        where = f"{path}, line {line}"
+        if len(words) < 2:
+            raise ValueError(f"{where}: expected 'timestamp filename', got {' '.join(words)[:100]!r}")
+        entries.append((number(words[0], where), inside(path.parent, words[1], where)))
+    times = [time for time, _ in entries]
+    if times != sorted(times):
+        warnings.warn(f"{path}: time stamps out of order, sorted", stacklevel=3)
+        entries.sort(key=lambda entry: entry[0])
+    return [time for time, _ in entries], [file for _, file in entries]
+
+
+def associate(a: list[float], b: list[float], max_difference: float) -> list[tuple[int, int]]:
+    """Pairs (i, j) of two sorted lists of times, closest pairs first, each entry used once, in order of time.
+
+    What the `associate.py` of the TUM tools does by comparing all with all, in n log n: among what is left, the closest two
+    are neighbours in the merged order, and when they leave, the two around them become neighbours.
+    """
+    merged = sorted([(time, 0, i) for i, time in enumerate(a)] + [(time, 1, j) for j, time in enumerate(b)])
+    before = list(range(-1, len(merged) - 1))
+    after = list(range(1, len(merged) + 1))
+    taken = [False] * len(merged)
+    heap: list[tuple[float, int, int]] = []
+
+    def offer(left: int, right: int) -> None:
+        if left >= 0 and right < len(merged) and merged[left][1] != merged[right][1]:
+            difference = merged[right][0] - merged[left][0]
+            if difference <= max_difference:
+                heapq.heappush(heap, (difference, left, right))
+
+    for left in range(len(merged) - 1):
+        offer(left, left + 1)
+    pairs = []
+    while heap:
+        _, left, right = heapq.heappop(heap)
+        if taken[left] or taken[right]:
+            continue
+        taken[left] = taken[right] = True
+        pairs.append(tuple(index for _, _, index in sorted((merged[left], merged[right]), key=lambda entry: entry[1])))
+        outer_left, outer_right = before[left], after[right]
+        if outer_left >= 0:
+            after[outer_left] = outer_right
+        if outer_right < len(merged):
+            before[outer_right] = outer_left
+        offer(outer_left, outer_right)
+    return sorted(pairs)

@@ -23,7 +23,7 @@ def exp(xi: Tensor) -> Tensor:
     """Rigid motion of a twist. xi (..., 6), metres and radians, returns T (..., 4, 4)."""
     rho, w = xi.split(3, dim=-1)
     x = (w * w).sum(-1)
-    s2, s3 = so3.stumpff(x, 2)
+    s2, s3 = so3.stumpff(x, 3)
     R = so3.quadratic(w, 1.0 - x * s3, s2)
     w_rho = torch.linalg.cross(w, rho)
     t = rho + s2[..., None] * w_rho + s3[..., None] * torch.linalg.cross(w, w_rho)
@@ -67,8 +67,7 @@ def _block(A: Tensor, B: Tensor) -> Tensor:
 def _coupling(rho: Tensor, w: Tensor) -> Tensor:
     """The translation-rotation block Q of the left Jacobian (Barfoot 7.86). rho, w (..., 3), returns (..., 3, 3)."""
     x = (w * w).sum(-1)[..., None, None]
-    s4, s5 = so3.stumpff(x, 4)
-    s3 = 1.0 / 6.0 - x * s5
+    _, s3, s4, s5 = so3.stumpff(x, 5)
     P, W = so3.hat(rho), so3.hat(w)
     WP, PW = W @ P, P @ W
     WPW = WP @ W

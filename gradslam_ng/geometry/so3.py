@@ -4,9 +4,9 @@ Everything rests on the entire functions
 
     S_k(x) = 1/k! - x/(k+2)! + x^2/(k+4)! - ...        with x = theta^2 (Stumpff functions),
 
-S_0 = cos(theta), S_1 = sin(theta)/theta, S_2 = (1 - cos(theta))/theta^2 and so on: no quotient of vanishing terms is left,
-so neither values nor gradients of any order lose digits near zero. Branches are `torch.where` on safe inputs, hence all
-functions run under vmap, jacrev, jacfwd and torch.compile.
+S_0 = cos(theta), S_1 = sin(theta)/theta, S_2 = (1 - cos(theta))/theta^2 and so on: no quotient of vanishing terms is
+left, so neither values nor gradients lose digits near zero. Branches are `torch.where` on safe inputs, hence all functions
+run under vmap, jacrev, jacfwd and torch.compile.
 """
 
 from __future__ import annotations
@@ -16,27 +16,32 @@ import math
 import torch
 from torch import Tensor
 
-_SERIES_BELOW = 0.5  # radians squared: under it the power series, above it sine and cosine
-_SERIES_TERMS = 8  # the first term left out is 0.5^8 / 18! relative to 1 / 2!: below double precision
+_SERIES_BELOW = 2.0  # radians squared: under it the power series, above it sine and cosine
+_SERIES_TERMS = 11  # the first term left out, 2^11 / 24! beside 1 / 2!, is far below double precision
 
 
-def stumpff(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """S_k and S_{k+1} of the squared angle x (...), radians squared, x >= 0."""
+def stumpff(x: Tensor, order: int) -> list[Tensor]:
+    """[S_2, ..., S_order] of the squared angle x (...), radians squared, x >= 0, for an order of 3 or more."""
     small = x < _SERIES_BELOW
     x_small = torch.where(small, x, 0.0)
-    x_large = torch.where(small, 1.0, x)
+    x_large = torch.where(small, _SERIES_BELOW, x)
     theta = x_large.sqrt()
-    closed = [theta.cos(), theta.sin() / theta]
-    result = []
-    for j in (k, k + 1):
-        value = closed[j % 2]
-        for i in range(j % 2, j, 2):  # S_{i+2} = (1/i! - S_i) / x
-            value = (1.0 / math.factorial(i) - value) / x_large
-        series = torch.zeros_like(x)
-        for n in reversed(range(_SERIES_TERMS)):
-            series = series * x_small + (-1.0) ** n / math.factorial(2 * n + j)
-        result.append(torch.where(small, series, value))
-    return result[0], result[1]
+    large = [theta.cos(), theta.sin() / theta]
+    for k in range(2, order + 1):  # upwards: S_k = (1 / (k-2)! - S_{k-2}) / x
+        large.append((1.0 / math.factorial(k - 2) - large[k - 2]) / x_large)
+    series = [_series(x_small, order), _series(x_small, order - 1)]
+    for k in range(order - 2, 1, -1):  # downwards: S_k = 1 / k! - x S_{k+2}
+        series.append(1.0 / math.factorial(k) - x_small * series[-2])
+    return [torch.where(small, s, c) for s, c in zip(reversed(series), large[2:], strict=True)]
+
+
+def _series(x: Tensor, k: int) -> Tensor:
+    """The power series of S_k by Horner's rule."""
+    terms = [(-1.0) ** n / math.factorial(2 * n + k) for n in range(_SERIES_TERMS)]
+    value = terms[-1] * x + terms[-2]
+    for term in terms[-3::-1]:
+        value = value * x + term
+    return value
 
 
 def hat(w: Tensor) -> Tensor:
@@ -58,20 +63,19 @@ def quadratic(w: Tensor, a: Tensor | float, b: Tensor) -> Tensor:
 def exp(w: Tensor) -> Tensor:
     """Rotation by |w| radians about w (Rodrigues). w (..., 3), returns R (..., 3, 3)."""
     x = (w * w).sum(-1)
-    s2, s3 = stumpff(x, 2)
+    s2, s3 = stumpff(x, 3)
     return quadratic(w, 1.0 - x * s3, s2)
 
 
 def left_jacobian(w: Tensor) -> Tensor:
     """J with exp(w + dw) = exp(J dw) exp(w) to first order. w (..., 3), returns (..., 3, 3)."""
-    return quadratic(w, *stumpff((w * w).sum(-1), 2))
+    return quadratic(w, *stumpff((w * w).sum(-1), 3))
 
 
 def left_jacobian_inverse(w: Tensor) -> Tensor:
     """Inverse of `left_jacobian`; singular at |w| = 2 pi. w (..., 3), returns (..., 3, 3)."""
     x = (w * w).sum(-1)
-    s4, s5 = stumpff(x, 4)
-    s2, s3 = 0.5 - x * s4, 1.0 / 6.0 - x * s5
+    s2, s3, s4, _ = stumpff(x, 5)
     return quadratic(w, -0.5, (s3 - 2.0 * s4) / (2.0 * s2))
 
 
@@ -96,14 +100,16 @@ def log(R: Tensor) -> Tensor:
     v, w = to_quaternion(R).split((3, 1), dim=-1)
     x = (v * v).sum(-1, keepdim=True)
     small = x < 1e-3
-    y = torch.where(small, x / (w * w), 0.0)  # tan^2(theta / 2)
-    series = 2.0 / w.clamp(min=0.5) * (1 - y * (1 / 3 - y * (1 / 5 - y * (1 / 7 - y * (1 / 9 - y * (1 / 11))))))
+    # near zero: 2 atan(|v| / w) / |v|; w is then close to 1, and the clamp only keeps the branch not taken finite
+    w_small = w.clamp(min=0.5)
+    y = torch.where(small, x / (w_small * w_small), 0.0)
+    series = 2.0 / w_small * (1 - y * (1 / 3 - y * (1 / 5 - y * (1 / 7 - y * (1 / 9 - y * (1 / 11))))))
     s = torch.where(small, 1.0, x).sqrt()
     return v * torch.where(small, series, 2.0 * torch.atan2(s, w) / s)
 
 
 def from_quaternion(q_xyzw: Tensor) -> Tensor:
-    """Rotation of a quaternion of any length but zero, which gives the identity. q_xyzw (..., 4), returns (..., 3, 3)."""
+    """Rotation of a quaternion of any length; zero gives the identity. q_xyzw (..., 4), returns R (..., 3, 3)."""
     v, w = q_xyzw.split((3, 1), dim=-1)
     square = (q_xyzw * q_xyzw).sum(-1)
     scale = 2.0 / torch.where(square > 0, square, 1.0)

@@ -40,10 +40,8 @@ def render(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias
     lead = T_wc.shape[:-2]
     poses, cameras = T_wc.reshape(-1, 4, 4), K.expand(*lead, 3, 3).reshape(-1, 3, 3)
     views = [_render_one(room, pose, camera, size, antialias) for pose, camera in zip(poses, cameras, strict=True)]
-    return View(*(
-        torch.stack([getattr(view, name) for view in views]).unflatten(0, lead or (1,)).reshape(*lead, *views[0].__dict__[name].shape)
-        for name in ("color", "depth", "normal", "solid")
-    ))
+    fields = {name: [getattr(view, name) for view in views] for name in ("color", "depth", "normal", "solid")}
+    return View(**{name: torch.stack(images).reshape(*lead, *images[0].shape) for name, images in fields.items()})
 
 
 def _render_one(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias: bool) -> View:
@@ -85,7 +83,7 @@ def shoot(room: Room, T_wc: Tensor, K: Tensor, pixels: Tensor) -> tuple[Tensor, 
     x = (pixels[:, 0] - K[0, 2] - K[0, 1] * y) / fx
     d_w = torch.stack([x, y, torch.ones_like(x)], -1) @ T_wc[:3, :3].mT  # z_c = 1, so the ray's parameter is depth
     o_w = T_wc[:3, 3]
-    solid = nearest(room.solids, o_w, d_w)
+    solid, found = nearest(room.solids, o_w, d_w)
     order = solid.argsort()
     counts = torch.bincount(solid + 1, minlength=len(room.solids) + 1).tolist()
     colors = [d_w.new_zeros(counts[0], 3) + d_w.new_tensor(room.background)]
@@ -94,7 +92,8 @@ def shoot(room: Room, T_wc: Tensor, K: Tensor, pixels: Tensor) -> tuple[Tensor, 
         if len(mine) == 0:
             continue
         o_s, d_s = one.to_local(o_w), one.rotate_to_local(d_w[mine])
-        t, _ = one.shape.intersect(o_s, d_s)
+        t, hit = one.shape.intersect(o_s, d_s)
+        t = torch.where(hit, t, found[mine])  # a grazing ray that float64 sees pass by
         p_s = o_s + t[:, None] * d_s
         n_s = one.shape.normal(p_s)
         n_w = one.rotate_to_world(n_s)
@@ -111,8 +110,8 @@ def shoot(room: Room, T_wc: Tensor, K: Tensor, pixels: Tensor) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def nearest(solids: list[Solid], o_w: Tensor, d_w: Tensor) -> Tensor:
-    """Which solid (N,) the rays o_w + t d_w, d_w (N, 3), meet first; -1 where none. Float32 decides."""
+def nearest(solids: list[Solid], o_w: Tensor, d_w: Tensor) -> tuple[Tensor, Tensor]:
+    """Which solid (N,) the rays o_w + t d_w, d_w (N, 3), meet first, -1 where none, and t (N,) as float32 sees it."""
     o, d = o_w.float(), d_w.float()
     centre = torch.stack([one.T_ws[:3, 3] for one in solids]).to(o_w)
     radius = torch.tensor([one.shape.radius for one in solids], dtype=o_w.dtype, device=o_w.device) * 1.001
@@ -130,4 +129,4 @@ def nearest(solids: list[Solid], o_w: Tensor, d_w: Tensor) -> Tensor:
         closer = hit & (t < before)
         rays = closer.nonzero()[:, 0] if rays is None else rays[closer]
         depth[rays], index[rays] = t[closer], number
-    return index
+    return index, depth.to(o_w)

@@ -1,0 +1,69 @@
+"""Synthetic sequences: a room, a camera path and a sensor, rendered frame by frame when asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.synthetic import noise as sensor
+from gradslam_ng.datasets.synthetic.paths import camera_path
+from gradslam_ng.datasets.synthetic.render import nearest, render
+from gradslam_ng.datasets.synthetic.rooms import room
+from gradslam_ng.structures import Trajectory
+
+NOISE = ("none", "kinect")
+
+
+def default_intrinsics(size: tuple[int, int]) -> Tensor:
+    """(3, 3) of a Kinect, 525, 525, 319.5, 239.5 at 640x480, scaled to another image height and width."""
+    height, width = size
+    sy, sx = height / 480, width / 640
+    return torch.tensor([[525 * sx, 0, 320 * sx - 0.5], [0, 525 * sy, 240 * sy - 0.5], [0, 0, 1]], dtype=torch.float64)
+
+
+class Synthetic(Sequence):
+    """A rendered sequence with exact poses, 30 frames a second, world z up.
+
+    Args:
+        room_name: "living_room", "corridor", "wall" or "corner".
+        frames: how many.
+        size: image height and width.
+        noise: "none" (exact), or "kinect" (Handa et al. 2014, with holes at edges and grazing angles).
+        path: "handheld", "orbit", "loop", "pure_rotation", "fast" or "back_and_forth".
+        seed: of the hand's motion and of the noise; the same seed gives the same sequence.
+
+    `T_wc` (L, 4, 4) float64 are the exact poses; `mesh` the exact surface, made when first asked for.
+
+    Raises:
+        ValueError: an unknown room, path or noise (the message lists those known), or frames or size below 1.
+    """
+
+    def __init__(
+        self,
+        room_name: str = "living_room",
+        frames: int = 300,
+        size: tuple[int, int] = (480, 640),
+        noise: str = "none",
+        path: str = "handheld",
+        seed: int = 0,
+    ) -> None:
+        if noise not in NOISE:
+            raise ValueError(f"unknown noise {noise!r}; expected one of {', '.join(NOISE)}")
+        if min(size) < 2:
+            raise ValueError(f"size: expected an image height and width of at least 2 pixels, got {tuple(size)}")
+        self.room, self.noise, self.seed = room(room_name), noise, seed
+        timestamps, T_wc = camera_path(path, self.room, frames, seed)
+        super().__init__(
+            name=room_name, layout="synthetic", K=default_intrinsics(size), size=size, timestamps=timestamps,
+            ground_truth=Trajectory(timestamps, T_wc), T_wc=T_wc,
+        )
+
+    @torch.no_grad()
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Colour (H, W, 3) and depth (H, W, 1) of a frame, float32, with the sequence's noise."""
+        view = render(self.room, self.ground_truth.T_wc[index], self.K, self.size)
+        color, depth = view.color.float(), view.depth.float()
+        if self.noise == "none":
+            return color, depth
+        return sensor.kinect(color, depth, view.normal.float(), self.K, 1_000_003 * self.seed + index)

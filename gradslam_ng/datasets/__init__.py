@@ -1,8 +1,29 @@
 """Sequences of RGB-D frames: one loader per file, each a torch Dataset."""
 
+from gradslam_ng.datasets.catalogue import CATALOGUE, download
+from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
+from gradslam_ng.datasets.info import info
 from gradslam_ng.datasets.layouts import load
+from gradslam_ng.datasets.prefetch import prefetch
+from gradslam_ng.datasets.replica import Replica
+from gradslam_ng.datasets.scannet import ScanNet
 from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.datasets.sevenscenes import SevenScenes
 from gradslam_ng.datasets.tum import TUM
 
-__all__ = ["ICL", "TUM", "FrameError", "Sequence", "load"]
+__all__ = [
+    "CATALOGUE",
+    "ICL",
+    "TUM",
+    "Folder",
+    "FrameError",
+    "Replica",
+    "ScanNet",
+    "Sequence",
+    "SevenScenes",
+    "download",
+    "info",
+    "load",
+    "prefetch",
+]

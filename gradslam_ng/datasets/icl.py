@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.files import FRAME_RATE, FileSequence, inside, list_lines, matrix, number
-from gradslam_ng.datasets.intrinsics import Intrinsics, intrinsics_beside, parse_intrinsics
+from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
+from gradslam_ng.datasets.intrinsics import Intrinsics, find_intrinsics
+from gradslam_ng.datasets.text import inside, list_lines, pose, timestamp
 from gradslam_ng.structures import Trajectory
 
 CAMERA = (481.2, 480.0, 319.5, 239.5)  # fx, fy, cx, cy, pixels; fy is -480 in the data set's own y-up axes
@@ -20,21 +21,23 @@ Y_UP = torch.diag(torch.tensor([1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 class ICL(FileSequence):
     """A folder with `associations.txt` and, where known, the poses as `*.gt.freiburg` or `*.gt.sim`.
 
-    The data set's axes are x right, y up, z forward, for world and camera alike; poses are brought to ours, with y down. Its
-    time stamps count frames at 30 Hz and are turned to seconds. Its first frame, number 0, has no pose.
+    The data set's axes are x right, y up, z forward, for world and camera alike; poses are brought to ours, with y
+    down, and its focal length fy = -480 to 480. Its time stamps count frames at 30 Hz and are turned to seconds. Its
+    first frame, number 0, has no pose.
 
     Args:
         folder: of the sequence.
-        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; default `intrinsics.txt` in the folder, else the data set's camera.
+        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; default `intrinsics.txt` in the folder, else the data set's.
         depth_scale: units of the depth files in a metre.
         max_gap: the longest interval of the ground truth to interpolate across, seconds.
 
     Raises:
-        ValueError: a list is not as described (names file and line), or names a file outside the folder.
-        FileNotFoundError: the list or every image is missing.
+        ValueError: a list is not as described, or names a file outside the folder.
+        FileNotFoundError: the list is missing, or no frame has both its files.
     """
 
     layout = "icl"
+    expects = "associations.txt and *.gt.freiburg or *.gt.sim [intrinsics.txt]"
 
     def __init__(
         self,
@@ -45,18 +48,19 @@ class ICL(FileSequence):
         max_gap: float = 0.1,
     ) -> None:
         folder = Path(folder)
-        K = intrinsics_beside(folder) if intrinsics is None else parse_intrinsics(intrinsics)
-        frames, color, depth = _read_associations(folder / "associations.txt")
+        K, note = find_intrinsics(intrinsics, folder, CAMERA, y_up=True)
+        frames = _read_associations(folder / "associations.txt")
         super().__init__(
             name=folder.resolve().name,
             layout=self.layout,
-            color=color,
-            depth=depth,
-            K=parse_intrinsics(CAMERA) if K is None else K,
-            timestamps=torch.tensor(frames, dtype=torch.float64) / FRAME_RATE,
+            color=[color for _, color, _ in frames],
+            depth=[depth for _, _, depth in frames],
+            K=K,
+            timestamps=torch.tensor([number for number, _, _ in frames], dtype=torch.float64) / FRAME_RATE,
             depth_scale=depth_scale,
             ground_truth=_read_ground_truth(folder),
             max_gap=max_gap,
+            notes=[note, "time stamps: frame numbers at 30 Hz", "poses: turned from y up to y down"],
         )
 
     @staticmethod
@@ -64,21 +68,21 @@ class ICL(FileSequence):
         return (folder / "associations.txt").is_file() and _ground_truth_file(folder) is not None
 
 
-def _read_associations(path: Path) -> tuple[list[float], list[Path], list[Path]]:
-    """Frame numbers in order, colour and depth files of lines `number file number file`; the data set has either file first."""
+def _read_associations(path: Path) -> list[tuple[float, Path, Path]]:
+    """Frame number, colour and depth file of lines `number file number file`; either file may be the first."""
     entries = []
     for line, words in list_lines(path):
         where = f"{path}, line {line}"
         if len(words) != 4:
             raise ValueError(f"{where}: expected 'number rgb/file number depth/file', got {' '.join(words)[:100]!r}")
         first, second = words[:2], words[2:]
-        if first[1].startswith("depth"):
-            first, second = second, first
-        entries.append((number(first[0], where), inside(path.parent, first[1], where), inside(path.parent, second[1], where)))
-    if [entry[0] for entry in entries] != sorted(entry[0] for entry in entries):
+        color, depth = (second, first) if first[1].startswith("depth") else (first, second)
+        files = inside(path.parent, color[1], where), inside(path.parent, depth[1], where)
+        entries.append((timestamp(depth[0], where), *files))
+    if entries != sorted(entries, key=lambda entry: entry[0]):
         warnings.warn(f"{path}: time stamps out of order, sorted", stacklevel=3)
         entries.sort(key=lambda entry: entry[0])
-    return [entry[0] for entry in entries], [entry[1] for entry in entries], [entry[2] for entry in entries]
+    return entries
 
 
 def _ground_truth_file(folder: Path) -> Path | None:
@@ -95,7 +99,7 @@ def _read_ground_truth(folder: Path) -> Trajectory | None:
         numbers, T_up = given.timestamps, given.T_wc
     else:
         T_up = _read_sim(path)
-        numbers = torch.arange(1, len(T_up) + 1, dtype=torch.float64)  # as in .gt.freiburg, the first pose is of frame 1
+        numbers = torch.arange(1, len(T_up) + 1, dtype=torch.float64)  # the first pose is frame 1's, as in .gt.freiburg
     return Trajectory(numbers / FRAME_RATE, Y_UP @ T_up @ Y_UP)
 
 
@@ -107,5 +111,5 @@ def _read_sim(path: Path) -> Tensor:
     poses = []
     for first in range(0, len(rows), 3):
         words = [word for _, row in rows[first : first + 3] for word in row]
-        poses.append(matrix(words, f"{path}, line {rows[first][0]}"))
+        poses.append(pose(words, f"{path}, line {rows[first][0]}"))
     return torch.stack(poses)

@@ -27,57 +27,54 @@ def read_color(path: Path) -> Tensor:
     return torch.from_numpy(pixels[..., :3].astype(np.float32)).div_(float(np.iinfo(pixels.dtype).max))
 
 
-def read_depth(path: Path, scale: float, none: int = 0) -> Tensor:
+def read_depth(path: Path, scale: float, no_depth: int = 0) -> Tensor:
     """Depth (H, W, 1) float32, metres, 0 where there is no reading.
 
-    Integers are divided by `scale`, units in a metre, and 0 and `none` are no reading. Floats are metres already; what is not
-    finite or not positive is no reading.
+    Integers are divided by `scale`, units in a metre; 0 and `no_depth` are no reading. Floats are metres already; what
+    is not finite or not positive is no reading.
 
     Raises:
         ValueError: not an image, broken, not one channel, or of 8 bit, which cannot hold depth.
         FileNotFoundError: no such file.
     """
     pixels = _decode(path)
-    if pixels.ndim == 3 and pixels.shape[-1] == 1:
-        pixels = pixels[..., 0]
     check_depth_pixels(pixels.dtype, pixels.shape)
+    pixels = pixels.reshape(pixels.shape[:2])
     if pixels.dtype.kind == "f":
         depth = np.where(np.isfinite(pixels) & (pixels > 0), pixels, 0).astype(np.float32)
     else:
-        depth = pixels.astype(np.float32) * np.float32(1 / scale)
-        depth[(pixels == none) | (pixels < 0)] = 0
+        depth = pixels.astype(np.float32) / np.float32(scale)
+        depth[(pixels == no_depth) | (pixels < 0)] = 0
     return torch.from_numpy(depth)[..., None]
 
 
 def check_depth_pixels(dtype: np.dtype, shape: tuple[int, ...]) -> None:
     """Raise ValueError where pixels of this kind cannot be depth."""
-    if len(shape) != 2:
+    if len(shape) != 2 and (len(shape) != 3 or shape[2] != 1):
         raise ValueError(f"expected a depth image of one channel, got shape {tuple(shape)}")
-    if dtype.itemsize < 2:
-        raise ValueError(f"expected depth of 16 bit or float, got {8 * dtype.itemsize} bit: too coarse for depth in metres")
+    if dtype.kind not in "iuf" or dtype.itemsize < 2:
+        raise ValueError(f"expected depth of 16 bit or float, got {8 * dtype.itemsize} bit ({dtype}), too coarse")
 
 
 def image_kind(path: Path) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of an image file, read from its header."""
-    if path.suffix == ".npy":
-        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        return pixels.shape, pixels.dtype
+    """Shape and dtype of an image file, from its header; ValueError names the file where it cannot be read."""
     try:
+        if path.suffix == ".npy":
+            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+            return pixels.shape, pixels.dtype
         properties = iio.improps(path, plugin="pillow")
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"not a readable image: {error}") from error
+    except Exception as error:  # a decoder given broken bytes may raise anything at all
+        raise ValueError(f"{path}: not a readable image: {error}") from error
     return properties.shape, properties.dtype
 
 
 def _decode(path: Path) -> np.ndarray:
-    """The pixels of a file; `.npy` is read without unpickling anything."""
+    """The pixels of a file. Nothing in it is ever unpickled."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         return iio.imread(path, plugin="pillow")
-    except Exception as error:  # a decoder given broken bytes may raise anything at all
+    except Exception as error:  # as above
         raise ValueError(f"not a readable image: {error}") from error

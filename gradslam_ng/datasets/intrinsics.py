@@ -15,8 +15,10 @@ Intrinsics = Tensor | np.ndarray | Numbers[float] | str
 FORMS = "K as 3x3, or four numbers fx fy cx cy"
 
 
-def parse_intrinsics(value: Intrinsics, where: str = "intrinsics") -> Tensor:
-    """K (3, 3) float64, pixels, from a 3x3 or 4x4 matrix, from fx fy cx cy, or from a text of either such as "525,525,320,240".
+def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = False) -> Tensor:
+    """K (3, 3) float64, pixels, of a 3x3 or 4x4 matrix, of fx, fy, cx, cy, or of a text of such, as "525,525,320,240".
+
+    With `y_up` fy may be negative, as in axes with y up, and is brought to ours.
 
     Raises:
         ValueError: another shape, numbers that are not finite, or a focal length that is not positive; names `where`.
@@ -26,35 +28,37 @@ def parse_intrinsics(value: Intrinsics, where: str = "intrinsics") -> Tensor:
         values = torch.as_tensor(np.asarray(numbers, dtype=np.float64))
     except (TypeError, ValueError):
         raise ValueError(f"{where}: expected {FORMS}; got {str(value)[:100]!r}") from None
-    if values.numel() == 4:
-        fx, fy, cx, cy = values.flatten()
+    if values.shape == (4,):
+        fx, fy, cx, cy = values.tolist()
         K = values.new_tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     elif values.shape in ((9,), (3, 3)):
-        K = values.reshape(3, 3)
+        K = values.reshape(3, 3).clone()
     elif values.shape in ((16,), (4, 4)):
-        K = values.reshape(4, 4)[:3, :3]
+        K = values.reshape(4, 4)[:3, :3].clone()
     else:
         raise ValueError(f"{where}: expected {FORMS}; got shape {tuple(values.shape)}")
-    if not bool(K.isfinite().all()) or K[0, 0] <= 0 or K[1, 1] <= 0 or K[2].tolist() != [0, 0, 1] or K[1, 0] != 0:
-        raise ValueError(
-            f"{where}: expected positive focal lengths and a matrix [fx s cx; 0 fy cy; 0 0 1]; got {K.tolist()}"
-        )
+    if y_up:
+        K[1, 1] = K[1, 1].abs()
+    lower = torch.stack([K[1, 0], K[2, 0], K[2, 1], K[2, 2]]).tolist()
+    if not bool(K.isfinite().all()) or K[0, 0] <= 0 or K[1, 1] <= 0 or lower != [0, 0, 0, 1]:
+        form = "positive focal lengths and a matrix [fx s cx; 0 fy cy; 0 0 1]"
+        raise ValueError(f"{where}: expected {form}; got {K.tolist()}")
     return K
 
 
-def read_intrinsics(path: Path) -> tuple[Tensor, float | None]:
-    """K (3, 3) and the depth scale (units in a metre; None where not told) of an intrinsics file.
+def read_intrinsics(path: Path, y_up: bool = False) -> tuple[Tensor, float | None]:
+    """K (3, 3) of an intrinsics file, and the depth scale, units in a metre, None where the file does not tell.
 
-    A `.txt` holds 3x3 (or 4x4), or fx fy cx cy. A `.json` holds "fx", "fy", "cx", "cy" or "K" (3x3), or Open3D's column-major
-    "intrinsic_matrix", by itself or under "camera", and may hold "depth_scale" or "scale".
+    A `.txt` holds 3x3 (or 4x4) numbers, or fx fy cx cy. A `.json` holds "fx", "fy", "cx", "cy" or "K" (3x3), or
+    Open3D's column-major "intrinsic_matrix", by itself or under "camera"; it may hold "depth_scale" or "scale".
 
     Raises:
         ValueError: the file does not hold this; names it.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix != ".json":
-        lines = [line.partition("#")[0] for line in text.splitlines()]
-        return parse_intrinsics(" ".join(lines), str(path)), None
+        numbers = " ".join(line.partition("#")[0] for line in text.splitlines())
+        return parse_intrinsics(numbers, str(path), y_up), None
     try:
         data = json.loads(text)
         data = data.get("camera", data)
@@ -67,18 +71,18 @@ def read_intrinsics(path: Path) -> tuple[Tensor, float | None]:
         scale = data.get("depth_scale", data.get("scale"))
         scale = None if scale is None else float(scale)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f'{path}: expected JSON with "fx", "fy", "cx", "cy" or "K" (3x3), got {text[:100]!r}') from None
-    return parse_intrinsics(numbers, str(path)), check_depth_scale(scale, str(path))
+        form = '"fx", "fy", "cx", "cy" or "K" (3x3), and optionally "depth_scale"'
+        raise ValueError(f"{path}: expected JSON with {form}; got {text[:100]!r}") from None
+    return parse_intrinsics(numbers, str(path)), scale
 
 
-def check_depth_scale(scale: float | None, where: str) -> float | None:
-    """The scale itself, if it can be one."""
-    if scale is not None and not (np.isfinite(scale) and scale > 0):
-        raise ValueError(f"{where}: expected a positive depth scale (units in a metre), got {scale}")
-    return scale
-
-
-def intrinsics_beside(folder: Path) -> Tensor | None:
-    """K of `intrinsics.txt` in the folder, if there is one."""
+def find_intrinsics(
+    given: Intrinsics | None, folder: Path, default: Intrinsics | None = None, y_up: bool = False
+) -> tuple[Tensor, str] | None:
+    """K as given, else of `intrinsics.txt` in the folder, else the data set's, and a note on which; None if none."""
     path = folder / "intrinsics.txt"
-    return read_intrinsics(path)[0] if path.is_file() else None
+    if given is not None:
+        return parse_intrinsics(given, y_up=y_up), "camera: as given"
+    if path.is_file():
+        return read_intrinsics(path, y_up)[0], "camera: intrinsics.txt"
+    return None if default is None else (parse_intrinsics(default), "camera: that of the data set")

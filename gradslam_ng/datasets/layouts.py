@@ -6,16 +6,16 @@ import inspect
 import os
 from pathlib import Path
 
+from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
 from gradslam_ng.datasets.intrinsics import Intrinsics
+from gradslam_ng.datasets.replica import Replica
+from gradslam_ng.datasets.scannet import ScanNet
 from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.sevenscenes import SevenScenes
 from gradslam_ng.datasets.tum import TUM
 
-LOADERS = (TUM, ICL)  # the first that recognises a folder reads it
-
-LOOKED_FOR = """\
-  tum          rgb.txt and depth.txt [groundtruth.txt, intrinsics.txt]
-  icl          associations.txt and *.gt.freiburg or *.gt.sim"""
+LOADERS = (TUM, ICL, ScanNet, SevenScenes, Replica, Folder)  # the first that recognises a folder reads it
 
 
 def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **options) -> Sequence:
@@ -23,7 +23,7 @@ def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **o
 
     Args:
         source: a folder, or "synthetic:NAME".
-        intrinsics: K as (3, 3), or fx, fy, cx, cy as numbers or as a text "fx,fy,cx,cy", pixels; overrides the recording's.
+        intrinsics: K as (3, 3), or fx, fy, cx, cy as numbers or as a text "fx,fy,cx,cy", pixels; overrides the files'.
         **options: of the loader, such as `depth_scale`.
 
     Raises:
@@ -39,10 +39,10 @@ def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **o
         loader = recognise(Path(source))
     if intrinsics is not None:
         options["intrinsics"] = intrinsics
-    known = [option for option in inspect.signature(loader).parameters][1:]
+    known = list(inspect.signature(loader).parameters)[1:]
     for option in options:
         if option not in known:
-            raise ValueError(f"{loader.layout} takes no option {option!r}; it takes {', '.join(known)}")
+            raise ValueError(f"{loader.__name__} takes no option {option!r}; it takes {', '.join(known)}")
     return loader(source, **options)
 
 
@@ -53,10 +53,12 @@ def recognise(folder: Path) -> type[Sequence]:
     for loader in LOADERS:
         if loader.recognises(folder):
             return loader
-    raise FileNotFoundError(f"{folder}: not a sequence. Looked for:\n{LOOKED_FOR}{_hint(folder)}")
+    looked_for = "\n".join(f"  {loader.layout:<12}{loader.expects}" for loader in LOADERS)
+    raise FileNotFoundError(f"{folder}: not a sequence. Layouts looked for:\n{looked_for}{_hint(folder)}")
 
 
 def _hint(folder: Path) -> str:
     """Where the user may have meant a sequence one folder below."""
-    below = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and any(x.recognises(path) for x in LOADERS)]
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    below = [path.name for path in folders if any(loader.recognises(path) for loader in LOADERS)]
     return f"\nA sequence lies in: {', '.join(below[:10])}" if below else ""

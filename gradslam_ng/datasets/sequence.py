@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence as Indices
+from collections.abc import Sequence as Notes
 from pathlib import Path
 
 import torch
@@ -27,8 +27,8 @@ class FrameError(ValueError):
 class Sequence(Dataset[RGBDFrames]):
     """RGB-D frames in order of time, with their camera and, where it is known, the ground truth.
 
-    `sequence[i]` reads frame i, an RGBDFrames without leading axes; `sequence[100:200:2]` is a Sequence of those frames, read
-    when asked for. A loader calls `__init__` and provides `read`.
+    `sequence[i]` reads frame i, an RGBDFrames without leading axes. `sequence[100:200:2]` is a Sequence of those
+    frames, which are read when asked for. A loader calls `__init__` and provides `read`.
 
     Args:
         name: of the sequence, for titles.
@@ -37,10 +37,11 @@ class Sequence(Dataset[RGBDFrames]):
         size: image height and width.
         timestamps: (L,) seconds, increasing.
         ground_truth: at its full recorded rate and in our axes; None where the sequence has none at all.
-        T_wc: (L, 4, 4) the pose of each frame, NaN where it is not known. Interpolated from `ground_truth` when not given.
+        T_wc: (L, 4, 4) pose of each frame, NaN where it is not known; default: interpolated from `ground_truth`.
         max_gap: the longest interval of the ground truth to interpolate a pose across, seconds.
-        mesh: the surface of the scene as vertices (V, 3), metres, and faces (F, 3), where it is known.
+        mesh: the surface of the scene, vertices (V, 3), metres, and faces (F, 3), where it is known.
         depth_scale: units of the depth files in a metre, for the record.
+        notes: remarks on how the recording was read, for its user.
     """
 
     def __init__(
@@ -56,18 +57,19 @@ class Sequence(Dataset[RGBDFrames]):
         max_gap: float = 0.1,
         mesh: tuple[Tensor, Tensor] | None = None,
         depth_scale: float | None = None,
+        notes: Notes[str] = (),
     ) -> None:
         self.name, self.layout, self.size = name, layout, tuple(size)
         self.K = K.to(torch.float32)
         self.timestamps = timestamps.to(torch.float64)
-        self.ground_truth, self.mesh, self.depth_scale = ground_truth, mesh, depth_scale
+        self.ground_truth, self.mesh, self.depth_scale, self.notes = ground_truth, mesh, depth_scale, tuple(notes)
         if T_wc is None and ground_truth is not None:
             T_wc, _ = ground_truth.at(self.timestamps, max_gap)
         self.T_wc = T_wc
-        self.indices = range(len(timestamps))
+        self.indices = range(len(timestamps))  # of the recording, of which this may be a slice
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Colour (H, W, 3) in [0, 1] and depth (H, W, 1) in metres of the recording's frame `index`; FrameError if it cannot."""
+        """Colour (H, W, 3) in [0, 1] and depth (H, W, 1), metres, of the recording's frame; FrameError if it cannot."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -85,7 +87,7 @@ class Sequence(Dataset[RGBDFrames]):
         return RGBDFrames(color, depth, self.K, T_wc, self.timestamps[index])
 
     def clips(self, length: int, stride: int | None = None) -> Clips:
-        """Dataset of clips (L = length), one beginning every `stride` frames (default: end to end); the rest at the end is left."""
+        """Dataset of clips of `length` frames, one beginning every `stride` frames (default: end to end)."""
         return Clips(self, length, length if stride is None else stride)
 
     def __repr__(self) -> str:
@@ -101,7 +103,7 @@ class Clips(Dataset[RGBDFrames]):
         if stride < 1:
             raise ValueError(f"stride between clips: expected at least 1 frame, got {stride}")
         self.sequence, self.length = sequence, length
-        self.starts: Indices[int] = range(0, len(sequence) - length + 1, stride)
+        self.starts = range(0, len(sequence) - length + 1, stride)
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.files import FileSequence, inside, list_lines, number
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, intrinsics_beside, parse_intrinsics
+from gradslam_ng.datasets.files import FileSequence
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, find_intrinsics, parse_intrinsics
+from gradslam_ng.datasets.text import inside, list_lines, timestamp
+from gradslam_ng.geometry.camera import undistort
 from gradslam_ng.structures import Trajectory
 
-# Published calibration of the colour cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth images
-# are registered to them; those of freiburg3 are rectified already.
+# Published calibration of the colour cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth
+# images are registered to them; those of freiburg3 are rectified already.
 CAMERAS = {
     "1": ((517.3, 516.5, 318.6, 255.3), (0.2624, -0.9531, -0.0054, 0.0026, 1.1633)),
     "2": ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
@@ -27,9 +29,9 @@ CAMERAS = {
 class TUM(FileSequence):
     """A folder with `rgb.txt`, `depth.txt` and, where known, `groundtruth.txt`.
 
-    Colour and depth are paired by time stamp, the closest first, each used once. A frame's time is that of its depth image,
-    which is what the pose is found from. The camera is that of `intrinsics`, else of `intrinsics.txt` in the folder, else
-    the published one of freiburg1, 2 or 3 by the folder's name, whose distortion is then undone.
+    Colour and depth are paired by time stamp, the closest first, each used once. A frame's time is that of its depth
+    image, from which the pose is found. The camera is that of `intrinsics`, else of `intrinsics.txt` in the folder,
+    else the published one of freiburg1, 2 or 3 by the folder's name, whose distortion is then undone.
 
     Args:
         folder: of the sequence.
@@ -39,11 +41,12 @@ class TUM(FileSequence):
         max_gap: the longest interval of the ground truth to interpolate across, seconds.
 
     Raises:
-        ValueError: the camera is not known, a list is not as described (names file and line), or names a file outside the folder.
-        FileNotFoundError: a list or every image is missing.
+        ValueError: the camera is not known; a list is not as described, or names a file outside the folder.
+        FileNotFoundError: a list is missing, or no frame has both its files.
     """
 
     layout = "tum"
+    expects = "rgb.txt and depth.txt [groundtruth.txt, intrinsics.txt]"
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class TUM(FileSequence):
         max_gap: float = 0.1,
     ) -> None:
         folder = Path(folder)
-        K, self.distortion = _camera(folder, intrinsics)
+        K, self.distortion, note = _camera(folder, intrinsics)
         color_times, color = read_list(folder / "rgb.txt")
         depth_times, depth = read_list(folder / "depth.txt")
         pairs = associate(color_times, depth_times, max_difference)
@@ -72,6 +75,7 @@ class TUM(FileSequence):
             depth_scale=depth_scale,
             ground_truth=Trajectory.load(truth) if truth.is_file() else None,
             max_gap=max_gap,
+            notes=[note, f"{len(color)} colour and {len(depth)} depth images listed, {len(pairs)} pairs"],
         )
 
     @staticmethod
@@ -82,26 +86,24 @@ class TUM(FileSequence):
         color, depth = super().registered(index, color, depth)
         if self.distortion is None:
             return color, depth
-        from gradslam_ng.geometry.camera import undistort
-
         return undistort(color, self.K, self.distortion), undistort(depth, self.K, self.distortion, mode="nearest")
 
 
-def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, Tensor | None]:
-    """K and the distortion coefficients, if any, of a sequence."""
-    if intrinsics is not None:
-        return parse_intrinsics(intrinsics), None
-    K = intrinsics_beside(folder)
-    if K is not None:
-        return K, None
+def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, tuple[float, ...] | None, str]:
+    """K, the distortion coefficients if there are any, and a note on where they come from."""
+    known = find_intrinsics(intrinsics, folder)
+    if known is not None:
+        return known[0], None, known[1]
     found = re.search(r"(?:^|_)(?:freiburg|fr)([123])(?:_|$)", folder.resolve().name)
     if found is None:
         raise ValueError(
-            f"{folder}: the camera is not known. Name it by the option intrinsics ({FORMS}), or in a file intrinsics.txt in "
-            "the folder, or, for a sequence of the TUM data set, leave freiburg1, freiburg2 or freiburg3 in the folder's name"
+            f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), or in a file "
+            "intrinsics.txt in the folder; a sequence of the TUM data set is known by freiburg1, freiburg2 or "
+            "freiburg3 in its folder's name"
         )
     pinhole, distortion = CAMERAS[found[1]]
-    return parse_intrinsics(pinhole), None if distortion is None else torch.tensor(distortion)
+    note = f"camera: published calibration of freiburg{found[1]}" + (", distortion undone" if distortion else "")
+    return parse_intrinsics(pinhole), distortion, note
 
 
 def read_list(path: Path) -> tuple[list[float], list[Path]]:
@@ -111,9 +113,8 @@ def read_list(path: Path) -> tuple[list[float], list[Path]]:
         where = f"{path}, line {line}"
         if len(words) < 2:
             raise ValueError(f"{where}: expected 'timestamp filename', got {' '.join(words)[:100]!r}")
-        entries.append((number(words[0], where), inside(path.parent, words[1], where)))
-    times = [time for time, _ in entries]
-    if times != sorted(times):
+        entries.append((timestamp(words[0], where), inside(path.parent, words[1], where)))
+    if entries != sorted(entries, key=lambda entry: entry[0]):
         warnings.warn(f"{path}: time stamps out of order, sorted", stacklevel=3)
         entries.sort(key=lambda entry: entry[0])
     return [time for time, _ in entries], [file for _, file in entries]
@@ -122,7 +123,7 @@ def read_list(path: Path) -> tuple[list[float], list[Path]]:
 def associate(a: list[float], b: list[float], max_difference: float) -> list[tuple[int, int]]:
     """Pairs (i, j) of two sorted lists of times, closest pairs first, each entry used once, in order of time.
 
-    What the `associate.py` of the TUM tools does by comparing all with all, in n log n: among what is left, the closest two
+    What `associate.py` of the TUM tools does by comparing all with all, in n log n: of what is left, the closest two
     are neighbours in the merged order, and when they leave, the two around them become neighbours.
     """
     merged = sorted([(time, 0, i) for i, time in enumerate(a)] + [(time, 1, j) for j, time in enumerate(b)])
@@ -145,7 +146,8 @@ def associate(a: list[float], b: list[float], max_difference: float) -> list[tup
         if taken[left] or taken[right]:
             continue
         taken[left] = taken[right] = True
-        pairs.append(tuple(index for _, _, index in sorted((merged[left], merged[right]), key=lambda entry: entry[1])))
+        first, second = sorted((merged[left], merged[right]), key=lambda entry: entry[1])
+        pairs.append((first[2], second[2]))
         outer_left, outer_right = before[left], after[right]
         if outer_left >= 0:
             after[outer_left] = outer_right

@@ -33,9 +33,8 @@ class Trajectory:
         times = torch.as_tensor(self.timestamps, dtype=torch.float64)
         poses = torch.as_tensor(self.T_wc, dtype=torch.float64)
         if times.ndim != 1 or poses.shape != (len(times), 4, 4):
-            raise ValueError(
-                f"trajectory: expected timestamps (L,) and T_wc (L, 4, 4), got {tuple(times.shape)} and {tuple(poses.shape)}"
-            )
+            got = f"{tuple(times.shape)} and {tuple(poses.shape)}"
+            raise ValueError(f"trajectory: expected timestamps (L,) and T_wc (L, 4, 4), got {got}")
         if not bool(times.isfinite().all()):
             raise ValueError("trajectory: every time stamp must be finite")
         if bool((times.diff() < 0).any()):
@@ -62,8 +61,8 @@ class Trajectory:
     def at(self, times: Tensor, max_gap: float = 0.1) -> tuple[Tensor, Tensor]:
         """Poses at other times, on the geodesic between the two neighbours in time.
 
-        A pose is valid where both neighbours are known and at most `max_gap` seconds apart, or where the time is that of
-        a known pose. Nothing is extrapolated.
+        A pose is valid between two known poses at most `max_gap` seconds apart, or where the time is that of a known
+        pose. Nothing is extrapolated.
 
         Args:
             times: (N,) seconds.
@@ -95,7 +94,7 @@ class Trajectory:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: a line that does not hold 8 finite numbers, a zero quaternion, or no pose at all; names file and line.
+            ValueError: a line without 8 finite numbers or with a zero quaternion (names file and line), or no pose.
         """
         rows = []
         with Path(path).open(encoding="utf-8", errors="replace") as file:

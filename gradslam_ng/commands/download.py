@@ -1,0 +1,43 @@
+"""`gradslam-ng download NAME`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from gradslam_ng import datasets
+
+Name = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+
+
+def download(name: Name = None, /, out: Path = Path("datasets"), url: str | None = None) -> None:
+    """Fetch a public sequence by name and unpack it; without a name, list the catalogue.
+
+    Args:
+        name: Of the sequence, such as tum/fr1_desk.
+        out: Folder where sequences live.
+        url: A mirror of the archive, in place of the catalogue's address.
+    """
+    console = Console()
+    if name is None:
+        console.print(_catalogue())
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(escape(name), total=None)
+        folder = datasets.download(name, out, url, lambda done, total: bar.update(task, completed=done, total=total))
+    entry = datasets.CATALOGUE[name]
+    console.print(f"{escape(str(folder))}: licence {escape(entry.licence)}", soft_wrap=True)
+
+
+def _catalogue() -> Table:
+    table = Table("name", "camera", "licence", title="public sequences")
+    for entry in datasets.CATALOGUE.values():
+        table.add_row(entry.name, entry.camera, entry.licence)
+    return table

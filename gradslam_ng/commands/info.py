@@ -1,0 +1,52 @@
+"""`gradslam-ng info SOURCE`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gradslam_ng import datasets
+from gradslam_ng.datasets.info import Info
+
+Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+
+
+def info(source: Source, /, intrinsics: str | None = None, depth_scale: float | None = None) -> None:
+    """What a sequence holds: layout, frames, rates, intrinsics, depth statistics, and a warning for anything odd.
+
+    Args:
+        source: Folder of a sequence, or synthetic:NAME.
+        intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
+        depth_scale: Units of the depth files in a metre; overrides the layout's.
+    """
+    options = {} if depth_scale is None else {"depth_scale": depth_scale}
+    show(datasets.info(datasets.load(source, intrinsics=intrinsics, **options)), Console())
+
+
+def show(found: Info, console: Console) -> None:
+    """Print a table of the facts, then the warnings."""
+    (fx, skew, cx), (_, fy, cy), _ = found.K
+    table = Table(title=escape(found.name), show_header=False)
+    table.add_row("layout", found.layout)
+    table.add_row("frames", f"{found.frames} of {found.size[1]}x{found.size[0]}")
+    table.add_row("time", f"{found.duration:.2f} s, {found.rate:.2f} frames a second")
+    table.add_row("intrinsics", f"fx {fx:g}  fy {fy:g}  cx {cx:g}  cy {cy:g}" + (f"  skew {skew:g}" if skew else ""))
+    if found.depth_scale is not None:
+        table.add_row("depth unit", f"1/{found.depth_scale:g} m")
+    if found.depth is not None:
+        depth = found.depth
+        table.add_row("depth", f"{depth.min:.3f} to {depth.max:.3f} m, median {depth.median:.3f} m")
+        table.add_row("with depth", f"{depth.valid:.1%} of the pixels, over {found.sampled} frames")
+    if found.posed is None:
+        table.add_row("ground truth", "none")
+    else:
+        table.add_row("ground truth", f"{found.posed} of {found.frames} frames, path of {found.path:.2f} m")
+    for note in found.notes:
+        table.add_row("", escape(note))
+    console.print(table)
+    for warning in found.warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}")

@@ -1,0 +1,99 @@
+"""Fetching archives and unpacking them without trusting them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import stat
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+BLOCK = 1 << 20  # bytes
+TIMEOUT = 60  # seconds without a byte
+# What damaged or encrypted archives raise while being read.
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+
+
+def fetch(url: str, part: Path, progress: Callable[[int, int | None], None] | None = None) -> None:
+    """Stream `url` into the file `part`, going on after what is there already if the server can, else from the start.
+
+    Raises:
+        OSError: the address cannot be read, or broke off before its announced end; what came is kept for another try.
+    """
+    have = part.stat().st_size if part.is_file() else 0
+    try:
+        response = _open(url, have)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:  # 416: nothing after what is there, so it is whole or stale
+            raise
+        part.unlink()
+        have, response = 0, _open(url, 0)
+    with response:
+        resumed = getattr(response, "status", None) == 206 and _range_start(response) == have
+        have = have if resumed else 0
+        announced = response.headers.get("Content-Length")
+        total = None if announced is None else have + int(announced)
+        with part.open("ab" if resumed else "wb") as file:
+            while block := response.read(BLOCK):
+                file.write(block)
+                have += len(block)
+                if progress is not None:
+                    progress(have, total)
+    if total is not None and have != total:
+        raise ConnectionError(f"{url}: broke off at {have} of {total} bytes; run again to go on")
+
+
+def _open(url: str, start: int):
+    headers = {"User-Agent": "gradslam_ng"} | ({"Range": f"bytes={start}-"} if start else {})
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+
+
+def _range_start(response) -> int | None:
+    """Where a partial answer begins: `Content-Range: bytes 100-199/200`."""
+    first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else None
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip or tar archive, compressed or not, into `folder`. Only plain files and folders are accepted.
+
+    Raises:
+        ValueError: not a readable archive, or an entry that is absolute, climbs out by `..`, or is a link or a device.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as file:
+                for member in file.infolist():
+                    mode = member.external_attr >> 16
+                    _check(archive, member.filename, stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR))
+                file.extractall(folder)
+        elif tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as file:
+                for member in file:  # one pass, since seeking back in a compressed file means reading it twice
+                    _check(archive, member.name, member.isfile() or member.isdir())
+                    file.extract(member, folder, filter="data")
+        else:
+            raise ValueError(f"{archive}: not a zip or tar archive")
+    except BROKEN as error:
+        raise ValueError(f"{archive}: not a readable archive: {error}") from error
+
+
+def _check(archive: Path, name: str, plain: bool) -> None:
+    """Refuse an entry that is not a file or folder below where the archive is unpacked, by any system's rules."""
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.is_absolute() or path.drive or ".." in path.parts:
+            raise ValueError(f"{archive}: entry {name!r} would unpack outside its folder; refused")
+    if not plain:
+        raise ValueError(f"{archive}: entry {name!r} is a link or a device; refused")

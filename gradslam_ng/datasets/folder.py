@@ -1,0 +1,132 @@
+"""A plain folder of images, for a camera of one's own."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics, read_intrinsics
+from gradslam_ng.datasets.text import list_lines, numbered, per_frame_truth, pose, read_pose
+from gradslam_ng.structures import Trajectory
+
+COLOR_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+DEPTH_FILES = {".png", ".tif", ".tiff", ".npy"}
+DEPTH_SCALE = 1000.0
+
+
+class Folder(FileSequence):
+    """A folder with `color/`, `depth/`, `intrinsics.txt` or `.json`, and optionally `poses.txt` or `poses/`.
+
+    Colour and depth files belong together by the numbers in their names. Time stamps are the names, where they are
+    decimal numbers (seconds), else those of `poses.txt`, else the place in the sequence at `rate`. `poses.txt` is in
+    the TUM format, or has one 4x4 pose for each frame, a line each; `poses/` has a text file for each frame. Depth is
+    PNG or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in metres.
+
+    Args:
+        folder: of the sequence.
+        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; overrides the file's.
+        depth_scale: units of the depth files in a metre; default: that of `intrinsics.json`, else 1000.
+        rate: frames a second, where there are no time stamps.
+        max_gap: the longest interval of `poses.txt` to interpolate across, seconds.
+
+    Raises:
+        ValueError: the camera is not known; no colour belongs to a depth; poses do not fit the frames.
+        FileNotFoundError: no frame has both its files.
+    """
+
+    layout = "folder"
+    expects = "color/, depth/ and intrinsics.txt or intrinsics.json [poses.txt or poses/]"
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        intrinsics: Intrinsics | None = None,
+        depth_scale: float | None = None,
+        rate: float = FRAME_RATE,
+        max_gap: float = 0.1,
+    ) -> None:
+        folder = Path(folder)
+        if not rate > 0:
+            raise ValueError(f"rate: expected a positive number of frames a second, got {rate}")
+        K, file_scale, camera_note = _camera(folder, intrinsics)
+        color, depth = _images(folder / "color", COLOR_FILES), _images(folder / "depth", DEPTH_FILES)
+        if color and not color.keys() & depth.keys():
+            first = next(iter(color.values())).name
+            raise ValueError(f"{folder}: no file in depth/ has the number of one in color/, such as {first}")
+        timestamps, truth, time_note = _times_and_poses(folder, color, rate)
+        scale = depth_scale or file_scale or DEPTH_SCALE
+        origin = "as given" if depth_scale else "from intrinsics.json" if file_scale else "the default"
+        super().__init__(
+            name=folder.resolve().name,
+            layout=self.layout,
+            color=list(color.values()),
+            depth=[depth.get(key, folder / "depth" / f"{path.stem}.png") for key, path in color.items()],
+            K=K,
+            timestamps=timestamps,
+            depth_scale=scale,
+            max_gap=max_gap,
+            notes=[camera_note, time_note, f"depth unit: 1/{scale:g} m for integers ({origin}), metres for floats"],
+            **truth,
+        )
+
+    @staticmethod
+    def recognises(folder: Path) -> bool:
+        return (folder / "color").is_dir() and (folder / "depth").is_dir()
+
+
+def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, float | None, str]:
+    """K, the depth scale where a file tells it, and a note on where they come from."""
+    path = next((folder / name for name in ("intrinsics.json", "intrinsics.txt") if (folder / name).is_file()), None)
+    K, scale = read_intrinsics(path) if path else (None, None)
+    if intrinsics is not None:
+        return parse_intrinsics(intrinsics), scale, "camera: as given"
+    if path is None:
+        raise ValueError(
+            f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), "
+            "or in a file intrinsics.txt or intrinsics.json in the folder"
+        )
+    return K, scale, f"camera: {path.name}"
+
+
+def _images(folder: Path, kinds: set[str]) -> dict[tuple[int, ...], Path]:
+    """Images by number; names that are times are in order of time."""
+    files = numbered(path for path in folder.iterdir() if path.suffix.lower() in kinds)
+    if all(_is_time(path) for path in files.values()):
+        return dict(sorted(files.items(), key=lambda item: float(item[1].stem)))
+    return files
+
+
+def _is_time(path: Path) -> bool:
+    return re.fullmatch(r"\d+\.\d+", path.stem) is not None
+
+
+def _times_and_poses(folder: Path, color: dict, rate: float) -> tuple[Tensor, dict[str, Tensor | Trajectory], str]:
+    """Time stamps (L,), the ground truth as a Sequence takes it, and a note on where the times come from."""
+    timestamps = torch.arange(len(color), dtype=torch.float64) / rate
+    note = f"time stamps: {rate:g} frames a second"
+    named = bool(color) and all(_is_time(path) for path in color.values())
+    if named:
+        timestamps = torch.tensor([float(path.stem) for path in color.values()], dtype=torch.float64)
+        note = "time stamps: file names"
+    table = folder / "poses.txt"
+    if not table.is_file():
+        files = numbered((folder / "poses").glob("*.txt"))
+        poses = [read_pose(files.get(key)) for key in color]
+        return timestamps, per_frame_truth(poses, timestamps) if files else {}, note
+    lines = list_lines(table)
+    if lines and len(lines[0][1]) == 8:
+        truth = Trajectory.load(table)
+        if named:
+            return timestamps, {"ground_truth": truth}, note
+        if len(truth) == len(color):
+            return truth.timestamps, {"ground_truth": truth}, "time stamps: poses.txt"
+    elif len(lines) == len(color):
+        poses = [pose(words, f"{table}, line {line}") for line, words in lines]
+        return timestamps, per_frame_truth(poses, timestamps), note
+    raise ValueError(f"{table}: {len(lines)} poses for {len(color)} frames, whose names do not tell their times")

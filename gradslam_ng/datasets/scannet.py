@@ -1,0 +1,86 @@
+"""ScanNet (Dai et al. 2017), as its SensReader exports it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
+from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics, read_intrinsics
+from gradslam_ng.datasets.text import numbered, per_frame_truth, read_pose
+from gradslam_ng.geometry.camera import pixel_grid, scale_intrinsics
+
+
+class ScanNet(FileSequence):
+    """A folder with `color/N.jpg`, `depth/N.png`, `pose/N.txt` and `intrinsic/intrinsic_{depth,color}.txt`.
+
+    Frames have the camera of the depth images; the larger colour images are resampled to it, from their own camera
+    where `intrinsic_color.txt` is there. A pose of -inf marks a lost frame. Time stamps are frame numbers at 30 Hz.
+
+    Args:
+        folder: of the exported scene.
+        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels, of the depth images; default `intrinsic_depth.txt`.
+        depth_scale: units of the depth files in a metre.
+
+    Raises:
+        ValueError: a pose or intrinsics file is not as described; names it.
+        FileNotFoundError: no intrinsics, or no frame has both its files.
+    """
+
+    layout = "scannet"
+    expects = "color/, depth/, pose/ and intrinsic/intrinsic_depth.txt"
+    same_size = False
+
+    def __init__(
+        self, folder: str | os.PathLike, *, intrinsics: Intrinsics | None = None, depth_scale: float = 1000.0
+    ) -> None:
+        folder = Path(folder)
+        if intrinsics is None:
+            K = read_intrinsics(folder / "intrinsic" / "intrinsic_depth.txt")[0]
+        else:
+            K = parse_intrinsics(intrinsics)
+        color_camera = folder / "intrinsic" / "intrinsic_color.txt"
+        self.K_color = read_intrinsics(color_camera)[0].float() if color_camera.is_file() else None
+        color, depth = numbered((folder / "color").glob("*.jpg")), numbered((folder / "depth").glob("*.png"))
+        poses = numbered((folder / "pose").glob("*.txt"))
+        timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
+        super().__init__(
+            name=folder.resolve().name,
+            layout=self.layout,
+            color=list(color.values()),
+            depth=[depth.get(key, folder / "depth" / f"{key[-1]}.png") for key in color],
+            K=K,
+            timestamps=timestamps,
+            depth_scale=depth_scale,
+            notes=["camera: that of the depth images, colour resampled to it", "time stamps: frame numbers at 30 Hz"],
+            **(per_frame_truth([read_pose(poses.get(key)) for key in color], timestamps) if poses else {}),
+        )
+
+    @staticmethod
+    def recognises(folder: Path) -> bool:
+        return (folder / "intrinsic" / "intrinsic_depth.txt").is_file() and (folder / "depth").is_dir()
+
+    def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        self.check_size(index, self.depth[index], depth)
+        return resample(color, self.K_color, self.K, self.size), depth
+
+
+def resample(image: Tensor, K_image: Tensor | None, K: Tensor, size: tuple[int, int]) -> Tensor:
+    """What a camera `K` of `size` (H, W) at the same place sees of an image of camera `K_image` (default: K, scaled).
+
+    image (H', W', C), K_image and K (3, 3). Returns (H, W, C).
+    """
+    channels_first = image.movedim(-1, 0)[None]
+    small = torch.nn.functional.interpolate(channels_first, size, mode="bilinear", antialias=True)
+    if K_image is None:
+        return small[0].movedim(0, -1)
+    K_small = scale_intrinsics(K_image, (size[1] / image.shape[1], size[0] / image.shape[0]))
+    u, v = pixel_grid(*size, dtype=image.dtype).unbind(-1)
+    x, y = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
+    uv = torch.stack([K_small[0, 0] * x + K_small[0, 2], K_small[1, 1] * y + K_small[1, 2]], -1)
+    grid = 2 * uv / (uv.new_tensor([size[1], size[0]]) - 1) - 1  # -1 and 1 are the centres of the first and last pixel
+    seen = torch.nn.functional.grid_sample(small, grid[None], padding_mode="border", align_corners=True)
+    return seen[0].movedim(0, -1)

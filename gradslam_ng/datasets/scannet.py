@@ -11,7 +11,7 @@ from torch import Tensor
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics, read_intrinsics
 from gradslam_ng.datasets.text import numbered, per_frame_truth, read_pose
-from gradslam_ng.geometry.camera import pixel_grid, scale_intrinsics
+from gradslam_ng.geometry.camera import pixel_grid, sample, scale_intrinsics
 
 
 class ScanNet(FileSequence):
@@ -73,14 +73,13 @@ def resample(image: Tensor, K_image: Tensor | None, K: Tensor, size: tuple[int, 
 
     image (H', W', C), K_image and K (3, 3). Returns (H, W, C).
     """
-    channels_first = image.movedim(-1, 0)[None]
-    small = torch.nn.functional.interpolate(channels_first, size, mode="bilinear", antialias=True)
+    small = torch.nn.functional.interpolate(image.movedim(-1, 0)[None], size, mode="bilinear", antialias=True)
+    small = small[0].movedim(0, -1)
     if K_image is None:
-        return small[0].movedim(0, -1)
+        return small
     K_small = scale_intrinsics(K_image, (size[1] / image.shape[1], size[0] / image.shape[0]))
     u, v = pixel_grid(*size, dtype=image.dtype).unbind(-1)
     x, y = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
-    uv = torch.stack([K_small[0, 0] * x + K_small[0, 2], K_small[1, 1] * y + K_small[1, 2]], -1)
-    grid = 2 * uv / (uv.new_tensor([size[1], size[0]]) - 1) - 1  # -1 and 1 are the centres of the first and last pixel
-    seen = torch.nn.functional.grid_sample(small, grid[None], padding_mode="border", align_corners=True)
-    return seen[0].movedim(0, -1)
+    u = (K_small[0, 0] * x + K_small[0, 2]).clamp(0, size[1] - 1)  # at the rim, what is nearest
+    v = (K_small[1, 1] * y + K_small[1, 2]).clamp(0, size[0] - 1)
+    return sample(small, torch.stack([u, v], -1))

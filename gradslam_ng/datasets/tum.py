@@ -14,7 +14,7 @@ from torch import Tensor
 from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, find_intrinsics, parse_intrinsics
 from gradslam_ng.datasets.text import inside, list_lines, timestamp
-from gradslam_ng.geometry.camera import undistort
+from gradslam_ng.geometry.camera import sample, undistortion_map
 from gradslam_ng.structures import Trajectory
 
 # Published calibration of the colour cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth
@@ -58,7 +58,7 @@ class TUM(FileSequence):
         max_gap: float = 0.1,
     ) -> None:
         folder = Path(folder)
-        K, self.distortion, note = _camera(folder, intrinsics)
+        K, distortion, note = _camera(folder, intrinsics)
         color_times, color = read_list(folder / "rgb.txt")
         depth_times, depth = read_list(folder / "depth.txt")
         pairs = associate(color_times, depth_times, max_difference)
@@ -78,15 +78,17 @@ class TUM(FileSequence):
             notes=[note, f"{len(color)} colour and {len(depth)} depth images listed, {len(pairs)} pairs"],
         )
 
+        self.seen_at = None if distortion is None else undistortion_map(self.K, distortion, self.size)  # (H, W, 2)
+
     @staticmethod
     def recognises(folder: Path) -> bool:
         return (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file()
 
     def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         color, depth = super().registered(index, color, depth)
-        if self.distortion is None:
+        if self.seen_at is None:
             return color, depth
-        return undistort(color, self.K, self.distortion), undistort(depth, self.K, self.distortion, mode="nearest")
+        return sample(color, self.seen_at), sample(depth, self.seen_at, mode="nearest")
 
 
 def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, tuple[float, ...] | None, str]:

@@ -82,26 +82,39 @@ def distort(xy: Tensor, distortion: Tensor) -> Tensor:
     ], dim=-1)
 
 
+def undistortion_map(K: Tensor, distortion: Tensor | Sequence[float], size: tuple[int, int]) -> Tensor:
+    """Where in the distorted image each pixel of the ideal pinhole camera with the same K is seen.
+
+    K (..., 3, 3), distortion (k1, k2, p1, p2, k3), size (H, W). Returns uv (..., H, W, 2), pixels, for `sample`.
+    """
+    coefficients = torch.as_tensor(distortion, dtype=K.dtype, device=K.device)
+    if coefficients.shape[-1:] != (5,):
+        raise ValueError(f"distortion: expected (k1, k2, p1, p2, k3), got shape {tuple(coefficients.shape)}")
+    rays = unproject(torch.ones((*K.shape[:-2], *size, 1), dtype=K.dtype, device=K.device), K)[..., :2]  # (..., H, W, 2)
+    seen = distort(rays, coefficients[..., None, None, :])
+    uv, _ = project(torch.cat([seen, torch.ones_like(seen[..., :1])], dim=-1).flatten(-3, -2), K)
+    return uv.unflatten(-2, size)
+
+
+def sample(image: Tensor, uv: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
+    """The image at other pixels, zero outside. image (..., H', W', C), uv (..., H, W, 2), returns (..., H, W, C).
+
+    Depth wants `nearest`: no reading is mixed with another or with a hole.
+    """
+    lead = image.shape[:-3]
+    # grid_sample with align_corners: -1 and 1 are the centres of the first and last pixel
+    extent = torch.tensor([image.shape[-2] - 1, image.shape[-3] - 1], dtype=uv.dtype, device=uv.device)
+    grid = (2.0 * uv / extent - 1.0).expand(*lead, *uv.shape[-3:]).reshape(-1, *uv.shape[-3:])
+    flat = image.reshape(-1, *image.shape[-3:]).movedim(-1, 1)
+    out = torch.nn.functional.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=True)
+    return out.movedim(1, -1).reshape(*lead, *uv.shape[-3:-1], image.shape[-1])
+
+
 def undistort(
     image: Tensor, K: Tensor, distortion: Tensor | Sequence[float], mode: Literal["bilinear", "nearest"] = "bilinear"
 ) -> Tensor:
     """The image that an ideal pinhole camera with the same K would have taken; zero where the lens saw nothing.
 
-    image (..., H, W, C), K (..., 3, 3), distortion (k1, k2, p1, p2, k3). Depth wants `nearest`: no reading is mixed with
-    another or with a hole. Returns (..., H, W, C).
+    image (..., H, W, C), K (..., 3, 3), distortion (k1, k2, p1, p2, k3). Returns (..., H, W, C).
     """
-    height, width, channels = image.shape[-3:]
-    coefficients = torch.as_tensor(distortion, dtype=image.dtype, device=image.device)
-    if coefficients.shape[-1:] != (5,):
-        raise ValueError(f"distortion: expected (k1, k2, p1, p2, k3), got shape {tuple(coefficients.shape)}")
-    lead = image.shape[:-3]
-    rays = unproject(torch.ones_like(image[..., :1]), K)[..., :2]  # (..., H, W, 2)
-    seen = distort(rays, coefficients[..., None, None, :])
-    ones = torch.ones_like(seen[..., :1])
-    uv, _ = project(torch.cat([seen, ones], dim=-1).flatten(-3, -2), K)
-    # grid_sample with align_corners: -1 and 1 are the centres of the first and last pixel
-    size = torch.tensor([width - 1, height - 1], dtype=image.dtype, device=image.device)
-    grid = (2.0 * uv / size - 1.0).reshape(-1, height, width, 2)
-    flat = image.reshape(-1, height, width, channels).movedim(-1, 1)
-    out = torch.nn.functional.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=True)
-    return out.movedim(1, -1).reshape(*lead, height, width, channels)
+    return sample(image, undistortion_map(K.to(image), distortion, image.shape[-3:-1]), mode)

@@ -1,0 +1,22 @@
+"""How good a trajectory and a map are."""
+
+from gradslam_ng.evaluation.alignment import align, associate
+from gradslam_ng.evaluation.ate import ATE, ate
+from gradslam_ng.evaluation.mesh import sample_mesh
+from gradslam_ng.evaluation.rpe import RPE, rpe
+from gradslam_ng.evaluation.statistics import Statistics
+from gradslam_ng.evaluation.surface import Surface, seen_samples, surface
+
+__all__ = [
+    "ATE",
+    "RPE",
+    "Statistics",
+    "Surface",
+    "align",
+    "associate",
+    "ate",
+    "rpe",
+    "sample_mesh",
+    "seen_samples",
+    "surface",
+]

@@ -17,6 +17,13 @@ from gradslam_ng.datasets.synthetic.texture import Color, Material
 Furniture = list[Solid]
 
 OAK: dict[str, Color] = {"light": (0.76, 0.58, 0.38), "dark": (0.58, 0.40, 0.24)}
+PALETTES: tuple[tuple[Color, ...], ...] = (
+    ((0.93, 0.88, 0.76), (0.86, 0.52, 0.30), (0.22, 0.36, 0.46), (0.58, 0.20, 0.18), (0.95, 0.75, 0.45)),
+    ((0.90, 0.92, 0.88), (0.40, 0.60, 0.62), (0.16, 0.28, 0.38), (0.84, 0.74, 0.52), (0.52, 0.66, 0.44)),
+    ((0.96, 0.84, 0.62), (0.88, 0.38, 0.26), (0.42, 0.22, 0.32), (0.20, 0.30, 0.42), (0.94, 0.92, 0.86)),
+    ((0.30, 0.40, 0.26), (0.66, 0.72, 0.42), (0.92, 0.88, 0.70), (0.70, 0.44, 0.26), (0.22, 0.26, 0.24)),
+)
+PAINTS: tuple[Color, ...] = ((0.62, 0.34, 0.26), (0.34, 0.48, 0.56), (0.82, 0.72, 0.50), (0.42, 0.52, 0.38), (0.58, 0.50, 0.44))
 WALNUT: dict[str, Color] = {"light": (0.50, 0.34, 0.22), "dark": (0.32, 0.20, 0.12)}
 
 
@@ -238,9 +245,10 @@ def radiator(at: tuple[float, float], turn: float, seed: int) -> Furniture:
 def picture(at: tuple[float, float, float], turn: float, half: tuple[float, float], seed: int) -> Furniture:
     """A painting 5 cm deep in a frame; `at` its centre on the wall."""
     random = np.random.default_rng(seed)
-    colors = [tuple(random.uniform(0.1, 0.95, 3)) for _ in range(5)]
-    canvas = texture.blend(*colors, wavelength=float(random.uniform(0.15, 0.35)), octaves=5, seed=seed)
-    return _move([place(Box((half[0], 0.025, half[1])), (0, 0.025, 0), texture.framed(canvas, half))], at, turn, "picture")
+    colors = PALETTES[seed % len(PALETTES)]
+    canvas = texture.blend(*colors, wavelength=float(random.uniform(0.2, 0.4)), octaves=5, seed=seed)
+    look = texture.framed(canvas, half)
+    return _move([place(Box((half[0], 0.025, half[1])), (0, 0.025, 0), look)], at, turn, "picture")
 
 
 def ball(at: tuple[float, float], radius: float, seed: int) -> Furniture:
@@ -273,15 +281,15 @@ def side_table(at: tuple[float, float], seed: int) -> Furniture:
 
 def door(at: tuple[float, float, float], turn: float, seed: int) -> Furniture:
     """A door with two panels in a frame, and its handle; `at` on the wall, at the floor."""
-    random = np.random.default_rng(seed)
-    color = tuple(random.uniform(0.35, 0.8, 3))
+    color = PAINTS[seed % len(PAINTS)]
+    panel = texture.clouds(tuple(0.85 * c for c in color), 0.06, 0.15, 5, seed + 1)
     paint = texture.clouds(color, 0.06, 0.2, 5, seed)
     frame = texture.clouds((0.85, 0.83, 0.78), 0.05, 0.2, 4, seed + 50)
     metal = texture.clouds((0.6, 0.58, 0.5), 0.1, 0.03, 3, seed + 51)
     return _move([
         place(Box((0.42, 0.015, 1.0)), (0, 0.015, 1.0), paint),
-        place(Box((0.28, 0.012, 0.36), 0.01), (0, 0.03, 1.45), texture.wood(color, tuple(0.7 * c for c in color), axis=2, seed=seed)),
-        place(Box((0.28, 0.012, 0.30), 0.01), (0, 0.03, 0.50), texture.wood(color, tuple(0.7 * c for c in color), axis=2, seed=seed + 1)),
+        place(Box((0.28, 0.012, 0.36), 0.01), (0, 0.03, 1.45), panel),
+        place(Box((0.28, 0.012, 0.30), 0.01), (0, 0.03, 0.50), panel),
         place(Box((0.04, 0.035, 1.04)), (-0.46, 0.035, 1.04), frame),
         place(Box((0.04, 0.035, 1.04)), (0.46, 0.035, 1.04), frame),
         place(Box((0.50, 0.035, 0.04)), (0, 0.035, 2.06), frame),

@@ -20,6 +20,8 @@ from gradslam_ng.datasets.synthetic.rooms import Room
 
 RATE = 30.0  # frames a second
 WALK = 0.35  # metres a second, with a camera in the hand
+REACH = 0.5  # metres of walking that take as long as turning by one radian
+GOLDEN = (5**0.5 - 1) / 2
 UP = np.array([0.0, 0.0, 1.0])
 
 # A hand's motion: frequency band (Hz), translation (m) and rotation (rad), standard deviations. Slow sway, gait, tremor.
@@ -27,36 +29,44 @@ HAND = ((0.2, 0.7, 0.012, 0.018), (1.2, 2.2, 0.004, 0.005), (4.0, 9.0, 0.0005, 0
 
 
 class Tour:
-    """The closed curve through a room's stations, by arc length in metres."""
+    """The closed curve through a room's stations: positions and directions of sight, parametrised by its length.
+
+    Length counts turning as well, `REACH` metres a radian, so that a camera at constant speed takes its time to turn.
+    """
 
     def __init__(self, room: Room) -> None:
         stations = np.array(room.stations, dtype=np.float64)  # (S, 2, 3)
-        closed = np.concatenate([stations, stations[:1]]).reshape(-1, 6)
-        knots = np.arange(len(closed), dtype=np.float64)
-        spline = CubicSpline(knots, closed, bc_type="periodic")
-        dense = np.linspace(0, knots[-1], 200 * len(closed))
-        step = np.linalg.norm(np.diff(spline(dense)[:, :3], axis=0), axis=-1)
-        arc = np.concatenate([[0.0], np.cumsum(step)])
-        self.length = float(arc[-1])
-        # Smooth in arc length, so that the speed does not jump where knots are unevenly spaced.
-        even = np.linspace(0, self.length, 8 * len(closed) + 1)
-        samples = spline(np.interp(even, arc, dense))
+        sight = stations[:, 1] - stations[:, 0]
+        yaw = np.unwrap(np.append(angles := np.arctan2(sight[:, 1], sight[:, 0]), angles[0]))
+        pitch = np.arctan2(sight[:, 2], np.hypot(sight[:, 0], sight[:, 1]))
+        knots = np.linspace(0, 1, len(yaw))
+        self._turn = yaw[-1] - yaw[0]  # whole turns in a tour; what is left is periodic
+        still = np.column_stack([stations[:, 0], yaw[:-1] - self._turn * knots[:-1], pitch])
+        rough = CubicSpline(knots, np.append(still, still[:1], axis=0), bc_type="periodic")
+        dense = np.linspace(0, 1, 200 * len(yaw))
+        metric = rough(dense) + self._turn * dense[:, None] * [0, 0, 0, 1, 0]
+        length = np.append(0, np.linalg.norm(np.diff(metric * [1, 1, 1, REACH, REACH], axis=0), axis=-1).cumsum())
+        self.length = float(length[-1])
+        # A second spline, even in length, so that speed does not jump where stations are unevenly spaced.
+        even = np.linspace(0, self.length, 6 * len(yaw) + 1)
+        u = np.interp(even, length, dense)
+        samples = rough(u) + self._turn * (u - even / self.length)[:, None] * [0, 0, 0, 1, 0]
         samples[-1] = samples[0]
         self._spline = CubicSpline(even, samples, bc_type="periodic")
 
     def __call__(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position and point looked at, (N, 3) each, at arc length s (N,)."""
-        both = self._spline(np.mod(s, self.length))
-        return both[:, :3], both[:, 3:]
+        """Position (N, 3) and direction of sight (N, 3), of length 1, at length s (N,) along the tour."""
+        x, y, z, yaw, pitch = self._spline(np.mod(s, self.length)).T
+        yaw = yaw + self._turn * s / self.length
+        sight = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], -1)
+        return np.stack([x, y, z], -1), sight
 
 
-def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotations camera to world (N, 3, 3) with the optical axis towards the target and the image upright."""
-    forward = target - position
-    forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
-    right = np.cross(forward, UP)
+def upright(sight: np.ndarray) -> np.ndarray:
+    """Rotations camera to world (N, 3, 3) that look along sight (N, 3), of length 1, with the horizon level."""
+    right = np.cross(sight, UP)
     right = right / np.linalg.norm(right, axis=-1, keepdims=True)
-    return np.stack([right, np.cross(forward, right), forward], axis=-1)
+    return np.stack([right, np.cross(sight, right), sight], axis=-1)
 
 
 def shake(times: np.ndarray, seed: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
@@ -71,53 +81,62 @@ def shake(times: np.ndarray, seed: int, strength: float) -> tuple[np.ndarray, np
     return moved, turned
 
 
-def _camera(position: np.ndarray, target: np.ndarray, times: np.ndarray, seed: int, strength: float) -> np.ndarray:
-    """Poses (N, 4, 4) of a camera meant to look from position at target, held with that much shake."""
+def _camera(position: np.ndarray, sight: np.ndarray, times: np.ndarray, seed: int, strength: float) -> np.ndarray:
+    """Poses (N, 4, 4) of a camera meant to be at position and look along sight, held with that much shake."""
     moved, turned = shake(times, seed, strength)
-    R_wc = look_at(position, target)
+    R_wc = upright(sight)
     T_wc = np.tile(np.eye(4), (len(times), 1, 1))
     T_wc[:, :3, :3] = R_wc @ Rotation.from_rotvec(turned).as_matrix()
     T_wc[:, :3, 3] = position + (R_wc @ moved[:, :, None])[..., 0]
     return T_wc
 
 
-def _tour(room: Room, times: np.ndarray, s: np.ndarray, seed: int, strength: float) -> np.ndarray:
-    return _camera(*Tour(room)(s), times, seed, strength)
+def _start(tour: Tour, seed: int) -> float:
+    """Where on the tour to begin: seed 0 at its first station, others spread around."""
+    return GOLDEN * seed * tour.length
 
 
 def handheld(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
-    """Walked at 0.35 m/s with the sway, steps and tremor of a hand; another seed starts elsewhere on the tour."""
-    start = 0.618034 * seed * Tour(room).length
-    return _tour(room, times, start + WALK * times, seed, 1.0)
+    """Walked at up to 0.35 m/s with the sway, steps and tremor of a hand; another seed starts elsewhere on the tour."""
+    tour = Tour(room)
+    return _camera(*tour(_start(tour, seed) + WALK * times), times, seed, 1.0)
 
 
 def fast(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
     """Three times the speed and shake of `handheld`."""
-    start = 0.618034 * seed * Tour(room).length
-    return _tour(room, times, start + 3 * WALK * times, seed, 3.0)
+    tour = Tour(room)
+    return _camera(*tour(_start(tour, seed) + 3 * WALK * times), times, seed, 3.0)
 
 
 def orbit(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
     """Once around the tour in the whole of the sequence, as on rails."""
-    return _tour(room, times, Tour(room).length * np.arange(len(times)) / len(times), seed, 0.0)
+    tour = Tour(room)
+    return _camera(*tour(_start(tour, seed) + tour.length * _progress(times)), times, seed, 0.0)
 
 
 def loop(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
     """Twice around the tour in the whole of the sequence, hand-held; a walking pace takes about 1,500 frames."""
-    return _tour(room, times, 2 * Tour(room).length * np.arange(len(times)) / len(times), seed, 0.7)
+    tour = Tour(room)
+    return _camera(*tour(_start(tour, seed) + 2 * tour.length * _progress(times)), times, seed, 0.7)
 
 
 def pure_rotation(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
-    """Turning on the spot: from one fixed position, the points of the tour come into view one after the other."""
+    """Turning on the spot, amid the stations, through the tour's directions of sight."""
     tour = Tour(room)
-    position = np.mean(np.array(room.stations)[:, 0], axis=0)
-    target = tour(WALK * times)[1]
-    return _camera(np.tile(position, (len(times), 1)), target, times, seed, 0.0)
+    spot = np.array(room.stations)[:, 0].mean(0)
+    sight = tour(_start(tour, seed) + WALK * times)[1]
+    return _camera(np.tile(spot, (len(times), 1)), sight, times, seed, 0.0)
 
 
 def back_and_forth(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
-    """One metre along the tour and back every eight seconds, over and over, with a calm hand."""
-    return _tour(room, times, 0.5 * (1 - np.cos(math.tau * times / 8)), seed, 0.3)
+    """A metre along the tour and back every eight seconds, over and over, with a calm hand."""
+    tour = Tour(room)
+    return _camera(*tour(_start(tour, seed) + 0.5 * (1 - np.cos(math.tau * times / 8))), times, seed, 0.3)
+
+
+def _progress(times: np.ndarray) -> np.ndarray:
+    """0 at the first frame to just under 1 at the last."""
+    return np.arange(len(times)) / len(times)
 
 
 PATHS: dict[str, Callable[[Room, np.ndarray, int], np.ndarray]] = {

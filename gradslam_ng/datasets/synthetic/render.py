@@ -6,6 +6,7 @@ intersects each solid with its own pixels only, in float64 and under autograd, s
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from gradslam_ng.datasets.synthetic.rooms import Room
 from gradslam_ng.datasets.synthetic.solids import Solid
 
+BUNDLE = 64  # rays tested together against the solids' bounding spheres
+TILE = 8  # pixels; an image is traced tile by tile, so that a bundle is a narrow cone
 # Samples for pixels at a silhouette, as offsets in pixels: a rotated grid.
 SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 
@@ -45,16 +48,14 @@ def render(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias
 
 
 def _render_one(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias: bool) -> View:
-    height, width = size
-    v, u = torch.meshgrid(
-        torch.arange(height, device=T_wc.device), torch.arange(width, device=T_wc.device), indexing="ij"
-    )
-    pixels = torch.stack([u, v], -1).reshape(-1, 2).double()
-    color, depth, normal, solid = shoot(room, T_wc.double(), K.double(), pixels)
+    tiled, back = (index.to(T_wc.device) for index in _tile_order(size))
+    pixels = torch.stack([tiled % size[1], tiled // size[1]], -1).double()
+    color, depth, normal, solid = (x[back] for x in shoot(room, T_wc.double(), K.double(), pixels))
     if antialias:
-        ragged = _silhouette(solid.reshape(size), normal.detach().reshape(*size, 3)).flatten().nonzero()[:, 0]
+        edges = _silhouette(solid.reshape(size), normal.detach().reshape(*size, 3)).flatten()
+        ragged = tiled[edges[tiled]]
         offsets = pixels.new_tensor(SUBPIXELS)
-        samples = (pixels[ragged, None] + offsets).reshape(-1, 2)
+        samples = (pixels[back[ragged], None] + offsets).reshape(-1, 2)
         smooth = shoot(room, T_wc.double(), K.double(), samples)[0].reshape(-1, len(offsets), 3).mean(1)
         color = color.index_put((ragged,), smooth)
     dtype = T_wc.dtype
@@ -62,6 +63,14 @@ def _render_one(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], anti
         color.reshape(*size, 3).to(dtype), depth.reshape(*size, 1).to(dtype), normal.reshape(*size, 3).to(dtype),
         solid.reshape(size),
     )
+
+
+@functools.cache
+def _tile_order(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Flat pixel indices (H * W,) tile by tile, and the inverse of that order."""
+    v, u = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    tiled = ((v // TILE) * size[1] + u // TILE).flatten().argsort(stable=True)
+    return tiled, tiled.argsort()
 
 
 def _silhouette(solid: Tensor, normal: Tensor) -> Tensor:
@@ -111,22 +120,33 @@ def shoot(room: Room, T_wc: Tensor, K: Tensor, pixels: Tensor) -> tuple[Tensor, 
 
 @torch.no_grad()
 def nearest(solids: list[Solid], o_w: Tensor, d_w: Tensor) -> tuple[Tensor, Tensor]:
-    """Which solid (N,) the rays o_w + t d_w, d_w (N, 3), meet first, -1 where none, and t (N,) as float32 sees it."""
-    o, d = o_w.float(), d_w.float()
-    centre = torch.stack([one.T_ws[:3, 3] for one in solids]).to(o_w)
-    radius = torch.tensor([one.shape.radius for one in solids], dtype=o_w.dtype, device=o_w.device) * 1.001
-    towards = (centre - o_w).float()
-    # A ray meets the bounding sphere if its direction is within asin(radius / distance) of the centre.
-    least = ((centre - o_w).square().sum(-1) - radius**2).clamp(min=0).sqrt().tolist()
-    along = towards @ torch.nn.functional.normalize(d, dim=-1).mT  # (S, N)
-    depth = torch.full((len(d),), torch.inf, device=d.device)
-    index = torch.full((len(d),), -1, dtype=torch.long, device=d.device)
+    """Which solid (N,) the rays o_w + t d_w, d_w (N, 3), meet first, -1 where none, and t (N,) as float32 sees it.
+
+    Rays are taken `BUNDLE` at a time in the order given; a solid is tried only by the bundles whose cone meets its
+    bounding sphere. The order matters for speed alone.
+    """
+    d = d_w.float()
+    bundles = -(-len(d) // BUNDLE)
+    d = torch.cat([d, d[-1:].expand(bundles * BUNDLE - len(d), 3)]).reshape(bundles, BUNDLE, 3)
+    unit = torch.nn.functional.normalize(d, dim=-1)
+    axis = torch.nn.functional.normalize(unit.mean(1), dim=-1)  # (bundles, 3)
+    spread = torch.arccos((unit * axis[:, None]).sum(-1).amin(-1).clamp(-1, 1))
+    centre = torch.stack([one.T_ws[:3, 3] for one in solids]).to(o_w) - o_w
+    distance = centre.norm(dim=-1).clamp(min=1e-9)
+    radius = torch.tensor([one.shape.radius for one in solids]).to(o_w)
+    opening = torch.where(radius < distance, torch.arcsin((radius / distance).clamp(max=1)), torch.pi).float()
+    away = torch.arccos(((centre / distance[:, None]).float() @ axis.mT).clamp(-1, 1))  # (S, bundles)
+    meets = (away <= opening[:, None] + spread + 1e-3).cpu()
+    depth = torch.full((bundles, BUNDLE), torch.inf, device=d.device)
+    index = torch.full((bundles, BUNDLE), -1, dtype=torch.long, device=d.device)
     for number, one in enumerate(solids):
-        rays = (along[number] >= least[number]).nonzero()[:, 0] if least[number] > 0 else None
-        d_s = one.rotate_to_local(d if rays is None else d[rays])
+        mine = meets[number].nonzero()[:, 0].to(d.device)
+        if len(mine) == 0:
+            continue
+        d_s = one.rotate_to_local(d[mine].reshape(-1, 3))
         t, hit = one.shape.intersect(one.to_local(o_w).float(), d_s)
-        before = depth if rays is None else depth[rays]
-        closer = hit & (t < before)
-        rays = closer.nonzero()[:, 0] if rays is None else rays[closer]
-        depth[rays], index[rays] = t[closer], number
-    return index, depth.to(o_w)
+        t = torch.where(hit, t, torch.inf).reshape(-1, BUNDLE)
+        before = depth[mine]
+        index[mine] = torch.where(t < before, number, index[mine])
+        depth[mine] = torch.minimum(t, before)
+    return index.flatten()[: len(d_w)], depth.flatten()[: len(d_w)].to(o_w)

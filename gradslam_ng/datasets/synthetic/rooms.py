@@ -27,24 +27,39 @@ class Room:
     """Solids, the light on them, and a tour for a camera.
 
     `shaded` False gives every surface its bare albedo: light as even as in fog, so that colour tells nothing of shape.
-    `around` says that the tour goes round the whole room, so that a camera may turn on the spot as well.
+    `shadows` darken the floor about what stands on it: centre x, y, turn (radians), half extents, metres, and strength.
     """
 
     name: str
     solids: list[Solid]
     stations: tuple[Station, ...]
     shaded: bool = True
+    shadows: tuple[tuple[float, float, float, float, float, float], ...] = ()
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def light(self, p_w: Tensor, n_w: Tensor) -> Tensor:
         """Diffuse light (N, 1) on surfaces at p_w (N, 3) with normals n_w (N, 3): a sky dome and two soft windows."""
         if not self.shaded:
             return torch.ones_like(p_w[:, :1])
-        dome = 0.62 + 0.10 * n_w[:, 2]
-        for towards, strength in (((0.8, -0.35, 0.5), 0.34), ((-0.45, 0.75, 0.48), 0.16)):
+        light = 0.72 + 0.10 * n_w[:, 2]
+        for towards, strength in (((0.8, -0.35, 0.5), 0.32), ((-0.45, 0.75, 0.48), 0.18)):
             direction = torch.nn.functional.normalize(n_w.new_tensor(towards), dim=0)
-            dome = dome + strength * (0.5 + 0.5 * n_w @ direction) ** 2
-        return (dome * (0.90 + 0.10 * torch.tanh(1.5 * p_w[:, 2])))[:, None]  # a little darker near the floor
+            light = light + strength * (0.5 + 0.5 * n_w @ direction) ** 2
+        light = light * (0.90 + 0.10 * torch.tanh(1.5 * p_w[:, 2]))  # a little darker near the floor
+        if self.shadows and bool((p_w[:, 2] < 0.03).any()):
+            light = light * torch.where(p_w[:, 2] < 0.03, self._shade(p_w[:, :2]), 1)
+        return light[:, None]
+
+    def _shade(self, p: Tensor) -> Tensor:
+        """Soft contact shadows (N,) at points p (N, 2) of the floor."""
+        shade = torch.ones_like(p[:, 0])
+        for x, y, turn, half_x, half_y, strength in self.shadows:
+            cos, sin = math.cos(turn), math.sin(turn)
+            away_x = ((p[:, 0] - x) * cos + (p[:, 1] - y) * sin).abs() - half_x
+            away_y = ((p[:, 1] - y) * cos - (p[:, 0] - x) * sin).abs() - half_y
+            away = torch.stack([away_x, away_y], -1).clamp(min=0).square().sum(-1)
+            shade = shade * (1 - strength * torch.exp(-away / (2 * 0.12**2)))
+        return shade
 
     def clearance(self, p_w: Tensor) -> Tensor:
         """Distance (N,) of points to the nearest surface, negative inside a solid or behind a wall."""
@@ -85,8 +100,8 @@ def _box_of_walls(lower: tuple[float, float, float], upper: tuple[float, float, 
 
 def living_room() -> Room:
     """5 x 4.6 m with sofa, armchair, tables, shelves, television, plants, lamps, curtains: geometry fixes every view."""
-    plaster = texture.clouds((0.86, 0.83, 0.76), 0.035, 0.5, 5, seed=1)
-    accent = texture.clouds((0.42, 0.56, 0.58), 0.05, 0.4, 5, seed=2)
+    plaster = texture.clouds((0.90, 0.87, 0.80), 0.02, 0.30, 5, seed=1)
+    accent = texture.clouds((0.44, 0.60, 0.62), 0.03, 0.30, 5, seed=2)
     shell = _box_of_walls((-2.5, -2.3, 0.0), (2.5, 2.3, 2.6), {
         "-x": plaster, "+x": plaster, "-y": accent, "+y": plaster,
         "floor": texture.planks(seed=3), "ceiling": texture.clouds((0.92, 0.91, 0.88), 0.02, 0.8, 3, seed=4),
@@ -120,19 +135,25 @@ def living_room() -> Room:
         ((1.15, 0.55, 1.35), (-1.0, -1.3, 0.65)),
         ((0.55, 0.95, 1.42), (-1.3, -1.2, 0.70)),
         ((-0.35, 0.95, 1.45), (-0.6, -1.7, 0.60)),
-        ((-1.05, 0.60, 1.38), (1.0, -1.5, 0.65)),
-        ((-1.25, -0.05, 1.32), (1.7, -0.4, 0.80)),
+        ((-0.95, 0.45, 1.38), (1.0, -1.5, 0.65)),
+        ((-1.15, -0.05, 1.36), (1.7, -0.4, 0.80)),
         ((-0.90, -0.65, 1.40), (1.4, 1.4, 0.75)),
         ((-0.15, -0.85, 1.48), (0.3, 1.9, 0.75)),
         ((0.70, -0.75, 1.42), (-1.1, 1.6, 0.80)),
         ((1.20, -0.15, 1.36), (-1.9, 0.5, 0.95)),
     )
-    return Room("living_room", solids, stations)
+    shadows = (
+        (-0.2, -1.78, 0.0, 1.0, 0.40, 0.55), (1.72, -1.45, math.radians(42), 0.42, 0.34, 0.55), (0.1, -0.2, 0.0, 0.26, 0.26, 0.35),
+        (-2.34, 0.55, 0.0, 0.12, 0.72, 0.55), (0.15, 2.06, 0.0, 0.84, 0.18, 0.55), (-1.95, -1.85, 0.0, 0.08, 0.08, 0.4),
+        (2.05, 1.80, 0.0, 0.07, 0.07, 0.5), (-2.05, 1.85, 0.0, 0.05, 0.05, 0.5), (1.35, 0.95, 0.0, 0.04, 0.04, 0.6),
+        (-1.62, -1.02, 0.0, 0.12, 0.12, 0.35),
+    )
+    return Room("living_room", solids, stations, shadows=shadows)
 
 
 def corridor() -> Room:
     """12 x 1.8 m with doors, pictures, radiators, a bench, plants and ceiling lamps; walked there and back."""
-    left, right = texture.clouds((0.80, 0.78, 0.70), 0.05, 0.5, 5, seed=201), texture.clouds((0.72, 0.77, 0.78), 0.05, 0.5, 5, seed=202)
+    left, right = texture.clouds((0.86, 0.82, 0.72), 0.03, 0.3, 5, seed=201), texture.clouds((0.74, 0.80, 0.82), 0.03, 0.3, 5, seed=202)
     solids = _box_of_walls((-6.0, -0.9, 0.0), (6.0, 0.9, 2.5), {
         "-x": texture.clouds((0.70, 0.50, 0.40), 0.06, 0.4, 5, seed=203), "+x": texture.clouds((0.45, 0.58, 0.48), 0.06, 0.4, 5, seed=204),
         "-y": right, "+y": left, "floor": texture.tiles((0.66, 0.64, 0.60), size=0.3, seed=205),
@@ -147,20 +168,17 @@ def corridor() -> Room:
     for i, x in enumerate((-4.5, -1.5, 1.5, 4.5)):
         solids += make.ceiling_lamp((x, 0.0, 2.5), seed=250 + i, drop=0.12)
     solids += make.radiator((-0.1, 0.84), math.radians(180), seed=260) + make.radiator((4.55, -0.84), 0.0, seed=261)
-    solids += make.bench((-1.35, -0.70), 0.0, seed=262) + make.plant((5.65, 0.55), 0.75, seed=263)
-    solids += make.plant((-5.65, -0.55), 0.9, seed=264) + make.extinguisher((0.95, 0.80), seed=265)
+    solids += make.bench((-1.35, -0.70), 0.0, seed=262) + make.plant((5.68, 0.58), 0.75, seed=263)
+    solids += make.plant((-5.68, -0.55), 0.8, seed=264) + make.extinguisher((0.95, 0.80), seed=265)
     solids += make.picture((6.0, 0.0, 1.4), math.radians(90), (0.4, 0.5), seed=266)
     solids += make.door((-6.0, 0.1, 0.0), math.radians(-90), seed=267)
-    there = [((x, -0.12, 1.45), (min(x + 2.2, 5.95), 0.75 * math.cos(1.1 * x), 1.05)) for x in np_range(-4.6, 4.4, 1.5)]
-    back = [((x, 0.12, 1.45), (max(x - 2.2, -5.95), 0.75 * math.sin(1.1 * x), 1.05)) for x in np_range(4.4, -4.6, -1.5)]
-    turn = [((4.75, 0.0, 1.45), (5.3, 0.85, 1.1)), ((4.7, 0.08, 1.45), (4.4, 0.88, 1.1))]
-    turn_back = [((-4.9, 0.0, 1.45), (-5.5, -0.85, 1.1)), ((-4.85, -0.08, 1.45), (-4.5, -0.88, 1.1))]
-    return Room("corridor", solids, tuple(there + turn + back + turn_back))
-
-
-def np_range(start: float, stop: float, step: float) -> list[float]:
-    """Numbers from start to stop, both included."""
-    return [start + step * i for i in range(round((stop - start) / step) + 1)]
+    stations = []
+    for way, xs in ((1, (-4.2, -2.8, -1.4, 0.0, 1.4, 2.8, 4.2)), (-1, (4.2, 2.8, 1.4, 0.0, -1.4, -2.8, -4.2))):
+        for i, x in enumerate(xs):  # looking ahead, at the one wall and the other in turn, and turning about at the end
+            yaw = math.radians(90 - 90 * way) + math.radians(90 if i == 6 else 34 * (-1) ** i)
+            at = (x + (0.3 * way if i == 6 else 0.0), -0.08 * way if i < 6 else 0.0, 1.45)
+            stations.append((at, (at[0] + math.cos(yaw), at[1] + math.sin(yaw), at[2] - 0.22)))
+    return Room("corridor", solids, tuple(stations))
 
 
 def flat_wall() -> Room:

@@ -143,34 +143,44 @@ class Box:
         return (t, hit) if self.rounding == 0 else self._rounded(o, d, t.detach(), hit)
 
     def _rounded(self, o: Tensor, d: Tensor, t: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
-        """Newton's method from the sharp box's hit, outside: distance to a convex solid is convex along a ray.
+        """Newton's method from the sharp box's hit: the distance to a convex solid is convex along a ray.
 
-        So each step falls short of the surface or on it, and where the slope turns upwards the ray misses. The last step
-        alone carries the gradient: dt = -df / (df/dt), the implicit function theorem.
+        So from outside each step ends before the surface or on it, and where the slope turns upwards the ray misses. Rays
+        that the sharp box's faces stop are there already. The last step alone carries the gradient.
         """
-        for step in range(13):
-            with torch.set_grad_enabled(step == 12 and torch.is_grad_enabled()):
-                p = o + t[:, None] * d
-                f, slope = self.distance(p), (self.normal(p) * d).sum(-1)
-                ahead = slope < -TINY
-                t = t + torch.where(ahead, f / torch.where(ahead, -slope, 1), 0)
-        return t, hit & ahead & (f < 1e-4)
+        with torch.no_grad():
+            rim = (hit & (self.distance(o + t[:, None] * d) > 1e-7)).nonzero()[:, 0]
+            near, d_rim = t[rim], d[rim]
+            for _ in range(8):
+                near = self._newton(o, d_rim, near)[0]
+            t = t.index_copy(0, rim, near)
+        t, ahead, left = self._newton(o, d, t)
+        return t, hit & ahead & (left < 1e-4)
 
-    def _beyond(self, p: Tensor) -> Tensor:
-        """How far p (N, 3) lies beyond the inner box's faces, negative inside."""
-        return p.abs() - (p.new_tensor(self.half) - self.rounding)
+    def _newton(self, o: Tensor, d: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step to the surface; also whether the ray nears it at t, and how far it was."""
+        p = o + t[:, None] * d
+        beyond, length = self._beyond(p)
+        left = length + beyond.amax(-1).clamp(max=0) - self.rounding
+        slope = (beyond.clamp(min=0) * p.sign() * d).sum(-1)  # of the distance, times `length`
+        ahead = slope < -TINY
+        return t + torch.where(ahead, left * length / torch.where(ahead, -slope, 1), 0), ahead, left.detach()
+
+    def _beyond(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """How far p (N, 3) lies beyond each pair of the inner box's faces, negative between them; and how far from it."""
+        beyond = p.abs() - (p.new_tensor(self.half) - self.rounding)
+        return beyond, _norm(beyond.clamp(min=0))
 
     def normal(self, p: Tensor) -> Tensor:
-        beyond = self._beyond(p)
-        outside = beyond.clamp(min=0) * p.sign()
-        length = _norm(outside)[:, None]
-        face = torch.nn.functional.one_hot(beyond.argmax(-1), 3).to(p) * torch.where(p < 0, -1.0, 1.0).to(p)
-        smooth = (length > TINY) & (self.rounding > 0)
-        return torch.where(smooth, outside / torch.where(smooth, length, 1), face)
+        beyond, length = self._beyond(p)
+        sign = torch.where(p < 0, -1.0, 1.0).to(p)
+        if self.rounding > 0:
+            return beyond.clamp(min=0) * sign / length.clamp(min=TINY)[:, None]
+        return torch.nn.functional.one_hot(beyond.argmax(-1), 3) * sign
 
     def distance(self, p: Tensor) -> Tensor:
-        beyond = self._beyond(p)
-        return _norm(beyond.clamp(min=0)) + beyond.amax(-1).clamp(max=0) - self.rounding
+        beyond, length = self._beyond(p)
+        return length + beyond.amax(-1).clamp(max=0) - self.rounding
 
     def mesh(self, edge: float) -> tuple[Tensor, Tensor]:
         return tessellate.box(self.half, self.rounding, edge)
@@ -197,7 +207,8 @@ class Ellipsoid:
     def distance(self, p: Tensor) -> Tensor:
         axes = p.new_tensor(self.axes)
         k, slope = _norm(p / axes), _norm(p / axes**2)
-        return k * (k - 1) / slope.clamp(min=TINY)
+        near = k * (k - 1) / slope.clamp(min=TINY)  # first order; far from a flat one the bounding sphere knows better
+        return torch.maximum(near, _norm(p) - self.radius)
 
     def mesh(self, edge: float) -> tuple[Tensor, Tensor]:
         return tessellate.ellipsoid(self.axes, edge)

@@ -19,7 +19,7 @@ from torch import Tensor
 Material = Callable[[Tensor, Tensor, Tensor], Tensor]
 Color = tuple[float, float, float]
 
-WAVES = 6  # plane waves an octave
+WAVES = 8  # plane waves an octave
 
 
 @functools.cache
@@ -27,12 +27,16 @@ def _spectrum(seed: int, wavelength: float, octaves: int, channels: int) -> tupl
     """Wave vectors (3, K), phases (K,), amplitudes (K, channels) and frequency of each octave (octaves,)."""
     random = np.random.default_rng(seed)
     frequency = 2.0 ** np.arange(octaves) / wavelength
-    direction = random.normal(size=(octaves, WAVES, 3))
-    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    # Directions spread evenly over the half sphere (a Fibonacci lattice), so that the noise has no grain.
+    height = (np.arange(WAVES) + 0.5) / WAVES
+    turn = math.pi * (3 - math.sqrt(5)) * np.arange(WAVES) + random.uniform(0, math.tau, size=(octaves, 1))
+    ring = np.sqrt(1 - height**2)
+    direction = np.stack([ring * np.cos(turn), ring * np.sin(turn), np.broadcast_to(height, turn.shape)], -1)
+    direction *= frequency[:, None, None] * random.uniform(0.8, 1.25, size=(octaves, WAVES, 1))
     phase = random.uniform(0, math.tau, size=octaves * WAVES)
     amplitude = np.repeat(0.62 ** np.arange(octaves), WAVES)[:, None] * random.normal(size=(octaves * WAVES, channels))
     amplitude /= np.sqrt((amplitude**2).sum(0) / 2)  # unit variance
-    vectors = (direction * frequency[:, None, None]).reshape(-1, 3).T
+    vectors = direction.reshape(-1, 3).T
     return tuple(torch.tensor(x, dtype=torch.float32) for x in (vectors, phase, amplitude, frequency))
 
 
@@ -206,6 +210,7 @@ def rug(inner: Color, outer: Color, half: tuple[float, float], seed: int = 0) ->
 def _framed(p, n, footprint, picture, frame, half, width):
     u, v = _surface_coordinates(p, n)
     inside = torch.minimum(half[0] - width - u.abs(), half[1] - width - v.abs())
+    inside = torch.where(n[:, 1].abs() > 0.7, inside, -1.0)  # the sides are frame
     mat = _ramp(inside, footprint)[:, None]
     return torch.lerp(_color(frame, p).expand(len(p), 3), picture(p, n, footprint), mat)
 

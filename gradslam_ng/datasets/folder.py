@@ -60,8 +60,8 @@ class Folder(FileSequence):
             first = next(iter(color.values())).name
             raise ValueError(f"{folder}: no file in depth/ has the number of one in color/, such as {first}")
         timestamps, truth, time_note = _times_and_poses(folder, color, rate)
-        scale = depth_scale or file_scale or DEPTH_SCALE
-        origin = "as given" if depth_scale else "from intrinsics.json" if file_scale else "the default"
+        scales = {"as given": depth_scale, "from intrinsics.json": file_scale, "the default": DEPTH_SCALE}
+        origin, scale = next((origin, scale) for origin, scale in scales.items() if scale is not None)
         super().__init__(
             name=folder.resolve().name,
             layout=self.layout,

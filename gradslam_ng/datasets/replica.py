@@ -42,7 +42,7 @@ class Replica(FileSequence):
         for path in (folder / "cam_params.json", folder.resolve().parent / "cam_params.json"):
             if path.is_file():
                 K, file_scale = read_intrinsics(path)
-                scale, note = file_scale or DEPTH_SCALE, f"camera: {path}"
+                scale, note = DEPTH_SCALE if file_scale is None else file_scale, f"camera: {path}"
                 break
         if intrinsics is not None:
             K, note = parse_intrinsics(intrinsics), "camera: as given"

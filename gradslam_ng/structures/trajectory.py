@@ -71,7 +71,7 @@ class Trajectory:
         Returns:
             T_wc (N, 4, 4) float64, NaN where not valid, and valid (N,) bool.
         """
-        times = times.to(self.timestamps)
+        times = times.to(self.timestamps).contiguous()
         keep = self.known
         known_times, known_poses = self.timestamps[keep], self.T_wc[keep]
         if len(known_times) == 0:

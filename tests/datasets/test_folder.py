@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from gradslam_ng.datasets import Folder, FrameError
+
+
+def test_reads_frames(recordings, tmp_path):
+    sequence = Folder(recordings.folder(tmp_path / "desk"))
+    frame = sequence[4]
+    assert float(frame.depth[5, 5, 0]) == pytest.approx(1.035, abs=1e-3)
+    assert frame.K.tolist() == [[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]
+    assert frame.T_wc is None and float(frame.timestamps) == pytest.approx(4 / 30)
+    assert Folder(tmp_path / "desk", rate=15.0).timestamps[4] == pytest.approx(4 / 15)
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        {"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "depth_scale": 5000},
+        {"K": [[30, 0, 15.5], [0, 31, 11.5], [0, 0, 1]], "depth_scale": 5000},
+        {"width": 32, "height": 24, "intrinsic_matrix": [30, 0, 0, 0, 31, 0, 15.5, 11.5, 1], "depth_scale": 5000},
+    ],
+)
+def test_json_camera_and_depth_scale(recordings, tmp_path, camera):
+    folder = recordings.folder(tmp_path / "desk")
+    (folder / "intrinsics.json").write_text(json.dumps(camera))
+    sequence = Folder(folder)
+    assert sequence.K.tolist() == [[30, 0, 15.5], [0, 31, 11.5], [0, 0, 1]]
+    assert sequence.depth_scale == 5000 and any("1/5000 m" in note and "json" in note for note in sequence.notes)
+    assert Folder(folder, depth_scale=1000).depth_scale == 1000
+
+
+def test_default_depth_scale_is_told(recordings, tmp_path):
+    notes = Folder(recordings.folder(tmp_path / "desk")).notes
+    assert any("1/1000 m" in note and "the default" in note for note in notes)
+
+
+@pytest.mark.parametrize("text", ["{", '{"fx": 30}', "[1, 2, 3, 4]", '{"fx": "a", "fy": 1, "cx": 1, "cy": 1}'])
+def test_bad_json(recordings, tmp_path, text):
+    folder = recordings.folder(tmp_path / "desk")
+    (folder / "intrinsics.json").write_text(text)
+    with pytest.raises(ValueError, match=r"intrinsics\.json: expected"):
+        Folder(folder)
+
+
+def test_unknown_camera_names_the_ways_to_give_it(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    (folder / "intrinsics.txt").unlink()
+    with pytest.raises(ValueError, match=r"option intrinsics.*intrinsics\.txt or intrinsics\.json"):
+        Folder(folder)
+    assert float(Folder(folder, intrinsics=(29, 29, 15, 11)).K[0, 0]) == 29
+
+
+@pytest.mark.parametrize("scale", [0, -1000, float("nan")])
+def test_bad_depth_scale(recordings, tmp_path, scale):
+    with pytest.raises(ValueError, match="depth_scale: expected a positive number"):
+        Folder(recordings.folder(tmp_path / "desk"), depth_scale=scale)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tiff"])
+def test_float_depth_is_metres_and_without_nan(recordings, tmp_path, suffix):
+    folder = recordings.folder(tmp_path / "desk")
+    depth = np.full((24, 32), 1.5, np.float32)
+    depth[0, :4] = np.nan, np.inf, -np.inf, -1
+    for i in range(8):
+        (folder / "depth" / f"{i:04d}.png").unlink()
+        path = folder / "depth" / f"{i:04d}{suffix}"
+        np.save(path, depth) if suffix == ".npy" else iio.imwrite(path, depth)
+    read = Folder(folder)[0].depth[..., 0]
+    assert read[0, :4].tolist() == [0, 0, 0, 0] and read[1:].unique().tolist() == [1.5]
+
+
+def test_nothing_is_unpickled(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    marker = tmp_path / "executed"
+
+    class Hostile:
+        def __reduce__(self):
+            return open, (str(marker), "w")
+
+    (folder / "depth" / "0003.png").unlink()
+    np.save(folder / "depth" / "0003.npy", np.array([[Hostile()]], dtype=object), allow_pickle=True)
+    (folder / "depth" / "0004.png").unlink()
+    (folder / "depth" / "0004.npy").write_bytes(pickle.dumps(Hostile()))
+    sequence = Folder(folder)
+    for index in (3, 4):
+        with pytest.raises(FrameError, match="not a readable image"):
+            sequence[index]
+    assert not marker.exists()
+
+
+def test_pairs_by_the_numbers_in_the_names(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    for i in range(8):
+        (folder / "depth" / f"{i:04d}.png").rename(folder / "depth" / f"depth_{i}.png")
+    (folder / "depth" / "depth_2.png").unlink()
+    sequence = Folder(folder)
+    assert len(sequence) == 8
+    assert float(sequence[3].depth[5, 5, 0]) == pytest.approx(1.045, abs=1e-3)
+    with pytest.raises(FrameError, match="frame 2: .*: no such file"):
+        sequence[2]
+
+
+def test_two_files_of_one_number_and_no_common_number(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    iio.imwrite(folder / "color" / "0003.jpg", recordings.color_image(3))
+    with pytest.raises(ValueError, match=r"0003.*0003.*expected one file for each frame number"):
+        Folder(folder)
+    (folder / "color" / "0003.jpg").unlink()
+    for i in range(8):
+        (folder / "depth" / f"{i:04d}.png").rename(folder / "depth" / f"{i + 100}.png")
+    with pytest.raises(ValueError, match=r"no file in depth/ has the number of one in color/, such as 0000\.png"):
+        Folder(folder)
+
+
+def test_empty_folders(tmp_path):
+    for name in ("color", "depth"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(FileNotFoundError, match="none of its 0 frames"):
+        Folder(tmp_path, intrinsics=[30, 30, 15, 11])
+
+
+def test_matrix_poses_in_a_table_or_in_files(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    T = recordings.poses()
+    (folder / "poses").mkdir()
+    for i in range(8):
+        (folder / "poses" / f"{i}.txt").write_text(recordings.matrix_text(T[i]))
+    (folder / "poses" / "2.txt").unlink()
+    sequence = Folder(folder)
+    assert bool(sequence[2].T_wc.isnan().all())
+    torch.testing.assert_close(sequence[6].T_wc, T[6].float(), atol=1e-6, rtol=0)
+    (folder / "poses.txt").write_text("\n".join(" ".join(map(repr, pose.flatten().tolist())) for pose in T))
+    torch.testing.assert_close(Folder(folder).T_wc, T, atol=1e-12, rtol=0)
+
+
+def test_tum_poses_give_the_times(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    T = recordings.poses()
+    lines = [recordings.tum_line(50 + i / 10, T[i]) for i in range(8)]
+    (folder / "poses.txt").write_text("\n".join(lines))
+    sequence = Folder(folder)
+    assert sequence.timestamps.tolist() == pytest.approx([50 + i / 10 for i in range(8)])
+    torch.testing.assert_close(sequence.T_wc, T, atol=1e-6, rtol=0)
+    (folder / "poses.txt").write_text("\n".join(lines[:6]))
+    with pytest.raises(ValueError, match=r"poses\.txt: 6 poses for 8 frames"):
+        Folder(folder)
+
+
+def test_names_that_are_times(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    T = recordings.poses()
+    names = ["9.5", "9.75", "10.0", "10.25", "10.5", "10.75", "11.0", "11.125"]
+    for i, name in enumerate(names):
+        for kind in ("color", "depth"):
+            (folder / kind / f"{i:04d}.png").rename(folder / kind / f"{name}.png")
+    (folder / "poses.txt").write_text("\n".join(recordings.tum_line(float(names[i]), T[i]) for i in (0, 1, 2, 3, 4, 6)))
+    sequence = Folder(folder, max_gap=0.3)
+    assert sequence.timestamps.tolist() == [float(name) for name in names]
+    assert sequence.T_wc.isfinite().flatten(1).all(-1).tolist() == [True] * 5 + [False, True, False]

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gradslam_ng.datasets import ICL
+from gradslam_ng.geometry import se3
+from gradslam_ng.structures import Trajectory
+
+
+@pytest.mark.parametrize("depth_first", [False, True])
+def test_reads_frames_and_turns_the_axes(recordings, tmp_path, depth_first):
+    sequence = ICL(recordings.icl(tmp_path / "office", depth_first))
+    frame = sequence[5]
+    torch.testing.assert_close(frame.T_wc, recordings.poses()[5].float(), atol=1e-6, rtol=0)
+    assert float(frame.timestamps) == pytest.approx(5 / 30)
+    assert torch.equal(frame.color, torch.from_numpy(recordings.color_image(5)).float() / 255)
+    assert float(frame.depth[5, 5, 0]) == pytest.approx(1.025, abs=2e-4)
+    assert sequence.K[1, 1] == 480
+
+
+def test_frame_0_has_no_pose(recordings, tmp_path):
+    sequence = ICL(recordings.icl(tmp_path / "office"))
+    assert len(sequence) == 8 and len(sequence.ground_truth) == 7
+    assert bool(sequence[0].T_wc.isnan().all()) and bool(sequence[1].T_wc.isfinite().all())
+
+
+def test_sim_poses_are_those_of_freiburg(recordings, tmp_path):
+    folder = recordings.icl(tmp_path / "office")
+    truth = folder / "traj9.gt.freiburg"
+    expected = ICL(folder)
+    matrices = [recordings.matrix_text(T, rows=3) for T in Trajectory.load(truth).T_wc]
+    truth.unlink()
+    (folder / "traj9.gt.sim").write_text("\n".join(matrices))
+    sequence = ICL(folder)
+    torch.testing.assert_close(sequence.ground_truth.T_wc, expected.ground_truth.T_wc, atol=1e-7, rtol=0)
+    torch.testing.assert_close(sequence.T_wc, expected.T_wc, atol=1e-7, rtol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("content", ["", "1 0 0 0\n0 1 0 0\n", "1 0 0 0\n0 1 0 0\n0 0 x 0\n"])
+def test_bad_sim_file(recordings, tmp_path, content):
+    folder = recordings.icl(tmp_path / "office")
+    (folder / "traj9.gt.freiburg").unlink()
+    (folder / "traj9.gt.sim").write_text(content)
+    with pytest.raises(ValueError, match=r"traj9\.gt\.sim.*: expected"):
+        ICL(folder)
+
+
+def test_negative_focal_length_of_the_original_axes(recordings, tmp_path):
+    folder = recordings.icl(tmp_path / "office")
+    (folder / "intrinsics.txt").write_text("481.20 0.0 319.5\n0.0 -480.0 239.5\n0.0 0.0 1.0\n")
+    assert ICL(folder).K[1, 1] == 480
+    assert ICL(folder, intrinsics="481,-479,319.5,239.5").K[1, 1] == 479
+
+
+def test_bad_line_and_leaving_path(recordings, tmp_path):
+    folder = recordings.icl(tmp_path / "office")
+    path = folder / "associations.txt"
+    good = path.read_text()
+    path.write_text(good + "9 rgb/9.png\n")
+    with pytest.raises(ValueError, match=r"associations\.txt, line 9: expected 'number rgb/file number depth/file'"):
+        ICL(folder)
+    path.write_text(good + "9 rgb/1.png 9 ../depth/9.png\n")
+    with pytest.raises(ValueError, match=r"line 9: '\.\./depth/9\.png' leaves the sequence folder"):
+        ICL(folder)
+
+
+def test_real_sequence_reprojects(shared_data, reprojection):
+    """The poses in our axes carry one frame's points onto another's depth; others, or of another time, do not.
+
+    The simulated sensor measures in steps of disparity, 4 cm at 4 m, so errors are counted in its steps.
+    """
+    sequence = ICL(shared_data / "icl" / "office_room_traj3_frei_png")
+    assert len(sequence) == 100 and sequence.ground_truth.timestamps[0] == pytest.approx(1 / 30)
+    flip = torch.diag(torch.tensor([1.0, -1.0, 1.0, 1.0]))
+
+    def within_two_steps(error, depth):
+        return float((error.abs() < 2 * 0.0028 * depth**2).float().mean())
+
+    for i, j in ((9, 39), (29, 69), (19, 89)):
+        first, second = sequence[i], sequence[j]
+        T_21 = se3.inverse(second.T_wc) @ first.T_wc
+        error, depth = reprojection(first, second, T_21)
+        assert error.median().abs() < 0.005
+        assert within_two_steps(error, depth) > 0.87
+        assert within_two_steps(*reprojection(first, second, flip @ T_21 @ flip)) < 0.7
+        T_late = se3.inverse(sequence.T_wc[j - 2].float()) @ first.T_wc
+        assert within_two_steps(*reprojection(first, second, T_late)) < 0.8

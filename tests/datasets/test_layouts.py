@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from gradslam_ng import datasets
+
+
+@pytest.mark.parametrize("layout", ["tum", "icl", "scannet", "sevenscenes", "replica", "folder"])
+def test_recognises_each_layout(recordings, tmp_path, layout):
+    folder = getattr(recordings, layout)(tmp_path / "sequence")
+    sequence = datasets.load(str(folder))
+    assert sequence.layout == layout and len(sequence) == 8
+    assert sequence[1].depth.max() > 1
+    overridden = datasets.load(folder, intrinsics="31,32,15,11", depth_scale=2000)
+    assert float(overridden.K[1, 1]) == 32 and overridden.depth_scale == 2000
+
+
+def test_synthetic_by_name():
+    sequence = datasets.load("synthetic:corner", frames=2, size=(24, 32))
+    assert len(sequence) == 2 and sequence[0].size == (24, 32)
+
+
+def test_empty_folder_lists_what_was_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"(?s)tum +rgb\.txt.*icl.*scannet.*sevenscenes.*replica.*folder"):
+        datasets.load(tmp_path)
+
+
+def test_sequence_one_folder_below_is_hinted_at(recordings, tmp_path):
+    recordings.sevenscenes(tmp_path / "seq-03")
+    with pytest.raises(FileNotFoundError, match="A sequence lies in: seq-03"):
+        datasets.load(tmp_path)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        datasets.load(tmp_path / "nowhere")
+
+
+def test_unknown_option_names_the_known_ones(recordings, tmp_path):
+    with pytest.raises(ValueError, match="TUM takes no option 'depth_factor'; it takes intrinsics, depth_scale, max"):
+        datasets.load(recordings.tum(tmp_path / "desk"), depth_factor=3)

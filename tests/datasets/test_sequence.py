@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from gradslam_ng.datasets import TUM, FrameError
+from gradslam_ng.structures import RGBDFrames
+
+
+@pytest.fixture
+def sequence(recordings, tmp_path):
+    return TUM(recordings.tum(tmp_path / "desk"))
+
+
+def same(a: RGBDFrames, b: RGBDFrames) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("color", "depth", "K", "T_wc", "timestamps"))
+
+
+def test_slice_is_a_sequence_of_those_frames(sequence):
+    part = sequence[1:7:2]
+    assert len(part) == 3 and part.name == sequence.name and part.ground_truth is sequence.ground_truth
+    assert torch.equal(part.timestamps, sequence.timestamps[1:7:2])
+    assert all(same(part[i], sequence[1 + 2 * i]) for i in range(3))
+    assert same(part[1:][0], sequence[3])
+    assert len(sequence) == 8 and same(part[-1], sequence[5])
+
+
+def test_index_out_of_range_ends_iteration(sequence):
+    with pytest.raises(IndexError):
+        sequence[8]
+    assert len(list(sequence)) == 8
+
+
+def test_slice_reports_the_frame_of_the_recording(sequence, tmp_path):
+    (tmp_path / "desk" / "rgb" / "5.png").unlink()
+    with pytest.raises(FrameError) as caught:
+        sequence[4:][1]
+    assert caught.value.index == 5
+
+
+def test_frame_error_survives_pickling():
+    error = pickle.loads(pickle.dumps(FrameError(3, "a.png", "broken")))
+    assert (error.index, error.path, error.reason, str(error)) == (3, "a.png", "broken", "frame 3: a.png: broken")
+
+
+def test_clips(sequence):
+    clips = sequence.clips(3, 2)
+    assert len(clips) == 3 and clips[1].shape == (3,) and clips[1].color.shape == (3, 24, 32, 3)
+    assert same(clips[1][2], sequence[4])
+    assert len(sequence.clips(3)) == 2 and same(sequence.clips(3)[1][0], sequence[3])
+    assert len(sequence[::2].clips(4, 1)) == 1
+
+
+@pytest.mark.parametrize("length, stride", [(0, 1), (9, 1), (3, 0)])
+def test_clips_that_cannot_be(sequence, length, stride):
+    with pytest.raises(ValueError, match="clip"):
+        sequence.clips(length, stride)
+
+
+def test_data_loader_with_workers(sequence):
+    frames = next(iter(DataLoader(sequence, batch_size=4, num_workers=2)))
+    assert isinstance(frames, RGBDFrames) and frames.shape == (4,)
+    assert same(frames[3], sequence[3])
+    clips = list(DataLoader(sequence.clips(3, 1), batch_size=2, num_workers=2))
+    assert len(clips) == 3 and clips[0].shape == (2, 3) and clips[0].T_wc.shape == (2, 3, 4, 4)
+    assert same(clips[2][1, 2], sequence[7])

@@ -22,8 +22,18 @@ __all__ = [
     "ScanNet",
     "Sequence",
     "SevenScenes",
+    "Synthetic",
     "download",
     "info",
     "load",
     "prefetch",
 ]
+
+
+def __getattr__(name: str):
+    """`Synthetic`, imported when first asked for: it brings scipy's interpolation along."""
+    if name != "Synthetic":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from gradslam_ng.datasets.synthetic import Synthetic
+
+    return Synthetic

@@ -32,7 +32,7 @@ def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **o
     """
     kind, _, name = str(source).partition(":")
     if kind == "synthetic":
-        from gradslam_ng.datasets.synthetic import Synthetic
+        from gradslam_ng.datasets.synthetic import Synthetic  # late: it brings scipy's interpolation along
 
         loader, source = Synthetic, name
     else:

@@ -39,10 +39,11 @@ class Sequence(Dataset[RGBDFrames]):
         ground_truth: at its full recorded rate and in our axes; None where the sequence has none at all.
         T_wc: (L, 4, 4) pose of each frame, NaN where it is not known; default: interpolated from `ground_truth`.
         max_gap: the longest interval of the ground truth to interpolate a pose across, seconds.
-        mesh: the surface of the scene, vertices (V, 3), metres, and faces (F, 3), where it is known.
         depth_scale: units of the depth files in a metre, for the record.
         notes: remarks on how the recording was read, for its user.
     """
+
+    mesh: tuple[Tensor, Tensor] | None = None  # the scene's surface, vertices (V, 3), metres, and faces (F, 3)
 
     def __init__(
         self,
@@ -55,14 +56,13 @@ class Sequence(Dataset[RGBDFrames]):
         ground_truth: Trajectory | None = None,
         T_wc: Tensor | None = None,
         max_gap: float = 0.1,
-        mesh: tuple[Tensor, Tensor] | None = None,
         depth_scale: float | None = None,
         notes: Notes[str] = (),
     ) -> None:
         self.name, self.layout, self.size = name, layout, tuple(size)
         self.K = K.to(torch.float32)
         self.timestamps = timestamps.to(torch.float64)
-        self.ground_truth, self.mesh, self.depth_scale, self.notes = ground_truth, mesh, depth_scale, tuple(notes)
+        self.ground_truth, self.depth_scale, self.notes = ground_truth, depth_scale, tuple(notes)
         if T_wc is None and ground_truth is not None:
             T_wc, _ = ground_truth.at(self.timestamps, max_gap)
         self.T_wc = T_wc

@@ -10,6 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+
 from gradslam_ng.geometry import camera, se3
 
 SIZE = (24, 32)
@@ -85,7 +86,7 @@ def write_icl(folder: Path, depth_first: bool = False) -> Path:
 
 
 def write_scannet(folder: Path, color_size: tuple[int, int] = (48, 64)) -> Path:
-    """Every second frame, as an export with a skip; the third one lost; colour twice as large with a camera of its own."""
+    """Every second frame, as an export with a skip; the third one lost; colour twice as large, of its own camera."""
     for name in ("color", "depth", "pose", "intrinsic"):
         (folder / name).mkdir(parents=True)
     for i in range(FRAMES):

@@ -104,7 +104,7 @@ def test_pairs_by_the_numbers_in_the_names(recordings, tmp_path):
     sequence = Folder(folder)
     assert len(sequence) == 8
     assert float(sequence[3].depth[5, 5, 0]) == pytest.approx(1.045, abs=1e-3)
-    with pytest.raises(FrameError, match="frame 2: .*: no such file"):
+    with pytest.raises(FrameError, match=r"frame 2: .*: no such file"):
         sequence[2]
 
 

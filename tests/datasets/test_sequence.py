@@ -16,7 +16,8 @@ def sequence(recordings, tmp_path):
 
 
 def same(a: RGBDFrames, b: RGBDFrames) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("color", "depth", "K", "T_wc", "timestamps"))
+    fields = ("color", "depth", "K", "T_wc", "timestamps")
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in fields)
 
 
 def test_slice_is_a_sequence_of_those_frames(sequence):

@@ -14,7 +14,8 @@ from gradslam_ng.geometry import se3
 
 def tum_tool(a, b, max_difference):
     """The published tool's way: every pair within the gap, closest first, each entry once."""
-    potential = sorted((abs(x - y), i, j) for i, x in enumerate(a) for j, y in enumerate(b) if abs(x - y) <= max_difference)
+    every = sorted((abs(x - y), i, j) for i, x in enumerate(a) for j, y in enumerate(b))
+    potential = [pair for pair in every if pair[0] <= max_difference]
     used_a, used_b, matches = set(), set(), []
     for _, i, j in potential:
         if i not in used_a and j not in used_b:
@@ -123,7 +124,7 @@ def test_distortion_is_undone(tmp_path, number):
     ray = torch.from_numpy((u - cx) / fx)[inner]
     error = (frame.depth[..., 0][inner] - 32768) / 40000 - ray
     assert error.abs().max() < 1.0 / fx  # nearest: within the rounding to a pixel
-    as_taken = torch.from_numpy((x - (u - cx) / fx))[inner]
+    as_taken = torch.from_numpy(x - (u - cx) / fx)[inner]
     assert as_taken.abs().max() > 3.0 / fx  # and there was something to undo
     color = (frame.color[..., 0][inner] * 255 * 256 + 128 - 32768) / 40000 - ray
     assert color.abs().max() < 0.6 * 256 / 40000 + 0.2 / fx

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from gradslam_ng.commands.info import info
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two frames in the plain layout."""
+    for name in ("color", "depth"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            kind = (24, 32, 3) if name == "color" else (24, 32)
+            iio.imwrite(tmp_path / name / f"{i}.png", np.full(kind, 200, np.uint8 if name == "color" else np.uint16))
+    return tmp_path
+
+
+def test_prints_facts_and_warnings(folder, capsys):
+    info(str(folder), intrinsics="30,31,15.5,11.5", depth_scale=100.0)
+    printed = capsys.readouterr().out
+    for text in ("folder", "2 of 32x24", "fx 30  fy 31  cx 15.5  cy 11.5", "1/100 m", "median 2.000 m", "ground truth"):
+        assert text in printed
+    assert "warning:" not in printed
+    info(str(folder), intrinsics="30,31,15.5,11.5", depth_scale=1.0)
+    assert "warning: median depth of 200 m is unusual" in capsys.readouterr().out

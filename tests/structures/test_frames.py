@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, default_collate
+
+from gradslam_ng.structures import RGBDFrames
+
+
+def frames(*lead: int, seed: int = 0, **fields) -> RGBDFrames:
+    random = torch.Generator().manual_seed(seed)
+    values = {
+        "color": torch.rand(*lead, 4, 6, 3, generator=random),
+        "depth": torch.rand(*lead, 4, 6, 1, generator=random),
+        "K": torch.eye(3),
+        "T_wc": torch.eye(4).expand(*lead, 4, 4) * torch.rand(*lead, 1, 1, generator=random),
+        "timestamps": torch.rand(lead, generator=random, dtype=torch.float64),
+    }
+    return RGBDFrames(**{**values, **fields})
+
+
+@pytest.mark.parametrize("lead", [(), (5,), (2, 5)])
+def test_fields_take_the_leading_axes_of_color(lead):
+    one = frames(*lead)
+    assert one.shape == lead and one.size == (4, 6)
+    assert one.K.shape == (*lead, 3, 3) and one.T_wc.shape == (*lead, 4, 4) and one.timestamps.shape == lead
+
+
+def test_a_camera_for_each_clip_serves_its_frames():
+    K = torch.stack([torch.eye(3), 2 * torch.eye(3)])
+    one = frames(2, 5, K=K)
+    assert torch.equal(one.K[1, 4], K[1]) and torch.equal(one.K[0, 0], K[0])
+
+
+def test_indexing_takes_every_field():
+    one = frames(2, 5)
+    for index, lead in ((1, (5,)), ((slice(None), 0), (2,)), ((1, 3), ()), ((0, slice(1, 4)), (3,))):
+        part = one[index]
+        assert part.shape == lead
+        for name in ("color", "depth", "K", "T_wc", "timestamps"):
+            assert torch.equal(getattr(part, name), getattr(one, name)[index])
+    assert len(one) == 2 and len(one[0]) == 5
+
+
+def test_a_frame_is_neither_indexed_nor_counted():
+    with pytest.raises(IndexError, match="no leading axis"):
+        frames()[0]
+    with pytest.raises(TypeError, match="no length"):
+        len(frames())
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"color": torch.zeros(5, 4, 6, 1)}, r"color: expected shape \(\.\.\., H, W, 3\), got \(5, 4, 6, 1\)"),
+        ({"color": torch.zeros(6, 3)}, "color: expected shape"),
+        ({"depth": torch.zeros(5, 4, 6)}, r"depth: expected shape \(5, 4, 6, 1\) to match color, got \(5, 4, 6\)"),
+        ({"depth": torch.zeros(5, 6, 4, 1)}, "depth: expected shape"),
+        ({"depth": torch.zeros(5, 4, 6, 1, dtype=torch.int32)}, "expected float tensors"),
+        ({"K": torch.eye(4)}, r"K: expected shape \(5, 3, 3\) or fewer leading axes, got \(4, 4\)"),
+        ({"K": torch.eye(3).expand(2, 3, 3)}, "K: expected shape"),
+        ({"K": torch.zeros(4)}, "K: expected shape"),
+        ({"T_wc": torch.eye(3)}, "T_wc: expected shape"),
+        ({"timestamps": torch.zeros(4)}, "timestamps: expected shape"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        frames(5, **fields)
+
+
+def test_time_stays_in_double_precision():
+    moved = frames(5).to(dtype=torch.float16)
+    assert moved.color.dtype == moved.K.dtype == moved.T_wc.dtype == torch.float16
+    assert moved.timestamps.dtype == torch.float64
+    assert frames(5, timestamps=None).to("cpu").timestamps is None
+
+
+def test_stack():
+    many = RGBDFrames.stack([frames(3, seed=i) for i in range(2)], dim=1)
+    assert many.shape == (3, 2) and torch.equal(many[:, 1].depth, frames(3, seed=1).depth)
+    assert RGBDFrames.stack([frames(), frames(T_wc=None)]).T_wc is None
+
+
+def test_collate_stacks_frames_and_drops_what_one_lacks():
+    batch = default_collate([frames(5, seed=i) for i in range(3)])
+    assert isinstance(batch, RGBDFrames) and batch.shape == (3, 5)
+    assert torch.equal(batch[2].color, frames(5, seed=2).color)
+    assert default_collate([frames(), frames(timestamps=None)]).timestamps is None
+
+
+def test_data_loader():
+    batches = list(DataLoader([frames(seed=i) for i in range(4)], batch_size=2))
+    assert [batch.shape for batch in batches] == [(2,), (2,)]
+    assert torch.equal(batches[1][1].T_wc, frames(seed=3).T_wc)
+
+
+def test_gradient_reaches_a_shared_camera():
+    K = torch.eye(3, requires_grad=True)
+    frames(2, 5, K=K)[0].K.sum().backward()
+    assert torch.equal(K.grad, torch.full((3, 3), 5.0))

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gradslam_ng.geometry import se3
+from gradslam_ng.structures import Trajectory
+
+
+def curve(count: int = 10, rate: float = 10.0) -> Trajectory:
+    """A constant twist, from time 5."""
+    xi = torch.tensor([0.1, -0.05, 0.2, 0.2, 0.1, -0.3], dtype=torch.float64)
+    steps = torch.arange(count, dtype=torch.float64)
+    return Trajectory(5 + steps / rate, se3.exp(steps[:, None] * xi))
+
+
+def test_saved_and_loaded(tmp_path):
+    given = curve()
+    given.save(tmp_path / "trajectory.txt")
+    read = Trajectory.load(tmp_path / "trajectory.txt")
+    torch.testing.assert_close(read.timestamps, given.timestamps, atol=1e-6, rtol=0)
+    torch.testing.assert_close(read.T_wc, given.T_wc, atol=1e-8, rtol=0)
+    first, second = (tmp_path / "trajectory.txt").read_text().splitlines()[:2]
+    assert first.startswith("#") and len(second.split()) == 8 and float(second.split()[0]) == 5
+
+
+def test_unix_times_keep_their_microseconds(tmp_path):
+    Trajectory(torch.tensor([1341836537.655662], dtype=torch.float64), torch.eye(4)[None]).save(tmp_path / "t.txt")
+    assert Trajectory.load(tmp_path / "t.txt").timestamps.item() == pytest.approx(1341836537.655662, abs=2e-7)
+
+
+def test_unknown_poses_are_not_saved(tmp_path):
+    given = curve()
+    given.T_wc[3] = math.nan
+    given.save(tmp_path / "trajectory.txt")
+    assert len(Trajectory.load(tmp_path / "trajectory.txt")) == 9
+
+
+def test_indexing():
+    given = curve()
+    time, T_wc = given[3]
+    assert time == given.timestamps[3] and torch.equal(T_wc, given.T_wc[3])
+    assert torch.equal(given[2:8:3].T_wc, given.T_wc[2:8:3])
+    assert len(given[given.timestamps > 5.45]) == 5
+    assert len(list(given)) == 10
+
+
+def test_interpolates_on_the_geodesic():
+    given = curve()
+    every_second = given[::2]
+    poses, valid = every_second.at(given.timestamps[:9], max_gap=0.25)
+    assert bool(valid.all())
+    torch.testing.assert_close(poses, given.T_wc[:9], atol=1e-12, rtol=0)
+
+
+def test_nothing_is_extrapolated():
+    given = curve()
+    poses, valid = given.at(torch.tensor([4.99, 5.0, 5.9, 5.91], dtype=torch.float64))
+    assert valid.tolist() == [False, True, True, False]
+    assert bool(poses[0].isnan().all()) and bool(poses[1].isfinite().all())
+
+
+def test_gaps_are_left_open_but_for_their_ends():
+    times = torch.tensor([5.0, 5.1, 5.2, 5.5, 5.8, 5.9], dtype=torch.float64)
+    given = curve()[torch.tensor([0, 1, 2, 8, 9])]
+    _, valid = given.at(times, max_gap=0.15)
+    assert valid.tolist() == [True, True, True, False, True, True]
+
+
+def test_an_unknown_pose_is_a_gap():
+    given = curve()
+    given.T_wc[4] = math.nan
+    times = torch.tensor([5.3, 5.35, 5.4, 5.45, 5.5], dtype=torch.float64)
+    poses, valid = given.at(times, max_gap=0.15)
+    assert valid.tolist() == [True, False, False, False, True]
+    assert bool(poses[valid].isfinite().all())
+    poses, valid = given.at(times, max_gap=0.25)
+    assert bool(valid.all())
+    torch.testing.assert_close(poses[2], curve().T_wc[4], atol=1e-12, rtol=0)
+
+
+def test_without_any_known_pose():
+    nowhere = Trajectory(torch.arange(3.0), torch.full((3, 4, 4), math.nan))
+    poses, valid = nowhere.at(torch.tensor([1.0]))
+    assert not bool(valid.any()) and bool(poses.isnan().all())
+
+
+def test_repeated_time_stamps():
+    given = Trajectory(torch.tensor([0.0, 1.0, 1.0, 2.0]), curve(4).T_wc)
+    poses, valid = given.at(torch.tensor([0.5, 1.0, 1.5]), max_gap=1.0)
+    assert bool(valid.all()) and bool(poses.isfinite().all())
+
+
+def test_out_of_order_is_sorted_with_a_warning(tmp_path):
+    given = curve()
+    lines = ["5.2 0 0 2 0 0 0 1", "5.0 0 0 0 0 0 0 1", "5.1 0 0 1 0 0 0 1"]
+    (tmp_path / "t.txt").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match="time stamps out of order"):
+        read = Trajectory.load(tmp_path / "t.txt")
+    assert read.T_wc[:, 2, 3].tolist() == [0, 1, 2]
+    with pytest.warns(UserWarning, match="out of order"):
+        shuffled = given[torch.tensor([3, 1, 2])]
+    assert torch.equal(shuffled.T_wc, given.T_wc[1:4])
+
+
+def test_quaternions_are_normalised_and_commas_allowed(tmp_path):
+    (tmp_path / "t.txt").write_text("# comment\n\n1.0, 1, 2, 3, 0, 0, 2, 0  # turned about z\n")
+    read = Trajectory.load(tmp_path / "t.txt")
+    expected = torch.tensor([[-1, 0, 0, 1], [0, -1, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(read.T_wc[0], expected)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("1 2 3", r"line 2: expected 8 numbers 't tx ty tz qx qy qz qw', got '1 2 3'"),
+        ("1 0 0 0 0 0 0 1 9", "line 2: expected 8 numbers"),
+        ("1 0 0 zero 0 0 0 1", "line 2: expected 8 numbers"),
+        ("1 0 0 nan 0 0 0 1", "line 2: expected finite numbers"),
+        ("inf 0 0 0 0 0 0 1", "line 2: expected finite numbers"),
+        ("1 0 0 0 0 0 0 0", "line 2: the quaternion is zero"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, line, message):
+    path = tmp_path / "t.txt"
+    path.write_text(f"0 0 0 0 0 0 0 1\n{line}\n")
+    with pytest.raises(ValueError, match=rf"t\.txt, {message}"):
+        Trajectory.load(path)
+
+
+def test_files_without_poses(tmp_path):
+    (tmp_path / "t.txt").write_text("# nothing\n")
+    with pytest.raises(ValueError, match="no poses"):
+        Trajectory.load(tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match="line 1: expected 8 numbers"):
+        Trajectory.load(tmp_path / "t.txt")
+    with pytest.raises(FileNotFoundError):
+        Trajectory.load(tmp_path / "absent.txt")
+
+
+@pytest.mark.parametrize("times, poses", [((3,), (2, 4, 4)), ((2, 1), (2, 4, 4)), ((2,), (2, 3, 4))])
+def test_shapes_that_do_not_fit(times, poses):
+    with pytest.raises(ValueError, match=r"expected timestamps \(L,\) and T_wc \(L, 4, 4\)"):
+        Trajectory(torch.zeros(times), torch.zeros(poses))
+
+
+def test_time_that_is_not_finite():
+    with pytest.raises(ValueError, match="time stamp must be finite"):
+        Trajectory(torch.tensor([0.0, math.nan]), torch.eye(4).expand(2, 4, 4))
+
+
+def test_gradient_reaches_the_poses_through_interpolation():
+    xi = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+    def interpolated(xi):
+        trajectory = Trajectory(torch.arange(4.0, dtype=torch.float64), se3.exp(xi))
+        return trajectory.at(torch.tensor([0.3, 1.0, 2.5], dtype=torch.float64), max_gap=1.0)[0]
+
+    assert torch.autograd.gradcheck(interpolated, (xi,))
+
+
+def test_gradient_is_finite_where_poses_are_not_valid():
+    xi = torch.zeros(3, 6, dtype=torch.float64, requires_grad=True)
+    trajectory = Trajectory(torch.tensor([0.0, 1.0, 5.0]), se3.exp(xi))
+    poses, valid = trajectory.at(torch.tensor([0.5, 3.0, 9.0]), max_gap=2.0)
+    assert valid.tolist() == [True, False, False]
+    poses[valid].sum().backward()
+    assert bool(xi.grad.isfinite().all()) and float(xi.grad.abs().sum()) > 0

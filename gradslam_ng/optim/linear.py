@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,26 +22,72 @@ class Factor(NamedTuple):
     def norm2(self, delta: Tensor) -> Tensor:
         """delta^T D delta, the squared length of a step in the metric of the damping. (..., n) -> (...)."""
         informed = self.scale > 0
-        return (delta / torch.where(informed, self.scale, 1.0)).where(informed, 0.0).square().sum(-1)
+        return torch.where(informed, delta / torch.where(informed, self.scale, 1.0), 0.0).square().sum(-1)
+
+
+def _unit_diagonal(H: Tensor) -> tuple[Tensor, Tensor]:
+    """H (..., n, n) with rows and columns scaled to a unit diagonal (Marquardt 1963), and the scales S (..., n).
+
+    So neither the units of the unknowns nor the scale of the cost matter. All of S is zero where all of H is.
+    """
+    diagonal = H.diagonal(dim1=-2, dim2=-1)
+    largest = diagonal.detach().amax(-1, keepdim=True)  # cancels from every solution, hence no gradient
+    informed = largest > torch.finfo(H.dtype).tiny
+    unit = torch.where(informed, largest, 1.0)
+    scale = torch.where(informed, (diagonal / unit).clamp(min=torch.finfo(H.dtype).eps), 1.0).rsqrt()
+    A = scale[..., :, None] * (H / unit[..., None]) * scale[..., None, :]
+    return A, torch.where(informed, scale * unit.rsqrt(), 0.0)
 
 
 def factor(H: Tensor, damping: Tensor | float = 0.0) -> Factor:
     """Factor positive semidefinite normal equations H (..., n, n), damped by a share (...) of their diagonal.
 
-    Rows and columns are first scaled to a unit diagonal (Marquardt 1963), so neither the units of the unknowns nor the
-    scale of the cost matters. A floor of some roundings on that unit diagonal keeps directions that nothing observes (a
-    planar scene) at a finite, practically zero step; H = 0 gives a zero step.
+    A floor of some roundings on the unit diagonal keeps directions that nothing observes (a planar scene) at a finite,
+    practically zero step; H = 0 gives a zero step.
     """
-    eps = torch.finfo(H.dtype).eps
-    diagonal = H.diagonal(dim1=-2, dim2=-1)
-    largest = diagonal.detach().amax(-1, keepdim=True)  # cancels from the solution, hence no gradient
-    informed = largest > torch.finfo(H.dtype).tiny
-    unit = torch.where(informed, largest, 1.0)
-    scale = torch.where(informed, (diagonal / unit).clamp(min=eps), 1.0).rsqrt()
+    A, scale = _unit_diagonal(H)
     identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
     damping = torch.as_tensor(damping, dtype=H.dtype, device=H.device)[..., None, None]
-    A = scale[..., :, None] * (H / unit[..., None]) * scale[..., None, :] + (damping + 32 * eps) * identity
+    A = A + (damping + 32 * torch.finfo(H.dtype).eps) * identity
     with torch.no_grad():  # rounding can leave a rank-deficient sum slightly indefinite: damp those more
         indefinite = torch.linalg.cholesky_ex(A).info > 0
     A = A + torch.where(indefinite, 1e-3, 0.0).to(H.dtype)[..., None, None] * identity
-    return Factor(torch.linalg.cholesky_ex(A).L, torch.where(informed, scale * unit.rsqrt(), 0.0))
+    return Factor(torch.linalg.cholesky_ex(A).L, scale)
+
+
+def pseudo_inverse(H: Tensor) -> Tensor:
+    """Inverse (..., n, n) of H (..., n, n) on the directions that it observes, zero on the others, without gradient."""
+    A, scale = _unit_diagonal(H.detach())
+    values, vectors = torch.linalg.eigh(A)
+    observed = values > 32 * torch.finfo(H.dtype).eps
+    values = torch.where(observed, 1.0 / torch.where(observed, values, 1.0), 0.0)
+    vectors = scale[..., :, None] * vectors
+    return (vectors * values[..., None, :]) @ vectors.mT
+
+
+def conjugate_gradients(
+    matvec: Callable[[Tensor], Tensor], b: Tensor, preconditioner: Tensor, iterations: int
+) -> Tensor:
+    """Solve A u = b for symmetric A given as v -> A v, all (..., n), by preconditioned conjugate gradients.
+
+    Nocedal and Wright 2006, algorithm 5.3; the preconditioner (..., n, n) stands for the inverse of A. Elements of the
+    batch stop on their own; the host looks at them once an iteration. Where A has no positive curvature along the first
+    direction the preconditioner's answer is returned.
+    """
+    apply = torch.linalg.vecdot
+    u, r = torch.zeros_like(b), b
+    z = (preconditioner @ r[..., None])[..., 0]
+    p, rz = z, apply(r, z)
+    goal = rz * torch.finfo(b.dtype).eps ** 1.2
+    for iteration in range(iterations):
+        if bool((rz <= goal).all()):
+            break
+        Ap = matvec(p)
+        curvature = apply(p, Ap)
+        active = (rz > goal) & (curvature > 0)
+        alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 1.0 if iteration == 0 else 0.0)[..., None]
+        u, r = u + alpha * p, r - alpha * Ap
+        z = (preconditioner @ r[..., None])[..., 0]
+        rz, previous = torch.where(active, apply(r, z), 0.0), rz
+        p = z + torch.where(active, rz / torch.where(active, previous, 1.0), 0.0)[..., None] * p
+    return u

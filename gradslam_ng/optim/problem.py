@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
+
+Point: TypeAlias = "Tensor | tuple[Point, ...]"  # where a problem is linearised: one variable, or several
 
 
 class Linearization(NamedTuple):
@@ -26,24 +29,30 @@ class Problem(Protocol):
     never asks for a list of parameters.
     """
 
-    def linearize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def linearize(self, x: Point) -> tuple[Tensor, Tensor, Tensor]:
         """H (..., n, n), g (..., n) and error (...) at x; see `Linearization`."""
         ...
 
-    def error(self, x: Tensor) -> Tensor:
+    def error(self, x: Point) -> Tensor:
         """The error (...) alone."""
         ...
 
-    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
+    def retract(self, x: Point, delta: Tensor) -> Point:
         """x moved by the tangent vector delta (..., n); delta = 0 gives x itself."""
         ...
 
 
-def expand_to(mask: Tensor, like: Tensor) -> Tensor:
-    """A per-element tensor (...) with trailing axes of one, to broadcast against `like` (..., *event)."""
-    return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+def leafwise(function: Callable[..., Tensor], *points: Point) -> Point:
+    """`function` applied to the tensors of points of one structure."""
+    if isinstance(points[0], tuple):
+        return tuple(leafwise(function, *parts) for parts in zip(*points, strict=True))
+    return function(*points)
 
 
-def select(mask: Tensor, there: Linearization, here: Linearization) -> Linearization:
+def select(mask: Tensor, there: Point, here: Point) -> Point:
     """`there` where the mask (...) holds, `here` elsewhere."""
-    return Linearization(*(torch.where(expand_to(mask, b), b, a) for a, b in zip(here, there, strict=True)))
+    return leafwise(lambda a, b: torch.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), there, here)
+
+
+def detach(x: Point) -> Point:
+    return leafwise(Tensor.detach, x)

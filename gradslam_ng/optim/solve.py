@@ -1,51 +1,113 @@
-"""The solver's loop."""
+"""The solver: one loop, and the ways to differentiate it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gradslam_ng.optim.problem import Linearization, Problem, expand_to, select
-from gradslam_ng.optim.steps import Rule, Step
+from gradslam_ng.optim import implicit
+from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, select
+from gradslam_ng.optim.steps import Damping, Rule
+
+BACKWARD = ("unroll", "truncated", "implicit", "implicit-gn", "direct", "detach")
 
 
 @dataclass(frozen=True)
 class Solution:
     """Where the solver ended, and the normal equations there."""
 
-    x: Tensor  # (..., *event)
+    x: Point  # (..., *event)
     H: Tensor  # (..., n, n)
     g: Tensor  # (..., n)
     error: Tensor  # (...)
+    converged: Tensor | None  # (...) bool; None without a tolerance
 
 
-def solve(problem: Problem, x: Tensor, rule: Rule, iterations: int) -> Solution:
-    """Minimise the error from x (..., *event) in a fixed number of steps, linearising once a step and once at x."""
+def solve(
+    problem: Problem,
+    x: Point,
+    rule: Rule,
+    iterations: int,
+    *,
+    tolerance: float | None = None,
+    backward: str = "unroll",
+    last: int = 5,
+) -> Solution:
+    """Minimise `problem.error` from x (..., *event), linearising once a step and once at the start.
+
+    Without a tolerance every element of the batch takes that number of steps and the host never looks at a value. With
+    one, an element rests once its next step promises to lower the error by less than that share of the first error, and
+    the loop ends when all rest.
+
+    `backward` chooses how the solution is differentiated with respect to all that the problem depends on:
+
+    - "unroll": through all iterations, and to the starting x.
+    - "truncated": through the `last` ones (Shaban et al. 2019). The start gets no gradient, here and below.
+    - "implicit": by the implicit function theorem at the optimum, with the exact Hessian. Right only where the solver
+      has converged; memory and time do not depend on the number of iterations, here and below.
+    - "implicit-gn": the same with the Gauss-Newton Hessian, cheaper, and biased by the residuals at the optimum.
+    - "direct": by direct loss, two optima of the problem perturbed by the loss.
+    - "detach": not at all.
+
+    In the last four H and g hold no gradient, and neither does the error in "detach".
+
+    Raises:
+        ValueError: an unknown `backward`, or a number of iterations that is negative or less than `last`.
+    """
+    if backward not in BACKWARD:
+        raise ValueError(f"backward: expected one of {', '.join(BACKWARD)}, got {backward!r}")
+    if iterations < 0:
+        raise ValueError(f"iterations: expected at least 0, got {iterations}")
+    if backward == "unroll" or not torch.is_grad_enabled():
+        return _iterate(problem, x, rule, iterations, tolerance)[0]
+    if backward == "truncated":
+        if not 0 < last <= iterations:
+            raise ValueError(f"last: expected 1 to iterations = {iterations}, got {last}")
+        with torch.no_grad():
+            before, damping = _iterate(problem, x, rule, iterations - last, tolerance)
+        solution = _iterate(problem, detach(before.x), rule, last, None, damping)[0]
+        return replace(solution, converged=before.converged)
+    with torch.no_grad():
+        found, _ = _iterate(problem, x, rule, iterations, tolerance)
+    if backward == "detach":
+        return found
+    attach = {"implicit": implicit.exact, "implicit-gn": implicit.gauss_newton, "direct": implicit.direct_loss}
+    delta, error = attach[backward](problem, found.x, found.H)
+    return replace(found, x=problem.retract(found.x, delta), error=error)
+
+
+def _iterate(
+    problem: Problem, x: Point, rule: Rule, iterations: int, tolerance: float | None, damping: Damping | None = None
+) -> tuple[Solution, Damping]:
     here = Linearization(*problem.linearize(x))
-    damping = rule.start(here)
+    damping = rule.start(here) if damping is None else damping
+    resting = None if tolerance is None else torch.zeros_like(here.error, dtype=torch.bool)
+    first = here.error.detach()
     for _ in range(iterations):
         step = rule.propose(here, damping)
+        if tolerance is not None:
+            resting = resting | (step.predicted.detach() <= tolerance * first)
+            if bool(resting.all()):
+                break
         trial = problem.retract(x, step.delta)
         there = Linearization(*problem.linearize(trial))
         taken, damping = rule.judge(here, there, step, damping)
+        if tolerance is not None:
+            taken = torch.where(resting, torch.zeros_like(taken), taken)
         if taken.dtype == torch.bool:
-            x, here = torch.where(expand_to(taken, x), trial, x), select(taken, there, here)
+            x, here = select(taken, (trial, there), (x, here))
+            here = Linearization(*here)
         else:
-            x, here = problem.retract(x, taken[..., None] * step.delta), interpolate(here, there, step, taken)
-    return Solution(x, *here)
+            x = problem.retract(x, taken[..., None] * step.delta)
+            here = Linearization(*problem.linearize(x)) if rule.relinearize else _blend(taken, there, here)
+    return Solution(x, *here, converged=resting), damping
 
 
-def interpolate(here: Linearization, there: Linearization, step: Step, taken: Tensor) -> Linearization:
-    """The linearisation a part `taken` of the way along a step, from those at its two ends.
-
-    H and g go linearly. The error follows the parabola through its two ends with the slope known here; it is never
-    negative, as the model of a least-squares cost isn't. All exact for a quadratic cost.
-    """
-    finite = torch.isfinite(there.error) & torch.isfinite(there.g).all(-1)
-    there = select(finite, there, here)
-    slope = (here.g * step.delta).sum(-1)
-    error = here.error + taken * slope + taken**2 * (there.error - here.error - slope)
+def _blend(taken: Tensor, there: Linearization, here: Linearization) -> Linearization:
+    """The linearisation a part `taken` of the way from here to there, each of the three in proportion."""
+    finite = torch.isfinite(there.error) & torch.isfinite(there.g).all(-1) & torch.isfinite(there.H).flatten(-2).all(-1)
+    there = Linearization(*select(finite, there, here))
     H = torch.lerp(here.H, there.H, taken[..., None, None])
-    return Linearization(H, torch.lerp(here.g, there.g, taken[..., None]), error)
+    return Linearization(H, torch.lerp(here.g, there.g, taken[..., None]), torch.lerp(here.error, there.error, taken))

@@ -34,7 +34,8 @@ class Rule(Protocol):
     def propose(self, here: Linearization, damping: Damping) -> Step: ...
 
     def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
-        """How much of the step to take, 0 to 1 (a bool decides hard), and the next damping."""
+        """How much of the step to take, and the next damping. A bool (...) takes it whole or not at all, a float (...)
+        from 0 to 1 in part; a rule that does the latter says in `relinearize` how the solver goes on from there."""
         ...
 
 
@@ -106,9 +107,12 @@ class SoftLevenbergMarquardt(LevenbergMarquardt):
     iterates become those of `LevenbergMarquardt`.
 
     temperature: width of the decision in units of the gain ratio. A tensor may require a gradient.
+    relinearize: where a step was taken in part, linearise again instead of interpolating between its ends. Twice the
+        price; worth it far from the optimum, where many steps are bad.
     """
 
     temperature: float | Tensor = 0.1
+    relinearize: bool = False
 
     def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
         gain = self.gain(here, there, step)

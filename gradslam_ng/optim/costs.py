@@ -1,0 +1,119 @@
+"""Least-squares problems put together from costs: residuals, their weights and robust kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.optim.kernels import Kernel
+from gradslam_ng.optim.problem import Point
+from gradslam_ng.optim.variables import Variable
+
+Value = Tensor | Callable[[], Tensor]  # a tensor, or a module that computes it
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Each residual times a number: value (..., N), the inverse standard deviation."""
+
+    value: Value
+
+    def __call__(self, A: Tensor) -> Tensor:
+        """W A for the columns A (..., N, d, m) of every residual."""
+        return _evaluate(self.value)[..., None, None] * A
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """Each component times a number: value (..., N, d)."""
+
+    value: Value
+
+    def __call__(self, A: Tensor) -> Tensor:
+        return _evaluate(self.value)[..., None] * A
+
+
+@dataclass(frozen=True)
+class Full:
+    """Each residual times a matrix: value (..., N, d, d), W with W^T W = covariance^-1."""
+
+    value: Value
+
+    def __call__(self, A: Tensor) -> Tensor:
+        return _evaluate(self.value) @ A
+
+
+def _evaluate(value: Value) -> Tensor:
+    return value if isinstance(value, Tensor) else value()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Half the sum over N residuals of rho(|W r|^2).
+
+    residual: x -> r (..., N, d), each residual a vector of d components that one weight and one kernel treat together.
+    jacobian: x -> J (..., N, d, n), of r to the tangent of x. Without one, forward-mode differentiation finds it; then
+        `residual` must treat the elements of the batch apart and be made of operations that `torch.func.jvp` knows.
+    weight: whitens the residuals; None where they already are.
+    kernel: None for plain least squares.
+    """
+
+    residual: Callable[[Point], Tensor]
+    jacobian: Callable[[Point], Tensor] | None = None
+    weight: Scale | Diagonal | Full | None = None
+    kernel: Kernel | None = None
+
+    def error(self, x: Point) -> Tensor:
+        """The cost (...) at x."""
+        r = self._whiten(self.residual(x)[..., None])
+        s = r.square().sum((-2, -1))
+        return 0.5 * (s if self.kernel is None else self.kernel.rho(s)).sum(-1)
+
+    def linearize(self, x: Point, variable: Variable) -> tuple[Tensor, Tensor, Tensor]:
+        """H (..., n, n), g (..., n) and the cost (...), as iteratively reweighted least squares sees them."""
+        r = self.residual(x)
+        J = self._push_forward(x, r, variable) if self.jacobian is None else self.jacobian(x)
+        A = self._whiten(torch.cat([J, r[..., None]], -1))  # (..., N, d, n + 1)
+        s = A[..., -1].square().sum(-1)
+        rho, w = (s, None) if self.kernel is None else (self.kernel.rho(s), self.kernel.weight(s)[..., None, None])
+        J, A = A[..., :-1].flatten(-3, -2), (A if w is None else w * A).flatten(-3, -2)
+        normal = J.mT @ A  # (..., n, n + 1): J^T W J and J^T W r side by side
+        return normal[..., :-1], normal[..., -1], 0.5 * rho.sum(-1)
+
+    def _whiten(self, A: Tensor) -> Tensor:
+        return A if self.weight is None else self.weight(A)
+
+    def _push_forward(self, x: Point, r: Tensor, variable: Variable) -> Tensor:
+        """The Jacobian (..., N, d, n), one tangent direction at a time, all at once."""
+        n = variable.dimension(x)
+        zero = r.new_zeros(*r.shape[:-2], n)
+
+        def push(direction: Tensor) -> Tensor:
+            def moved(delta: Tensor) -> Tensor:
+                return self.residual(variable.retract(x, delta))
+
+            return torch.func.jvp(moved, (zero,), (direction.expand_as(zero),))[1]
+
+        return torch.func.vmap(push, out_dims=-1)(torch.eye(n, dtype=r.dtype, device=r.device))
+
+
+class LeastSquares:
+    """The sum of costs over one variable; a `Problem` for `solve`."""
+
+    def __init__(self, costs: list[Cost], variable: Variable) -> None:
+        if not costs:
+            raise ValueError("costs: expected at least one")
+        self.costs, self.variable = costs, variable
+
+    def linearize(self, x: Point) -> tuple[Tensor, Tensor, Tensor]:
+        H, g, error = zip(*(cost.linearize(x, self.variable) for cost in self.costs), strict=True)
+        return sum(H), sum(g), sum(error)
+
+    def error(self, x: Point) -> Tensor:
+        return sum(cost.error(x) for cost in self.costs)
+
+    def retract(self, x: Point, delta: Tensor) -> Point:
+        return self.variable.retract(x, delta)

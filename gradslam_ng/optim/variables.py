@@ -1,0 +1,85 @@
+"""Unknowns and how a tangent vector moves them: retract(x, 0) = x, and local is its inverse.
+
+Rotations and poses are matrices with left updates, x <- exp(delta) x; a pose has the tangent [translation, rotation].
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import se3, so3
+from gradslam_ng.optim.problem import Point
+
+
+class Variable(Protocol):
+    def dimension(self, x: Point) -> int:
+        """Of the tangent space at x."""
+        ...
+
+    def retract(self, x: Point, delta: Tensor) -> Point:
+        """x (..., *event) moved by delta (..., n)."""
+        ...
+
+    def local(self, x: Point, y: Point) -> Tensor:
+        """The tangent vector (..., n) that moves x to y."""
+        ...
+
+
+class Euclidean:
+    """Vectors x (..., n)."""
+
+    def dimension(self, x: Tensor) -> int:
+        return x.shape[-1]
+
+    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
+        return x + delta
+
+    def local(self, x: Tensor, y: Tensor) -> Tensor:
+        return y - x
+
+
+class SO3:
+    """Rotations R (..., 3, 3); delta in radians."""
+
+    def dimension(self, x: Tensor) -> int:
+        return 3
+
+    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
+        return so3.exp(delta) @ x
+
+    def local(self, x: Tensor, y: Tensor) -> Tensor:
+        return so3.log(y @ x.mT)
+
+
+class SE3:
+    """Poses T (..., 4, 4); delta in metres and radians."""
+
+    def dimension(self, x: Tensor) -> int:
+        return 6
+
+    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
+        return se3.exp(delta) @ x
+
+    def local(self, x: Tensor, y: Tensor) -> Tensor:
+        return se3.log(y @ se3.inverse(x))
+
+
+class Product:
+    """Several unknowns at once: x is a tuple with one point for each variable, their tangents joined in that order."""
+
+    def __init__(self, *variables: Variable) -> None:
+        self.variables = variables
+
+    def dimension(self, x: tuple[Point, ...]) -> int:
+        return sum(v.dimension(part) for v, part in zip(self.variables, x, strict=True))
+
+    def retract(self, x: tuple[Point, ...], delta: Tensor) -> tuple[Point, ...]:
+        sizes = [v.dimension(part) for v, part in zip(self.variables, x, strict=True)]
+        deltas = delta.split(sizes, dim=-1)
+        return tuple(v.retract(part, d) for v, part, d in zip(self.variables, x, deltas, strict=True))
+
+    def local(self, x: tuple[Point, ...], y: tuple[Point, ...]) -> Tensor:
+        return torch.cat([v.local(a, b) for v, a, b in zip(self.variables, x, y, strict=True)], dim=-1)

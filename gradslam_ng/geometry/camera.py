@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gradslam_ng.geometry._planes import interleave, positive, readings
+
 _Z_MIN = 1e-8  # metres: nearer points, and those behind, are projected as if at 1 m so that nothing overflows
 
 
@@ -23,15 +25,16 @@ def pixel_grid(
 def project(p_c: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels at which a camera sees points.
 
-    p_c (..., N, 3), metres, camera frame; K (..., 3, 3). Returns uv (..., N, 2), pixels, and z (..., N), metres. Where z is
-    not positive uv is finite, as is its gradient, but means nothing: the caller keeps what has z > 0.
+    p_c (..., N, 3), metres, camera frame; K (..., 3, 3). Returns uv (..., N, 2), pixels, and z (..., N), metres. Where
+    z is not positive uv is finite, as is its gradient, but means nothing: the caller keeps what has z > 0.
     """
     x, y, z = p_c.unbind(-1)
-    inv_z = 1.0 / torch.where(z > _Z_MIN, z, 1.0)
-    x, y = x * inv_z, y * inv_z
-    fx, skew, cx = K[..., 0, 0, None], K[..., 0, 1, None], K[..., 0, 2, None]
-    fy, cy = K[..., 1, 1, None], K[..., 1, 2, None]
-    return torch.stack([fx * x + skew * y + cx, fy * y + cy], dim=-1), z
+    ahead = positive(z - _Z_MIN)
+    z_safe = z * ahead + (1.0 - ahead)
+    x, y = x / z_safe, y / z_safe
+    fx, skew, cx = (K[..., 0, i, None] for i in range(3))
+    fy, cy = (K[..., 1, i, None] for i in (1, 2))
+    return interleave(fx * x + skew * y + cx, fy * y + cy), z
 
 
 def unproject(depth: Tensor, K: Tensor) -> Tensor:
@@ -40,22 +43,24 @@ def unproject(depth: Tensor, K: Tensor) -> Tensor:
     depth (..., H, W, 1), metres, K (..., 3, 3). Returns (..., H, W, 3), metres, camera frame.
     """
     height, width = depth.shape[-3:-1]
-    z = depth[..., 0]
-    z = torch.where((z > 0) & (z < torch.inf), z, 0.0)
+    z = readings(depth[..., 0])
     u = torch.arange(width, device=depth.device, dtype=depth.dtype)
     v = torch.arange(height, device=depth.device, dtype=depth.dtype)[:, None]
     fx, skew, cx = (K[..., 0, i, None, None] for i in range(3))
     fy, cy = (K[..., 1, i, None, None] for i in (1, 2))
     y = (v - cy) / fy  # (..., H, 1)
     x = (u - cx - skew * y) / fx  # (..., H, W)
-    return torch.stack([x * z, y * z, z], dim=-1)
+    return interleave(x * z, y * z, z)
 
 
 def scale_intrinsics(K: Tensor, scale: float | tuple[float, float]) -> Tensor:
-    """K of the image resized by `scale`, or by (horizontal, vertical): c' = (c + 0.5) s - 0.5, f' = f s. K (..., 3, 3)."""
+    """K of the image resized by `scale`, or by (horizontal, vertical): f' = f s, c' = (c + 0.5) s - 0.5.
+
+    K (..., 3, 3), returns the same shape.
+    """
     sx, sy = scale if isinstance(scale, tuple) else (scale, scale)
-    M = torch.tensor([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]], dtype=K.dtype)
-    return M.to(K.device) @ K
+    row_u, row_v, row_1 = K.unbind(-2)
+    return torch.stack([sx * row_u + (0.5 * sx - 0.5) * row_1, sy * row_v + (0.5 * sy - 0.5) * row_1, row_1], dim=-2)
 
 
 def inverse_intrinsics(K: Tensor) -> Tensor:
@@ -76,23 +81,25 @@ def distort(xy: Tensor, distortion: Tensor) -> Tensor:
     k1, k2, p1, p2, k3 = distortion.unbind(-1)
     r2 = x * x + y * y
     radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return torch.stack([
-        x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x),
-        y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y,
-    ], dim=-1)
+    x_seen = x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x)
+    y_seen = y * radial + 2.0 * p2 * x * y + p1 * (r2 + 2.0 * y * y)
+    return torch.stack([x_seen, y_seen], dim=-1)
 
 
 def undistortion_map(K: Tensor, distortion: Tensor | Sequence[float], size: tuple[int, int]) -> Tensor:
     """Where in the distorted image each pixel of the ideal pinhole camera with the same K is seen.
 
-    K (..., 3, 3), distortion (k1, k2, p1, p2, k3), size (H, W). Returns uv (..., H, W, 2), pixels, for `sample`.
+    K (..., 3, 3), distortion (..., 5) as in `distort`, size (H, W). Returns uv (..., H, W, 2), pixels, for `sample`.
+
+    Raises:
+        ValueError: not five coefficients.
     """
     coefficients = torch.as_tensor(distortion, dtype=K.dtype, device=K.device)
     if coefficients.shape[-1:] != (5,):
         raise ValueError(f"distortion: expected (k1, k2, p1, p2, k3), got shape {tuple(coefficients.shape)}")
-    rays = unproject(torch.ones((*K.shape[:-2], *size, 1), dtype=K.dtype, device=K.device), K)[..., :2]  # (..., H, W, 2)
-    seen = distort(rays, coefficients[..., None, None, :])
-    uv, _ = project(torch.cat([seen, torch.ones_like(seen[..., :1])], dim=-1).flatten(-3, -2), K)
+    rays = unproject(K.new_ones(*size, 1), K).flatten(-3, -2)
+    seen = torch.cat([distort(rays[..., :2], coefficients[..., None, :]), rays[..., 2:]], dim=-1)
+    uv, _ = project(seen, K)
     return uv.unflatten(-2, size)
 
 
@@ -102,9 +109,11 @@ def sample(image: Tensor, uv: Tensor, mode: Literal["bilinear", "nearest"] = "bi
     Depth wants `nearest`: no reading is mixed with another or with a hole.
     """
     lead = image.shape[:-3]
-    # grid_sample with align_corners: -1 and 1 are the centres of the first and last pixel
-    extent = torch.tensor([image.shape[-2] - 1, image.shape[-3] - 1], dtype=uv.dtype, device=uv.device)
-    grid = (2.0 * uv / extent - 1.0).expand(*lead, *uv.shape[-3:]).reshape(-1, *uv.shape[-3:])
+    height, width = image.shape[-3:-1]
+    u, v = uv.unbind(-1)
+    # grid_sample with align_corners: -1 and 1 are the centres of the first and the last pixel
+    grid = torch.stack([u * (2.0 / (width - 1)) - 1.0, v * (2.0 / (height - 1)) - 1.0], dim=-1)
+    grid = grid.expand(*lead, *uv.shape[-3:]).reshape(-1, *uv.shape[-3:])
     flat = image.reshape(-1, *image.shape[-3:]).movedim(-1, 1)
     out = torch.nn.functional.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=True)
     return out.movedim(1, -1).reshape(*lead, *uv.shape[-3:-1], image.shape[-1])
@@ -115,6 +124,6 @@ def undistort(
 ) -> Tensor:
     """The image that an ideal pinhole camera with the same K would have taken; zero where the lens saw nothing.
 
-    image (..., H, W, C), K (..., 3, 3), distortion (k1, k2, p1, p2, k3). Returns (..., H, W, C).
+    image (..., H, W, C), K (..., 3, 3), distortion (k1, k2, p1, p2, k3), mode as in `sample`. Returns (..., H, W, C).
     """
     return sample(image, undistortion_map(K.to(image), distortion, image.shape[-3:-1]), mode)

@@ -45,12 +45,12 @@ def inverse(T: Tensor) -> Tensor:
 
 def transform(T_ab: Tensor, p_b: Tensor) -> Tensor:
     """Points brought from frame b into frame a. T_ab (..., 4, 4), p_b (..., N, 3), returns p_a (..., N, 3)."""
-    return p_b @ T_ab[..., :3, :3].mT + T_ab[..., None, :3, 3]
+    return (T_ab[..., :3, :3] @ p_b.mT + T_ab[..., :3, 3:]).mT.contiguous()
 
 
 def rotate(T_ab: Tensor, v_b: Tensor) -> Tensor:
     """Directions brought from frame b into frame a. T_ab (..., 4, 4), v_b (..., N, 3), returns v_a (..., N, 3)."""
-    return v_b @ T_ab[..., :3, :3].mT
+    return (T_ab[..., :3, :3] @ v_b.mT).mT.contiguous()
 
 
 def adjoint(T: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def to_quaternion(T: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_rigid(T: Tensor, tol: float = 1e-4) -> Tensor:
-    """Whether each T (..., 4, 4) is finite, orthonormal, right-handed and homogeneous within tol. Returns (...), bool."""
+    """Whether T (..., 4, 4) is finite, orthonormal, right-handed and homogeneous within tol. Returns (...), bool."""
     R = T[..., :3, :3]
     eye = torch.eye(4, dtype=T.dtype, device=T.device)
     orthonormal = (R @ R.mT - eye[:3, :3]).abs().amax((-2, -1)) <= tol
@@ -118,3 +118,14 @@ def is_rigid(T: Tensor, tol: float = 1e-4) -> Tensor:
 def interpolate(T_0: Tensor, T_1: Tensor, s: Tensor) -> Tensor:
     """Constant-twist motion from T_0 at s = 0 to T_1 at s = 1. T_0, T_1 (..., 4, 4), s (...), returns (..., 4, 4)."""
     return exp(s[..., None] * log(T_1 @ inverse(T_0))) @ T_0
+
+
+def renormalize(T: Tensor) -> Tensor:
+    """T (..., 4, 4) with its rotation brought back towards the nearest one, by one Newton-Schulz step.
+
+    Rounding in long products makes a rotation drift; each call squares its distance from orthogonality (Higham 2008, equation
+    8.20).
+    """
+    R = T[..., :3, :3]
+    R = 1.5 * R - 0.5 * R @ (R.mT @ R)
+    return torch.cat([torch.cat([R, T[..., :3, 3:]], dim=-1), T[..., 3:, :]], dim=-2)

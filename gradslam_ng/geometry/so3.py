@@ -5,8 +5,8 @@ Everything rests on the entire functions
     S_k(x) = 1/k! - x/(k+2)! + x^2/(k+4)! - ...        with x = theta^2 (Stumpff functions),
 
 S_0 = cos(theta), S_1 = sin(theta)/theta, S_2 = (1 - cos(theta))/theta^2 and so on: no quotient of vanishing terms is
-left, so neither values nor gradients lose digits near zero. Branches are `torch.where` on safe inputs, hence all functions
-run under vmap, jacrev, jacfwd and torch.compile.
+left, so neither values nor gradients lose digits near zero. Branches are `torch.where` on safe inputs, hence all
+functions run under vmap, jacrev, jacfwd and torch.compile.
 """
 
 from __future__ import annotations
@@ -83,12 +83,13 @@ def to_quaternion(R: Tensor) -> Tensor:
     """Unit quaternion, ordered x y z w, w >= 0 (Shepperd 1978). R (..., 3, 3), returns (..., 4)."""
     r00, r01, r02, r10, r11, r12, r20, r21, r22 = R.flatten(-2).unbind(-1)
     # 4 q q^T: every row is a multiple of q; the one with the largest diagonal is taken, so it never vanishes
-    rows = torch.stack([
-        torch.stack([1 + r00 - r11 - r22, r01 + r10, r02 + r20, r21 - r12], -1),
-        torch.stack([r01 + r10, 1 - r00 + r11 - r22, r12 + r21, r02 - r20], -1),
-        torch.stack([r02 + r20, r12 + r21, 1 - r00 - r11 + r22, r10 - r01], -1),
-        torch.stack([r21 - r12, r02 - r20, r10 - r01, 1 + r00 + r11 + r22], -1),
-    ], -2)
+    rows = [
+        torch.stack([1 + r00 - r11 - r22, r01 + r10, r02 + r20, r21 - r12], dim=-1),
+        torch.stack([r01 + r10, 1 - r00 + r11 - r22, r12 + r21, r02 - r20], dim=-1),
+        torch.stack([r02 + r20, r12 + r21, 1 - r00 - r11 + r22, r10 - r01], dim=-1),
+        torch.stack([r21 - r12, r02 - r20, r10 - r01, 1 + r00 + r11 + r22], dim=-1),
+    ]
+    rows = torch.stack(rows, dim=-2)
     best = rows.diagonal(dim1=-2, dim2=-1).argmax(-1)
     q = rows.take_along_dim(best[..., None, None].expand(*best.shape, 1, 4), dim=-2).squeeze(-2)
     q = torch.where(q[..., 3:] < 0, -q, q)

@@ -123,8 +123,8 @@ def interpolate(T_0: Tensor, T_1: Tensor, s: Tensor) -> Tensor:
 def renormalize(T: Tensor) -> Tensor:
     """T (..., 4, 4) with its rotation brought back towards the nearest one, by one Newton-Schulz step.
 
-    Rounding in long products makes a rotation drift; each call squares its distance from orthogonality (Higham 2008, equation
-    8.20).
+    Rounding in long products makes a rotation drift; each call squares its distance from orthogonality (Higham 2008,
+    equation 8.20).
     """
     R = T[..., :3, :3]
     R = 1.5 * R - 0.5 * R @ (R.mT @ R)

@@ -1,6 +1,9 @@
 """The nouns that flow through the house."""
 
 from gradslam_ng.structures.frames import RGBDFrames
+from gradslam_ng.structures.live import LiveFrame
+from gradslam_ng.structures.surface import Surface
+from gradslam_ng.structures.surfels import SurfelMap
 from gradslam_ng.structures.trajectory import Trajectory
 
-__all__ = ["RGBDFrames", "Trajectory"]
+__all__ = ["LiveFrame", "RGBDFrames", "Surface", "SurfelMap", "Trajectory"]

@@ -1,0 +1,58 @@
+"""Which surfel a pixel sees: point splatting with a z-buffer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import camera, se3
+
+EMPTY = torch.iinfo(torch.int64).max
+
+
+def visible_pixels(points: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float):
+    """Points of a map as a camera sees them.
+
+    points (B, N, 3) world, mask (B, N), T_cw (B, 4, 4), K (B, 3, 3). Returns uv (B, N, 2) pixels, z (B, N) metres, and
+    inside (B, N) bool: in the mask, beyond `near` and within the image.
+    """
+    uv, z = camera.project(se3.transform(T_cw, points), K)
+    u, v = uv.unbind(-1)
+    height, width = size
+    inside = mask & (z > near) & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+    return uv, z, inside
+
+
+def pixel_index(uv: Tensor, inside: Tensor, width: int) -> Tensor:
+    """Row-major index of the pixel nearest to uv (B, N, 2); 0 where not inside."""
+    u, v = (uv.detach() + 0.5).floor().unbind(-1)
+    return torch.where(inside, v * width + u, 0.0).long()
+
+
+def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: int) -> Tensor:
+    """The candidate of least rank for each pixel.
+
+    pixel (B, N) int64, rank (B, N) not negative, candidate (B, N) bool. Returns (B, pixels) int64, an index into N, -1 where
+    there is none. Rank and index share one 64-bit key, so that one scatter decides, ties included: the bits of a
+    float that is not negative order like the float.
+    """
+    order = torch.arange(rank.shape[-1], device=rank.device)
+    bits = rank.detach().to(torch.float32).contiguous().view(torch.int32).long()
+    key = torch.where(candidate, (bits << 32) | order, EMPTY)
+    best = torch.full((*rank.shape[:-1], pixels), EMPTY, dtype=torch.int64, device=rank.device)
+    best = best.scatter_reduce(-1, pixel, key, "amin")
+    return torch.where(best == EMPTY, -1, best & 0xFFFFFFFF)
+
+
+def index_map(
+    points: Tensor, mask: Tensor, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05
+) -> Tensor:
+    """Index of the nearest surfel whose centre falls into each pixel, -1 where none does (Keller et al. 2013, section 4).
+
+    points (B, N, 3) world, metres; mask (B, N) bool; T_wc (B, 4, 4); K (B, 3, 3). Returns (B, H, W) int64. A discrete
+    choice: no gradient.
+    """
+    with torch.no_grad():
+        uv, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, size, near)
+        chosen = nearest_per_pixel(pixel_index(uv, inside, size[1]), z.clamp(min=0), inside, size[0] * size[1])
+    return chosen.unflatten(-1, size)

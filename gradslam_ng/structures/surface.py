@@ -1,0 +1,56 @@
+"""What a camera sees of a surface: a live frame, or a map rendered from somewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import camera, images
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Vertex and normal maps of one view per batch element, in the frame of their camera.
+
+    weights say how far each pixel is to be trusted: 0 where nothing is seen.
+    """
+
+    vertices: Tensor  # (B, H, W, 3), metres, zero where nothing is seen
+    normals: Tensor  # (B, H, W, 3), unit, towards the camera, zero where undefined
+    weights: Tensor  # (B, H, W)
+    K: Tensor  # (B, 3, 3)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.vertices.shape[-3], self.vertices.shape[-2]
+
+    @staticmethod
+    def of_depth(depth: Tensor, K: Tensor) -> Surface:
+        """The surface that a depth image shows. depth (B, H, W, 1), metres; K (B, 3, 3)."""
+        vertices = camera.unproject(depth, K)
+        normals = images.normal_map(vertices)
+        return Surface(vertices, normals, (normals.detach() != 0).any(-1).to(depth.dtype), K)
+
+    def where(self, chosen: Tensor, other: Surface) -> Surface:
+        """This surface for the batch elements for which chosen (B,) holds, `other` elsewhere."""
+
+        def pick(mine: Tensor, theirs: Tensor) -> Tensor:
+            return torch.where(chosen.reshape(-1, *(1,) * (mine.ndim - 1)), mine, theirs)
+
+        return Surface(
+            pick(self.vertices, other.vertices), pick(self.normals, other.normals),
+            pick(self.weights, other.weights), pick(self.K, other.K),
+        )  # fmt: skip
+
+    def subsampled(self, step: int) -> Surface:
+        """Every `step`-th pixel of every `step`-th row, the camera's K with it."""
+        if step == 1:
+            return self
+        first = step // 2
+        K = self.K.clone()
+        K[..., :2, :2] = self.K[..., :2, :2] / step
+        K[..., :2, 2] = (self.K[..., :2, 2] - first) / step
+        pick = (slice(None), slice(first, None, step), slice(first, None, step))
+        return Surface(self.vertices[pick], self.normals[pick], self.weights[pick], K)

@@ -1,0 +1,169 @@
+"""Surfel maps: oriented discs with colour and confidence, what dense fusion builds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradslam_ng.structures.ply import read_ply, write_ply
+
+
+@dataclass(frozen=True, eq=False)
+class SurfelMap:
+    """B surfel maps in world coordinates, padded to one capacity N (Keller et al. 2013, section 3).
+
+    Only the first `count[b]` slots of map b hold surfels; `mask` says which. While torch records gradients every operation
+    returns new tensors; under `torch.no_grad()` maps are updated in place.
+    """
+
+    points: Tensor  # (B, N, 3), metres
+    normals: Tensor  # (B, N, 3), unit
+    colors: Tensor  # (B, N, 3), in [0, 1]
+    radii: Tensor  # (B, N), metres
+    confidences: Tensor  # (B, N), accumulated weight of the readings
+    created: Tensor  # (B, N) int64, frame number
+    updated: Tensor  # (B, N) int64, frame number of the last reading
+    count: Tensor  # (B,) int64
+
+    @staticmethod
+    def empty(
+        batch: int = 1,
+        capacity: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> SurfelMap:
+        """Maps without any surfel, with room for `capacity` each."""
+
+        def zeros(*tail: int, dtype: torch.dtype = dtype) -> Tensor:
+            return torch.zeros(batch, capacity, *tail, device=device, dtype=dtype)
+
+        numbers = {"created": zeros(dtype=torch.int64), "updated": zeros(dtype=torch.int64)}
+        count = torch.zeros(batch, device=device, dtype=torch.int64)
+        return SurfelMap(zeros(3), zeros(3), zeros(3), zeros(), zeros(), **numbers, count=count)
+
+    @property
+    def batch(self) -> int:
+        return self.points.shape[0]
+
+    @property
+    def capacity(self) -> int:
+        return self.points.shape[1]
+
+    @property
+    def occupied(self) -> int:
+        """Slots, from the first, beyond which every map is empty; at least 1. Asks the device."""
+        return max(1, int(self.count.max()))
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, N) bool: the slots that hold a surfel."""
+        return torch.arange(self.capacity, device=self.count.device) < self.count[:, None]
+
+    def attributes(self) -> dict[str, Tensor]:
+        """Everything that a surfel has, by name, each (B, N, ...)."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "count"}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> SurfelMap:
+        """`function` applied to every tensor."""
+        return SurfelMap(**{f.name: function(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
+    def detach(self) -> SurfelMap:
+        """The same maps without their history of gradients."""
+        return self.map(Tensor.detach)
+
+    def to(self, device: torch.device | str) -> SurfelMap:
+        return self.map(lambda value: value.to(device))
+
+    def __getitem__(self, b: int) -> SurfelMap:
+        """Map b alone, without padding: a batch of one."""
+        n = int(self.count[b])
+        attributes = {name: value[b : b + 1, :n] for name, value in self.attributes().items()}
+        return SurfelMap(**attributes, count=self.count[b : b + 1])
+
+    def reserve(self, capacity: int) -> SurfelMap:
+        """With room for at least `capacity` surfels each; the room at least doubles when it grows at all."""
+        if capacity <= self.capacity:
+            return self
+        extra = max(capacity, 2 * self.capacity) - self.capacity
+
+        def grown(value: Tensor) -> Tensor:
+            return torch.cat([value, value.new_zeros(self.batch, extra, *value.shape[2:])], dim=1)
+
+        return SurfelMap(**{k: grown(v) for k, v in self.attributes().items()}, count=self.count)
+
+    def put(self, slots: Tensor, keep: Tensor, **values: Tensor) -> SurfelMap:
+        """Attributes overwritten in `slots` (B, P) where `keep` (B, P) holds; kept slots must differ from each other.
+
+        values: tensors (B, P, ...), named like the attributes. Static shapes: what is not kept is written to the last
+        slot, which holds no surfel.
+        """
+        self = self.reserve(int(self.count.max()) + 1)
+        slots = torch.where(keep, slots, self.capacity - 1)
+        rows = torch.arange(self.batch, device=slots.device)[:, None].expand_as(slots)
+
+        def written(name: str, value: Tensor) -> Tensor:
+            old = getattr(self, name)
+            write = old.index_put if torch.is_grad_enabled() else old.index_put_
+            return write((rows, slots), value.to(old.dtype))
+
+        return dataclasses.replace(self, **{name: written(name, value) for name, value in values.items()})
+
+    def append(self, new: Tensor, **values: Tensor) -> SurfelMap:
+        """New surfels after the last ones: those of `values` (B, P, ...), every attribute named, where `new` (B, P)."""
+        missing = self.attributes().keys() - values.keys()
+        if missing:
+            raise ValueError(f"append: a surfel needs every attribute; missing {sorted(missing)}")
+        added = new.sum(-1)
+        wanted = int((self.count + added).max()) + 1
+        slots = self.count[:, None] + new.cumsum(-1) - 1
+        grown = self.reserve(wanted).put(slots, new, **values)
+        return dataclasses.replace(grown, count=self.count + added)
+
+    def keep(self, keep: Tensor) -> SurfelMap:
+        """Only the surfels for which `keep` (B, N) holds, moved to the front in their order."""
+        keep = keep & self.mask
+        count = keep.sum(-1)
+        slots = torch.where(keep, keep.cumsum(-1) - 1, self.capacity)  # one slot more, for all that goes
+        sources = torch.arange(self.capacity, device=slots.device).expand_as(slots)
+        order = slots.new_zeros(self.batch, self.capacity + 1).scatter(1, slots, sources)[:, :-1]
+        rows = torch.arange(self.batch, device=slots.device)[:, None]
+        return SurfelMap(**{k: v[rows, order] for k, v in self.attributes().items()}, count=count)
+
+    def save(self, path: Path | str, b: int = 0) -> None:
+        """Map b as a binary PLY: x y z, nx ny nz, red green blue (uchar), radius (metres), confidence."""
+        one = self[b].detach().to("cpu")
+        points, normals = one.points[0].numpy(), one.normals[0].numpy()
+        colors = (one.colors[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        columns = {name: np.ascontiguousarray(points[:, i], np.float32) for i, name in enumerate("xyz")}
+        columns |= {f"n{name}": np.ascontiguousarray(normals[:, i], np.float32) for i, name in enumerate("xyz")}
+        columns |= {name: np.ascontiguousarray(colors[:, i]) for i, name in enumerate(("red", "green", "blue"))}
+        columns |= {"radius": one.radii[0].numpy().astype(np.float32)}
+        write_ply(path, columns | {"confidence": one.confidences[0].numpy().astype(np.float32)})
+
+    @staticmethod
+    def load(path: Path | str) -> SurfelMap:
+        """A map written by `save`, as a batch of one.
+
+        Raises:
+            ValueError: the file lacks a column; the message names it.
+        """
+        columns, _ = read_ply(path)
+
+        def stacked(*names: str) -> Tensor:
+            missing = [name for name in names if name not in columns]
+            if missing:
+                raise ValueError(f"{path}: expected the columns of a surfel map; missing {', '.join(missing)}")
+            return torch.from_numpy(np.stack([columns[name] for name in names], -1).astype(np.float32))[None]
+
+        points, normals = stacked("x", "y", "z"), stacked("nx", "ny", "nz")
+        frames = torch.zeros(points.shape[:2], dtype=torch.int64)
+        return SurfelMap(
+            points, normals, stacked("red", "green", "blue") / 255, stacked("radius")[..., 0],
+            stacked("confidence")[..., 0], frames, frames.clone(), torch.tensor([points.shape[1]]),
+        )  # fmt: skip

@@ -173,9 +173,7 @@ def _read_element(file: BinaryIO, words, element: Element) -> dict[str, np.ndarr
         raise ValueError("it has no properties")
     if words is not None:
         rows = [[_read_words(words, column) for column in element.properties] for _ in range(element.rows)]
-        return {
-            column.name: _stack([row[i] for row in rows], column) for i, column in enumerate(element.properties)
-        }
+        return {column.name: _stack([row[i] for row in rows], column) for i, column in enumerate(element.properties)}
     # The first row tells how long each list is; the rows that follow are read at once and must agree.
     start = file.tell()
     fields = []

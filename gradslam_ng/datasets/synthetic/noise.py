@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -44,7 +42,9 @@ def kinect_depth(depth: Tensor, generator: torch.Generator) -> Tensor:
 def _bilinear(depth: Tensor, shift: Tensor) -> Tensor:
     """Depth (H, W) looked up `shift` (H, W, 2) pixels away (x, y), border clamped; 0 where any of the four has none."""
     height, width = depth.shape
-    v, u = torch.meshgrid(torch.arange(height, device=depth.device), torch.arange(width, device=depth.device), indexing="ij")
+    v, u = torch.meshgrid(
+        torch.arange(height, device=depth.device), torch.arange(width, device=depth.device), indexing="ij"
+    )
     x = (u + shift[..., 0]).clamp(0, width - 1)
     y = (v + shift[..., 1]).clamp(0, height - 1)
     x0, y0 = x.long().clamp(max=width - 2), y.long().clamp(max=height - 2)

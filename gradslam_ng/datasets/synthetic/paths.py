@@ -1,12 +1,11 @@
 """Camera paths through a room: smooth in time, the same for the same seed, 30 frames a second.
 
-A room's stations (position, point looked at) are joined by a closed periodic spline and walked at constant speed; a hand
-adds sway, steps and tremor. World z is up; the camera's y axis points down.
+A room's stations (position, point looked at) are joined by a closed periodic spline and walked at constant speed; a
+hand adds sway, steps and tremor. World z is up; the camera's y axis points down.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -24,7 +23,7 @@ REACH = 0.5  # metres of walking that take as long as turning by one radian
 GOLDEN = (5**0.5 - 1) / 2
 UP = np.array([0.0, 0.0, 1.0])
 
-# A hand's motion: frequency band (Hz), translation (m) and rotation (rad), standard deviations. Slow sway, gait, tremor.
+# A hand's motion, slow sway, steps and tremor: band (Hz), and standard deviation of translation (m) and rotation (rad).
 HAND = ((0.2, 0.7, 0.012, 0.018), (1.2, 2.2, 0.004, 0.005), (4.0, 9.0, 0.0005, 0.0012))
 
 
@@ -77,7 +76,9 @@ def shake(times: np.ndarray, seed: int, strength: float) -> tuple[np.ndarray, np
         for out, size in ((moved, metres), (turned, radians)):
             frequency = random.uniform(low, high, size=(5, 3))
             phase = random.uniform(0, math.tau, size=(5, 3))
-            out += strength * size * math.sqrt(2 / 5) * np.sin(math.tau * frequency * times[:, None, None] + phase).sum(1)
+            out += (
+                strength * size * math.sqrt(2 / 5) * np.sin(math.tau * frequency * times[:, None, None] + phase).sum(1)
+            )
     return moved, turned
 
 

@@ -1,7 +1,7 @@
 """Ray tracing of rooms: exact depth, normals and colour of every pixel, differentiable with respect to pose and K.
 
-Two passes. The first finds which solid each pixel sees, in float32, without gradient: it is a discrete choice. The second
-intersects each solid with its own pixels only, in float64 and under autograd, so depth is exact and has a gradient.
+Two passes. The first finds which solid each pixel sees, in float32, without gradient: it is a discrete choice. The
+second intersects each solid with its own pixels only, in float64 and under autograd: exact depth that has a gradient.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _render_one(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], anti
         color = color.index_put((ragged,), smooth)
     dtype = T_wc.dtype
     return View(
-        color.reshape(*size, 3).to(dtype), depth.reshape(*size, 1).to(dtype), normal.reshape(*size, 3).to(dtype),
+        color.reshape(*size, 3).to(dtype),
+        depth.reshape(*size, 1).to(dtype),
+        normal.reshape(*size, 3).to(dtype),
         solid.reshape(size),
     )
 

@@ -10,6 +10,7 @@ from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.paths import camera_path
 from gradslam_ng.datasets.synthetic.render import nearest, render
 from gradslam_ng.datasets.synthetic.rooms import room
+from gradslam_ng.geometry import camera, se3
 from gradslam_ng.structures import Trajectory
 
 NOISE = ("none", "kinect")
@@ -23,25 +24,25 @@ def default_intrinsics(size: tuple[int, int]) -> Tensor:
 
 
 class Synthetic(Sequence):
-    """A rendered sequence with exact poses, 30 frames a second, world z up.
+    """A rendered sequence with exact poses, 30 frames a second, in a world whose z axis points up.
 
     Args:
-        room_name: "living_room", "corridor", "wall" or "corner".
+        name: of the room: "living_room", "corridor", "wall" or "corner".
         frames: how many.
         size: image height and width.
         noise: "none" (exact), or "kinect" (Handa et al. 2014, with holes at edges and grazing angles).
         path: "handheld", "orbit", "loop", "pure_rotation", "fast" or "back_and_forth".
         seed: of the hand's motion and of the noise; the same seed gives the same sequence.
 
-    `T_wc` (L, 4, 4) float64 are the exact poses; `mesh` the exact surface, made when first asked for.
+    `T_wc` (L, 4, 4) float64 are the exact poses, `mesh` the exact surface, which takes a few seconds the first time.
 
     Raises:
-        ValueError: an unknown room, path or noise (the message lists those known), or frames or size below 1.
+        ValueError: an unknown room, path or noise (the message lists those known), no frames, or no pixels.
     """
 
     def __init__(
         self,
-        room_name: str = "living_room",
+        name: str = "living_room",
         frames: int = 300,
         size: tuple[int, int] = (480, 640),
         noise: str = "none",
@@ -52,12 +53,23 @@ class Synthetic(Sequence):
             raise ValueError(f"unknown noise {noise!r}; expected one of {', '.join(NOISE)}")
         if min(size) < 2:
             raise ValueError(f"size: expected an image height and width of at least 2 pixels, got {tuple(size)}")
-        self.room, self.noise, self.seed = room(room_name), noise, seed
+        self.room, self.noise, self.seed = room(name), noise, seed
         timestamps, T_wc = camera_path(path, self.room, frames, seed)
         super().__init__(
-            name=room_name, layout="synthetic", K=default_intrinsics(size), size=size, timestamps=timestamps,
-            ground_truth=Trajectory(timestamps, T_wc), T_wc=T_wc,
+            name=name,
+            layout="synthetic",
+            K=default_intrinsics(size),
+            size=size,
+            timestamps=timestamps,
+            ground_truth=Trajectory(timestamps, T_wc),
+            T_wc=T_wc,
+            notes=[f"rendered: path {path}, noise {noise}, seed {seed}"],
         )
+
+    @property
+    def mesh(self) -> tuple[Tensor, Tensor]:
+        """The exact surface of the room, `Room.surface`."""
+        return self.room.surface
 
     @torch.no_grad()
     def read(self, index: int) -> tuple[Tensor, Tensor]:
@@ -67,3 +79,27 @@ class Synthetic(Sequence):
         if self.noise == "none":
             return color, depth
         return sensor.kinect(color, depth, view.normal.float(), self.K, 1_000_003 * self.seed + index)
+
+    @torch.no_grad()
+    def seen(self, points: Tensor, every: int = 10, tolerance: float = 0.005) -> Tensor:
+        """Which points of the surface (N, 3), metres, the camera saw: (N,) bool, for the completion of a map.
+
+        A point is seen from a frame if it falls inside the image and a ray towards it is stopped no earlier than
+        `tolerance` metres before it; with Kinect noise, in its range only. Points hidden inside furniture never are.
+
+        Args:
+            every: how many frames to move on by.
+        """
+        seen = torch.zeros(len(points), dtype=torch.bool)
+        height, width = self.size
+        for T_wc in self.T_wc[::every]:
+            uv, z = camera.project(se3.transform(se3.inverse(T_wc), points.to(T_wc)), self.K.to(T_wc))
+            inside = (z > 0) & (uv >= -0.5).all(-1) & (uv[:, 0] <= width - 0.5) & (uv[:, 1] <= height - 0.5)
+            if self.noise == "kinect":
+                inside &= (z >= sensor.NEAREST) & (z <= sensor.FARTHEST)
+            new = (inside & ~seen).nonzero()[:, 0]
+            if len(new):
+                sight = points[new].to(T_wc) - T_wc[:3, 3]  # the point itself is at ray parameter 1
+                _, stop = nearest(self.room.solids, T_wc[:3, 3], sight)
+                seen[new] = (1 - stop) * sight.norm(dim=-1) <= tolerance
+        return seen

@@ -45,7 +45,8 @@ def _steps(length: float, edge: float) -> int:
 def _angles(radius: float, edge: float, turn: float = 2 * math.pi) -> Tensor:
     """Angles over `turn`, close enough together for the chord on a circle of `radius`."""
     chord = min(edge, math.sqrt(8 * SAG * max(radius, 1e-3)))
-    return torch.linspace(0, turn, max(_steps(turn * radius, chord), math.ceil(8 * turn / math.tau)) + 1, dtype=torch.float64)
+    steps = max(_steps(turn * radius, chord), math.ceil(8 * turn / math.tau))
+    return torch.linspace(0, turn, steps + 1, dtype=torch.float64)
 
 
 def rectangle(half: tuple[float, float], edge: float) -> Mesh:

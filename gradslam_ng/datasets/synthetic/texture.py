@@ -1,9 +1,10 @@
 """Procedural texture without files: patterns in a solid's own frame, filtered to the pixel so that nothing aliases.
 
-A pattern is called with points p (N, 3), metres, and outward normals n (N, 3), both in the solid's frame, and the pixel's
-footprint on the surface (N,), metres (its standard deviation); it gives the albedo (N, 3) in [0, 1]. Noise is a sum of
-plane waves: seen through a Gaussian pixel of deviation s, a wave of frequency f fades by exp(-2 pi^2 f^2 s^2), exactly.
-Edges are ramps as wide as the footprint. The factories here bind the settings (`functools.partial`, so they pickle).
+A pattern is called with points p (N, 3), metres, and outward normals n (N, 3), both in the solid's frame, and the
+pixel's footprint on the surface (N,), metres (its standard deviation); it gives the albedo (N, 3) in [0, 1]. Noise is a
+sum of plane waves: seen through a Gaussian pixel of deviation s, a wave of frequency f fades by exp(-2 pi^2 f^2 s^2),
+exactly. Edges are ramps as wide as the footprint. The factories here bind the settings (`functools.partial`, so that
+they pickle).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from torch import Tensor
 
 Material = Callable[[Tensor, Tensor, Tensor], Tensor]
 Color = tuple[float, float, float]
+
+OAK: dict[str, Color] = {"light": (0.76, 0.58, 0.38), "dark": (0.58, 0.40, 0.24)}
+WALNUT: dict[str, Color] = {"light": (0.50, 0.34, 0.22), "dark": (0.32, 0.20, 0.12)}
 
 WAVES = 8  # plane waves an octave
 
@@ -60,7 +64,7 @@ def _ramp(distance: Tensor, footprint: Tensor) -> Tensor:
 
 
 def _cells(x: Tensor, period: float, footprint: Tensor, table: Tensor) -> Tensor:
-    """A row of the table for each cell of `period`, blended across the boundaries, fading to the mean when too small."""
+    """A row of the table for each cell of `period`, blended at boundaries, fading to the mean when too small."""
     boundary = (x / period).round()
     upper = _ramp(x - boundary * period, footprint)[:, None]
     index = boundary.long()
@@ -93,9 +97,7 @@ def _clouds(p, n, footprint, color, contrast, wavelength, octaves, seed):
 
 def clouds(color: Color, contrast: float = 0.08, wavelength: float = 0.25, octaves: int = 4, seed: int = 0) -> Material:
     """One colour, lighter and darker in soft patches: plaster, leather, leaves."""
-    return functools.partial(
-        _clouds, color=color, contrast=contrast, wavelength=wavelength, octaves=octaves, seed=seed
-    )
+    return functools.partial(_clouds, color=color, contrast=contrast, wavelength=wavelength, octaves=octaves, seed=seed)
 
 
 def _plain(p, n, footprint, color):
@@ -131,7 +133,11 @@ def _wood(p, n, footprint, light, dark, grain, axis, seed):
 
 
 def wood(
-    light: Color = (0.72, 0.52, 0.34), dark: Color = (0.50, 0.33, 0.20), grain: float = 0.03, axis: int = 0, seed: int = 0
+    light: Color = (0.72, 0.52, 0.34),
+    dark: Color = (0.50, 0.33, 0.20),
+    grain: float = 0.03,
+    axis: int = 0,
+    seed: int = 0,
 ) -> Material:
     """Grain along an axis (0 x, 1 y, 2 z), `grain` metres apart."""
     return functools.partial(_wood, light=light, dark=dark, grain=grain, axis=axis, seed=seed)
@@ -160,13 +166,15 @@ def _tiles(p, n, footprint, color, joint, size, contrast, seed):
     return torch.lerp(face, _color(joint, p), gap[:, None])
 
 
-def tiles(color: Color, joint: Color = (0.4, 0.4, 0.4), size: float = 0.3, contrast: float = 0.3, seed: int = 0) -> Material:
+def tiles(
+    color: Color, joint: Color = (0.4, 0.4, 0.4), size: float = 0.3, contrast: float = 0.3, seed: int = 0
+) -> Material:
     """Square tiles with joints, every row and column of its own tone."""
     return functools.partial(_tiles, color=color, joint=joint, size=size, contrast=contrast, seed=seed)
 
 
 def _stripes(p, n, footprint, light, dark, period, seed):
-    u, v = _surface_coordinates(p, n)
+    u, _ = _surface_coordinates(p, n)
     tone = _cells(u, period, footprint, _table(seed, 1))
     weave = 0.06 * waves(p, footprint, seed, 0.08, 3)
     return torch.lerp(_color(light, p), _color(dark, p), tone) * (1 + weave)
@@ -193,7 +201,7 @@ def books(thickness: float = 0.035, seed: int = 0) -> Material:
 
 def _rug(p, n, footprint, inner, outer, half, seed):
     away = torch.maximum(p[:, 0].abs() / half[0], p[:, 1].abs() / half[1]) * min(half)
-    border = _lines(away - 0.8 * min(half), 10.0, 0.12, footprint) + _lines(away - 0.95 * min(half), 10.0, 0.03, footprint)
+    border = sum(_lines(away - at * min(half), 10.0, wide, footprint) for at, wide in ((0.8, 0.12), (0.95, 0.03)))
     check = torch.cos(p[:, 0] * math.tau / 0.22) * torch.cos(p[:, 1] * math.tau / 0.22)
     fade = torch.exp(-4 * math.pi**2 * (footprint / 0.22) ** 2)
     flower = _ramp((check - 0.35) * 0.05, footprint) * fade
@@ -215,6 +223,8 @@ def _framed(p, n, footprint, picture, frame, half, width):
     return torch.lerp(_color(frame, p).expand(len(p), 3), picture(p, n, footprint), mat)
 
 
-def framed(picture: Material, half: tuple[float, float], frame: Color = (0.15, 0.11, 0.08), width: float = 0.03) -> Material:
+def framed(
+    picture: Material, half: tuple[float, float], frame: Color = (0.15, 0.11, 0.08), width: float = 0.03
+) -> Material:
     """A picture with a frame of `width`, for a thin box that hangs on a wall; `half` its half width and height."""
     return functools.partial(_framed, picture=picture, frame=frame, half=half, width=width)

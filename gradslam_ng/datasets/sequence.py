@@ -68,11 +68,6 @@ class Sequence(Dataset[RGBDFrames]):
         self.T_wc = T_wc
         self.indices = range(len(timestamps))  # of the recording, of which this may be a slice
 
-    @property
-    def mesh(self) -> tuple[Tensor, Tensor] | None:
-        """The surface of the scene, vertices (V, 3), metres, and faces (F, 3), where it is known."""
-        return self._mesh
-
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Colour (H, W, 3) in [0, 1] and depth (H, W, 1), metres, of the recording's frame; FrameError if it cannot."""
         raise NotImplementedError

@@ -44,11 +44,10 @@ def readings(live: LiveFrame, T_wc: Tensor, sigma: float | Tensor = 0.6) -> Read
     """
     surface = live.surface
     height, width = surface.size
-    z = surface.vertices[..., 2].flatten(1)
+    z, sigma_z = surface.vertices[..., 2].flatten(1), live.sigma.flatten(1)
     offset = camera.pixel_grid(height, width, z.device, z.dtype) - surface.K[:, None, None, :2, 2]
     half_diagonal = 0.5 * (height**2 + width**2) ** 0.5
     centrality = torch.exp(-0.5 * offset.square().sum(-1).flatten(1) / (half_diagonal * sigma) ** 2)
-    noise = depth_noise.axial_sigma(z)
     focal = (0.5 * (surface.K[:, 0, 0] + surface.K[:, 1, 1]))[:, None]
     slant = surface.normals[..., 2].flatten(1).abs().clamp(min=0.5)
     weights = surface.weights.flatten(1)
@@ -57,8 +56,8 @@ def readings(live: LiveFrame, T_wc: Tensor, sigma: float | Tensor = 0.6) -> Read
         normals=se3.rotate(T_wc, surface.normals.flatten(1, 2)),
         colors=live.color.flatten(1, 2),
         radii=0.5**0.5 * z / (focal * slant),
-        weights=weights * centrality * (depth_noise.axial_sigma(torch.ones_like(z)) / noise).clamp(max=1.0),
+        weights=weights * centrality * (depth_noise.axial_sigma(torch.ones_like(z)) / sigma_z).clamp(max=1.0),
         z=z,
-        sigma=noise,
+        sigma=sigma_z,
         valid=weights > 0,
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng import optim
-from gradslam_ng.geometry import depth_noise, se3
+from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.linearization import project_and_reduce
 from gradslam_ng.structures import LiveFrame, Surface
 
@@ -92,7 +92,7 @@ class ICPOdometer(nn.Module):
         surface = live.surface
         start = se3.inverse(T_wm) @ T_wc
         T_mc = start
-        sigma = depth_noise.axial_sigma(surface.vertices[..., 2])
+        sigma = live.sigma
         information = surface.weights / sigma**2
         limits = sigma.new_tensor([self.max_distance, math.cos(math.radians(self.max_angle))])
         for level, iterations in zip(reversed(range(len(self.iterations))), self.iterations, strict=True):

@@ -17,6 +17,7 @@ from gradslam_ng.datasets.sequence import FrameError, Sequence
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
 from gradslam_ng.slam.state import Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
+from gradslam_ng.structures.live import Noise, axial_noise
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
@@ -40,15 +41,16 @@ class System(nn.Module):
 
     Args:
         odometry: a name (see `odometer`) or a module called like `ICPOdometer`.
+        noise: depth noise (B, H, W), metres, of a surface and its colour: a function, or a network to be learnt.
         factor: images are shrunk by this before anything else; None chooses what comes nearest to 320 pixels across.
     """
 
-    def __init__(self, odometry: str | nn.Module = "gradicp", factor: int | None = None) -> None:
+    def __init__(self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise) -> None:
         super().__init__()
         if factor is not None and factor < 1:
             raise ValueError(f"factor: expected at least 1, got {factor}")
         self.odometry = odometer(odometry) if isinstance(odometry, str) else odometry
-        self.factor = factor
+        self.factor, self.noise = factor, noise
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # follows .to(device)
         self.seconds: dict[str, float] = defaultdict(float)  # spent, by stage
 
@@ -80,7 +82,7 @@ class System(nn.Module):
         if len(frame.shape) != 1:
             raise ValueError(f"step: expected one frame () or one per sequence (B,), got leading axes {tuple(frame.shape)}")
         factor = self.factor or max(1, round(frame.size[1] / WORKING_WIDTH))
-        return LiveFrame.of(frame, factor)
+        return LiveFrame.of(frame, factor, self.noise)
 
     def start(self, live: LiveFrame) -> State:
         """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin."""

@@ -9,6 +9,7 @@ from gradslam_ng.rendering import predict
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, Surface, SurfelMap
+from gradslam_ng.structures.live import Noise, axial_noise
 
 
 class ICPOdometry(System):
@@ -24,8 +25,10 @@ class ICPOdometry(System):
 class ICPSLAM(ICPOdometry):
     """Frame-to-frame odometry whose readings are gathered in one map (Jatavallabhula et al. 2020)."""
 
-    def __init__(self, odometry: str | nn.Module = "gradicp", factor: int | None = None) -> None:
-        super().__init__(odometry, factor)
+    def __init__(
+        self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise
+    ) -> None:
+        super().__init__(odometry, factor, noise)
         self.mapper = Aggregate()
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
@@ -36,14 +39,18 @@ class PointFusion(System):
     """Surfel SLAM: each frame aligned with what the map predicts it to see, then fused into it (Keller et al. 2013).
 
     Args:
-        odometry, factor: see `System`.
+        odometry, factor, noise: see `System`.
         mapper: how frames are fused, by default `PointFuser()`.
     """
 
     def __init__(
-        self, odometry: str | nn.Module = "gradicp", factor: int | None = None, mapper: PointFuser | None = None
+        self,
+        odometry: str | nn.Module = "gradicp",
+        factor: int | None = None,
+        noise: Noise = axial_noise,
+        mapper: PointFuser | None = None,
     ) -> None:
-        super().__init__(odometry, factor)
+        super().__init__(odometry, factor, noise)
         self.mapper = PointFuser() if mapper is None else mapper
 
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import camera, images
+from gradslam_ng.geometry import camera, depth_noise, images
 from gradslam_ng.structures.frames import RGBDFrames
 from gradslam_ng.structures.surface import Surface
+
+Noise = Callable[[Surface, Tensor], Tensor]  # of a surface and its colour (B, H, W, 3), to sigma (B, H, W), metres
+
+
+def axial_noise(surface: Surface, color: Tensor) -> Tensor:
+    """The depth noise of a structured-light camera, from the depth alone; see `depth_noise.axial_sigma`."""
+    return depth_noise.axial_sigma(surface.vertices[..., 2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,16 +26,16 @@ class LiveFrame:
 
     surface: Surface
     color: Tensor  # (B, H, W, 3)
+    sigma: Tensor  # (B, H, W), metres, standard deviation of the depth
     T_wc: Tensor | None  # (B, 4, 4), the pose that came with the frame, NaN where unknown
 
     @staticmethod
-    def of(frame: RGBDFrames, factor: int = 1, smooth: bool = True) -> LiveFrame:
-        """Images shrunk by `factor`, depth smoothed but for its edges, vertices and normals. frame (B,)."""
+    def of(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:
+        """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
         color, depth, K = frame.color, frame.depth, frame.K
         depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading
         if factor > 1:
             color, depth = images.downsample_color(color, factor), images.downsample_depth(depth, factor)
             K = camera.scale_intrinsics(K, 1 / factor)
-        if smooth:
-            depth = images.bilateral_depth(depth)
-        return LiveFrame(Surface.of_depth(depth, K), color, frame.T_wc)
+        surface = Surface.of_depth(images.bilateral_depth(depth), K)
+        return LiveFrame(surface, color, noise(surface, color), frame.T_wc)

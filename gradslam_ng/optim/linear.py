@@ -28,27 +28,33 @@ class Factor(NamedTuple):
 def _unit_diagonal(H: Tensor) -> tuple[Tensor, Tensor]:
     """H (..., n, n) with rows and columns scaled to a unit diagonal (Marquardt 1963), and the scales S (..., n).
 
-    So neither the units of the unknowns nor the scale of the cost matter. All of S is zero where all of H is.
+    So neither the units of the unknowns nor the scale of the cost matter. A diagonal below 1e-4 of the largest is taken
+    for that much: it may be a direction that nothing but rounding observes (a wall seen head on), and must not be scaled
+    up to look like one that something does. All of S is zero where all of H is.
     """
     diagonal = H.diagonal(dim1=-2, dim2=-1)
     largest = diagonal.detach().amax(-1, keepdim=True)  # cancels from every solution, hence no gradient
     informed = largest > torch.finfo(H.dtype).tiny
     unit = torch.where(informed, largest, 1.0)
-    scale = torch.where(informed, (diagonal / unit).clamp(min=torch.finfo(H.dtype).eps), 1.0).rsqrt()
+    scale = torch.where(informed, (diagonal / unit).clamp(min=1e-4), 1.0).rsqrt()
     A = scale[..., :, None] * (H / unit[..., None]) * scale[..., None, :]
     return A, torch.where(informed, scale * unit.rsqrt(), 0.0)
+
+
+def _floor(H: Tensor) -> float:
+    return torch.finfo(H.dtype).eps ** 0.75  # 2e-12 in float64, 6e-6 in float32
 
 
 def factor(H: Tensor, damping: Tensor | float = 0.0) -> Factor:
     """Factor positive semidefinite normal equations H (..., n, n), damped by a share (...) of their diagonal.
 
-    A floor of some roundings on the unit diagonal keeps directions that nothing observes (a planar scene) at a finite,
-    practically zero step; H = 0 gives a zero step.
+    A floor under the scaled eigenvalues keeps directions that nothing observes (a planar scene) at a finite, practically
+    zero step; H = 0 gives a zero step.
     """
     A, scale = _unit_diagonal(H)
     identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
     damping = torch.as_tensor(damping, dtype=H.dtype, device=H.device)[..., None, None]
-    A = A + (damping + 32 * torch.finfo(H.dtype).eps) * identity
+    A = A + (damping + _floor(H)) * identity
     with torch.no_grad():  # rounding can leave a rank-deficient sum slightly indefinite: damp those more
         indefinite = torch.linalg.cholesky_ex(A).info > 0
     A = A + torch.where(indefinite, 1e-3, 0.0).to(H.dtype)[..., None, None] * identity
@@ -59,7 +65,7 @@ def pseudo_inverse(H: Tensor) -> Tensor:
     """Inverse (..., n, n) of H (..., n, n) on the directions that it observes, zero on the others, without gradient."""
     A, scale = _unit_diagonal(H.detach())
     values, vectors = torch.linalg.eigh(A)
-    observed = values > 32 * torch.finfo(H.dtype).eps
+    observed = values > _floor(H)
     values = torch.where(observed, 1.0 / torch.where(observed, values, 1.0), 0.0)
     vectors = scale[..., :, None] * vectors
     return (vectors * values[..., None, :]) @ vectors.mT

@@ -26,13 +26,16 @@ WORKING_WIDTH = 320  # pixels: images are shrunk by the whole factor that brings
 
 def odometer(name: str) -> nn.Module:
     """The odometer of that name: gradicp (soft-damped, differentiable), icp (Levenberg-Marquardt), ground-truth."""
+    return GroundTruthOdometer() if name == "ground-truth" else ICPOdometer(rule(name))
+
+
+def rule(name: str) -> optim.Rule:
+    """How an ICP of that name judges its steps."""
     match name:
         case "gradicp":
-            return ICPOdometer(optim.SoftLevenbergMarquardt(damping=1e-6))
+            return optim.SoftLevenbergMarquardt(damping=1e-6)
         case "icp":
-            return ICPOdometer(optim.LevenbergMarquardt(damping=1e-6))
-        case "ground-truth":
-            return GroundTruthOdometer()
+            return optim.LevenbergMarquardt(damping=1e-6)
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
 
 

@@ -1,0 +1,87 @@
+"""What a run leaves in its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from gradslam_ng import evaluation
+from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.slam import Result
+
+log = logging.getLogger("gradslam_ng")
+
+
+def write(out: Path, result: Result, sequence: Sequence, settings) -> dict:
+    """Write everything; what fails is reported and does not keep the rest from being written. Returns the metrics."""
+    from gradslam_ng.viz.plots import plot_trajectory
+    from gradslam_ng.viz.snapshot import snapshot
+
+    result.trajectory.save(out / "trajectory.txt")
+    metrics, error = measure(result, sequence, settings)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    attempt("map.ply", lambda: result.map.save(out / "map.ply"))
+    attempt("trajectory.png", lambda: plot_trajectory(out / "trajectory.png", result.trajectory, error, sequence.name))
+    attempt("map.png", lambda: snapshot(out / "map.png", result.map, result.trajectory))
+    return metrics
+
+
+def attempt(name: str, action: Callable[[], None]) -> None:
+    """Run an action; on an error in the data or the file system say so and go on."""
+    try:
+        action()
+    except (OSError, ValueError) as error:
+        log.warning("%s was not written: %s", name, error)
+
+
+def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluation.ATE | None]:
+    """Everything in `metrics.json`, and the error against the ground truth where there is one."""
+    tracked = int(result.tracked.sum())
+    stages = result.milliseconds
+    metrics = {
+        "sequence": sequence.name,
+        "settings": dataclasses.asdict(settings),
+        "interrupted": result.interrupted,
+        "frames": {
+            "in_sequence": len(sequence),
+            "tracked": tracked,
+            "lost": len(result.tracked) - tracked,
+            "skipped": len(result.skipped),
+        },
+        "skipped": result.skipped,
+        "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
+        "peak_memory_mb": peak_memory(),
+        "map": {"surfels": int(result.map.count[0])},
+    }
+    if sequence.ground_truth is None:
+        return metrics, None
+    try:
+        error = evaluation.ate(sequence.ground_truth, result.trajectory)
+        rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
+    except ValueError as reason:
+        log.warning("no comparison with the ground truth: %s", reason)
+        return metrics, None
+    metrics["ate"] = figures(error)
+    metrics["rpe"] = {"translation": figures(rpe.translation), "rotation": figures(rpe.rotation)}
+    return metrics, error
+
+
+def figures(statistics: evaluation.Statistics) -> dict[str, float]:
+    """The summary of a set of errors, metres or degrees; JSON knows no NaN."""
+    return {name: value for name, value in statistics.summary().items() if math.isfinite(value)}
+
+
+def peak_memory() -> float:
+    """Of this process so far, on the GPU where one was used, MB."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

@@ -1,0 +1,111 @@
+"""`gradslam-ng run SOURCE --out DIR`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gradslam_ng import datasets
+from gradslam_ng.commands.info import Source
+from gradslam_ng.commands.outputs import write
+from gradslam_ng.commands.settings import build, parse_frames, parse_scale
+from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.slam import Result, State
+from gradslam_ng.slam.system import System
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of one run, as they go into `metrics.json`."""
+
+    source: str
+    system: str
+    odometry: str
+    frames: str
+    scale: float | None
+    device: str
+    config: str | None
+
+
+def run(
+    source: Source,
+    /,
+    out: Path,
+    system: Literal["pointfusion", "icpslam", "icp-odometry"] = "pointfusion",
+    odometry: Literal["gradicp", "icp", "ground-truth"] = "gradicp",
+    frames: str = "::",
+    scale: float | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    config: Path | None = None,
+    intrinsics: str | None = None,
+    depth_scale: float | None = None,
+    noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
+) -> None:
+    """Reconstruct a sequence: trajectory, map, figures and pictures, written to a folder.
+
+    Args:
+        source: Folder of a sequence, or synthetic:NAME.
+        out: Folder for the results; made if need be.
+        system: What to run.
+        odometry: How a frame finds its pose: soft-damped or classical Levenberg-Marquardt ICP, or the given poses.
+        frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
+        scale: Working resolution relative to the images', 1, 0.5, 0.25, ...; default: about 320 pixels across.
+        device: Where to compute.
+        config: TOML file with the tables [odometry] and [mapping]: arguments of ICPOdometer and PointFuser.
+        intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
+        depth_scale: Units of the depth files in a metre; overrides the layout's.
+        noise: Of the depth and colour that a synthetic scene is rendered with.
+    """
+    console = Console()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: expected a CUDA device for 'cuda', but torch finds none")
+    options = {"intrinsics": intrinsics, "depth_scale": depth_scale, "noise": noise}
+    sequence = datasets.load(source, **{k: v for k, v in options.items() if v is not None})
+    sequence = sequence[parse_frames(frames)]
+    if not len(sequence):
+        raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
+    slam = build(system, odometry, parse_scale(scale), config).to(device)
+    settings = Settings(source, system, odometry, frames, scale, device, None if config is None else str(config))
+    out.mkdir(parents=True, exist_ok=True)
+    result = track(slam, sequence, console)
+    metrics = write(out, result, sequence, settings)
+    report(metrics, out, console)
+
+
+def track(slam: System, sequence: Sequence, console: Console) -> Result:
+    """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console)], force=True)
+        task = progress.add_task(sequence.name, total=len(sequence), speed="")
+
+        def on_frame(index: int, state: State) -> None:
+            rate = progress.tasks[task].finished_speed or progress.tasks[task].speed or 0.0
+            tracked = "[green]tracked[/]" if bool(state.tracking.ok[0]) else "[red]lost[/]"
+            progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {tracked}")
+
+        return slam.run(sequence, on_frame)
+
+
+def report(metrics: dict, out: Path, console: Console) -> None:
+    """Print what came out."""
+    table = Table(show_header=False, title=str(out))
+    frames = metrics["frames"]
+    table.add_row("frames", f"{frames['tracked']} tracked, {frames['lost']} lost, {frames['skipped']} skipped")
+    table.add_row("time", f"{metrics['milliseconds_per_frame']['total']:.0f} ms a frame")
+    table.add_row("map", f"{metrics['map']['surfels']} surfels, peak memory {metrics['peak_memory_mb']:.0f} MB")
+    if "ate" in metrics:
+        table.add_row("ATE", f"{100 * metrics['ate']['rmse']:.2f} cm RMSE")
+        rpe = metrics["rpe"]
+        table.add_row("RPE", f"{100 * rpe['translation']['rmse']:.2f} cm, {rpe['rotation']['rmse']:.2f} degrees a frame")
+    table.add_row("written", "trajectory.txt, map.ply, metrics.json, trajectory.png, map.png")
+    console.print(table)

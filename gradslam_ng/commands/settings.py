@@ -1,0 +1,87 @@
+"""From the words of the command line to a system."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from pathlib import Path
+
+from gradslam_ng.mapping import PointFuser
+from gradslam_ng.odometry import GroundTruthOdometer, ICPOdometer
+from gradslam_ng.slam import ICPSLAM, ICPOdometry, PointFusion
+from gradslam_ng.slam.system import System, rule
+
+SYSTEMS = {"pointfusion": PointFusion, "icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
+
+
+def parse_frames(text: str) -> slice:
+    """FIRST:LAST:STEP as a slice.
+
+    Raises:
+        ValueError: anything else, or a step that is not positive.
+    """
+    parts = text.split(":")
+    try:
+        bounds = [int(part) if part.strip() else None for part in parts]
+    except ValueError:
+        bounds = []
+    if not 2 <= len(bounds) <= 3 or (len(bounds) == 3 and bounds[2] is not None and bounds[2] < 1):
+        raise ValueError(f"frames: expected FIRST:LAST:STEP, like 0:200:2 or ::3, got {text!r}")
+    return slice(*bounds)
+
+
+def parse_scale(scale: float | None) -> int | None:
+    """The whole factor by which images are shrunk.
+
+    Raises:
+        ValueError: a scale that is not 1 / n.
+    """
+    if scale is None:
+        return None
+    factor = round(1 / scale) if scale > 0 else 0
+    if factor < 1 or abs(1 / factor - scale) > 1e-2 * scale:
+        raise ValueError(f"scale: expected one over a whole number (1, 0.5, 0.25, ...), got {scale:g}")
+    return factor
+
+
+def build(system: str, odometry: str, factor: int | None, config: Path | None = None) -> System:
+    """The system of that name, with the settings of a TOML file.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not TOML, or a table or setting that does not exist.
+    """
+    tables = read_config(config)
+    if odometry == "ground-truth":
+        odometer = GroundTruthOdometer(**known(tables, "odometry", GroundTruthOdometer))
+    else:
+        odometer = ICPOdometer(rule(odometry), **known(tables, "odometry", ICPOdometer))
+    if system == "pointfusion":
+        return PointFusion(odometer, factor, mapper=PointFuser(**known(tables, "mapping", PointFuser)))
+    known(tables, "mapping", None)
+    return SYSTEMS[system](odometer, factor)
+
+
+def read_config(config: Path | None) -> dict[str, dict]:
+    """The tables [odometry] and [mapping] of a TOML file."""
+    if config is None:
+        return {}
+    if not config.is_file():
+        raise FileNotFoundError(f"config: no such file: {config}")
+    try:
+        tables = tomllib.loads(config.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"config: {config} is not TOML: {error}") from None
+    for name, table in tables.items():
+        if name not in ("odometry", "mapping") or not isinstance(table, dict):
+            raise ValueError(f"config: {config}: expected the tables [odometry] and [mapping], got {name!r}")
+    return tables
+
+
+def known(tables: dict[str, dict], name: str, part: type | None) -> dict:
+    """The settings in one table, all of which the part takes."""
+    settings = tables.get(name, {})
+    takes = [] if part is None else [p for p in inspect.signature(part).parameters if p != "rule"]
+    for setting in settings:
+        if setting not in takes:
+            raise ValueError(f"config: [{name}] has no setting {setting!r} here; it has {', '.join(takes) or 'none'}")
+    return settings

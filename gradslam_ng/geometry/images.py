@@ -64,13 +64,13 @@ def _differences(planes: tuple[Tensor, ...], max_jump: float, max_bend: float, d
     return result
 
 
-def bilateral_depth(depth: Tensor, radius: int = 2, max_jump: float = 0.02) -> Tensor:
-    """Edge-preserving smoothing over a window of 2 radius + 1 pixels, rows first, then columns.
+def bilateral_depth(depth: Tensor, radius: int = 3, max_jump: float = 0.02) -> Tensor:
+    """Edge-preserving smoothing over a window of 2 radius + 1 pixels, along rows, then along columns.
 
-    Separable as by Pham and van Vliet 2005, here on a par with the full window and much cheaper. A neighbour's weight
-    (Tukey's biweight) falls to zero where its inverse depth differs by `max_jump`, well below 1, times the pixel's own.
-    The mean is of inverse depths, in which a plane is linear, so it passes unchanged, and in which the noise of a
-    structured-light or stereo camera is even.
+    A bilateral filter, separable as by Pham and van Vliet 2005, whose neighbours come in pairs from opposite sides: a
+    pair's weight (Tukey's biweight) falls to zero where the inverse depth of either differs by `max_jump`, well below
+    1, times the pixel's own. Inverse depth is linear on a plane, so planes pass unchanged right up to edges and holes,
+    and in it the noise of a structured-light or stereo camera is even.
 
     depth (..., H, W, 1), metres. Returns the same shape.
     """
@@ -84,16 +84,18 @@ def bilateral_depth(depth: Tensor, radius: int = 2, max_jump: float = 0.02) -> T
 
 
 def _smooth(values: Tensor, scale: Tensor, radius: int, dim: int) -> Tensor:
-    """Weighted mean along `dim` of values (..., H, W); weights vanish where scale times the difference exceeds one."""
+    """Weighted mean of values (..., H, W) along `dim`; a pair counts while scale times either difference is below 1."""
+    size = values.shape[dim]
     padded = margin(values, radius, dim)
     total = torch.ones_like(values)
     shift = torch.zeros_like(values)
-    for i in range(2 * radius + 1):
-        if i != radius:
-            step = padded.narrow(dim, i, values.shape[dim]) - values
-            weight = (1.0 - (step * scale).square()).clamp(min=0.0).square()
-            total = total + weight
-            shift = shift + weight * step
+    for i in range(1, radius + 1):
+        before = padded.narrow(dim, radius - i, size) - values
+        after = padded.narrow(dim, radius + i, size) - values
+        jump = torch.maximum(before.abs(), after.abs()) * scale
+        weight = (1.0 - jump.square()).relu().square()
+        total = total + 2.0 * weight
+        shift = shift + weight * (before + after)
     return values + shift / total
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import mpmath
 import numpy as np
 import pytest
+import torch
 
 _DIGITS = 80
 _STEP = mpmath.mpf("1e-40")  # forward differences with it are right to about 40 digits
@@ -24,6 +25,12 @@ class Reference:
     left_jacobian_gradient: np.ndarray  # (6, 6, 6)
     left_jacobian_inverse: np.ndarray  # (6, 6)
     left_jacobian_inverse_gradient: np.ndarray  # (6, 6, 6)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """The same random numbers in every run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -34,18 +34,18 @@ class _Root(Function):
         return -ctx.inverse(v), None
 
 
-def differentiate_root(residual: Map, like: Tensor, inverse: Callable[[Map, Tensor], Tensor]) -> Tensor:
+def differentiate_root(residual: Map, zero: Tensor, inverse: Callable[[Map, Tensor], Tensor]) -> Tensor:
     """Zero (..., n), with the gradient of the root of `residual` that lies at zero.
 
     A fixed point x = f(x) is the root of delta -> x + delta - f(x + delta).
 
     Args:
         residual: (..., n) -> (..., n), zero at zero; what it depends on gets the gradient.
-        like: any tensor of shape (..., n).
+        zero: zeros of shape (..., n).
         inverse: called in the backward pass as inverse(transposed, v), solves A^T u = v, where A is the Jacobian of the
             residual at zero and transposed(w) gives A^T w for one backward pass through the residual.
     """
-    delta = torch.zeros_like(like).requires_grad_()
+    delta = zero.detach().requires_grad_()
     with torch.enable_grad():
         g = residual(delta)
 
@@ -61,34 +61,34 @@ def dense_inverse(transposed: Map, v: Tensor) -> Tensor:
     return torch.linalg.solve(torch.stack(columns, -1), v)
 
 
-def exact(problem: Problem, x: Point, H: Tensor) -> tuple[Tensor, Tensor]:
-    """Tangent zero (..., n) with the gradient of the optimum x, by the implicit function theorem; and the error there.
+def exact(problem: Problem, x: Point, zero: Tensor) -> tuple[Tensor, Tensor]:
+    """`zero` (..., n) with the gradient of the optimum x, by the implicit function theorem; and the error there.
 
     The exact Hessian of the error is the Jacobian of g, symmetric at an optimum, so that one backward pass through one
-    linearisation applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H (..., n, n).
+    linearisation applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H.
     Directions which H does not observe get no gradient.
     """
-    error = None
+    H, error = None, None
 
     def gradient(delta: Tensor) -> Tensor:
-        nonlocal error
-        _, g, error = problem.linearize(problem.retract(x, delta))
+        nonlocal H, error
+        H, g, error = problem.linearize(problem.retract(x, delta))
         return g
 
     def inverse(hessian: Map, v: Tensor) -> Tensor:
         return conjugate_gradients(hessian, v, pseudo_inverse(H), iterations=2 * v.shape[-1])
 
-    return differentiate_root(gradient, H[..., 0], inverse), error
+    return differentiate_root(gradient, zero, inverse), error
 
 
-def gauss_newton(problem: Problem, x: Point, H: Tensor) -> tuple[Tensor, Tensor]:
-    """As `exact`, with H in place of the Hessian: cheaper, and biased by the residuals that remain at the optimum.
+def gauss_newton(problem: Problem, x: Point, zero: Tensor) -> tuple[Tensor, Tensor]:
+    """As `exact`, with the Gauss-Newton H for the Hessian: cheaper, and biased by the residuals left at the optimum.
 
     The bias is H^-1 sum(r d2r/dx2) to first order: none for residuals of zero; 8e-4 to 3e-2 of the gradient on noisy
     point-to-plane problems.
     """
     with torch.enable_grad():
-        _, g, error = problem.linearize(x)
+        H, g, error = problem.linearize(x)
     return _Root.apply(g, lambda v: (pseudo_inverse(H) @ v[..., None])[..., 0]), error
 
 
@@ -98,7 +98,7 @@ class _Direct(Function):
     @staticmethod
     def forward(ctx, ahead: Tensor, behind: Tensor, zero: Tensor, perturb: Map) -> Tensor:
         ctx.perturb = perturb
-        return zero
+        return torch.zeros_like(zero)
 
     @staticmethod
     @once_differentiable
@@ -107,15 +107,16 @@ class _Direct(Function):
         return weight, -weight, None, None
 
 
-def direct_loss(problem: Problem, x: Point, H: Tensor, iterations: int = 20) -> tuple[Tensor, Tensor]:
-    """Tangent zero (..., n) with the gradient of the optimum x, by perturbing the problem with the loss; and the error.
+def direct_loss(problem: Problem, x: Point, zero: Tensor, iterations: int = 30) -> tuple[Tensor, Tensor]:
+    """`zero` (..., n) with the gradient of the optimum x, by perturbing the problem with the loss; and the error there.
 
     With v the gradient of the loss at x, and x(e) the optimum of error + e v . delta, the loss has the gradient
     [d error(x(e)) - d error(x(-e))] / 2e with respect to what the error depends on (McAllester, Hazan and Keshet 2010;
     Song et al. 2016), to second order in e. Nothing but the error is differentiated, and that once. The perturbation
     moves x by the cube root of the rounding unit, in units of the tangent; Gauss-Newton finds x(e) from x.
     """
-    inverse = pseudo_inverse(H)
+    with torch.no_grad():
+        inverse = pseudo_inverse(problem.linearize(x)[0])
     places = [x, x]  # where the two errors are evaluated; v, hence x(e), is known in the backward pass only
 
     def perturb(v: Tensor) -> Tensor:
@@ -137,4 +138,4 @@ def direct_loss(problem: Problem, x: Point, H: Tensor, iterations: int = 20) -> 
             checkpoint(lambda side=side: problem.error(places[side]), use_reentrant=False, preserve_rng_state=False)
             for side in (0, 1)
         )
-    return _Direct.apply(ahead, behind, torch.zeros_like(H[..., 0]), perturb), 0.5 * (ahead + behind)
+    return _Direct.apply(ahead, behind, zero, perturb), 0.5 * (ahead + behind)

@@ -29,8 +29,8 @@ def _unit_diagonal(H: Tensor) -> tuple[Tensor, Tensor]:
     """H (..., n, n) with rows and columns scaled to a unit diagonal (Marquardt 1963), and the scales S (..., n).
 
     So neither the units of the unknowns nor the scale of the cost matter. A diagonal below 1e-4 of the largest is taken
-    for that much: it may be a direction that nothing but rounding observes (a wall seen head on), and must not be scaled
-    up to look like one that something does. All of S is zero where all of H is.
+    for that much: it may be a direction that only rounding observes (a wall seen head on), and must not be scaled up to
+    look like one that something does. All of S is zero where all of H is.
     """
     diagonal = H.diagonal(dim1=-2, dim2=-1)
     largest = diagonal.detach().amax(-1, keepdim=True)  # cancels from every solution, hence no gradient
@@ -48,8 +48,8 @@ def _floor(H: Tensor) -> float:
 def factor(H: Tensor, damping: Tensor | float = 0.0) -> Factor:
     """Factor positive semidefinite normal equations H (..., n, n), damped by a share (...) of their diagonal.
 
-    A floor under the scaled eigenvalues keeps directions that nothing observes (a planar scene) at a finite, practically
-    zero step; H = 0 gives a zero step.
+    A floor under the scaled eigenvalues keeps directions that nothing observes (a planar scene) at a finite,
+    practically zero step; H = 0 gives a zero step.
     """
     A, scale = _unit_diagonal(H)
     identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)

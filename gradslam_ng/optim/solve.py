@@ -74,7 +74,7 @@ def solve(
     if backward == "detach":
         return found
     attach = {"implicit": implicit.exact, "implicit-gn": implicit.gauss_newton, "direct": implicit.direct_loss}
-    delta, error = attach[backward](problem, found.x, found.H)
+    delta, error = attach[backward](problem, found.x, torch.zeros_like(found.g))
     return replace(found, x=problem.retract(found.x, delta), error=error)
 
 

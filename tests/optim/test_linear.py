@@ -98,7 +98,7 @@ def test_gradient_of_the_solution():
 def test_pseudo_inverse_inverts_what_is_observed():
     full, _ = random_equations(3)
     torch.testing.assert_close(pseudo_inverse(full) @ full, torch.eye(6, dtype=full.dtype).expand(3, 6, 6))
-    flat, b = random_equations(3, rank=4)
+    flat, _ = random_equations(3, rank=4)
     inverse = pseudo_inverse(flat)
     torch.testing.assert_close(flat @ inverse @ flat, flat, rtol=1e-9, atol=1e-9)
     assert (torch.linalg.matrix_rank(inverse) == 4).all()

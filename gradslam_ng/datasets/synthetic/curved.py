@@ -132,9 +132,10 @@ class Capsule:
             (d[:, :2] ** 2).sum(-1).clamp(min=TINY), d[:, :2] @ o[:2], (o[:2] ** 2).sum() - self.width**2
         )
         candidates = [(side, hit & ((o[2] + side * d[:, 2]).abs() <= half))]
-        for z in (-half, half):
-            end = o - o.new_tensor([0, 0, z])
-            candidates.append(_entry((d * d).sum(-1), d @ end, (end * end).sum() - self.width**2))
+        for sign in (-1, 1):
+            end = o - o.new_tensor([0, 0, sign * half])
+            t, hit = _entry((d * d).sum(-1), d @ end, (end * end).sum() - self.width**2)
+            candidates.append((t, hit & (sign * (o[2] + t * d[:, 2]) >= half)))
         return _first(candidates)
 
     def _from_axis(self, p: Tensor) -> Tensor:
@@ -162,16 +163,23 @@ class Torus:
         return self.ring + self.tube
 
     def intersect(self, o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        """Sphere tracing (Hart 1996) from the bounding sphere, then one Newton step, which carries the gradient."""
+        """Sphere tracing (Hart 1996) from the bounding sphere, then Newton's method; its last step has the gradient."""
         speed = norm(d)
         with torch.no_grad():
             t = (-(d @ o) / speed**2 - self.radius / speed).clamp(min=NEAR)
-            for _ in range(48):
+            for _ in range(40):
                 t = t + self.distance(o + t[:, None] * d) / speed
+            for _ in range(6):
+                t = self._newton(o, d, speed, t)[0]
+        t, ahead, left = self._newton(o, d, speed, t)
+        return t, ahead & (left < 1e-4) & (t > NEAR)
+
+    def _newton(self, o: Tensor, d: Tensor, speed: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step to the surface; also whether the ray nears it at t, and how far it was."""
         p = o + t[:, None] * d
-        f, slope = self.distance(p), (self.normal(p) * d).sum(-1)
+        left, slope = self.distance(p), (self.normal(p) * d).sum(-1)
         ahead = slope < -1e-3 * speed
-        return t + torch.where(ahead, f / torch.where(ahead, -slope, 1), 0), ahead & (f.abs() < 1e-4) & (t > NEAR)
+        return t + torch.where(ahead, left / torch.where(ahead, -slope, 1), 0), ahead, left.detach().abs()
 
     def _from_ring(self, p: Tensor) -> Tensor:
         r = norm(p[:, :2]).clamp(min=TINY)[:, None]

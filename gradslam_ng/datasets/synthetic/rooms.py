@@ -67,7 +67,7 @@ class Room:
             direction = torch.nn.functional.normalize(n_w.new_tensor(towards), dim=0)
             light = light + strength * (0.5 + 0.5 * n_w @ direction) ** 2
         light = light * (0.90 + 0.10 * torch.tanh(1.5 * p_w[:, 2]))  # a little darker near the floor
-        on_floor = p_w[:, 2] < 0.03
+        on_floor = (p_w[:, 2] < 0.03) & (n_w[:, 2] > 0.9)
         if self.shadows and bool(on_floor.any()):
             shade = torch.stack([shadow(p_w[:, :2]) for shadow in self.shadows]).prod(0)
             light = light * torch.where(on_floor, shade, 1)

@@ -134,7 +134,7 @@ class Box:
         with torch.no_grad():
             rim = (hit & (self.distance(o + t[:, None] * d) > 1e-7)).nonzero()[:, 0]
             near, d_rim = t[rim], d[rim]
-            for _ in range(8):
+            for _ in range(8 if len(rim) else 0):
                 near = self._newton(o, d_rim, near)[0]
             t = t.index_copy(0, rim, near)
         t, ahead, left = self._newton(o, d, t)

@@ -65,7 +65,7 @@ def _ramp(distance: Tensor, footprint: Tensor) -> Tensor:
 
 def _cells(x: Tensor, period: float, footprint: Tensor, table: Tensor) -> Tensor:
     """A row of the table for each cell of `period`, blended at boundaries, fading to the mean when too small."""
-    boundary = (x / period).round()
+    table, boundary = table.to(x), (x / period).round()
     upper = _ramp(x - boundary * period, footprint)[:, None]
     index = boundary.long()
     value = torch.lerp(table[(index - 1) % len(table)], table[index % len(table)], upper)

@@ -1,0 +1,55 @@
+"""`gradslam-ng synthesize NAME --out DIR`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress
+
+from gradslam_ng.datasets.export import write_tum
+from gradslam_ng.datasets.synthetic import Synthetic
+
+Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+Motion = Literal["handheld", "orbit", "loop", "pure_rotation", "fast", "back_and_forth"]
+
+
+def synthesize(
+    name: Name,
+    /,
+    out: Path,
+    frames: int = 300,
+    size: str = "640x480",
+    noise: Literal["none", "kinect"] = "none",
+    seed: int = 0,
+    path: Motion = "handheld",
+    jpeg: int | None = None,
+    mesh: bool = True,
+) -> None:
+    """Render a sequence with exact poses in the TUM layout, and the room's exact surface as mesh.ply.
+
+    Args:
+        name: Of the room: living_room, corridor, wall (textured and flat) or corner (bare).
+        out: Folder to write; must be new or empty.
+        frames: How many, 30 a second.
+        size: Image width x height, pixels.
+        noise: none, or kinect: depth shifted, in steps, with holes; mild noise on colour.
+        seed: Of the hand's motion and the noise.
+        path: How the camera moves.
+        jpeg: Quality of colour as JPEG, 1 to 100; PNG unless given.
+        mesh: Write mesh.ply.
+    """
+    numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+    if numbers is None:
+        raise ValueError(f"size: expected WIDTHxHEIGHT such as 640x480, got {size!r}")
+    width, height = map(int, numbers.groups())
+    sequence = Synthetic(name, frames, (height, width), noise, path, seed)
+    console = Console()
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
+        task = bar.add_task(escape(name), total=frames)
+        folder = write_tum(sequence, out, jpeg, mesh, lambda done: bar.update(task, completed=done))
+    console.print(f"{escape(str(folder))}: {frames} frames of {size}, {noise} noise, path {path}, seed {seed}")

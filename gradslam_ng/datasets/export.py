@@ -1,0 +1,68 @@
+"""Any sequence written out in the TUM layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+
+from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.structures.ply import write_ply
+
+DEPTH_SCALE = 5000.0  # units in a metre, as TUM has it
+LARGEST = 65535
+
+
+def write_tum(
+    sequence: Sequence,
+    folder: str | os.PathLike,
+    jpeg: int | None = None,
+    mesh: bool = True,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Path:
+    """Write colour, depth (16 bit PNG, 1/5000 m), lists, poses, intrinsics, and the surface as `mesh.ply` if known.
+
+    Depth beyond the 13.1 m that 16 bits hold is left out as no reading. Time stamps are rounded to microseconds.
+
+    Args:
+        folder: is made; must be empty if it is there.
+        jpeg: quality of the colour images, 1 to 100; default PNG, without loss.
+        mesh: whether to write `mesh.ply`.
+        progress: called with the number of frames done.
+
+    Raises:
+        FileExistsError: something is in the folder already.
+        ValueError: a quality out of range.
+        FrameError: a frame that cannot be read.
+    """
+    if jpeg is not None and not 1 <= jpeg <= 100:
+        raise ValueError(f"jpeg: expected a quality of 1 to 100, got {jpeg}")
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder}: expected a new or empty folder, found something in it")
+    for name in ("rgb", "depth"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    if mesh and sequence.mesh is not None:
+        vertices, faces = sequence.mesh
+        write_ply(folder / "mesh.ply", dict(zip("xyz", vertices.float().unbind(-1), strict=True)), faces)
+    np.savetxt(folder / "intrinsics.txt", sequence.K.double().numpy(), fmt="%.9g")
+    if sequence.ground_truth is not None:
+        sequence.ground_truth.save(folder / "groundtruth.txt")
+    suffix, options = ("png", {}) if jpeg is None else ("jpg", {"quality": jpeg, "subsampling": 0})
+    stamps = [f"{time:.6f}" for time in sequence.timestamps.tolist()]
+    for index, stamp in enumerate(stamps):
+        frame = sequence[index]
+        color = (frame.color.clamp(0, 1) * 255).round().byte().cpu().numpy()
+        units = np.round(frame.depth[..., 0].double().cpu().numpy() * DEPTH_SCALE)
+        depth = np.where(units <= LARGEST, units, 0).astype(np.uint16)
+        iio.imwrite(folder / "rgb" / f"{stamp}.{suffix}", color, plugin="pillow", **options)
+        iio.imwrite(folder / "depth" / f"{stamp}.png", depth, plugin="pillow")
+        progress(index + 1)
+    # The lists come last: a folder has them when all that they name is there.
+    for name, ending in (("rgb", suffix), ("depth", "png")):
+        lines = [f"{stamp} {name}/{stamp}.{ending}\n" for stamp in stamps]
+        (folder / f"{name}.txt").write_text("# timestamp filename\n" + "".join(lines), encoding="utf-8")
+    return folder

@@ -1,0 +1,87 @@
+"""Sets everything up in a virtual environment of its own, then runs SLAM on the embedded sequence, or the tests.
+
+    python3 quickstart.py          reconstruct datasets/living_room into out/
+    python3 quickstart.py test     run the whole test suite; further arguments go to pytest
+
+Needs Python 3.11 or newer and a package index. As root on Debian or Ubuntu it also installs the system libraries that
+Open3D's viewer wants; elsewhere it says which they are and goes on, since only viewing needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VENV = Path(os.environ.get("GRADSLAM_NG_VENV", HERE / ".venv"))
+TORCH = "torch==2.13.0"  # first and alone: what other packages would pull in may be a larger build
+LIBRARIES = ["libusb-1.0-0", "libgl1", "libegl1", "libgomp1"]
+DISPLAY = ["xvfb", "xauth", "libgl1-mesa-dri"]  # a display for the tests of the viewer
+
+
+def main(arguments: list[str]) -> int:
+    if sys.version_info < (3, 11):
+        return complain(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
+    testing = arguments[:1] == ["test"]
+    if arguments and not testing:
+        return complain(f"expected nothing, or 'test' and arguments for pytest; got {' '.join(arguments)}")
+    python = environment(extras="[test]" if testing else "")
+    libraries(python, LIBRARIES + DISPLAY if testing else LIBRARIES)
+    if testing:
+        return subprocess.call([python, "-m", "pytest", *arguments[1:]], cwd=HERE)
+    out = HERE / "out"
+    status = subprocess.call([python, "-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out])
+    if status == 0:
+        print(f"\nLook at {out}/map.png and {out}/trajectory.png, or turn the map around:")
+        print(f"  {VENV}/bin/gradslam-ng view {out}/map.ply {out}/trajectory.txt")
+    return status
+
+
+def environment(extras: str) -> Path:
+    """The virtual environment's Python, with the package and its dependencies installed."""
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        print(f"making {VENV}", flush=True)
+        if subprocess.call([sys.executable, "-m", "venv", VENV]) != 0:
+            sys.exit(complain("no virtual environment could be made; on Debian install python3-venv"))
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for packages in ([TORCH], ["--editable", f"{HERE}{extras}"]):
+        print("installing", *packages, flush=True)
+        if subprocess.call([*pip, *packages]) != 0:
+            sys.exit(complain(f"pip could not install {' '.join(packages)}"))
+    return python
+
+
+def libraries(python: Path, packages: list[str]) -> None:
+    """See to it that Open3D can be imported, or say what it lacks."""
+    missing = [name for name in packages if not installed(name)]
+    if not missing:
+        return
+    apt = shutil.which("apt-get")
+    if apt and hasattr(os, "geteuid") and os.geteuid() == 0:
+        print("installing", *missing, flush=True)
+        quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
+        subprocess.call([apt, "update", "-qq"], **quiet)
+        if subprocess.call([apt, "install", "-y", "-qq", "--no-install-recommends", *missing], **quiet) == 0:
+            return
+    if subprocess.call([python, "-c", "import open3d"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) != 0:
+        print("the viewer will not open: Open3D wants system libraries, on Debian", " ".join(missing), flush=True)
+
+
+def installed(package: str) -> bool:
+    """Whether Debian's package manager knows this package as installed; False where there is none."""
+    if not shutil.which("dpkg"):
+        return False
+    return subprocess.call(["dpkg", "-s", package], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+
+
+def complain(message: str) -> int:
+    print(f"quickstart: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -7,8 +7,6 @@ leave out is a constant of the gradient.
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
@@ -106,15 +104,20 @@ def _blocks(image: Tensor, factor: int) -> list[Tensor]:
 
 
 def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> Tensor:
-    """Mean over blocks of the readings on the block's nearest surface: those within `max_jump` times its least depth.
+    """Mean over blocks of the readings on one surface: within `max_jump`, relative, of the block's second nearest.
 
-    Holes and surfaces behind an edge take no part. depth (..., H, W, 1), metres; returns
-    (..., H // factor, W // factor, 1), seen by the camera `scale_intrinsics(K, 1 / factor)`.
+    The nearest alone may be a stray reading, as sensors give at edges. Holes, strays and surfaces behind an edge take no
+    part. depth (..., H, W, 1), metres; returns (..., H // factor, W // factor, 1), seen by the camera
+    `scale_intrinsics(K, 1 / factor)`.
     """
     blocks = [readings(block) for block in _blocks(depth, factor)]
     ranges = [(block + _FAR * (1.0 - positive(block))).detach() for block in blocks]
-    nearest = functools.reduce(torch.minimum, ranges)
-    near = [positive((1.0 + max_jump) * nearest - r) for r in ranges]
+    nearest, second = ranges[0], torch.full_like(ranges[0], _FAR)
+    for r in ranges[1:]:
+        nearest, second = torch.minimum(nearest, r), torch.minimum(second, torch.maximum(nearest, r))
+    alone = positive(second - 0.5 * _FAR)
+    chosen = alone * nearest + (1.0 - alone) * second
+    near = [positive(max_jump * chosen - (r - chosen).abs()) for r in ranges]
     total = sum(mask * block for mask, block in zip(near, blocks, strict=True))
     return total / sum(near)
 

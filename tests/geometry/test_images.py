@@ -160,12 +160,13 @@ def test_filter_gradients():
 # pyramids
 
 
-def test_downsampling_averages_what_lies_on_the_nearest_surface():
+def test_downsampling_averages_what_lies_on_one_surface():
     block = torch.tensor
     cases = [
         (block([[1.0, 1.01], [1.02, 1.01]]), 1.01),
         (block([[1.0, 0.0], [0.0, 1.02]]), 1.01),  # holes
         (block([[1.0, 3.0], [3.0, 1.02]]), 1.01),  # two surfaces: the nearer one
+        (block([[0.4, 3.0], [3.0, 3.03]]), 3.01),  # a stray reading
         (block([[0.0, 0.0], [0.0, 2.0]]), 2.0),
         (block([[torch.nan, -1.0], [torch.inf, 2.0]]), 2.0),
         (block([[0.0, 0.0], [0.0, 0.0]]), 0.0),

@@ -104,10 +104,10 @@ def _blocks(image: Tensor, factor: int) -> list[Tensor]:
 
 
 def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> Tensor:
-    """Mean over blocks of the readings on one surface: within `max_jump`, relative, of the block's second nearest.
+    """Mean over blocks of the readings on one surface: within `max_jump`, relative, of the second nearest.
 
-    The nearest alone may be a stray reading, as sensors give at edges. Holes, strays and surfaces behind an edge take no
-    part. depth (..., H, W, 1), metres; returns (..., H // factor, W // factor, 1), seen by the camera
+    The nearest alone may be a stray reading, as sensors give at edges. Holes, strays and surfaces behind an edge take
+    no part. depth (..., H, W, 1), metres; returns (..., H // factor, W // factor, 1), seen by the camera
     `scale_intrinsics(K, 1 / factor)`.
     """
     blocks = [readings(block) for block in _blocks(depth, factor)]

@@ -62,7 +62,7 @@ def rpe(
     slack = 0.0 if unit == "frames" else tolerance * delta
     pairs = _all_pairs(along, delta, slack) if all_pairs else _consecutive_pairs(along, delta)
     if not len(pairs):
-        raise ValueError(f"no two of {len(estimate)} poses are {delta} {unit} apart, they span {along[-1]:.6g}")
+        raise ValueError(f"no two of {len(estimate)} poses are {delta} {unit} apart; all span {along[-1]:.6g}")
     i, j = pairs.unbind(-1)
     T_truth = se3.inverse(ground_truth.T_wc[i]) @ ground_truth.T_wc[j]
     T_estimate = se3.inverse(estimate.T_wc[i]) @ estimate.T_wc[j]

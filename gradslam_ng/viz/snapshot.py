@@ -1,0 +1,134 @@
+"""A picture of a map, made without a display."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from gradslam_ng.geometry import camera, se3
+from gradslam_ng.rendering import render
+from gradslam_ng.structures import SurfelMap, Trajectory
+
+PITCH, YAW = math.radians(38), math.radians(20)  # looking down on the scene, and past the cameras' shoulder
+FIELD = math.radians(42)  # of view, across
+DISC = 3  # pixels of the picture before it is halved, the greatest radius of a surfel
+COLORS = "plasma_r"
+
+
+def snapshot(
+    path: str | os.PathLike, map_: SurfelMap, trajectory: Trajectory, size: tuple[int, int] = (900, 1200)
+) -> None:
+    """Write a picture of the first map of a batch and of the camera's way through it, on white.
+
+    Seen from behind and above the cameras. Surfels that face away are left out, so that walls and ceilings between us
+    and the room, which were seen from inside, open up like those of a doll's house.
+
+    Raises:
+        ValueError: no known camera pose, from which the view is chosen.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and the user's backend left alone
+    from matplotlib.figure import Figure
+
+    with torch.no_grad():
+        one = map_[0].to("cpu")
+        T_wc = trajectory.T_wc[trajectory.known].to(one.points)
+        T_wv, K = choose_view(one.points[0], one.normals[0], T_wc, size)
+        image = draw(one, T_wv, K, size)
+        uv, _ = camera.project(se3.transform(se3.inverse(T_wv), T_wc[:, :3, 3]), K)
+
+    height, width = size
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(image.numpy(), interpolation="none")
+    _draw_path(axes, uv.numpy())
+    _draw_camera(axes, T_wc[-1], T_wv, K)
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.set_axis_off()
+    figure.savefig(path, format="png")
+
+
+def choose_view(points: Tensor, normals: Tensor, T_wc: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """A view from behind and above the cameras that takes in the scene and them.
+
+    points, normals (N, 3) world, metres, N may be 0; T_wc (L, 4, 4); size (H, W). Returns T_wv (4, 4) and K (3, 3).
+    """
+    if not len(T_wc):
+        raise ValueError("trajectory: expected at least one known pose to look from, got none")
+    height, width = size
+    K = points.new_tensor([[0.0, 0, (width - 1) / 2], [0, 0, (height - 1) / 2], [0, 0, 1]])
+    K[0, 0] = K[1, 1] = width / 2 / math.tan(FIELD / 2)
+
+    up = upright(normals, normalize(-T_wc[:, :3, 1].mean(0), dim=0))
+    ahead = T_wc[:, :3, 2].mean(0)
+    ahead = ahead - (ahead @ up) * up
+    if ahead.norm() < 0.2:  # the camera looked all around, or straight down: any side will do
+        ahead = T_wc[0, :3, 0] - (T_wc[0, :3, 0] @ up) * up
+    ahead = normalize(ahead, dim=0)
+    ahead = math.cos(YAW) * ahead + math.sin(YAW) * torch.linalg.cross(up, ahead)
+    z = math.cos(PITCH) * ahead - math.sin(PITCH) * up
+    x = normalize(torch.linalg.cross(z, up), dim=0)
+    R_wv = torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
+
+    seen = T_wc[:, :3, 3] @ R_wv
+    if len(points):  # but for the outermost hundredth on every side
+        some = points[:: max(1, len(points) // 20_000)] @ R_wv
+        low, high = some.quantile(some.new_tensor([0.01, 0.99]), dim=0)
+        seen = torch.cat([seen, some.clamp(low, high)])
+    middle = (seen.amin(0) + seen.amax(0)) / 2
+    across, down, deep = (seen - middle).unbind(-1)
+    wide, tall = 0.46 * width / K[0, 0], 0.46 * height / K[1, 1]  # tangents of the half angles to be filled
+    back = torch.maximum(across.abs() / wide, down.abs() / tall) - deep
+    T_wv = torch.eye(4, dtype=points.dtype)
+    T_wv[:3, :3] = R_wv
+    T_wv[:3, 3] = R_wv @ middle - back.max().clamp(min=0.5) * z
+    return T_wv, K
+
+
+def upright(normals: Tensor, up: Tensor) -> Tensor:
+    """The upward direction (3,) of floors, tables and ceilings, given one that may lean, as cameras look up or down."""
+    for degrees in (40, 25, 15):
+        along = normals @ up
+        level = torch.where(along.abs() > math.cos(math.radians(degrees)), along.sign(), 0.0)
+        if level.abs().sum() > 0.02 * len(normals):
+            up = normalize(level @ normals, dim=0)
+    return up
+
+
+def draw(map_: SurfelMap, T_wv: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
+    """The surfels of a batch of one that face the view, lightly shaded, on white. Returns (H, W, 3) in [0, 1]."""
+    towards = T_wv[:3, 3] - map_.points
+    facing = map_.keep((map_.normals * towards).sum(-1) > 0)
+    if not int(facing.count):
+        return torch.ones(*size, 3)
+    scale = 2  # drawn at twice the size and averaged, for smooth outlines
+    K_large, size_large = camera.scale_intrinsics(K[None], scale), (scale * size[0], scale * size[1])
+    large = render(facing, T_wv[None], K_large, size_large, reach=DISC)
+    light = normalize(torch.tensor([-0.4, -0.8, -1.0]), dim=0).to(large.normal)
+    shade = 0.75 + 0.3 * (large.normal * light).sum(-1, keepdim=True).clamp(min=0)
+    image = (large.color * shade).clamp(0, 1) * large.alpha + (1 - large.alpha)
+    return torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), scale)[0].permute(1, 2, 0).float()
+
+
+def _draw_path(axes, uv: np.ndarray) -> None:
+    """The way of the camera, uv (L, 2) pixels, coloured from its start to its end."""
+    from matplotlib.collections import LineCollection
+
+    segments = np.stack([uv[:-1], uv[1:]], axis=1)
+    axes.plot(*uv.T, color="white", lw=5, alpha=0.8, solid_capstyle="round")
+    order = np.arange(len(segments))
+    axes.add_collection(LineCollection(segments, array=order, cmap=COLORS, lw=2.5, capstyle="round"))
+
+
+def _draw_camera(axes, T_wc: Tensor, T_wv: Tensor, K: Tensor) -> None:
+    """The camera at one pose as a small pyramid."""
+    corners = T_wc.new_tensor([[0, 0, 0], [-1, -0.75, 1.5], [1, -0.75, 1.5], [1, 0.75, 1.5], [-1, 0.75, 1.5]]) * 0.08
+    uv, _ = camera.project(se3.transform(se3.inverse(T_wv) @ T_wc, corners), K)
+    order = [0, 1, 2, 0, 3, 4, 0, 1, 4, 3, 2]
+    axes.plot(*uv[order].numpy().T, color="white", lw=4, alpha=0.8, solid_joinstyle="round")
+    axes.plot(*uv[order].numpy().T, color="#0d0887", lw=1.8, solid_joinstyle="round")

@@ -1,0 +1,78 @@
+"""`gradslam-ng evaluate`: figures, plot, and one clear line for what cannot be compared."""
+
+from __future__ import annotations
+
+import imageio.v3 as iio
+import pytest
+import torch
+
+from gradslam_ng.cli import main
+from gradslam_ng.geometry import se3
+from gradslam_ng.structures import Trajectory
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Ground truth and an estimate in another frame that is off by up to 2 cm, as files."""
+    t = torch.arange(90, dtype=torch.float64) / 30
+    truth = Trajectory(t, se3.exp(torch.sin(t[:, None] * torch.tensor([0.7, 1.1, 0.5, 0.9, 0.4, 1.3]))))
+    poses = se3.exp(torch.tensor([1.0, 2, 3, 0.1, 0.2, 0.3], dtype=torch.float64)) @ truth.T_wc
+    poses[:, 1, 3] += 0.02 * torch.sin(20 * t)
+    truth.save(tmp_path / "truth.txt")
+    Trajectory(t, poses).save(tmp_path / "estimate.txt")
+    return tmp_path
+
+
+def evaluate(folder, *options: str) -> int:
+    files = [str(folder / "truth.txt"), str(folder / "estimate.txt")]
+    return main(["evaluate", *files, "--out", str(folder / "plots" / "error.png"), *options])
+
+
+def test_prints_a_table_and_writes_a_plot(files, capsys):
+    assert evaluate(files) == 0
+    printed = capsys.readouterr().out
+    for text in ("rmse", "median", "RPE over 1 s", "90 pairs of poses within 0.02 s, out of 90 and 90"):
+        assert text in " ".join(printed.split())
+    assert iio.imread(files / "plots" / "error.png").shape[0] > 500
+
+
+@pytest.mark.parametrize("align", ["none", "se3", "sim3"])
+def test_alignment_is_what_was_asked_for(files, capsys, align):
+    assert evaluate(files, "--align", align) == 0
+    rmse = float(next(line for line in capsys.readouterr().out.splitlines() if "rmse" in line).split("│")[2])
+    assert (rmse > 1) if align == "none" else (rmse < 0.02)
+
+
+def fails_with(capsys, message: str, *arguments: str) -> None:
+    assert main(["evaluate", *arguments]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert error.startswith("error:")
+    assert message in error
+
+
+class TestHostile:
+    def test_missing_file(self, files, capsys):
+        fails_with(capsys, "nowhere.txt", str(files / "nowhere.txt"), str(files / "estimate.txt"))
+
+    def test_not_a_trajectory(self, files, capsys):
+        (files / "truth.txt").write_text("1 2 3\n")
+        fails_with(capsys, "line 1: expected 8 numbers", str(files / "truth.txt"), str(files / "estimate.txt"))
+
+    def test_nan_in_a_file(self, files, capsys):
+        (files / "estimate.txt").write_text("0.0 nan 0 0 0 0 0 1\n")
+        fails_with(capsys, "finite", str(files / "truth.txt"), str(files / "estimate.txt"))
+
+    def test_no_overlap_in_time(self, files, capsys):
+        late = Trajectory.load(files / "estimate.txt")
+        Trajectory(late.timestamps + 100, late.T_wc).save(files / "estimate.txt")
+        fails_with(capsys, "no two time stamps within 0.02 s", str(files / "truth.txt"), str(files / "estimate.txt"))
+
+    def test_one_pose(self, files, capsys):
+        Trajectory.load(files / "estimate.txt")[:1].save(files / "estimate.txt")
+        fails_with(capsys, "at least 3 pairs", str(files / "truth.txt"), str(files / "estimate.txt"))
+
+    def test_unknown_alignment(self, files, capsys):
+        with pytest.raises(SystemExit) as stop:
+            evaluate(files, "--align", "affine")
+        assert stop.value.code == 2
+        assert "affine" in capsys.readouterr().err

@@ -4,14 +4,80 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import Tensor
+
+from gradslam_ng.datasets import FrameError, Sequence
+from gradslam_ng.geometry import camera, se3
+from gradslam_ng.structures import RGBDFrames, Trajectory
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real benchmark sequences beside the checkout, or named by GRADSLAM_NG_DATA; skips where there is none."""
+    """Folder of real sequences beside the checkout, or named by GRADSLAM_NG_DATA; skips where there is none."""
     folder = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no benchmark sequences at {folder}; set GRADSLAM_NG_DATA to their folder")
     return folder
+
+
+ROOM = torch.tensor([[-2.0, -1.4, -1.5], [1.8, 1.2, 2.6]], dtype=torch.float64)  # corners, metres
+CRATE = torch.tensor([[0.1, 0.4, 1.2], [0.9, 1.2, 1.9]], dtype=torch.float64)  # stands on the floor (y down)
+
+
+def room_view(T_wc: Tensor, size: tuple[int, int] = (60, 80), dtype: torch.dtype = torch.float32) -> RGBDFrames:
+    """What cameras at T_wc (..., 4, 4) inside a box-shaped room with a crate see, exactly: depth has a closed form."""
+    T_wc = T_wc.double()
+    height, width = size
+    f = 0.8 * width
+    K = torch.tensor([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]], dtype=torch.float64)
+    rays = camera.unproject(torch.ones(height, width, 1, dtype=torch.float64), K).reshape(-1, 3)
+    d = se3.rotate(T_wc, rays)  # z = 1 in the camera, so the ray parameter is the depth
+    o = T_wc[..., None, :3, 3]
+    walls = ((ROOM[:, None, None] - o) / d).amax(0).amin(-1)
+    faces = (CRATE[:, None, None] - o) / d if T_wc.ndim == 3 else (CRATE[:, None] - o) / d
+    enter, leave = faces.amin(0).amax(-1), faces.amax(0).amin(-1)
+    depth = torch.where((enter > 0) & (enter < leave), torch.minimum(enter, walls), walls)
+    p_w = o + depth[..., None] * d
+    color = 0.5 + 0.4 * torch.sin(p_w * torch.tensor([3.0, 5.0, 4.0], dtype=torch.float64))
+    lead = T_wc.shape[:-2]
+    color, depth = color.reshape(*lead, *size, 3), depth.reshape(*lead, *size, 1)
+    return RGBDFrames(color.to(dtype), depth.to(dtype), K.to(dtype), T_wc.to(dtype))
+
+
+def room_walk(count: int, seed: int = 0) -> Tensor:
+    """(L, 4, 4) float64: a smooth path that looks into a corner of the room, below 1 cm and 1 degree a frame."""
+    generator = torch.Generator().manual_seed(seed)
+    s = torch.arange(count, dtype=torch.float64)[:, None] / 15
+    phase, size = torch.rand(2, 6, generator=generator, dtype=torch.float64)
+    wave = (0.5 + 0.5 * size) * torch.tensor([0.10, 0.08, 0.10, 0.08, 0.10, 0.06], dtype=torch.float64)
+    twist = wave * (torch.sin(s + 6 * phase) - torch.sin(6 * phase))
+    yaw, pitch = se3.exp(twist.new_tensor([[0, 0, 0, 0, 0.6, 0], [0, 0, 0, -0.4, 0, 0]]))
+    return yaw @ pitch @ se3.exp(twist)
+
+
+class InMemory(Sequence):
+    """A clip (L,) as a Sequence at 30 Hz; reading a frame in `broken` raises FrameError, or what it maps to."""
+
+    def __init__(self, clip: RGBDFrames, broken: dict[int, BaseException | None] | None = None, name: str = "clip"):
+        times = torch.arange(len(clip), dtype=torch.float64) / 30 if clip.timestamps is None else clip.timestamps
+        poses = None if clip.T_wc is None else clip.T_wc.double()
+        truth = None if poses is None else Trajectory(times, poses)
+        super().__init__(
+            name=name, layout="memory", K=clip.K[0], size=clip.size, timestamps=times, ground_truth=truth, T_wc=poses
+        )
+        self.clip, self.broken = clip, broken or {}
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        if index in self.broken:
+            raise self.broken[index] or FrameError(index, f"{index}.png", "cannot be read")
+        return self.clip.color[index], self.clip.depth[index]
+
+
+@pytest.fixture(scope="session")
+def room() -> SimpleNamespace:
+    """A closed-form scene: `view(T_wc, size, dtype)` -> RGBDFrames, `walk(count, seed)` -> poses; `InMemory` sequences."""
+    return SimpleNamespace(view=room_view, walk=room_walk, InMemory=InMemory, corners=ROOM, crate=CRATE)

@@ -82,6 +82,7 @@ class SurfelMap:
 
     def __getitem__(self, b: int) -> SurfelMap:
         """Map b alone, without padding: a batch of one."""
+        b = range(self.batch)[b]
         n = int(self.count[b])
         attributes = {name: value[b : b + 1, :n] for name, value in self.attributes().items()}
         return SurfelMap(**attributes, count=self.count[b : b + 1])

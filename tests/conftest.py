@@ -79,5 +79,5 @@ class InMemory(Sequence):
 
 @pytest.fixture(scope="session")
 def room() -> SimpleNamespace:
-    """A closed-form scene: `view(T_wc, size, dtype)` -> RGBDFrames, `walk(count, seed)` -> poses; `InMemory` sequences."""
+    """A closed-form scene: view(T_wc, size, dtype) gives RGBDFrames, walk(count, seed) poses; InMemory sequences."""
     return SimpleNamespace(view=room_view, walk=room_walk, InMemory=InMemory, corners=ROOM, crate=CRATE)

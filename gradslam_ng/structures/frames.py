@@ -16,8 +16,8 @@ class RGBDFrames:
     """Registered colour and depth images with their camera, over any leading axes.
 
     A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes and are
-    expanded. Colour in [0, 1]; depth in metres, 0 where there is no reading; `T_wc` camera to world, metres, NaN for a frame
-    whose pose is not known; timestamps in seconds.
+    expanded. Colour in [0, 1]; depth in metres, 0 where there is no reading; `T_wc` camera to world, metres, NaN for a
+    frame whose pose is not known; timestamps in seconds.
 
     Raises:
         ValueError: shapes that do not fit together; the message names the field, its shape and the expected one.

@@ -18,8 +18,8 @@ from gradslam_ng.structures.ply import read_ply, write_ply
 class SurfelMap:
     """B surfel maps in world coordinates, padded to one capacity N (Keller et al. 2013, section 3).
 
-    Only the first `count[b]` slots of map b hold surfels; `mask` says which. While torch records gradients every operation
-    returns new tensors; under `torch.no_grad()` maps are updated in place.
+    Only the first `count[b]` slots of map b hold surfels; `mask` says which. While torch records gradients every
+    operation returns new tensors; under `torch.no_grad()` maps are updated in place.
     """
 
     points: Tensor  # (B, N, 3), metres

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.hot import hot
+from gradslam_ng.odometry import association
+
 UPPER = [(i, j) for i in range(6) for j in range(i, 6)]
 
 
@@ -19,6 +22,7 @@ def point_to_plane(p_w: Tensor, q_w: Tensor, n_w: Tensor) -> tuple[Tensor, Tenso
     return r, J
 
 
+@hot
 def project_and_reduce(
     vertices: Tensor,
     normals: Tensor,
@@ -30,53 +34,47 @@ def project_and_reduce(
     K: Tensor,
     limits: Tensor,
     scale: Tensor,
+    softness: Tensor,
     size: tuple[int, int],
+    across: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normal equations of the alignment of a frame (camera c) to a model seen from camera m.
 
-    Each vertex is paired with the model pixel it projects to (Blais and Levine 1995), kept if the two lie close and
-    their normals agree, whitened by the frame's depth noise, and weighted by Tukey's biweight and by the model's weight.
-    A vertex without a partner costs what an outlier costs, so that losing pairs never looks like progress. Written one
-    scalar at a time and summed at once: `torch.compile` makes it one pass over the pixels.
+    Each vertex is paired with the model pixel it projects to (Blais and Levine 1995), or with the mean of several
+    around there (`association`), kept if the two lie close and their normals agree, whitened by the frame's depth
+    noise, and weighted by Tukey's biweight and by the model's weight. A vertex without a partner costs what an outlier
+    costs, so that losing pairs never looks like progress. Written one scalar at a time and summed at once:
+    `torch.compile` makes it one pass over the pixels.
 
     vertices, normals (B, P, 3), camera c, metres; information (B, P), 1 / variance of a vertex along its ray, 1/m^2, 0
-    where there is none; model_* (B, H W, 3) and (B, H W), camera m; T_mc (B, 4, 4); K (B, 3, 3) of the model's image, whose
-    size is (H, W); limits (2,): greatest distance, metres, and least cosine between normals; scale (): residual, in
-    standard deviations, from which a pair counts nothing.
+    where there is none; model_* (B, H W, 3) and (B, H W), camera m; T_mc (B, 4, 4); K (B, 3, 3) of the model's image,
+    whose size is (H, W); limits (2,): greatest distance, metres, and least cosine between normals; scale (): residual,
+    in standard deviations, from which a pair counts nothing; softness (), pixels, and `across`: see
+    `association.mean`, 1 for the nearest pixel alone.
 
     Returns H (B, 6, 6), g (B, 6), error (B) and overlap (B), the share of the vertices that found a partner. The first
     three are divided by the sum of the information of all vertices.
     """
-    height, width = size
     r_00, r_01, r_02, t_0, r_10, r_11, r_12, t_1, r_20, r_21, r_22, t_2 = T_mc[:, :3].flatten(1)[..., None].unbind(1)
     x, y, z = vertices.unbind(-1)
     p_0 = r_00 * x + r_01 * y + r_02 * z + t_0
     p_1 = r_10 * x + r_11 * y + r_12 * z + t_1
     p_2 = r_20 * x + r_21 * y + r_22 * z + t_2
 
-    ahead = p_2 > 0.01
-    inv_z = 1.0 / torch.where(ahead, p_2, 1.0)
-    u = (K[:, 0, 0, None] * p_0 + K[:, 0, 1, None] * p_1) * inv_z + K[:, 0, 2, None] + 0.5
-    v = K[:, 1, 1, None] * p_1 * inv_z + K[:, 1, 2, None] + 0.5
-    inside = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    column = torch.where(inside, u.detach(), 0.0).long()
-    row = torch.where(inside, v.detach(), 0.0).long()
-    pixel = row * width + column
-    # one offset for the whole batch: rows of a flat table gather faster than along an axis
-    pixel = pixel + torch.arange(len(pixel), device=pixel.device)[:, None] * (height * width)
-    q_0, q_1, q_2 = model_vertices.flatten(0, 1)[pixel].unbind(-1)
-    n_0, n_1, n_2 = model_normals.flatten(0, 1)[pixel].unbind(-1)
-    model_weight = model_weights.flatten()[pixel]
-
+    images = (model_vertices, model_normals, model_weights)
+    if across == 1:
+        q, n, model_weight, candidate = association.nearest((p_0, p_1, p_2), K, images, size)
+    else:
+        q, n, model_weight, candidate = association.mean((p_0, p_1, p_2), K, images, size, limits[0], softness, across)
+    n_0, n_1, n_2 = n
+    d_0, d_1, d_2 = p_0 - q[0], p_1 - q[1], p_2 - q[2]
     a, b, c = normals.unbind(-1)
     agreement = (
         (r_00 * a + r_01 * b + r_02 * c) * n_0
         + (r_10 * a + r_11 * b + r_12 * c) * n_1
         + (r_20 * a + r_21 * b + r_22 * c) * n_2
     )
-    d_0, d_1, d_2 = p_0 - q_0, p_1 - q_1, p_2 - q_2
-    near = d_0 * d_0 + d_1 * d_1 + d_2 * d_2 < limits[0] * limits[0]
-    paired = inside & near & (agreement > limits[1]) & (information > 0) & (model_weight > 0)
+    paired = association.accepted((d_0, d_1, d_2), agreement, candidate & (information > 0), limits)
 
     r = torch.where(paired, d_0 * n_0 + d_1 * n_1 + d_2 * n_2, 0.0)
     square = r * r * information / (scale * scale)

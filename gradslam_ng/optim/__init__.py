@@ -4,11 +4,12 @@ from gradslam_ng.optim.costs import Cost, Diagonal, Full, LeastSquares, Scale
 from gradslam_ng.optim.implicit import dense_inverse, differentiate_root
 from gradslam_ng.optim.kernels import Barron, Cauchy, GemanMcClure, Huber, Kernel, Tukey
 from gradslam_ng.optim.problem import Linearization, Problem
-from gradslam_ng.optim.solve import Solution, solve
+from gradslam_ng.optim.solve import BACKWARD, Solution, solve
 from gradslam_ng.optim.steps import GaussNewton, LevenbergMarquardt, Rule, SoftLevenbergMarquardt
 from gradslam_ng.optim.variables import SE3, SO3, Euclidean, Product, Variable
 
 __all__ = [
+    "BACKWARD",
     "SE3",
     "SO3",
     "Barron",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gradslam_ng import optim
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.hot import compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
 from gradslam_ng.slam.state import Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
@@ -21,6 +22,7 @@ from gradslam_ng.structures.live import Noise, axial_noise
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
+WORTH_COMPILING = 300  # frames
 WORKING_WIDTH = 320  # pixels: images are shrunk by the whole factor that brings them nearest
 
 
@@ -106,7 +108,7 @@ class System(nn.Module):
         readable = (live.surface.weights > 0).flatten(1).any(-1)
         ok = torch.where(state.started, tracking.ok, readable)
         T_wc = torch.where(state.started[:, None, None], tracking.T_wc, state.T_wc)
-        return Alignment(T_wc, ok, tracking.overlap, tracking.rmse)
+        return Alignment(T_wc, ok, tracking.overlap, tracking.error)
 
     def forward(self, frames: RGBDFrames) -> tuple[SurfelMap, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4)."""
@@ -120,28 +122,33 @@ class System(nn.Module):
         return state.map, torch.stack(poses, dim=1)
 
     @torch.no_grad()
-    def run(self, sequence: Sequence, on_frame: Callable[[int, State], None] | None = None) -> Result:
+    def run(
+        self, sequence: Sequence, on_frame: Callable[[int, State], None] | None = None, compile: bool | None = None
+    ) -> Result:
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C ends the run, not its result.
 
-        on_frame(index, state) is called after every frame.
+        on_frame(index, state) is called after every frame. compile: use the compiled twins of hot functions (see
+        `hot`); None: where the sequence is long enough to earn the half minute that compiling takes.
 
         Raises:
             ValueError: no frame of the sequence could be read.
         """
         state, poses, times, tracked, skipped, interrupted = None, [], [], [], [], False
         self.seconds.clear()
+        compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         try:
-            for index, frame in self.timed("read", prefetch(sequence)):
-                if isinstance(frame, FrameError):
-                    log.warning("skipped: %s", frame)
-                    skipped.append(str(frame))
-                    continue
-                state = self.step(state, frame.to(self.device))
-                poses.append(state.T_wc[0].double().cpu())
-                tracked.append(state.tracking.ok[0])
-                times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))
-                if on_frame is not None:
-                    on_frame(index, state)
+            with compiling(compile):
+                for index, frame in self.timed("read", prefetch(sequence)):
+                    if isinstance(frame, FrameError):
+                        log.warning("skipped: %s", frame)
+                        skipped.append(str(frame))
+                        continue
+                    state = self.step(state, frame.to(self.device))
+                    poses.append(state.T_wc[0].double().cpu())
+                    tracked.append(state.tracking.ok[0])
+                    times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))
+                    if on_frame is not None:
+                        on_frame(index, state)
         except KeyboardInterrupt:
             interrupted = True
             log.warning("interrupted after %d of %d frames", len(poses), len(sequence))

@@ -52,4 +52,5 @@ def synthesize(
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task(escape(name), total=frames)
         folder = write_tum(sequence, out, jpeg, mesh, lambda done: bar.update(task, completed=done))
-    console.print(f"{escape(str(folder))}: {frames} frames of {size}, {noise} noise, path {path}, seed {seed}")
+    facts = f"{frames} frames of {size}, {noise} noise, path {path}, seed {seed}"
+    console.print(f"{escape(str(folder))}: {facts}", soft_wrap=True)

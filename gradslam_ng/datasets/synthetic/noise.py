@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 BASELINE_DISPARITY = 35130.0  # eighths of a pixel times centimetres: focal length x baseline x 8 of a Kinect
-SHIFT = 0.5  # pixels, standard deviation
+SHIFT = 0.5 / 525.0  # half a pixel of a Kinect, in focal lengths; standard deviation
 DISPARITY = 1.0 / 6.0  # eighths of a pixel, standard deviation
 NEAREST, FARTHEST = 0.4, 5.0  # metres, the range a Kinect gives readings in
 COLOR = 0.01  # standard deviation of colour noise, of 1
 
 
-def kinect_depth(depth: Tensor, generator: torch.Generator) -> Tensor:
+def kinect_depth(depth: Tensor, focal: float, generator: torch.Generator) -> Tensor:
     """Depth as a Kinect reports it: laterally shifted, with noisy disparity, rounded to eighths of a pixel.
 
     Handa, Whelan, McDonald and Davison 2014, eq. 1, after Barron and Malik 2013, with z in centimetres:
@@ -21,16 +21,17 @@ def kinect_depth(depth: Tensor, generator: torch.Generator) -> Tensor:
 
     Handa et al. print round for the outer bracket, which with the 1/2 would be off by half a step (1.3 cm at 3 m) on
     average; floor, as in Barron and Malik, is what rounds to the nearest. z is looked up bilinearly, so readings fly
-    between the two sides of an edge as they do on the real sensor.
+    between the two sides of an edge as they do on the real sensor. In a smaller image the shift is the same angle.
 
     Args:
         depth: (H, W) exact, metres, 0 where there is none.
+        focal: length, pixels.
         generator: on the CPU, so that every device gets the same noise.
 
     Returns:
         (H, W) metres; 0 where the looked-up pixels have none or the reading is outside 0.4 to 5 m.
     """
-    shift = SHIFT * torch.randn(*depth.shape, 2, generator=generator)
+    shift = SHIFT * focal * torch.randn(*depth.shape, 2, generator=generator)
     noise = DISPARITY * torch.randn(depth.shape, generator=generator)
     shifted = _bilinear(depth, shift.to(depth))
     some = shifted > 0
@@ -54,7 +55,7 @@ def _bilinear(depth: Tensor, shift: Tensor) -> Tensor:
     return torch.where((a > 0) & (b > 0) & (c > 0) & (d > 0), value, 0)
 
 
-def dropout(depth: Tensor, cosine: Tensor, generator: torch.Generator) -> Tensor:
+def dropout(depth: Tensor, cosine: Tensor, focal: float, generator: torch.Generator) -> Tensor:
     """(H, W) bool: readings that go missing, at depth edges and where the surface is seen at a grazing angle.
 
     Beside an edge (a neighbour within two pixels nearer or farther by over 5%) half the readings are lost. A surface
@@ -63,13 +64,14 @@ def dropout(depth: Tensor, cosine: Tensor, generator: torch.Generator) -> Tensor
     Args:
         depth: (H, W) exact, metres.
         cosine: (H, W) of the angle between line of sight and surface normal.
+        focal: length, pixels.
     """
     image = depth[None, None]
     far = torch.nn.functional.max_pool2d(image, 5, 1, 2)[0, 0]
     near = -torch.nn.functional.max_pool2d(-image, 5, 1, 2)[0, 0]
     tilt = torch.rad2deg(torch.arccos(cosine.clamp(0, 1)))
-    # A tilted plane changes by 4 px x tan(angle) / f x z within the window, which is no edge.
-    slope = 4 * torch.tan(torch.deg2rad(tilt.clamp(max=80))) / 500
+    # A tilted plane changes by 4 px x tan(angle) / f x z across the window, which is no edge.
+    slope = 4 * torch.tan(torch.deg2rad(tilt.clamp(max=80))) / focal
     edge = (far - near) > (0.05 + slope) * depth
     chance = torch.maximum(0.5 * edge.to(depth), ((tilt - 70) / (85 - 70)).clamp(0, 1))
     return torch.rand(depth.shape, generator=generator).to(depth) < chance
@@ -93,8 +95,9 @@ def kinect(color: Tensor, depth: Tensor, normal: Tensor, K: Tensor, seed: int) -
     v, u = torch.meshgrid(torch.arange(height, device=z.device), torch.arange(width, device=z.device), indexing="ij")
     sight = torch.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], torch.ones_like(z)], -1)
     cosine = -(torch.nn.functional.normalize(sight, dim=-1) * normal).sum(-1)
-    lost = dropout(z, cosine, generator)
-    measured = torch.where(lost, 0, kinect_depth(z, generator))
+    focal = float(K[0, 0])
+    lost = dropout(z, cosine, focal, generator)
+    measured = torch.where(lost, 0, kinect_depth(z, focal, generator))
     grain = COLOR * torch.randn(color.shape, generator=generator)
     noisy = ((color + grain.to(color)).clamp(0, 1) * 255).round() / 255
     return noisy, measured[..., None]

@@ -81,22 +81,23 @@ class Room:
     def surface(self) -> tuple[Tensor, Tensor]:
         """The exact surface as small triangles: vertices (V, 3) float64, metres, and faces (F, 3) int64.
 
-        Triangles whose middle nobody can see, inside another solid, against it or behind a wall, are left out; one that
-        is partly hidden stays whole.
+        Triangles that nobody can see, inside another solid, against it or behind a wall, are left out; one that is
+        hidden in part stays whole.
         """
         parts = []
         for solid in self.solids:
             p_s, faces = solid.shape.mesh(EDGE)
             p_w = p_s @ solid.T_ws[:3, :3].mT + solid.T_ws[:3, 3]
-            middle = p_w[faces].mean(1)
-            visible = torch.ones(len(faces), dtype=torch.bool)
+            points = torch.cat([p_w, p_w[faces].mean(1)])  # a triangle is visible if a corner or its middle is
+            visible = torch.ones(len(points), dtype=torch.bool)
             for other in self.solids:
                 near = other is not solid and (other.T_ws[:3, 3] - solid.T_ws[:3, 3]).norm() < (
                     other.shape.radius + solid.shape.radius
                 )
                 if near:
-                    visible &= other.distance(middle) > 1e-4
-            parts.append((p_w, faces[visible]))
+                    visible &= other.distance(points) > 1e-4
+            corners, middles = visible[: len(p_w)], visible[len(p_w) :]
+            parts.append((p_w, faces[corners[faces].any(-1) | middles]))
         vertices, faces = tessellate.join(parts)
         used, faces = faces.unique(return_inverse=True)
         return vertices[used], faces

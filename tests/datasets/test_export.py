@@ -1,0 +1,71 @@
+"""Writing the TUM layout: what is read back is what was written, to the files' precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gradslam_ng import datasets
+from gradslam_ng.datasets.export import write_tum
+from gradslam_ng.datasets.synthetic import Synthetic
+from gradslam_ng.structures.ply import read_ply
+
+SIZE = (48, 64)
+
+
+def test_round_trip(tmp_path):
+    sequence = Synthetic("living_room", 4, SIZE, "kinect", "fast")
+    done = []
+    folder = write_tum(sequence, tmp_path / "new" / "folder", progress=done.append)
+    read = datasets.load(folder)
+    assert done == [1, 2, 3, 4]
+    assert len(read) == 4
+    torch.testing.assert_close(read.K, sequence.K)
+    torch.testing.assert_close(read.timestamps, sequence.timestamps, rtol=0, atol=5.1e-7)
+    torch.testing.assert_close(read.ground_truth.T_wc, sequence.ground_truth.T_wc, rtol=0, atol=1e-8)
+    for i in range(4):
+        ours, theirs = sequence[i], read[i]
+        assert torch.equal(ours.depth == 0, theirs.depth == 0)
+        torch.testing.assert_close(ours.depth, theirs.depth, rtol=0, atol=1.01e-4)
+        torch.testing.assert_close(ours.color, theirs.color, rtol=0, atol=0.51 / 255)
+        torch.testing.assert_close(ours.T_wc, theirs.T_wc, rtol=0, atol=1e-6)
+    columns, faces = read_ply(folder / "mesh.ply")
+    vertices = torch.stack([columns[axis] for axis in "xyz"], -1)
+    torch.testing.assert_close(vertices, sequence.mesh[0].float())
+    assert torch.equal(faces, sequence.mesh[1])
+
+
+def test_jpeg_is_near_and_smaller(tmp_path):
+    sequence = Synthetic("corridor", 1, (120, 160))
+    sizes = {}
+    for name, quality in (("png", None), ("jpg", 90)):
+        folder = write_tum(sequence, tmp_path / name, quality, mesh=False)
+        assert not (folder / "mesh.ply").exists()
+        (image,) = (folder / "rgb").glob(f"*.{name}")
+        sizes[name] = image.stat().st_size
+        assert (datasets.load(folder)[0].color - sequence[0].color).abs().mean() < 0.02
+    assert sizes["jpg"] < 0.7 * sizes["png"]
+
+
+def test_depth_beyond_sixteen_bits_is_no_reading(tmp_path):
+    sequence = Synthetic("corner", 1, SIZE)
+    exact = sequence.read
+    sequence.read = lambda index: (exact(index)[0], 8 * exact(index)[1])
+    folder = write_tum(sequence, tmp_path / "far", mesh=False)
+    far = 8 * exact(0)[1]
+    read = datasets.load(folder)[0].depth
+    assert ((read == 0) == (far > 13.107)).float().mean() > 0.999
+    assert (far > 13.107).any()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="empty"):
+        write_tum(Synthetic("corner", 1, SIZE), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_quality_out_of_range(tmp_path):
+    with pytest.raises(ValueError, match="1 to 100"):
+        write_tum(Synthetic("corner", 1, SIZE), tmp_path / "new", jpeg=0)
+    assert not (tmp_path / "new").exists()

@@ -32,8 +32,8 @@ def pixel_index(uv: Tensor, inside: Tensor, width: int) -> Tensor:
 def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: int) -> Tensor:
     """The candidate of least rank for each pixel.
 
-    pixel (B, N) int64, rank (B, N) not negative, candidate (B, N) bool. Returns (B, pixels) int64, an index into N, -1 where
-    there is none. Rank and index share one 64-bit key, so that one scatter decides, ties included: the bits of a
+    pixel (B, N) int64, rank (B, N) not negative, candidate (B, N) bool. Returns (B, pixels) int64, an index into N, -1
+    where there is none. Rank and index share one 64-bit key, so that one scatter decides, ties included: the bits of a
     float that is not negative order like the float.
     """
     order = torch.arange(rank.shape[-1], device=rank.device)
@@ -47,7 +47,7 @@ def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: in
 def index_map(
     points: Tensor, mask: Tensor, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05
 ) -> Tensor:
-    """Index of the nearest surfel whose centre falls into each pixel, -1 where none does (Keller et al. 2013, section 4).
+    """Index of the nearest surfel whose centre falls into each pixel, -1 where none does (Keller et al. 2013, sec. 4).
 
     points (B, N, 3) world, metres; mask (B, N) bool; T_wc (B, 4, 4); K (B, 3, 3). Returns (B, H, W) int64. A discrete
     choice: no gradient.

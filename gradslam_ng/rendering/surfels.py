@@ -55,9 +55,15 @@ def render(
     Depth is where the pixel's ray meets the disc's plane; colour, normal and depth have gradients to the map, T_wc and
     K; which disc is seen is a constant of the gradient.
 
-    T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is drawn; reach: pixels, the greatest radius of a
-    disc in the image.
+    T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is drawn; reach: pixels, the greatest radius
+    of a disc in the image.
+
+    Raises:
+        ValueError: T_wc or K of another shape.
     """
+    for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
+        if value.shape != (map_.batch, *tail):
+            raise ValueError(f"{name}: expected shape {(map_.batch, *tail)}, one per map, got {tuple(value.shape)}")
     n = map_.occupied
     points, mask = map_.points[:, :n], map_.mask[:, :n]
     height, width = size

@@ -48,6 +48,7 @@ def run(
     config: Path | None = None,
     intrinsics: str | None = None,
     depth_scale: float | None = None,
+    compile: bool | None = None,
     noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, figures and pictures, written to a folder.
@@ -63,6 +64,7 @@ def run(
         config: TOML file with the tables [odometry] and [mapping]: arguments of ICPOdometer and PointFuser.
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
+        compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """
     console = Console()
@@ -76,12 +78,12 @@ def run(
     slam = build(system, odometry, parse_scale(scale), config).to(device)
     settings = Settings(source, system, odometry, frames, scale, device, None if config is None else str(config))
     out.mkdir(parents=True, exist_ok=True)
-    result = track(slam, sequence, console)
+    result = track(slam, sequence, compile, console)
     metrics = write(out, result, sequence, settings)
     report(metrics, out, console)
 
 
-def track(slam: System, sequence: Sequence, console: Console) -> Result:
+def track(slam: System, sequence: Sequence, compile: bool | None, console: Console) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -93,7 +95,7 @@ def track(slam: System, sequence: Sequence, console: Console) -> Result:
             tracked = "[green]tracked[/]" if bool(state.tracking.ok[0]) else "[red]lost[/]"
             progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {tracked}")
 
-        return slam.run(sequence, on_frame)
+        return slam.run(sequence, on_frame, compile)
 
 
 def report(metrics: dict, out: Path, console: Console) -> None:

@@ -32,10 +32,17 @@ class LiveFrame:
     @staticmethod
     def of(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:
         """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
-        color, depth, K = frame.color, frame.depth, frame.K
-        depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading
-        if factor > 1:
-            color, depth = images.downsample_color(color, factor), images.downsample_depth(depth, factor)
-            K = camera.scale_intrinsics(K, 1 / factor)
-        surface = Surface.of_depth(images.bilateral_depth(depth), K)
+        K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
+        color, vertices, normals, seen = observe(frame.color, frame.depth, K, factor)
+        surface = Surface(vertices, normals, seen, K)
         return LiveFrame(surface, color, noise(surface, color), frame.T_wc)
+
+
+def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Colour (B, H / factor, W / factor, 3), vertices and normals alike, and 1 or 0 for whether there is a normal."""
+    depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading
+    if factor > 1:
+        color, depth = images.downsample_color(color, factor), images.downsample_depth(depth, factor)
+    vertices = camera.unproject(images.bilateral_depth(depth), K)
+    normals = images.normal_map(vertices)
+    return color, vertices, normals, (normals.detach() != 0).any(-1).to(depth.dtype)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import camera, images
-
 
 @dataclass(frozen=True, eq=False)
 class Surface:
@@ -25,13 +23,6 @@ class Surface:
     @property
     def size(self) -> tuple[int, int]:
         return self.vertices.shape[-3], self.vertices.shape[-2]
-
-    @staticmethod
-    def of_depth(depth: Tensor, K: Tensor) -> Surface:
-        """The surface that a depth image shows. depth (B, H, W, 1), metres; K (B, 3, 3)."""
-        vertices = camera.unproject(depth, K)
-        normals = images.normal_map(vertices)
-        return Surface(vertices, normals, (normals.detach() != 0).any(-1).to(depth.dtype), K)
 
     def where(self, chosen: Tensor, other: Surface) -> Surface:
         """This surface for the batch elements for which chosen (B,) holds, `other` elsewhere."""

@@ -14,6 +14,11 @@ from torch import Tensor
 from gradslam_ng.structures.ply import read_ply, write_ply
 
 
+def _where(mask: Tensor, values: Tensor) -> Tensor:
+    """values (B, N, ...) where mask (B, N), zero elsewhere."""
+    return torch.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0)
+
+
 @dataclass(frozen=True, eq=False)
 class SurfelMap:
     """B surfel maps in world coordinates, padded to one capacity N (Keller et al. 2013, section 3).
@@ -88,43 +93,55 @@ class SurfelMap:
         return SurfelMap(**attributes, count=self.count[b : b + 1])
 
     def reserve(self, capacity: int) -> SurfelMap:
-        """With room for at least `capacity` surfels each; the room at least doubles when it grows at all."""
+        """With room for at least `capacity` surfels each.
+
+        Where maps are updated in place the room at least doubles when it grows at all; where every update makes new
+        tensors anyway, spare room would only cost.
+        """
         if capacity <= self.capacity:
             return self
-        extra = max(capacity, 2 * self.capacity) - self.capacity
+        extra = (capacity if torch.is_grad_enabled() else max(capacity, 2 * self.capacity)) - self.capacity
 
         def grown(value: Tensor) -> Tensor:
             return torch.cat([value, value.new_zeros(self.batch, extra, *value.shape[2:])], dim=1)
 
         return SurfelMap(**{k: grown(v) for k, v in self.attributes().items()}, count=self.count)
 
+    def at(self, slots: Tensor) -> dict[str, Tensor]:
+        """The attributes (B, P, ...) of the surfels in `slots` (B, P)."""
+        rows = torch.arange(self.batch, device=slots.device)[:, None]
+        return {name: value[rows, slots] for name, value in self.attributes().items()}
+
     def put(self, slots: Tensor, keep: Tensor, **values: Tensor) -> SurfelMap:
         """Attributes overwritten in `slots` (B, P) where `keep` (B, P) holds; kept slots must differ from each other.
 
-        values: tensors (B, P, ...), named like the attributes. Static shapes: what is not kept is written to the last
-        slot, which holds no surfel.
+        values: tensors (B, P, ...), named like the attributes. Static shapes: where nothing is kept, zeros are written to
+        the last slot, which holds no surfel.
         """
         self = self.reserve(int(self.count.max()) + 1)
         slots = torch.where(keep, slots, self.capacity - 1)
-        rows = torch.arange(self.batch, device=slots.device)[:, None].expand_as(slots)
+        rows = torch.arange(self.batch, device=slots.device)[:, None]
 
         def written(name: str, value: Tensor) -> Tensor:
             old = getattr(self, name)
             write = old.index_put if torch.is_grad_enabled() else old.index_put_
-            return write((rows, slots), value.to(old.dtype))
+            return write((rows, slots), _where(keep, value).to(old.dtype))
 
         return dataclasses.replace(self, **{name: written(name, value) for name, value in values.items()})
+
+    def claim(self, new: Tensor) -> tuple[SurfelMap, Tensor]:
+        """Room after the last surfels for those of `new` (B, P), all zeros yet; and its slots (B, P), where new."""
+        count = self.count + new.sum(-1)
+        slots = self.count[:, None] + new.cumsum(-1) - 1
+        return dataclasses.replace(self.reserve(int(count.max()) + 1), count=count), slots
 
     def append(self, new: Tensor, **values: Tensor) -> SurfelMap:
         """New surfels after the last ones: those of `values` (B, P, ...), every attribute named, where `new` (B, P)."""
         missing = self.attributes().keys() - values.keys()
         if missing:
             raise ValueError(f"append: a surfel needs every attribute; missing {sorted(missing)}")
-        added = new.sum(-1)
-        wanted = int((self.count + added).max()) + 1
-        slots = self.count[:, None] + new.cumsum(-1) - 1
-        grown = self.reserve(wanted).put(slots, new, **values)
-        return dataclasses.replace(grown, count=self.count + added)
+        grown, slots = self.claim(new)
+        return grown.put(slots, new, **values)
 
     def keep(self, keep: Tensor) -> SurfelMap:
         """Only the surfels for which `keep` (B, N) holds, moved to the front in their order."""
@@ -133,8 +150,8 @@ class SurfelMap:
         slots = torch.where(keep, keep.cumsum(-1) - 1, self.capacity)  # one slot more, for all that goes
         sources = torch.arange(self.capacity, device=slots.device).expand_as(slots)
         order = slots.new_zeros(self.batch, self.capacity + 1).scatter(1, slots, sources)[:, :-1]
-        rows = torch.arange(self.batch, device=slots.device)[:, None]
-        return SurfelMap(**{k: v[rows, order] for k, v in self.attributes().items()}, count=count)
+        kept = torch.arange(self.capacity, device=slots.device) < count[:, None]
+        return SurfelMap(**{k: _where(kept, v) for k, v in self.at(order).items()}, count=count)
 
     def save(self, path: Path | str, b: int = 0) -> None:
         """Map b as a binary PLY: x y z, nx ny nz, red green blue (uchar), radius (metres), confidence."""

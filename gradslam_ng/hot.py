@@ -1,0 +1,50 @@
+"""Hot functions: one source, with a compiled twin where it pays."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+import torch
+
+log = logging.getLogger("gradslam_ng")
+_compiling: ContextVar[bool] = ContextVar("compiling", default=False)
+_broken = False  # no compiler at hand: found out once, said once
+
+
+@contextlib.contextmanager
+def compiling(on: bool = True) -> Iterator[None]:
+    """Inside, hot functions run compiled. Compiling takes seconds; the result is kept on disk."""
+    token = _compiling.set(on)
+    try:
+        yield
+    finally:
+        _compiling.reset(token)
+
+
+def hot(function: Callable) -> Callable:
+    """A pure function of tensors whose calls inside `compiling()` go to its `torch.compile`d twin.
+
+    While gradients are recorded the plain function runs. So it does where compilation fails, for want of a C++
+    compiler above all, which is said once.
+    """
+    twin = functools.cache(lambda: torch.compile(function, dynamic=True, fullgraph=True))
+
+    @functools.wraps(function)
+    def call(*args):
+        global _broken
+        if not _compiling.get() or _broken or torch.is_grad_enabled():
+            return function(*args)
+        try:
+            return twin()(*args)
+        except Exception as error:  # of many kinds, none of them documented
+            _broken = True
+            result = function(*args)  # an error of the caller's own making is raised here, as itself
+            log.warning("running without compiled functions: %s", str(error).strip().splitlines()[0])
+            return result
+
+    call.plain = function
+    return call

@@ -72,7 +72,7 @@ def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | 
         below.plot(*curve.T, color=ESTIMATE, lw=1.2)
         below.axhline(100 * error.rmse, color=TRUTH, lw=1, ls="--", label=f"RMSE {100 * error.rmse:.2f} cm")
         below.set(ylabel="position error [cm]", ylim=(0, None))
-        below.legend(loc="upper right", frameon=False, fontsize=9)
+        below.legend(loc="best", frameon=False, fontsize=9)
     below.set(xlabel="time [s]", xlim=(0, seconds[-1] or 1))
     for axes in (top, side, below):
         axes.grid(color="0.9", lw=0.8)

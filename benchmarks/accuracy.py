@@ -1,0 +1,105 @@
+"""Trajectory and surface errors on the sequences of the README's table: `python -m benchmarks.accuracy [--only NAME]`.
+
+Real sequences are looked for below --data; a row whose sequence is not there is left out, and said to be.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import gradslam_ng as gs
+from benchmarks.report import save
+from gradslam_ng import evaluation
+from gradslam_ng.datasets import Sequence, Synthetic
+from gradslam_ng.geometry import camera, se3
+from gradslam_ng.rendering.index_map import pixel_index, visible_pixels
+
+DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+REAL = {  # folder, frames, the mark in cm
+    "ICL office kt3": ("icl/office_room_traj3_frei_png", 100, 0.35),
+    "TUM fr3 structure_notexture_far": ("tum/rgbd_dataset_freiburg3_structure_notexture_far", 250, 0.85),
+    "7-Scenes redkitchen": ("sevenscenes_tum/redkitchen", 200, 1.7),
+}
+RENDERED = {"living room, clean": ("none", 0.2), "living room, Kinect noise": ("kinect", 0.5)}
+
+
+def main(data: Path = DATA, only: str = "", system: str = "PointFusion", odometry: str = "gradicp") -> None:
+    """Run every row and print the table.
+
+    Args:
+        data: Folder of the real sequences.
+        only: Rows whose name contains this.
+        system: PointFusion, ICPSLAM or ICPOdometry.
+        odometry: gradicp or icp.
+    """
+    console, rows = Console(), {}
+    for name, (folder, frames, mark) in REAL.items():
+        if only in name and (data / folder).is_dir():
+            rows[name] = figures(gs.datasets.load(data / folder)[:frames], mark, system, odometry)
+        elif only in name:
+            console.print(f"{name}: left out, no folder {data / folder}")
+    for name, (noise, mark) in RENDERED.items():
+        if only in name:
+            sequence = Synthetic("living_room", frames=300, size=(480, 640), noise=noise)
+            rows[name] = figures(sequence, mark, system, odometry)
+    columns = ("sequence", "frames", "ATE [cm]", "mark", "RPE [cm/frame]", "lost", "surfels")
+    table = Table(*columns, title=f"{system}, {odometry}")
+    for name, row in rows.items():
+        numbers = (f"{100 * row['ate']:.3f}", f"{row['mark']:.2f}", f"{100 * row['rpe']:.3f}")
+        table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["surfels"]))
+    console.print(table)
+    for name, row in rows.items():
+        if "surface" in row:
+            console.print(f"{name}: {row['surface']}")
+    save(f"accuracy_{system}_{odometry}".lower(), {"rows": rows})
+
+
+def figures(sequence: Sequence, mark: float, system: str, odometry: str) -> dict:
+    """One row."""
+    result = getattr(gs, system)(odometry).run(sequence)
+    error = evaluation.ate(sequence.ground_truth, result.trajectory)
+    rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
+    row = {
+        "frames": len(result.tracked), "lost": int((~result.tracked).sum()), "mark": mark, "ate": error.rmse,
+        "rpe": rpe.translation.rmse, "surfels": int(result.map.count[0]),
+    }  # fmt: skip
+    if isinstance(sequence, Synthetic) and system == "PointFusion":
+        row["surface"] = surface(sequence, result.map, result.trajectory.T_wc)
+    return row
+
+
+def surface(sequence: Synthetic, map_: gs.SurfelMap, T_wc: torch.Tensor) -> dict[str, float]:
+    """Of the map of a run that began at the true pose, against the exact surface, as far as that was seen."""
+    stable = map_.points[0][map_.mask[0] & (map_.confidences[0] >= gs.PointFusion().mapper.stable)]
+    samples = evaluation.sample_mesh(sequence.mesh, spacing=0.02)
+    seen = sequence.seen(samples, every=10)
+    found, coarser = (
+        evaluation.surface(stable, sequence.mesh, threshold=t, seen=seen, spacing=0.02) for t in (0.01, 0.02)
+    )
+    return {
+        "accuracy_m": found.accuracy.mean, "completion_m": found.completion.mean,
+        "within_1_cm": found.recall, "within_2_cm": coarser.recall, "points_per_pixel": density(sequence, map_, T_wc),
+    }  # fmt: skip
+
+
+def density(sequence: Synthetic, map_: gs.SurfelMap, T_wc: torch.Tensor, factor: int = 2, every: int = 30) -> float:
+    """Map points on the visible surface for each pixel that sees it, at working resolution, mean over frames."""
+    counts = []
+    K = camera.scale_intrinsics(sequence.K, 1 / factor)[None]
+    for i in range(0, len(sequence), every):
+        depth = sequence[i].depth[None, ::factor, ::factor, 0]
+        T_cw = se3.inverse(T_wc[i : i + 1].to(map_.points))
+        uv, z, inside = visible_pixels(map_.points, map_.mask, T_cw, K, depth.shape[1:], near=0.05)
+        there = depth.flatten(1).gather(1, pixel_index(uv, inside, depth.shape[2]))
+        counts.append(float((inside & ((z - there).abs() < 0.05)).sum() / (depth > 0).sum()))
+    return sum(counts) / len(counts)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

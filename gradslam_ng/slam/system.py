@@ -50,7 +50,9 @@ class System(nn.Module):
         factor: images are shrunk by this before anything else; None chooses what comes nearest to 320 pixels across.
     """
 
-    def __init__(self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise) -> None:
+    def __init__(
+        self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise
+    ) -> None:
         super().__init__()
         if factor is not None and factor < 1:
             raise ValueError(f"factor: expected at least 1, got {factor}")
@@ -85,7 +87,7 @@ class System(nn.Module):
         """The frame at working resolution, with its surface."""
         frame = frame if frame.shape else frame.map(lambda value: value[None])
         if len(frame.shape) != 1:
-            raise ValueError(f"step: expected one frame () or one per sequence (B,), got leading axes {tuple(frame.shape)}")
+            raise ValueError(f"step: expected a frame () or one per sequence (B,), got leading axes {tuple(frame.shape)}")
         factor = self.factor or max(1, round(frame.size[1] / WORKING_WIDTH))
         return LiveFrame.of(frame, factor, self.noise)
 
@@ -98,7 +100,8 @@ class System(nn.Module):
             T_wc = torch.where(torch.isfinite(live.T_wc).flatten(1).all(-1)[:, None, None], live.T_wc, T_wc)
         still = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
         none = torch.zeros(batch, device=device, dtype=dtype)
-        nothing = Surface(*(torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights)), surface.K)
+        zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
+        nothing = Surface(*zeros, surface.K)
         map_ = SurfelMap.empty(batch, device=device, dtype=dtype)
         return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
 

@@ -115,8 +115,8 @@ class SurfelMap:
     def put(self, slots: Tensor, keep: Tensor, **values: Tensor) -> SurfelMap:
         """Attributes overwritten in `slots` (B, P) where `keep` (B, P) holds; kept slots must differ from each other.
 
-        values: tensors (B, P, ...), named like the attributes. Static shapes: where nothing is kept, zeros are written to
-        the last slot, which holds no surfel.
+        values: tensors (B, P, ...), named like the attributes. Static shapes: where nothing is kept, zeros are
+        written to the last slot, which holds no surfel.
         """
         self = self.reserve(int(self.count.max()) + 1)
         slots = torch.where(keep, slots, self.capacity - 1)

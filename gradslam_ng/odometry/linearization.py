@@ -9,6 +9,7 @@ from gradslam_ng.hot import hot
 from gradslam_ng.odometry import association
 
 UPPER = [(i, j) for i in range(6) for j in range(i, 6)]
+FULL = [UPPER.index((min(i, j), max(i, j))) for i in range(6) for j in range(6)]
 
 
 def point_to_plane(p_w: Tensor, q_w: Tensor, n_w: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,11 +91,8 @@ def project_and_reduce(
     sums = [(wJ[i] * J[j]).sum(-1) for i, j in UPPER] + [(wj * r).sum(-1) for wj in wJ]
     total = (information.sum(-1)).clamp(min=torch.finfo(r.dtype).tiny)
     count = seen.sum(-1).clamp(min=1.0)
-    H = torch.stack(sums[:21], -1)
+    H = torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)) / total[:, None, None]
     g = torch.stack(sums[21:], -1) / total[:, None]
     error = scale * scale / 6.0 * cost.sum(-1) / total
     overlap = paired.to(r.dtype).sum(-1) / count
-    lookup = torch.zeros(6, 6, dtype=torch.int64, device=H.device)
-    for k, (i, j) in enumerate(UPPER):
-        lookup[i, j] = lookup[j, i] = k
-    return H[:, lookup] / total[:, None, None], g, error, overlap
+    return H, g, error, overlap

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera, depth_noise, images
+from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures.frames import RGBDFrames
 from gradslam_ng.structures.surface import Surface
 
@@ -33,7 +34,7 @@ class LiveFrame:
     def of(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:
         """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
         K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
-        color, vertices, normals, seen = observe(frame.color, frame.depth, K, factor)
+        color, vertices, normals, seen = recomputed(observe, frame.color, frame.depth, K, factor)
         surface = Surface(vertices, normals, seen, K)
         return LiveFrame(surface, color, noise(surface, color), frame.T_wc)
 

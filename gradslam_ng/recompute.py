@@ -1,21 +1,90 @@
-"""Memory for time in the backward pass."""
+"""Time for memory: functions whose inner values are not kept for the backward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import dataclasses
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from typing import Any, TypeVar
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
+from torch.autograd import Function
 
 R = TypeVar("R")
 
 
-def recomputed(function: Callable[..., R], *args: object) -> R:
-    """function(*args), for which only the arguments are kept for the backward pass (Chen et al. 2016).
+def recomputed(function: Callable[..., R], *args: Any) -> R:
+    """function(*args), for which only the arguments are kept; the rest is worked out again in the backward pass.
 
-    What it works out on the way is worked out again there. The function must be deterministic.
+    Chen et al. 2016, for a pure function: its gradient reaches the tensors in `args`, directly or within tuples,
+    dictionaries and dataclasses, and nothing else. Unlike `torch.utils.checkpoint` it hooks no saved tensor and costs
+    nothing but the second evaluation.
     """
     if not torch.is_grad_enabled():
         return function(*args)
-    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+    form = _filled(args, repeat(_PLACE))  # the function must hold no tensor that autograd does not know of
+    made = []
+
+    def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
+        result = function(*_filled(form, iter(tensors)))
+        made[:] = [_filled(result, repeat(_PLACE))]
+        return tuple(_tensors(result))
+
+    outputs = _Recomputed.apply(flat, *_tensors(args))
+    return _filled(made[0], iter(outputs))
+
+
+class _Recomputed(Function):
+    @staticmethod
+    def forward(ctx, flat: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.flat = flat
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        return flat(*tensors)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        again = torch.is_grad_enabled()  # the gradient itself is to be differentiated
+        needed = ctx.needs_input_grad[1:]
+        with torch.enable_grad():
+            tensors = [x.view_as(x) if need else x for x, need in zip(ctx.saved_tensors, needed, strict=True)]
+            outputs = ctx.flat(*tensors)
+        asked = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad]
+        inputs = [x for x, need in zip(tensors, needed, strict=True) if need]
+        found = [None] * len(inputs)
+        if asked:
+            outputs, grads = zip(*asked, strict=True)
+            found = torch.autograd.grad(outputs, inputs, grads, create_graph=again, allow_unused=True)
+        found = iter(found)
+        return None, *(next(found) if need else None for need in needed)
+
+
+_PLACE = object()  # stands for a tensor
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in a value, in the order in which `_filled` takes them."""
+    if isinstance(value, Tensor):
+        yield value
+    else:
+        for part in _parts(value).values():
+            yield from _tensors(part)
+
+
+def _filled(value: Any, tensors: Iterator[Any]) -> Any:
+    """The value with others in the places of its tensors."""
+    if value is _PLACE or isinstance(value, Tensor):
+        return next(tensors)
+    parts = {name: _filled(part, tensors) for name, part in _parts(value).items()}
+    if dataclasses.is_dataclass(value):
+        return dataclasses.replace(value, **parts)
+    return tuple(parts.values()) if isinstance(value, tuple) else parts or value
+
+
+def _parts(value: Any) -> dict[Any, Any]:
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return dict(enumerate(value))
+    return value if isinstance(value, dict) else {}

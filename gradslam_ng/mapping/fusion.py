@@ -49,7 +49,7 @@ class PointFuser(nn.Module):
         joining = surfel >= 0
         slots = torch.where(joining, surfel, slots)
         old = map_.at(slots)
-        values = recomputed(self.average, old, joining, live, T_wc)
+        values = recomputed(average, old, joining, live, T_wc, self.sigma)
         number = torch.full_like(slots, frame)
         created = torch.where(joining, old["created"], number)
         map_ = map_.put(slots, joining | founding, **values, created=created, updated=number)
@@ -88,26 +88,6 @@ class PointFuser(nn.Module):
         violated = here & (behind > 5 * gate.gather(1, pixel))
         return surfel, valid & ~covered[:, :-1], violated
 
-    def average(self, old: dict[str, Tensor], joining: Tensor, live: LiveFrame, T_wc: Tensor) -> dict[str, Tensor]:
-        """The surfels that readings leave: confidence-weighted averages where they join one (equations 1 to 4).
-
-        old: the surfel of each reading, attributes (B, P, ...), where joining (B, P) holds; elsewhere it founds one.
-        """
-        new = readings(live, T_wc, self.sigma)
-        total = torch.where(joining, old["confidences"], 0.0) + new["confidences"]
-        averaged = joining & (total > 0)
-        share = torch.where(averaged, new["confidences"] / torch.where(averaged, total, 1.0), 1.0)[..., None]
-        normals = torch.lerp(old["normals"], new["normals"], share)
-        square = normals.square().sum(-1, keepdim=True)
-        usable = square > 1e-12
-        return {
-            "points": torch.lerp(old["points"], new["points"], share),
-            "normals": torch.where(usable, normals * torch.where(usable, square, 1.0).rsqrt(), old["normals"]),
-            "colors": torch.lerp(old["colors"], new["colors"], share),
-            "radii": torch.where(joining, torch.minimum(old["radii"], new["radii"]), new["radii"]),
-            "confidences": total,
-        }
-
     def carve(self, map_: SurfelMap, violated: Tensor) -> SurfelMap:
         """Confidence halved for surfels found in free space: a few frames that see through one remove it."""
         n = violated.shape[1]
@@ -123,3 +103,26 @@ class PointFuser(nn.Module):
         with torch.no_grad():
             keep = (map_.confidences >= self.stable) | (frame - map_.updated < self.patience)
         return map_.keep(keep)
+
+
+def average(
+    old: dict[str, Tensor], joining: Tensor, live: LiveFrame, T_wc: Tensor, sigma: float | Tensor
+) -> dict[str, Tensor]:
+    """The surfels that readings leave: confidence-weighted averages where they join one (equations 1 to 4).
+
+    old: the surfel of each reading, attributes (B, P, ...), where joining (B, P) holds; elsewhere it founds one.
+    """
+    new = readings(live, T_wc, sigma)
+    total = torch.where(joining, old["confidences"], 0.0) + new["confidences"]
+    averaged = joining & (total > 0)
+    share = torch.where(averaged, new["confidences"] / torch.where(averaged, total, 1.0), 1.0)[..., None]
+    normals = torch.lerp(old["normals"], new["normals"], share)
+    square = normals.square().sum(-1, keepdim=True)
+    usable = square > 1e-12
+    return {
+        "points": torch.lerp(old["points"], new["points"], share),
+        "normals": torch.where(usable, normals * torch.where(usable, square, 1.0).rsqrt(), old["normals"]),
+        "colors": torch.lerp(old["colors"], new["colors"], share),
+        "radii": torch.where(joining, torch.minimum(old["radii"], new["radii"]), new["radii"]),
+        "confidences": total,
+    }

@@ -12,7 +12,6 @@ import torch
 
 log = logging.getLogger("gradslam_ng")
 _compiling: ContextVar[bool] = ContextVar("compiling", default=False)
-_broken = False  # no compiler at hand: found out once, said once
 
 
 @contextlib.contextmanager
@@ -25,25 +24,31 @@ def compiling(on: bool = True) -> Iterator[None]:
         _compiling.reset(token)
 
 
+@functools.cache
+def _say_once(message: str) -> None:
+    log.warning(message)
+
+
 def hot(function: Callable) -> Callable:
     """A pure function of tensors whose calls inside `compiling()` go to its `torch.compile`d twin.
 
     While gradients are recorded the plain function runs. So it does where compilation fails, for want of a C++
     compiler above all, which is said once.
     """
+    works = True
     twin = functools.cache(lambda: torch.compile(function, dynamic=True, fullgraph=True))
 
     @functools.wraps(function)
     def call(*args):
-        global _broken
-        if not _compiling.get() or _broken or torch.is_grad_enabled():
+        nonlocal works
+        if not (_compiling.get() and works) or torch.is_grad_enabled():
             return function(*args)
         try:
             return twin()(*args)
         except Exception as error:  # of many kinds, none of them documented
-            _broken = True
             result = function(*args)  # an error of the caller's own making is raised here, as itself
-            log.warning("running without compiled functions: %s", str(error).strip().splitlines()[0])
+            works = False
+            _say_once(f"running without compiled functions: {str(error).strip().splitlines()[0]}")
             return result
 
     call.plain = function

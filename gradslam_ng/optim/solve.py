@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gradslam_ng.hot import hot
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, select
 from gradslam_ng.optim.steps import Damping, Rule
@@ -100,14 +101,25 @@ def _iterate(
             x, here = select(taken, (trial, there), (x, here))
             here = Linearization(*here)
         else:
-            x = problem.retract(x, taken[..., None] * step.delta)
-            here = Linearization(*problem.linearize(x)) if rule.relinearize else _blend(taken, there, here)
+            between = problem.retract(x, taken[..., None] * step.delta)
+            if rule.relinearize:
+                there = Linearization(*problem.linearize(between))
+                no_worse = _finite(there) & (there.error <= here.error * (1 + rule.slack))
+                x, here = select(no_worse, (between, there), (x, here))
+                here = Linearization(*here)
+            else:
+                x, here = between, _blend(taken, there, here)
     return Solution(x, *here, converged=resting), damping
 
 
+def _finite(there: Linearization) -> Tensor:
+    finite = torch.isfinite(there.error) & torch.isfinite(there.g).all(-1)
+    return finite & torch.isfinite(there.H).flatten(-2).all(-1)
+
+
+@hot
 def _blend(taken: Tensor, there: Linearization, here: Linearization) -> Linearization:
     """The linearisation a part `taken` of the way from here to there, each of the three in proportion."""
-    finite = torch.isfinite(there.error) & torch.isfinite(there.g).all(-1) & torch.isfinite(there.H).flatten(-2).all(-1)
-    there = Linearization(*select(finite, there, here))
+    there = Linearization(*select(_finite(there), there, here))
     H = torch.lerp(here.H, there.H, taken[..., None, None])
     return Linearization(H, torch.lerp(here.g, there.g, taken[..., None]), torch.lerp(here.error, there.error, taken))

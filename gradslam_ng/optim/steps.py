@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from gradslam_ng.hot import hot
 from gradslam_ng.optim.linear import factor
 from gradslam_ng.optim.problem import Linearization
 
@@ -70,6 +71,7 @@ class LevenbergMarquardt:
         value = torch.as_tensor(self.damping, dtype=here.error.dtype, device=here.error.device)
         return Damping(value.expand(here.error.shape), torch.full_like(here.error, 2.0))
 
+    @hot
     def propose(self, here: Linearization, damping: Damping) -> Step:
         solver = factor(here.H, damping.value)
         delta = -solver.solve(here.g)
@@ -85,6 +87,7 @@ class LevenbergMarquardt:
         ratio = torch.where(moving, actual, 1.0) / torch.where(moving, predicted, 1.0)
         return torch.where(finite, ratio.clamp(-1e3, 1e3), -1e3)
 
+    @hot
     def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
         gain = self.gain(here, there, step)
         return gain > 0, self.update(damping, gain, (gain > 0).to(gain.dtype))
@@ -107,13 +110,14 @@ class SoftLevenbergMarquardt(LevenbergMarquardt):
     iterates become those of `LevenbergMarquardt`.
 
     temperature: width of the decision in units of the gain ratio. A tensor may require a gradient.
-    relinearize: where a step was taken in part, linearise again instead of interpolating between its ends. Twice the
-        price; worth it far from the optimum, where many steps are bad.
+    relinearize: where a step was taken in part, linearise again instead of interpolating between its ends, and refuse it
+        if the error is worse there. Twice the price; worth it far from the optimum, where many steps are bad.
     """
 
     temperature: float | Tensor = 0.1
     relinearize: bool = False
 
+    @hot
     def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
         gain = self.gain(here, there, step)
         gate = torch.sigmoid(gain / self.temperature)

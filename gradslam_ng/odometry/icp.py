@@ -110,6 +110,8 @@ class ICPOdometer(nn.Module):
         last: int = 2,
     ) -> None:
         super().__init__()
+        if not iterations or min(iterations) < 0:
+            raise ValueError(f"iterations: expected a number for each of at least one level, got {tuple(iterations)}")
         if candidates not in (1, 4, 9):
             raise ValueError(f"candidates: expected 1, 4 or 9, got {candidates}")
         if backward not in optim.BACKWARD:

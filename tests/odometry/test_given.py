@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gradslam_ng.odometry import GroundTruthOdometer
+from gradslam_ng.structures import LiveFrame, RGBDFrames
+
+
+def test_takes_what_the_frames_came_with(room):
+    T = room.walk(3)
+    live = LiveFrame.of(room.view(T))
+    given = live.T_wc.clone()
+    given[1] = math.nan
+    live = LiveFrame(live.surface, live.color, live.sigma, given)
+    start = torch.eye(4).expand(3, 4, 4)
+    found = GroundTruthOdometer()(live, live.surface, start, start)
+    assert found.ok.tolist() == [True, False, True]
+    assert torch.equal(found.T_wc[[0, 2]], T[[0, 2]].float()) and torch.equal(found.T_wc[1], torch.eye(4))
+
+
+def test_frames_without_any_poses_are_refused(room):
+    frame = room.view(room.walk(1))
+    live = LiveFrame.of(RGBDFrames(frame.color, frame.depth, frame.K))
+    with pytest.raises(ValueError, match=r"ground-truth.*poses"):
+        GroundTruthOdometer()(live, live.surface, torch.eye(4)[None], torch.eye(4)[None])

@@ -48,7 +48,8 @@ class _Recomputed(Function):
         again = torch.is_grad_enabled()  # the gradient itself is to be differentiated
         needed = ctx.needs_input_grad[1:]
         with torch.enable_grad():
-            tensors = [x.view_as(x) if need else x for x, need in zip(ctx.saved_tensors, needed, strict=True)]
+            # detached, or the engine would walk through all that lies before this function
+            tensors = [x.view_as(x) if again else x.detach().requires_grad_(x.requires_grad) for x in ctx.saved_tensors]
             outputs = ctx.flat(*tensors)
         asked = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad]
         inputs = [x for x, need in zip(tensors, needed, strict=True) if need]

@@ -49,6 +49,7 @@ def assert_same(map_: SurfelMap, lists: Lists) -> None:
     for b, surfels in enumerate(lists.maps):
         for name, value in map_.attributes().items():
             assert value[b, : len(surfels)].tolist() == [surfel[name] for surfel in surfels], name
+            assert (value[b, len(surfels) :] == 0).all(), name
 
 
 @MODES
@@ -129,6 +130,21 @@ def test_append_wants_every_attribute():
     del values["radii"]
     with pytest.raises(ValueError, match="radii"):
         SurfelMap.empty().append(torch.ones(1, 2, dtype=torch.bool), **values)
+
+
+@MODES
+def test_claimed_slots_follow_the_last_surfels(grad):
+    generator = torch.Generator().manual_seed(0)
+    with torch.set_grad_enabled(grad):
+        map_ = SurfelMap.empty(2)
+        map_ = map_.append(torch.arange(4) < torch.tensor([[4], [1]]), **random_values(generator, 2, 4))
+        new = torch.tensor([[False, True, True], [True, False, True]])
+        claimed, slots = map_.claim(new)
+    assert claimed.count.tolist() == [6, 3]
+    assert slots[0, 1:].tolist() == [4, 5] and slots[1, [0, 2]].tolist() == [1, 2]
+    for name, value in claimed.at(torch.where(new, slots, claimed.capacity - 1)).items():
+        assert (value == 0).all(), name
+        assert torch.equal(getattr(claimed, name)[0, :4], getattr(map_, name)[0, :4])
 
 
 @pytest.fixture

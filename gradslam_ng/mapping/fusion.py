@@ -53,7 +53,7 @@ class PointFuser(nn.Module):
         number = torch.full_like(slots, frame)
         created = torch.where(joining, old["created"], number)
         map_ = map_.put(slots, joining | founding, **values, created=created, updated=number)
-        return self.tidy(map_, frame) if frame % self.tidy_every == 0 else map_
+        return self.tidy(map_, ok, frame) if frame % self.tidy_every == 0 else map_
 
     @torch.no_grad()
     def associate(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,10 +98,10 @@ class PointFuser(nn.Module):
             return map_
         return dataclasses.replace(map_, confidences=torch.cat([halved, map_.confidences[:, n:]], dim=1))
 
-    def tidy(self, map_: SurfelMap, frame: int) -> SurfelMap:
-        """Without the surfels that have not become stable and are no longer seen."""
+    def tidy(self, map_: SurfelMap, ok: Tensor, frame: int) -> SurfelMap:
+        """Without the surfels that have not become stable and are no longer seen; a lost camera cannot tell."""
         with torch.no_grad():
-            keep = (map_.confidences >= self.stable) | (frame - map_.updated < self.patience)
+            keep = (map_.confidences >= self.stable) | (frame - map_.updated < self.patience) | ~ok[:, None]
         return map_.keep(keep)
 
 

@@ -49,7 +49,11 @@ class Contender:
 
 
 def throughput(
-    sequence: str = "synthetic:living_room", frames: int = 100, threads: int = 2, depth_max: float = 4.0
+    sequence: str = "synthetic:living_room",
+    frames: int = 100,
+    threads: int = 2,
+    depth_max: float = 4.0,
+    compile: bool = True,
 ) -> None:
     """Milliseconds per frame of both systems, by stage, and their ratio.
 
@@ -59,12 +63,14 @@ def throughput(
         threads: Cores and threads for either system.
         depth_max: How far Open3D looks, metres; less makes it faster, and on large rooms less accurate. Ours looks as
             far as the sensor does.
+        compile: Let our hot functions run compiled, as `run` does on long sequences; compiled in the first block.
     """
     _pin(threads)
     import torch
 
     from benchmarks import open3d_slam
     from gradslam_ng import PointFusion, datasets, evaluation
+    from gradslam_ng.hot import compiling
     from gradslam_ng.structures import Trajectory
 
     torch.set_num_threads(threads)
@@ -85,12 +91,12 @@ def throughput(
         "gradslam_ng": Contender(fuse, loaded, fusion.seconds),
         "open3d": Contender(dense.step, [open3d_slam.Frame.of(frame) for frame in loaded], dense.seconds),
     }
-    with torch.no_grad():
+    with torch.no_grad(), compiling(compile):
         for start in range(0, len(loaded), BLOCK):
             for contender in contenders.values():
                 contender.advance(start)
 
-    figures = {"sequence": source.name, "size": f"{source.size[1]}x{source.size[0]}", "threads": threads}
+    figures = {"sequence": source.name, "size": f"{source.size[1]}x{source.size[0]}", "threads": threads, "compiled": compile}
     settings = {"voxel_size": dense.voxel_size, "depth_max": depth_max}
     figures |= {"frames": len(loaded) - BLOCK, "open3d_settings": settings}
     figures |= {name: contender.figures() for name, contender in contenders.items()}

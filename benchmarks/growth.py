@@ -1,4 +1,4 @@
-"""A thousand frames of looking back and forth: does a frame take longer, does memory grow? `python -m benchmarks.growth`."""
+"""A thousand frames of looking back and forth: do time and memory stay? `python -m benchmarks.growth`."""
 
 from __future__ import annotations
 

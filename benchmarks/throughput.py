@@ -96,7 +96,8 @@ def throughput(
             for contender in contenders.values():
                 contender.advance(start)
 
-    figures = {"sequence": source.name, "size": f"{source.size[1]}x{source.size[0]}", "threads": threads, "compiled": compile}
+    figures = {"sequence": source.name, "size": f"{source.size[1]}x{source.size[0]}"}
+    figures |= {"threads": threads, "compiled": compile}
     settings = {"voxel_size": dense.voxel_size, "depth_max": depth_max}
     figures |= {"frames": len(loaded) - BLOCK, "open3d_settings": settings}
     figures |= {name: contender.figures() for name, contender in contenders.items()}

@@ -49,10 +49,10 @@ class PointFuser(nn.Module):
         joining = surfel >= 0
         slots = torch.where(joining, surfel, slots)
         old = map_.at(slots)
+        numbers = {"created": torch.where(joining, old.pop("created"), frame), "updated": torch.full_like(slots, frame)}
+        del old["updated"]
         values = recomputed(average, old, joining, live, T_wc, self.sigma)
-        number = torch.full_like(slots, frame)
-        created = torch.where(joining, old["created"], number)
-        map_ = map_.put(slots, joining | founding, **values, created=created, updated=number)
+        map_ = map_.put(slots, joining | founding, **values, **numbers)
         return self.tidy(map_, ok, frame) if frame % self.tidy_every == 0 else map_
 
     @torch.no_grad()

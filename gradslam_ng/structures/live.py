@@ -18,7 +18,7 @@ Noise = Callable[[Surface, Tensor], Tensor]  # of a surface and its colour (B, H
 
 def axial_noise(surface: Surface, color: Tensor) -> Tensor:
     """The depth noise of a structured-light camera, from the depth alone; see `depth_noise.axial_sigma`."""
-    return depth_noise.axial_sigma(surface.vertices[..., 2])
+    return recomputed(depth_noise.axial_sigma, surface.vertices[..., 2])
 
 
 @dataclass(frozen=True, eq=False)

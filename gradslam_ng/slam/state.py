@@ -34,7 +34,8 @@ class State:
         T_wc = torch.where(ok, tracking.T_wc, self.T_wc)
         still = torch.eye(4, dtype=T_wc.dtype, device=T_wc.device)
         started = self.started | tracking.ok
-        motion = torch.where(ok, se3.inverse(self.T_wc) @ T_wc, still)
+        moved = (self.started & tracking.ok)[:, None, None]
+        motion = torch.where(moved, se3.inverse(self.T_wc) @ T_wc, still)
         return State(map_, T_wc, motion, self.frames + 1, tracking, live.where(tracking.ok, self.last), started)
 
 

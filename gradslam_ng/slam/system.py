@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as checkpointed
 
 from gradslam_ng import optim
 from gradslam_ng.datasets.prefetch import prefetch
@@ -23,6 +25,7 @@ from gradslam_ng.structures.live import Noise, axial_noise
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
 WORTH_COMPILING = 300  # frames
+SMALLEST = 8  # pixels across an image at working size
 WORKING_WIDTH = 320  # pixels: images are shrunk by the whole factor that brings them nearest
 
 
@@ -70,10 +73,19 @@ class System(nn.Module):
         raise NotImplementedError
 
     def step(self, state: State | None, frame: RGBDFrames) -> State:
-        """Localise one frame, then let it join the map. `state` is None for the first; frame () or (B,)."""
+        """Localise one frame, then let it join the map. `state` is None for the first; frame () or (B,).
+
+        Under `torch.no_grad()` the map of `state` is updated in place: go on from the state that this returns.
+
+        Raises:
+            ValueError: more leading axes, or not as many sequences or not the size of image of the frames before.
+        """
         with self.stage("prepare"):
             live = self.prepare(frame)
             state = self.start(live) if state is None else state
+            if live.color.shape != state.last.vertices.shape:
+                now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, state.last.vertices.shape))
+                raise ValueError(f"step: expected images as before, {before}, got {now} (at working size)")
         T_init = state.predict()
         with self.stage("predict"):
             model, T_wm = self.model(state, T_init, live)
@@ -87,18 +99,19 @@ class System(nn.Module):
         """The frame at working resolution, with its surface."""
         frame = frame if frame.shape else frame.map(lambda value: value[None])
         if len(frame.shape) != 1:
-            raise ValueError(f"step: expected a frame () or one per sequence (B,), got leading axes {tuple(frame.shape)}")
+            raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
         factor = self.factor or max(1, round(frame.size[1] / WORKING_WIDTH))
+        if min(frame.size) < SMALLEST * factor:
+            height, width = frame.size
+            raise ValueError(f"images of {width}x{height} shrunk by {factor}: at least {SMALLEST} pixels must be left")
         return LiveFrame.of(frame, factor, self.noise)
 
     def start(self, live: LiveFrame) -> State:
         """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin."""
         surface = live.surface
         batch, device, dtype = len(surface.K), surface.K.device, surface.vertices.dtype
-        T_wc = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
-        if live.T_wc is not None:
-            T_wc = torch.where(torch.isfinite(live.T_wc).flatten(1).all(-1)[:, None, None], live.T_wc, T_wc)
         still = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
+        T_wc = self.given(live, still)
         none = torch.zeros(batch, device=device, dtype=dtype)
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
         nothing = Surface(*zeros, surface.K)
@@ -106,23 +119,45 @@ class System(nn.Module):
         return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
 
     @staticmethod
-    def begin(state: State, live: LiveFrame, tracking: Alignment) -> Alignment:
-        """The first frame with readings has nothing to be lost from: it is where it was expected."""
+    def given(live: LiveFrame, otherwise: Tensor) -> Tensor:
+        """The pose that came with the frame; where none did, `otherwise` (B, 4, 4)."""
+        if live.T_wc is None:
+            return otherwise
+        return torch.where(torch.isfinite(live.T_wc).flatten(1).all(-1)[:, None, None], live.T_wc, otherwise)
+
+    def begin(self, state: State, live: LiveFrame, tracking: Alignment) -> Alignment:
+        """The first frame with readings has nothing to be lost from: it is where its own pose or the state says."""
+        if isinstance(self.odometry, GroundTruthOdometer):  # it knows without anything to compare with
+            return tracking
         readable = (live.surface.weights > 0).flatten(1).any(-1)
         ok = torch.where(state.started, tracking.ok, readable)
-        T_wc = torch.where(state.started[:, None, None], tracking.T_wc, state.T_wc)
+        T_wc = torch.where(state.started[:, None, None], tracking.T_wc, self.given(live, state.T_wc))
         return Alignment(T_wc, ok, tracking.overlap, tracking.error)
 
-    def forward(self, frames: RGBDFrames) -> tuple[SurfelMap, Tensor]:
-        """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4)."""
+    def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[SurfelMap, Tensor]:
+        """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
+
+        checkpoint: keep only every sqrt(L)-th state for the backward pass, which then takes each step once more.
+        """
+        if len(frames.shape) not in (1, 2) or 0 in frames.shape:
+            raise ValueError(f"frames: expected leading axes (B, L) or (L,), none of them 0, got {tuple(frames.shape)}")
         clips = frames if len(frames.shape) == 2 else frames.map(lambda value: value[None])
-        if len(clips.shape) != 2:
-            raise ValueError(f"frames: expected leading axes (B, L) or (L,), got {tuple(frames.shape)}")
+        keeping = checkpoint and torch.is_grad_enabled()  # without gradients maps are updated in place, never twice
+        length = math.isqrt(clips.shape[1]) if keeping else clips.shape[1]
         state, poses = None, []
+        for i in range(0, clips.shape[1], length):
+            part = (state, clips[:, i : i + length])
+            state, T_wc = checkpointed(self.steps, *part, use_reentrant=False) if keeping else self.steps(*part)
+            poses += T_wc
+        return state.map, torch.stack(poses, dim=1)
+
+    def steps(self, state: State | None, clips: RGBDFrames) -> tuple[State, list[Tensor]]:
+        """One step for each frame of clips (B, L). Returns the last state, and the pose (B, 4, 4) after each."""
+        poses = []
         for i in range(clips.shape[1]):
             state = self.step(state, clips[:, i])
             poses.append(state.T_wc)
-        return state.map, torch.stack(poses, dim=1)
+        return state, poses
 
     @torch.no_grad()
     def run(
@@ -135,6 +170,7 @@ class System(nn.Module):
 
         Raises:
             ValueError: no frame of the sequence could be read.
+            KeyboardInterrupt: before the first frame was done.
         """
         state, poses, times, tracked, skipped, interrupted = None, [], [], [], [], False
         self.seconds.clear()
@@ -153,6 +189,8 @@ class System(nn.Module):
                     if on_frame is not None:
                         on_frame(index, state)
         except KeyboardInterrupt:
+            if not poses:
+                raise
             interrupted = True
             log.warning("interrupted after %d of %d frames", len(poses), len(sequence))
         if not poses:

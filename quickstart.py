@@ -1,6 +1,6 @@
 """Sets everything up in a virtual environment of its own, then runs SLAM on the embedded sequence, or the tests.
 
-    python3 quickstart.py          reconstruct datasets/living_room into out/
+    python3 quickstart.py          reconstruct datasets/living_room and follow an error of the map back, into out/
     python3 quickstart.py test     run the whole test suite; further arguments go to pytest
 
 Needs Python 3.11 or newer and a package index. As root on Debian or Ubuntu it also installs the system libraries that
@@ -33,9 +33,13 @@ def main(arguments: list[str]) -> int:
     if testing:
         return subprocess.call([python, "-m", "pytest", *arguments[1:]], cwd=HERE)
     out = HERE / "out"
-    status = subprocess.call([python, "-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out])
+    steps = [
+        ["-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out],
+        [HERE / "demos" / "map_to_pixels.py", "--out", out],
+    ]
+    status = max(subprocess.call([python, *step], cwd=HERE) for step in steps)
     if status == 0:
-        print(f"\nLook at {out}/map.png and {out}/trajectory.png, or turn the map around:")
+        print(f"\nLook at map.png, trajectory.png and map_to_pixels.png in {out}, or turn the map around:")
         print(f"  {VENV}/bin/gradslam-ng view {out}/map.ply {out}/trajectory.txt")
     return status
 

@@ -99,10 +99,13 @@ class PointFuser(nn.Module):
         return dataclasses.replace(map_, confidences=torch.cat([halved, map_.confidences[:, n:]], dim=1))
 
     def tidy(self, map_: SurfelMap, ok: Tensor, frame: int) -> SurfelMap:
-        """Without the surfels that have not become stable and are no longer seen; a lost camera cannot tell."""
-        with torch.no_grad():
-            keep = (map_.confidences >= self.stable) | (frame - map_.updated < self.patience) | ~ok[:, None]
-        return map_.keep(keep)
+        """Without the surfels that have not become stable and are no longer seen."""
+        return map_.keep(self.lasting(map_, ok, frame))
+
+    @torch.no_grad()
+    def lasting(self, map_: SurfelMap, ok: Tensor, frame: int) -> Tensor:
+        """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
+        return (map_.confidences >= self.stable) | (frame - map_.updated < self.patience) | ~ok[:, None]
 
 
 def average(

@@ -65,28 +65,10 @@ def render(
         if value.shape != (map_.batch, *tail):
             raise ValueError(f"{name}: expected shape {(map_.batch, *tail)}, one per map, got {tuple(value.shape)}")
     n = map_.occupied
-    points, mask = map_.points[:, :n], map_.mask[:, :n]
-    height, width = size
     T_cw = se3.inverse(T_wc)
-    with torch.no_grad():
-        uv, z, inside = visible_pixels(points, mask, T_cw, K, size, near)
-        extent = map_.radii[:, :n] * K[:, 0, 0, None] / z.clamp(min=near)  # pixels
-        column, row = (uv + 0.5).floor().unbind(-1)
-        pixels, ranks, candidates = [], [], []
-        for dv in range(-reach, reach + 1):
-            for du in range(-reach, reach + 1):
-                u, v = column + du, row + dv
-                off_centre = (u - uv[..., 0]) ** 2 + (v - uv[..., 1]) ** 2
-                covers = inside & ((off_centre <= extent**2) | (du == dv == 0))
-                covers &= (u >= 0) & (u < width) & (v >= 0) & (v < height)
-                pixels.append(torch.where(covers, v * width + u, 0.0).long())
-                ranks.append(z.clamp(min=0))
-                candidates.append(covers)
-        entry = nearest_per_pixel(torch.cat(pixels, 1), torch.cat(ranks, 1), torch.cat(candidates, 1), height * width)
-        index = torch.where(entry >= 0, entry % n, -1).unflatten(-1, size)
-
+    index = disc_map(map_, T_cw, K, size, near, reach)
     hit = (index >= 0)[..., None]
-    p_c = se3.transform(T_cw, gather(points, index).flatten(1, 2)).unflatten(1, size)
+    p_c = se3.transform(T_cw, gather(map_.points[:, :n], index).flatten(1, 2)).unflatten(1, size)
     normal = se3.rotate(T_cw, gather(map_.normals[:, :n], index).flatten(1, 2)).unflatten(1, size)
     rays = camera.unproject(torch.ones_like(p_c[..., :1]), K)
     facing = (normal * rays).sum(-1, keepdim=True)
@@ -94,3 +76,25 @@ def render(
     depth = torch.where(meets, (normal * p_c).sum(-1, keepdim=True) / torch.where(meets, facing, 1.0), p_c[..., 2:])
     depth = torch.where(hit, depth, 0.0)
     return Rendering(gather(map_.colors[:, :n], index), depth, normal, hit.to(depth.dtype), index)
+
+
+@torch.no_grad()
+def disc_map(map_: SurfelMap, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float, reach: int) -> Tensor:
+    """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 where none does: a discrete choice."""
+    n = map_.occupied
+    height, width = size
+    uv, z, inside = visible_pixels(map_.points[:, :n], map_.mask[:, :n], T_cw, K, size, near)
+    extent = map_.radii[:, :n] * K[:, 0, 0, None] / z.clamp(min=near)  # pixels
+    column, row = (uv + 0.5).floor().unbind(-1)
+    pixels, ranks, candidates = [], [], []
+    for dv in range(-reach, reach + 1):
+        for du in range(-reach, reach + 1):
+            u, v = column + du, row + dv
+            off_centre = (u - uv[..., 0]) ** 2 + (v - uv[..., 1]) ** 2
+            covers = inside & ((off_centre <= extent**2) | (du == dv == 0))
+            covers &= (u >= 0) & (u < width) & (v >= 0) & (v < height)
+            pixels.append(torch.where(covers, v * width + u, 0.0).long())
+            ranks.append(z.clamp(min=0))
+            candidates.append(covers)
+    entry = nearest_per_pixel(torch.cat(pixels, 1), torch.cat(ranks, 1), torch.cat(candidates, 1), height * width)
+    return torch.where(entry >= 0, entry % n, -1).unflatten(-1, size)

@@ -92,6 +92,7 @@ def table(draws: int = 10) -> list[dict]:
             for label, e in runs.items():
                 means, medians = e.mean(-1), e.median(-1).values
                 difference = (e - runs["LM"]).flatten()
+                error = difference.std().item() / len(difference) ** 0.5
                 cells.append(
                     {
                         "curve": name,
@@ -101,10 +102,7 @@ def table(draws: int = 10) -> list[dict]:
                         "mean_of_draws": [means.min().item(), means.max().item()],
                         "median": e.flatten().median().item(),
                         "median_of_draws": [medians.min().item(), medians.max().item()],
-                        "difference_to_lm": [
-                            difference.mean().item(),
-                            difference.std().item() / len(difference) ** 0.5,
-                        ],
+                        "difference_to_lm": [difference.mean().item(), error],
                         "solved": (e < 1e-3).double().mean().item(),
                         "published_soft": published,
                     }

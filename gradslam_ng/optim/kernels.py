@@ -96,7 +96,7 @@ class Barron:
 
     def _parts(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Shape alpha, b = |alpha - 2|, and log(1 + s / (b scale^2)), for which (1 + ...)^p = exp(p log)."""
-        alpha = torch.as_tensor(self.shape, dtype=s.dtype, device=s.device)
+        alpha = (s.new_ones(()) * self.shape).to(s.dtype)
         near = 1e-3 if s.dtype == torch.float32 else 1e-6
         alpha = torch.where((alpha - 2).abs() < near, 2 - near, alpha)
         b = (alpha - 2).abs()

@@ -53,7 +53,7 @@ def factor(H: Tensor, damping: Tensor | float = 0.0) -> Factor:
     """
     A, scale = _unit_diagonal(H)
     identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
-    damping = torch.as_tensor(damping, dtype=H.dtype, device=H.device)[..., None, None]
+    damping = (H.new_ones(()) * damping).to(H.dtype)[..., None, None]
     A = A + (damping + _floor(H)) * identity
     with torch.no_grad():  # rounding can leave a rank-deficient sum slightly indefinite: damp those more
         indefinite = torch.linalg.cholesky_ex(A).info > 0

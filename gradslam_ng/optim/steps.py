@@ -68,8 +68,8 @@ class LevenbergMarquardt:
     slack: float = 1e-6
 
     def start(self, here: Linearization) -> Damping:
-        value = torch.as_tensor(self.damping, dtype=here.error.dtype, device=here.error.device)
-        return Damping(value.expand(here.error.shape), torch.full_like(here.error, 2.0))
+        value = (torch.ones_like(here.error) * self.damping).to(here.error.dtype)  # not as_tensor, which waits for a GPU
+        return Damping(value, torch.full_like(here.error, 2.0))
 
     @hot
     def propose(self, here: Linearization, damping: Damping) -> Step:
@@ -120,5 +120,5 @@ class SoftLevenbergMarquardt(LevenbergMarquardt):
     @hot
     def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
         gain = self.gain(here, there, step)
-        gate = torch.sigmoid(gain / self.temperature)
+        gate = torch.sigmoid(gain / self.temperature).to(gain.dtype)
         return gate, self.update(damping, gain, gate)

@@ -154,3 +154,10 @@ def test_gradient_to_damping_and_temperature(central_differences, relinearize):
         settings = torch.tensor([damping, temperature], dtype=torch.float64)
         median, worst = central_differences(end, settings)
         assert median <= 1e-6 and worst <= 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_settings_of_another_dtype_do_not_change_that_of_the_solution(dtype):
+    settings = {"damping": torch.tensor(1e-2).double(), "temperature": torch.tensor(0.1).half()}
+    solution = optim.solve(Rosenbrock(), START[0].to(dtype), optim.SoftLevenbergMarquardt(**settings), 3)
+    assert solution.x.dtype == solution.H.dtype == dtype

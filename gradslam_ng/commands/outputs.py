@@ -8,6 +8,7 @@ import logging
 import math
 import resource
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,26 +21,45 @@ from gradslam_ng.slam import Result
 log = logging.getLogger("gradslam_ng")
 
 
-def write(out: Path, result: Result, sequence: Sequence, settings) -> dict:
-    """Write everything; what fails is reported and does not keep the rest from being written. Returns the metrics."""
+def prepare(out: Path) -> None:
+    """Make the folder, and find out before the run whether its results can be written there.
+
+    Raises:
+        OSError: they cannot.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OSError(f"out: cannot write to {out}: {error.strerror}") from None
+
+
+def write(out: Path, result: Result, sequence: Sequence, settings) -> tuple[dict, dict[str, bool]]:
+    """Write everything; what fails is reported and does not keep the rest from being written.
+
+    Returns the metrics, and for each file whether it was written.
+    """
     from gradslam_ng.viz.plots import plot_trajectory
     from gradslam_ng.viz.snapshot import snapshot
 
-    result.trajectory.save(out / "trajectory.txt")
+    written = {}
+
+    def attempt(name: str, action: Callable[[Path], object]) -> None:
+        try:
+            action(out / name)
+            written[name] = True
+        except Exception as error:  # whatever it is, it must not cost the other results of a long run
+            log.warning("%s was not written: %s", name, error)
+            written[name] = False
+
+    attempt("trajectory.txt", result.trajectory.save)
+    attempt("map.ply", result.map.save)
     metrics, error = measure(result, sequence, settings)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    attempt("map.ply", lambda: result.map.save(out / "map.ply"))
-    attempt("trajectory.png", lambda: plot_trajectory(out / "trajectory.png", result.trajectory, error, sequence.name))
-    attempt("map.png", lambda: snapshot(out / "map.png", result.map, result.trajectory))
-    return metrics
-
-
-def attempt(name: str, action: Callable[[], None]) -> None:
-    """Run an action; on an error in the data or the file system say so and go on."""
-    try:
-        action()
-    except (OSError, ValueError) as error:
-        log.warning("%s was not written: %s", name, error)
+    attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"))
+    attempt("trajectory.png", lambda path: plot_trajectory(path, result.trajectory, error, sequence.name))
+    attempt("map.png", lambda path: snapshot(path, result.map, result.trajectory))
+    return metrics, written
 
 
 def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluation.ATE | None]:

@@ -11,12 +11,13 @@ import torch
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gradslam_ng import datasets
 from gradslam_ng.commands.info import Source
-from gradslam_ng.commands.outputs import write
+from gradslam_ng.commands.outputs import prepare, write
 from gradslam_ng.commands.settings import build, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.slam import Result, State
@@ -34,6 +35,9 @@ class Settings:
     scale: float | None
     device: str
     config: str | None
+    intrinsics: str | None
+    depth_scale: float | None
+    noise: str | None
 
 
 def run(
@@ -76,19 +80,25 @@ def run(
     if not len(sequence):
         raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
     slam = build(system, odometry, parse_scale(scale), config).to(device)
-    settings = Settings(source, system, odometry, frames, scale, device, None if config is None else str(config))
-    out.mkdir(parents=True, exist_ok=True)
+    config_file = None if config is None else str(config)
+    settings = Settings(source, system, odometry, frames, scale, device, config_file, **options)
+    prepare(out)
     result = track(slam, sequence, compile, console)
-    metrics = write(out, result, sequence, settings)
-    report(metrics, out, console)
+    metrics, written = write(out, result, sequence, settings)
+    report(metrics, [name for name, done in written.items() if done], out, console)
+    if not all(written.values()):
+        raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
+    if result.interrupted:
+        raise KeyboardInterrupt  # all is written; the exit status still tells
 
 
 def track(slam: System, sequence: Sequence, compile: bool | None, console: Console) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console)], force=True)
-        task = progress.add_task(sequence.name, total=len(sequence), speed="")
+        handlers = [RichHandler(console=console)]  # above the bar, not through it
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+        task = progress.add_task(escape(sequence.name), total=len(sequence), speed="")
 
         def on_frame(index: int, state: State) -> None:
             rate = progress.tasks[task].finished_speed or progress.tasks[task].speed or 0.0
@@ -98,16 +108,16 @@ def track(slam: System, sequence: Sequence, compile: bool | None, console: Conso
         return slam.run(sequence, on_frame, compile)
 
 
-def report(metrics: dict, out: Path, console: Console) -> None:
+def report(metrics: dict, written: list[str], out: Path, console: Console) -> None:
     """Print what came out."""
-    table = Table(show_header=False, title=str(out))
+    table = Table(show_header=False, title=escape(str(out)))
     frames = metrics["frames"]
     table.add_row("frames", f"{frames['tracked']} tracked, {frames['lost']} lost, {frames['skipped']} skipped")
     table.add_row("time", f"{metrics['milliseconds_per_frame']['total']:.0f} ms a frame")
     table.add_row("map", f"{metrics['map']['surfels']} surfels, peak memory {metrics['peak_memory_mb']:.0f} MB")
     if "ate" in metrics:
         table.add_row("ATE", f"{100 * metrics['ate']['rmse']:.2f} cm RMSE")
-        rpe = metrics["rpe"]
-        table.add_row("RPE", f"{100 * rpe['translation']['rmse']:.2f} cm, {rpe['rotation']['rmse']:.2f} degrees a frame")
-    table.add_row("written", "trajectory.txt, map.ply, metrics.json, trajectory.png, map.png")
+        drift, turn = (metrics["rpe"][kind]["rmse"] for kind in ("translation", "rotation"))
+        table.add_row("RPE", f"{100 * drift:.2f} cm, {turn:.2f} degrees a frame")
+    table.add_row("written", ", ".join(written))
     console.print(table)

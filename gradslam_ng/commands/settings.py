@@ -48,7 +48,8 @@ def build(system: str, odometry: str, factor: int | None, config: Path | None = 
     """The system of that name, with the settings of a TOML file.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, not TOML, or a table or setting that does not exist.
+        FileNotFoundError, ValueError: no such file, not TOML, a table or setting that does not exist, or a value of
+            another type or out of range.
     """
     tables = read_config(config)
     if odometry == "ground-truth":
@@ -78,10 +79,21 @@ def read_config(config: Path | None) -> dict[str, dict]:
 
 
 def known(tables: dict[str, dict], name: str, part: type | None) -> dict:
-    """The settings in one table, all of which the part takes."""
+    """The settings in one table, all of which the part takes, each of its default's type."""
     settings = tables.get(name, {})
-    takes = [] if part is None else [p for p in inspect.signature(part).parameters if p != "rule"]
-    for setting in settings:
+    takes = {} if part is None else {p.name: p.default for p in inspect.signature(part).parameters.values()}
+    takes.pop("rule", None)
+    for setting, value in settings.items():
         if setting not in takes:
             raise ValueError(f"config: [{name}] has no setting {setting!r} here; it has {', '.join(takes) or 'none'}")
+        if not alike(value, takes[setting]):
+            raise ValueError(f"config: [{name}] {setting}: expected something like {takes[setting]!r}, got {value!r}")
     return settings
+
+
+def alike(value: object, default: object) -> bool:
+    """Whether a value of a TOML file may stand for a default: whole numbers serve as decimal ones, arrays as tuples."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(alike(entry, default[0]) for entry in value)
+    kinds = (int, float) if isinstance(default, float) else type(default)
+    return isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)

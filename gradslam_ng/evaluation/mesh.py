@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 Mesh = tuple[Tensor, Tensor]  # vertices (V, 3), metres; faces (F, 3), indices of vertices
@@ -66,6 +65,8 @@ def distance(points: Tensor, mesh: Mesh) -> Tensor:
     pieces = subdivide(triangles_of(mesh), PIECE)
     centroids = pieces.mean(-2)
     rho = (pieces - centroids[:, None]).norm(dim=-1).max().item()
+    from scipy.spatial import cKDTree  # late: a second of importing that only this needs
+
     tree = cKDTree(centroids.numpy())
     points = points.detach().to("cpu", torch.float64)
     result = torch.empty(len(points), dtype=torch.float64)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gradslam_ng.evaluation import mesh as meshes
@@ -67,6 +66,8 @@ def surface(
         samples = samples[seen.cpu()]
     points = points.detach().to("cpu", torch.float64)
     accuracy = Statistics(as_errors(meshes.distance(points, mesh)))
+    from scipy.spatial import cKDTree  # late: a second of importing that only this needs
+
     completion = Statistics(as_errors(torch.as_tensor(cKDTree(points.numpy()).query(samples.numpy(), workers=-1)[0])))
 
     precision = (accuracy.errors <= threshold).double().mean().item()

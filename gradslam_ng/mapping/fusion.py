@@ -26,6 +26,9 @@ class PointFuser(nn.Module):
         stable: confidence from which a surfel counts as part of the surface.
         patience: frames for which a surfel that is not yet stable may go unseen before it is removed.
         tidy_every: frames between removals.
+
+    Raises:
+        ValueError: a setting that is not more than 0.
     """
 
     def __init__(
@@ -38,6 +41,10 @@ class PointFuser(nn.Module):
         tidy_every: int = 5,
     ) -> None:
         super().__init__()
+        positive = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle, "stable": stable}
+        for name, value in (positive | {"patience": patience, "tidy_every": tidy_every}).items():
+            if not value > 0:
+                raise ValueError(f"{name}: expected more than 0, got {value}")
         self.sigma, self.depth_gate, self.max_angle = sigma, depth_gate, max_angle
         self.stable, self.patience, self.tidy_every = stable, patience, tidy_every
 

@@ -204,6 +204,12 @@ def test_averaging_lowers_the_noise(plane, eye, yes):
     assert (map_.points[0, :, 2] - 1.5).std() < 0.002 / 4 * 1.2
 
 
+@pytest.mark.parametrize("setting", ["sigma", "depth_gate", "max_angle", "stable", "patience", "tidy_every"])
+def test_settings_that_are_not_positive_are_refused(setting):
+    with pytest.raises(ValueError, match=f"{setting}: expected more than 0"):
+        PointFuser(**{setting: 0})
+
+
 def test_anywhere_in_the_world_and_in_float32(room):
     T = se3.exp(torch.tensor([[4.0, -3, 2, 2.5, 0.4, -1]])) @ room.walk(1).float()
     live = LiveFrame.of(room.view(room.walk(1)))

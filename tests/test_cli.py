@@ -1,0 +1,74 @@
+"""The command itself: help, errors, exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from gradslam_ng.cli import COMMANDS, main
+
+
+def test_without_anything_it_tells_what_there_is(capsys):
+    for args in ([], ["--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(args)
+        assert stop.value.code == 0
+        printed = capsys.readouterr().out
+        assert all(name in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"gradslam-ng {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fly"])
+    assert stop.value.code == 2
+    assert "fly" in capsys.readouterr().err
+
+
+def test_a_failure_is_one_line_and_status_1(tmp_path, capsys):
+    assert main(["info", str(tmp_path / "[nowhere]")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error:") and "[nowhere]: no such folder" in error.replace("\n", "")
+
+
+def test_ctrl_c_is_status_130(monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gradslam_ng.cli.command", interrupted)
+    assert main(["info", "x"]) == 130
+
+
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
+    def broken(name):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("gradslam_ng.cli.command", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["info", "x"])
+
+
+def test_as_a_module(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "gradslam_ng", "run", str(tmp_path), "--out", str(tmp_path / "out")],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error:") and "not a sequence" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_import_is_light():
+    """Viewers, plots and the command line are imported when they are needed."""
+    heavy = ["open3d", "matplotlib", "tyro", "scipy.spatial", "kornia"]
+    code = f"import sys, gradslam_ng; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

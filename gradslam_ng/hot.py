@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import torch
 
 log = logging.getLogger("gradslam_ng")
+warnings.filterwarnings("ignore", category=FutureWarning, module="torch._inductor")  # between parts of torch
 _compiling: ContextVar[bool] = ContextVar("compiling", default=False)
 
 

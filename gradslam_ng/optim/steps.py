@@ -68,7 +68,7 @@ class LevenbergMarquardt:
     slack: float = 1e-6
 
     def start(self, here: Linearization) -> Damping:
-        value = (torch.ones_like(here.error) * self.damping).to(here.error.dtype)  # not as_tensor, which waits for a GPU
+        value = (torch.ones_like(here.error) * self.damping).to(here.error.dtype)  # as_tensor waits for a GPU
         return Damping(value, torch.full_like(here.error, 2.0))
 
     @hot
@@ -110,8 +110,8 @@ class SoftLevenbergMarquardt(LevenbergMarquardt):
     iterates become those of `LevenbergMarquardt`.
 
     temperature: width of the decision in units of the gain ratio. A tensor may require a gradient.
-    relinearize: where a step was taken in part, linearise again instead of interpolating between its ends, and refuse it
-        if the error is worse there. Twice the price; worth it far from the optimum, where many steps are bad.
+    relinearize: where a step was taken in part, linearise again instead of interpolating between its ends, and refuse
+        it if the error is worse there. Twice the price; worth it far from the optimum, where many steps are bad.
     """
 
     temperature: float | Tensor = 0.1

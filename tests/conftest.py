@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +13,10 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets import FrameError, Sequence
-from gradslam_ng.geometry import camera, se3
+from gradslam_ng.geometry import _planes, camera, images, se3
+from gradslam_ng.mapping import PointFuser
+from gradslam_ng.odometry import association
+from gradslam_ng.rendering import surfels
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
 
@@ -81,3 +86,92 @@ class InMemory(Sequence):
 def room() -> SimpleNamespace:
     """A closed-form scene: view(T_wc, size, dtype) gives RGBDFrames, walk(count, seed) poses; InMemory sequences."""
     return SimpleNamespace(view=room_view, walk=room_walk, InMemory=InMemory, corners=ROOM, crate=CRATE)
+
+
+class DifferenceCheck:
+    """Gradients against central differences, with every discrete choice as it was where the gradient was taken."""
+
+    CHOICES = (  # everything in the pipeline that decides something; each is a function without gradient
+        (_planes, "positive"),
+        (images, "positive"),
+        (camera, "positive"),
+        (association, "window"),
+        (association, "accepted"),
+        (surfels, "index_map"),
+        (surfels, "disc_map"),
+        (PointFuser, "associate"),
+        (PointFuser, "lasting"),
+    )
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.choices, self.replay, self.choosing = [], None, False
+        for owner, name in self.CHOICES:
+            monkeypatch.setattr(owner, name, self._remembered(getattr(owner, name)))
+
+    def _remembered(self, choose: Callable) -> Callable:
+        def call(*args, **kwargs):
+            if self.choosing:  # one choice within another
+                return choose(*args, **kwargs)
+            if self.replay is not None:
+                return next(self.replay)
+            self.choosing = True
+            self.choices.append(choose(*args, **kwargs))
+            self.choosing = False
+            return self.choices[-1]
+
+        return call
+
+    def __call__(
+        self,
+        function: Callable[..., dict[str, Tensor]],
+        inputs: dict[str, Tensor],
+        steps: dict[str, float] | None = None,
+        directions: int = 1,
+    ) -> dict[tuple[str, str], float]:
+        """Relative error by (output, input), the worst over random directions, for pairs that depend on each other.
+
+        Inputs are moved along themselves times random numbers, entry by entry, so that zeros (holes) stay zeros; steps
+        are relative, 1e-6 unless told. Errors are relative to the derivative or, where its terms cancel, to the root of
+        the sum of their squares.
+        """
+        steps = steps or {}
+        generator = torch.Generator().manual_seed(0)
+
+        def random(like: Tensor) -> Tensor:
+            return torch.randn(like.shape, generator=generator, dtype=like.dtype)
+
+        self.choices.clear()
+        self.replay = None
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in inputs.items()}
+        outputs = function(**leaves)
+        count = len(self.choices)
+        weights = {name: random(value) for name, value in outputs.items()}
+        gradients = {}
+        for output, value in outputs.items():
+            scalar = (weights[output] * value).sum()
+            found = torch.autograd.grad(scalar, list(leaves.values()), retain_graph=True, allow_unused=True)
+            gradients |= {(output, name): g for name, g in zip(leaves, found, strict=True) if g is not None}
+
+        errors = defaultdict(float)
+        for name, value in inputs.items():
+            for _ in range(directions):
+                direction, h = value * random(value), steps.get(name, 1e-6)
+                ends = []
+                for sign in (1, -1):
+                    self.replay = iter(self.choices[:count])
+                    ends.append(function(**(inputs | {name: value + sign * h * direction})))
+                for output in outputs:
+                    if (output, name) not in gradients:
+                        continue
+                    terms = gradients[output, name] * direction
+                    numeric = ((ends[0][output] - ends[1][output]) * weights[output]).sum() / (2 * h)
+                    scale = torch.maximum(numeric.abs(), terms.norm())
+                    error = (terms.sum() - numeric).abs() / scale
+                    errors[output, name] = max(errors[output, name], error.item())
+        return dict(errors)
+
+
+@pytest.fixture
+def differences(monkeypatch) -> DifferenceCheck:
+    """Compares gradients with central differences; see `DifferenceCheck.__call__`."""
+    return DifferenceCheck(monkeypatch)

@@ -54,11 +54,13 @@ def look_up(images: tuple[Tensor, Tensor, Tensor], column: Tensor, row: Tensor, 
 def nearest(
     p: Planes, K: Tensor, images: tuple[Tensor, Tensor, Tensor], size: tuple[int, int]
 ) -> tuple[Planes, Planes, Tensor, Tensor]:
-    """The model at the pixel nearest to the projection of p: vertex, normal, weight (B, P), and where there is any."""
+    """The model at the pixel nearest to the projection of p: how far p lies from its vertex, metres, its normal, its
+    weight (B, P), and whether there is any."""
     u, v, ahead = project(tuple(plane.detach() for plane in p), K.detach())
     column, row, inside = window(u, v, ahead, size)
     *partner, weight = look_up(images, column, row, size[1])
-    return tuple(partner[:3]), tuple(partner[3:]), weight, inside & (weight > 0)
+    d = tuple(a - b for a, b in zip(p, partner[:3], strict=True))
+    return d, tuple(partner[3:]), weight, inside & (weight > 0)
 
 
 def mean(
@@ -70,7 +72,7 @@ def mean(
     softness: Tensor,
     across: int,
 ) -> tuple[Planes, Planes, Tensor, Tensor]:
-    """The mean of the model over the across^2 pixels around the projection of p.
+    """The mean of what `nearest` finds over the across^2 pixels around the projection of p.
 
     Each pixel weighs exp(-d^2 / (2 softness^2)), d its distance from the projection in pixels, times a factor that
     falls from one to zero where it lies `reach` metres from p, so that no mean bridges a depth edge. As the softness
@@ -87,15 +89,16 @@ def mean(
         column, row = first_column + i % across, first_row + i // across
         *partner, weight = look_up(images, column.clamp(0, width - 1), row.clamp(0, height - 1), width)
         within = (column >= 0) & (column < width) & (row >= 0) & (row < height) & inside & (weight > 0)
-        apart = sum((a - b) ** 2 for a, b in zip(p, partner[:3], strict=True)) / (reach * reach)
+        d = [a - b for a, b in zip(p, partner[:3], strict=True)]
+        apart = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]) / (reach * reach)
         off = torch.where(within, (u - column) ** 2 + (v - row) ** 2 - least, 0.0)
         share = within * torch.exp(-0.5 * off / (softness * softness)) * (1.0 - apart).clamp(min=0.0) ** 2
         total = total + share
-        sums = [s + share * x for s, x in zip(sums, (*partner, weight), strict=True)]
+        sums = [s + share * x for s, x in zip(sums, (*d, *partner[3:], weight), strict=True)]
     found = total > 1e-6
     inverse = 1.0 / torch.where(found, total, 1.0)
-    q_0, q_1, q_2, n_0, n_1, n_2, weight = (s * inverse for s in sums)
+    d_0, d_1, d_2, n_0, n_1, n_2, weight = (s * inverse for s in sums)
     square = n_0 * n_0 + n_1 * n_1 + n_2 * n_2
     upright = square > 1e-6
     scale = torch.where(upright, square, 1.0).rsqrt()
-    return (q_0, q_1, q_2), (n_0 * scale, n_1 * scale, n_2 * scale), weight, found & upright
+    return (d_0, d_1, d_2), (n_0 * scale, n_1 * scale, n_2 * scale), weight, found & upright

@@ -64,18 +64,17 @@ def project_and_reduce(
 
     images = (model_vertices, model_normals, model_weights)
     if across == 1:
-        q, n, model_weight, candidate = association.nearest((p_0, p_1, p_2), K, images, size)
+        d, n, model_weight, candidate = association.nearest((p_0, p_1, p_2), K, images, size)
     else:
-        q, n, model_weight, candidate = association.mean((p_0, p_1, p_2), K, images, size, limits[0], softness, across)
-    n_0, n_1, n_2 = n
-    d_0, d_1, d_2 = p_0 - q[0], p_1 - q[1], p_2 - q[2]
+        d, n, model_weight, candidate = association.mean((p_0, p_1, p_2), K, images, size, limits[0], softness, across)
+    (d_0, d_1, d_2), (n_0, n_1, n_2) = d, n
     a, b, c = normals.unbind(-1)
     agreement = (
         (r_00 * a + r_01 * b + r_02 * c) * n_0
         + (r_10 * a + r_11 * b + r_12 * c) * n_1
         + (r_20 * a + r_21 * b + r_22 * c) * n_2
     )
-    paired = association.accepted((d_0, d_1, d_2), agreement, candidate & (information > 0), limits)
+    paired = association.accepted(d, agreement, candidate & (information > 0), limits)
 
     r = torch.where(paired, d_0 * n_0 + d_1 * n_1 + d_2 * n_2, 0.0)
     square = r * r * information / (scale * scale)

@@ -80,7 +80,7 @@ def render(
 
 @torch.no_grad()
 def disc_map(map_: SurfelMap, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float, reach: int) -> Tensor:
-    """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 where none does: a discrete choice."""
+    """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 for none: a discrete choice."""
     n = map_.occupied
     height, width = size
     uv, z, inside = visible_pixels(map_.points[:, :n], map_.mask[:, :n], T_cw, K, size, near)

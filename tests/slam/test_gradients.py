@@ -1,0 +1,220 @@
+"""The gradient contract, for whole systems: every float output to every float input on which it depends."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gradslam_ng as gs
+from gradslam_ng import optim
+from gradslam_ng.geometry import se3
+from gradslam_ng.mapping import PointFuser
+from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.slam.system import System
+from gradslam_ng.structures import RGBDFrames, SurfelMap
+
+MAP = ("points", "normals", "colors", "radii", "confidences")
+ODOMETRY = {"scale": 4.685, "damping": 1e-2, "temperature": 0.5, "max_distance": 0.1, "softness": 0.5}
+FUSION = {"sigma": 0.6, "stable": 1.0}
+# relative; a depth image has thousands of places where one of two values is the larger, and must not cross them
+STEPS = dict.fromkeys((*ODOMETRY, *FUSION), 1e-3) | dict.fromkeys(("scale", "max_distance"), 1e-4) | {"depth": 1e-8}
+
+
+def build(system: type[System], settings: dict[str, Tensor], candidates: int = 1, factor: int = 1) -> System:
+    damping, temperature, sigma, stable, *_ = (settings.get(k) for k in ("damping", "temperature", "sigma", "stable"))
+    odometer = ICPOdometer(
+        optim.SoftLevenbergMarquardt(damping, temperature=temperature), iterations=(2, 2, 2), scale=settings["scale"],
+        candidates=candidates, max_distance=settings["max_distance"], softness=settings["softness"],
+    )  # fmt: skip
+    more = {"mapper": PointFuser(sigma=sigma, stable=stable)} if system is gs.PointFusion else {}
+    return system(odometer, factor, **more)
+
+
+def check(
+    differences, system: type[System], frames: RGBDFrames, candidates: int = 1, factor: int = 1
+) -> dict[tuple[str, str], float]:
+    """Errors by pair. K is one per clip and T_wc the pose of its first frame; frames (B, L), float64."""
+    names = ODOMETRY | (FUSION if system is gs.PointFusion else {})
+
+    def run(depth: Tensor, color: Tensor, K: Tensor, T_wc: Tensor, **settings: Tensor) -> dict[str, Tensor]:
+        map_, poses = build(system, settings, candidates, factor)(RGBDFrames(color, depth, K, T_wc))
+        return {"poses": poses} | ({} if system is gs.ICPOdometry else {name: getattr(map_, name) for name in MAP})
+
+    inputs = {"depth": frames.depth, "color": frames.color, "K": frames.K[:, 0], "T_wc": frames.T_wc[:, 0]}
+    inputs |= {name: torch.tensor(value, dtype=torch.float64) for name, value in names.items()}
+    return differences(run, inputs, STEPS)
+
+
+def expected(system: type[System], candidates: int = 1) -> set[tuple[str, str]]:
+    """Which output depends on which input."""
+    settings = {"scale", "damping", "temperature"} | ({"max_distance", "softness"} if candidates > 1 else set())
+    tracked = {"depth", "K", "T_wc"} | settings
+    if system is gs.PointFusion:
+        tracked |= {"sigma", "stable"}  # they weigh the surfels that a frame is tracked against
+    pairs = {("poses", name) for name in tracked}
+    if system is gs.ICPOdometry:
+        return pairs
+    pairs |= {(name, i) for name in ("points", "normals") for i in tracked}
+    pairs |= {("colors", "color")} | {(name, i) for name in ("radii", "confidences") for i in ("depth", "K")}
+    if system is gs.PointFusion:
+        pairs |= {("colors", i) for i in ("depth", "K", "sigma")} | {("confidences", "sigma")}
+    return pairs
+
+
+def assert_right(errors: dict[tuple[str, str], float], pairs: set[tuple[str, str]]) -> None:
+    assert pairs <= errors.keys()
+    errors = {pair: errors[pair] for pair in pairs}
+    assert statistics.median(errors.values()) <= 1e-6, errors
+    assert max(errors.values()) <= 1e-4, errors
+
+
+@pytest.fixture(scope="module")
+def clips(room) -> RGBDFrames:
+    """Two clips of three frames with 2 mm of noise, and a hole in one; float64."""
+    clips = RGBDFrames.stack([room.view(room.walk(13, seed)[::6], (36, 48), torch.float64) for seed in (0, 1)])
+    noise = torch.randn(clips.depth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    depth = clips.depth + 0.002 * noise
+    depth[0, :, :16, :16] = 0
+    return RGBDFrames(clips.color, depth, clips.K, clips.T_wc)
+
+
+@pytest.mark.parametrize("system", [gs.PointFusion, gs.ICPSLAM, gs.ICPOdometry], ids=lambda s: s.__name__)
+def test_every_output_to_every_input(differences, clips, system):
+    assert_right(check(differences, system, clips), expected(system))
+
+
+def test_which_point_meets_which(differences, clips):
+    """With several candidates the gradient sees the association, and its settings."""
+    assert_right(check(differences, gs.ICPOdometry, clips, 9), expected(gs.ICPOdometry, 9))
+
+
+@pytest.mark.parametrize(
+    "sequence", ["icl/office_room_traj3_frei_png", "tum/rgbd_dataset_freiburg3_structure_notexture_far"]
+)
+def test_real_frames(differences, shared_data, sequence):
+    """The middle 320x240 pixels of three frames, tracked at a quarter of their size."""
+    frames = gs.datasets.load(shared_data / sequence)
+    clip = RGBDFrames.stack([frames[i] for i in (1, 7, 13)]).to(dtype=torch.float64)
+    color, depth = (image[None, :, 120:360, 160:480] for image in (clip.color, clip.depth))
+    K = clip.K[None] - torch.tensor([[0, 0, 160.0], [0, 0, 120.0], [0, 0, 0]])
+    T_wc = se3.exp(torch.tensor([0.3, -0.2, 0.5, 0.3, 0.5, -0.2], dtype=torch.float64)).expand(1, 3, 4, 4)
+    crop = RGBDFrames(color, depth, K, T_wc)
+    assert_right(check(differences, gs.PointFusion, crop, factor=4), expected(gs.PointFusion))
+
+
+def test_given_poses(differences, clips):
+    """Without odometry the map is a function of every frame's pose."""
+
+    def run(depth: Tensor, color: Tensor, K: Tensor, T_wc: Tensor, sigma: Tensor) -> dict[str, Tensor]:
+        slam = gs.PointFusion("ground-truth", factor=1, mapper=PointFuser(sigma=sigma))
+        map_, _ = slam(RGBDFrames(color, depth, K, T_wc))
+        return {name: getattr(map_, name) for name in MAP}
+
+    inputs = {"depth": clips.depth, "color": clips.color, "K": clips.K, "T_wc": clips.T_wc}
+    inputs |= {"sigma": torch.tensor(0.6, dtype=torch.float64)}
+    errors = differences(run, inputs, STEPS)
+    pairs = {(name, "depth") for name in MAP} | {(name, "T_wc") for name in ("points", "normals")}
+    assert_right(errors, pairs | {("colors", "color"), ("points", "K"), ("confidences", "sigma")})
+
+
+def loss(map_: SurfelMap, poses: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    outputs = [poses] + [getattr(map_, name) for name in MAP]
+    return sum((torch.rand(x.shape, generator=generator).to(x) * x).sum() for x in outputs)
+
+
+@pytest.mark.parametrize("system", [gs.PointFusion, gs.ICPSLAM, gs.ICPOdometry], ids=lambda s: s.__name__)
+def test_in_place_functional_and_checkpointed_are_the_same(clips, system):
+    """Under no_grad maps are updated in place, otherwise not. Six frames, so that fusion tidies up as well."""
+    clips = RGBDFrames(*(torch.cat([x] * 2, 1) for x in (clips.color, clips.depth, clips.K, clips.T_wc)))
+    slam, found = system(ICPOdometer(iterations=(1, 1, 1)), factor=1), []
+    with torch.no_grad():
+        in_place, poses = slam(clips)
+    for checkpoint in (False, True):
+        inputs = [x.clone().requires_grad_() for x in (clips.color, clips.depth, clips.K, clips.T_wc)]
+        map_, T_wc = slam(RGBDFrames(*inputs), checkpoint=checkpoint)
+        assert torch.equal(T_wc, poses) and torch.equal(map_.count, in_place.count)
+        for name, value in map_.attributes().items():
+            there = getattr(in_place, name)
+            assert torch.equal(value, there[:, : map_.capacity]) and not there[:, map_.capacity :].any(), name
+        gradients = torch.autograd.grad(loss(map_, T_wc), inputs, allow_unused=True)
+        found.append([g for g in gradients if g is not None])
+    assert len(found[0]) >= 3
+    for plain, checkpointed in zip(*found, strict=True):
+        assert torch.allclose(plain, checkpointed, rtol=1e-9, atol=1e-12)
+
+
+def test_settings_given_as_parameters_can_be_trained(clips):
+    settings = {k: nn.Parameter(torch.tensor(v, dtype=torch.float64)) for k, v in (ODOMETRY | FUSION).items()}
+    slam = build(gs.PointFusion, settings, candidates=9)
+    assert {id(p) for p in slam.parameters()} == {id(p) for p in settings.values()}
+    optimizer = torch.optim.SGD(slam.parameters(), lr=1e-4)
+    before = {name: p.item() for name, p in slam.named_parameters()}
+    loss(*slam(clips)).backward()
+    optimizer.step()
+    for name, p in slam.named_parameters():
+        assert p.item() != before[name] and p.isfinite(), name
+    assert not list(gs.PointFusion().parameters())
+
+
+@pytest.fixture(scope="module")
+def hostile(room) -> RGBDFrames:
+    """A batch of clips (B, 3), each of them a trap but the last."""
+    turn = se3.exp(torch.tensor([0.0, 0, 0, 0, math.pi, 0], dtype=torch.float64))
+    walk = room.walk(3)
+    usual = room.view(walk, (24, 32), torch.float64)
+    one = torch.zeros_like(usual.depth)
+    one[:, 12, 16] = 1.5
+    plane = torch.full_like(usual.depth, 2.0)
+    turned = room.view(torch.stack([walk[0], walk[0] @ turn, walk[0]]), (24, 32), torch.float64)
+
+    def scale(*factors: float) -> Tensor:
+        return torch.tensor(factors, dtype=torch.float64)[:, None, None, None]
+
+    depths = {
+        "nothing": torch.zeros_like(plane),
+        "one pixel": one,
+        "plane": plane,
+        "identical": usual.depth[:1].expand_as(plane),
+        "no overlap": usual.depth * scale(1.0, 3.0, 9.0),
+        "half turn": turned.depth,
+        "empty map": usual.depth * scale(0.0, 1.0, 1.0),
+        "nothing more": usual.depth * scale(1.0, 0.0, 0.0),
+        "not numbers": torch.where(torch.rand_like(plane) < 0.3, scale(math.nan, math.inf, -1.0), usual.depth),
+        "near": torch.full_like(plane, 1e-6),
+        "far": torch.full_like(plane, 1e4),
+        "far room": usual.depth * 1e4,
+        "usual": usual.depth,
+    }
+    depth = torch.stack(list(depths.values()))
+    color = torch.full((*depth.shape[:-1], 3), 0.5, dtype=torch.float64)
+    return RGBDFrames(color, depth, usual.K.expand(len(depth), 3, 3, 3), usual.T_wc.expand(len(depth), 3, 4, 4))
+
+
+ODOMETERS = {
+    "soft": {},
+    "mean": {"candidates": 9},
+    "classical": {"rule": optim.LevenbergMarquardt()},
+    "gauss-newton": {"rule": optim.GaussNewton()},
+    "relinearize": {"rule": optim.SoftLevenbergMarquardt(relinearize=True)},
+} | {mode: {"backward": mode} for mode in optim.BACKWARD[1:]}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("system", "odometer"), [(gs.ICPSLAM, "soft"), *((gs.PointFusion, name) for name in ODOMETERS)], ids=str
+)
+def test_no_gradient_is_ever_not_a_number(hostile, system, odometer, dtype):
+    frames = hostile.to(dtype=dtype)
+    inputs = [x.clone().requires_grad_() for x in (frames.color, frames.depth, frames.K, frames.T_wc)]
+    map_, poses = system(ICPOdometer(iterations=(3, 2, 2), **ODOMETERS[odometer]), factor=1)(RGBDFrames(*inputs))
+    for value in (poses, *(getattr(map_, name) for name in MAP)):
+        assert value.isfinite().all()
+    loss(map_, poses).backward()
+    for x in inputs:
+        assert x.grad.isfinite().all(), x.grad.isfinite().flatten(1).all(1)
+    assert inputs[1].grad[-1].any() and not inputs[1].grad[0].any()

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 from gradslam_ng import optim
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
 from gradslam_ng.slam.state import Result, State
@@ -100,6 +101,8 @@ class System(nn.Module):
         frame = frame if frame.shape else frame.map(lambda value: value[None])
         if len(frame.shape) != 1:
             raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
+        if frame.depth.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"step: expected images in float32 or float64, got {frame.depth.dtype}")
         factor = self.factor or max(1, round(frame.size[1] / WORKING_WIDTH))
         if min(frame.size) < SMALLEST * factor:
             height, width = frame.size
@@ -112,6 +115,11 @@ class System(nn.Module):
         batch, device, dtype = len(surface.K), surface.K.device, surface.vertices.dtype
         still = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
         T_wc = self.given(live, still)
+        focal = surface.K.diagonal(dim1=-2, dim2=-1)[:, :2]
+        if not bool(surface.K.isfinite().all() & (focal > 0).all()):
+            raise ValueError(f"K: expected finite intrinsics with positive focal lengths, got {surface.K.tolist()}")
+        if not bool(se3.is_rigid(T_wc, tol=1e-3).all()):
+            raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
         none = torch.zeros(batch, device=device, dtype=dtype)
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
         nothing = Surface(*zeros, surface.K)

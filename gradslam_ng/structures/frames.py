@@ -16,11 +16,12 @@ class RGBDFrames:
     """Registered colour and depth images with their camera, over any leading axes.
 
     A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes and are
-    expanded. Colour in [0, 1]; depth in metres, 0 where there is no reading; `T_wc` camera to world, metres, NaN for a
-    frame whose pose is not known; timestamps in seconds.
+    expanded, and take on the precision of the images. Colour in [0, 1]; depth in metres, 0 where there is no reading;
+    `T_wc` camera to world, metres, NaN for a frame whose pose is not known; timestamps in seconds.
 
     Raises:
-        ValueError: shapes that do not fit together; the message names the field, its shape and the expected one.
+        ValueError: shapes or types that do not fit together; the message names the field, what it is and what was
+            expected.
     """
 
     color: Tensor  # (..., H, W, 3)
@@ -30,16 +31,19 @@ class RGBDFrames:
     timestamps: Tensor | None = None  # (...), float64
 
     def __post_init__(self) -> None:
+        for f in dataclasses.fields(self)[:3]:
+            if not isinstance(getattr(self, f.name), Tensor):
+                raise ValueError(f"{f.name}: expected a tensor, got {type(getattr(self, f.name)).__name__}")
         color, depth = self.color, self.depth
         if color.ndim < 3 or color.shape[-1] != 3:
             raise ValueError(f"color: expected shape (..., H, W, 3), got {tuple(color.shape)}")
         if depth.shape != (*color.shape[:-1], 1):
             raise ValueError(f"depth: expected shape {(*color.shape[:-1], 1)} to match color, got {tuple(depth.shape)}")
-        if not (color.is_floating_point() and depth.is_floating_point()):
-            raise ValueError(f"color and depth: expected float tensors, got {color.dtype} and {depth.dtype}")
-        object.__setattr__(self, "K", self._expanded("K", self.K, (3, 3)))
+        if not (color.is_floating_point() and color.dtype == depth.dtype):
+            raise ValueError(f"color and depth: expected one float type, got {color.dtype} and {depth.dtype}")
+        object.__setattr__(self, "K", self._expanded("K", self.K.to(depth.dtype), (3, 3)))
         if self.T_wc is not None:
-            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc, (4, 4)))
+            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc.to(depth.dtype), (4, 4)))
         if self.timestamps is not None:
             object.__setattr__(self, "timestamps", self._expanded("timestamps", self.timestamps, ()))
 

@@ -78,6 +78,33 @@ def test_a_camera_of_the_wrong_shape_is_refused(clip, shape):
         RGBDFrames(clip.color, clip.depth, torch.ones(shape))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("color", lambda x: (255 * x).byte(), "one float type"),
+        ("depth", lambda x: x.double(), "one float type"),
+        ("depth", lambda x: x.numpy(), "depth: expected a tensor, got ndarray"),
+        ("depth", lambda x: x[..., 0], "depth: expected shape"),
+        ("K", lambda x: 0 * x, "positive focal lengths"),
+        ("K", lambda x: x * float("nan"), "positive focal lengths"),
+        ("T_wc", lambda x: 2 * x, "rigid"),
+    ],
+)
+def test_images_cameras_and_poses_that_make_no_sense_are_refused(clip, name, value, message):
+    fields = {"color": clip.color, "depth": clip.depth, "K": clip.K, "T_wc": clip.T_wc}
+    with pytest.raises(ValueError, match=message):
+        gs.PointFusion()(RGBDFrames(**(fields | {name: value(fields[name])})))
+
+
+def test_camera_and_poses_take_on_the_precision_of_the_images(clip, quick):
+    with torch.no_grad():
+        _, expected = quick()(clip[:2])
+        _, poses = quick()(RGBDFrames(clip.color[:2], clip.depth[:2], clip.K[:2].double(), clip.T_wc[:2].double()))
+    assert poses.dtype == torch.float32 and torch.equal(poses, expected)
+    with pytest.raises(ValueError, match="float32 or float64"):
+        quick()(clip.to(dtype=torch.float16))
+
+
 def test_images_too_small_for_the_factor_are_refused(clip):
     with pytest.raises(ValueError, match="80x60 shrunk by 10"):
         gs.PointFusion(factor=10).step(None, clip[0])

@@ -56,7 +56,7 @@ def test_a_frame_is_neither_indexed_nor_counted():
         ({"color": torch.zeros(6, 3)}, "color: expected shape"),
         ({"depth": torch.zeros(5, 4, 6)}, r"depth: expected shape \(5, 4, 6, 1\) to match color, got \(5, 4, 6\)"),
         ({"depth": torch.zeros(5, 6, 4, 1)}, "depth: expected shape"),
-        ({"depth": torch.zeros(5, 4, 6, 1, dtype=torch.int32)}, "expected float tensors"),
+        ({"depth": torch.zeros(5, 4, 6, 1, dtype=torch.int32)}, "expected one float type"),
         ({"K": torch.eye(4)}, r"K: expected shape \(5, 3, 3\) or fewer leading axes, got \(4, 4\)"),
         ({"K": torch.eye(3).expand(2, 3, 3)}, "K: expected shape"),
         ({"K": torch.zeros(4)}, "K: expected shape"),

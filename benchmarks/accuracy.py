@@ -42,21 +42,20 @@ def main(data: Path = DATA, only: str = "", system: str = "PointFusion", odometr
     for name, (folder, frames, mark) in REAL.items():
         if only in name and (data / folder).is_dir():
             rows[name] = figures(gs.datasets.load(data / folder)[:frames], mark, system, odometry)
+            console.print(name, rows[name])
         elif only in name:
             console.print(f"{name}: left out, no folder {data / folder}")
     for name, (noise, mark) in RENDERED.items():
         if only in name:
             sequence = Synthetic("living_room", frames=300, size=(480, 640), noise=noise)
             rows[name] = figures(sequence, mark, system, odometry)
+            console.print(name, rows[name])
     columns = ("sequence", "frames", "ATE [cm]", "mark", "RPE [cm/frame]", "lost", "surfels")
     table = Table(*columns, title=f"{system}, {odometry}")
     for name, row in rows.items():
         numbers = (f"{100 * row['ate']:.3f}", f"{row['mark']:.2f}", f"{100 * row['rpe']:.3f}")
         table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["surfels"]))
     console.print(table)
-    for name, row in rows.items():
-        if "surface" in row:
-            console.print(f"{name}: {row['surface']}")
     save(f"accuracy_{system}_{odometry}".lower(), {"rows": rows})
 
 

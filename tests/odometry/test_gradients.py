@@ -1,0 +1,126 @@
+"""The gradient contract for one alignment: step rules, ways back, and what the gradient may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from gradslam_ng import optim
+from gradslam_ng.geometry import se3
+from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.structures import LiveFrame, RGBDFrames
+
+RULES = {
+    "gauss-newton": optim.GaussNewton(),
+    "classical": optim.LevenbergMarquardt(),
+    "soft": optim.SoftLevenbergMarquardt(temperature=0.5),
+    "relinearize": optim.SoftLevenbergMarquardt(temperature=0.5, relinearize=True),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(room) -> RGBDFrames:
+    """Two pairs (B, 2) of views 2 cm apart with 2 mm of noise, float64."""
+    views = RGBDFrames.stack([room.view(room.walk(9, seed)[::8], (36, 48), torch.float64) for seed in (0, 1)])
+    noise = torch.randn(views.depth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return RGBDFrames(views.color, views.depth + 0.002 * noise, views.K, views.T_wc)
+
+
+@pytest.fixture(scope="module")
+def inputs(pairs) -> dict[str, Tensor]:
+    """Both depth images, the camera, and how far from the model's camera the search starts, as a twist."""
+    start = 0.003 * torch.randn(2, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return {"live": pairs.depth[:, 1], "model": pairs.depth[:, 0], "K": pairs.K[:, 0], "start": start}
+
+
+@pytest.fixture(scope="module")
+def pose(pairs) -> Callable[..., Tensor]:
+    """Function (odometer, live, model, K, start) -> the pose of the live frame."""
+
+    def found(odometer: ICPOdometer, live: Tensor, model: Tensor, K: Tensor, start: Tensor) -> Tensor:
+        live, model = (LiveFrame.of(RGBDFrames(pairs.color[:, 0], depth, K)) for depth in (live, model))
+        T_wm = pairs.T_wc[:, 0]
+        alignment = odometer(live, model.surface, T_wm, se3.exp(start) @ T_wm)
+        assert alignment.ok.all()
+        return alignment.T_wc
+
+    return found
+
+
+def gradients(pose: Callable[..., Tensor], odometer: ICPOdometer, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+    T_wc = pose(odometer, **leaves)
+    weight = torch.randn(T_wc.shape, generator=torch.Generator().manual_seed(1), dtype=T_wc.dtype)
+    found = torch.autograd.grad((weight * T_wc).sum(), list(leaves.values()), allow_unused=True)
+    return {name: g for name, g in zip(leaves, found, strict=True) if g is not None}
+
+
+CONVERGED = (10, 5, 30)
+
+
+@pytest.fixture(scope="module")
+def converged(pose, inputs) -> dict[str, Tensor]:
+    """Gradients through all iterations, more than enough of them."""
+    return gradients(pose, ICPOdometer(RULES["soft"], CONVERGED), inputs)
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_step_rules(differences, pose, inputs, rule):
+    odometer = ICPOdometer(RULES[rule], iterations=(1, 1, 1))
+    steps = {"live": 1e-8, "model": 1e-8, "start": 1e-4}
+    errors = differences(lambda **x: {"pose": pose(odometer, **x)}, inputs, steps, directions=2)
+    assert len(errors) == len(inputs)
+    assert sorted(errors.values())[1] <= 1e-6 and max(errors.values()) <= 1e-4, errors
+
+
+@pytest.mark.parametrize(("mode", "limit"), [("implicit", 1e-8), ("direct", 1e-3), ("implicit-gn", 0.2)])
+def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit):
+    """And where the search started has no part in it. Gauss-Newton's bias is that of the residuals that remain."""
+    found = gradients(pose, ICPOdometer(RULES["soft"], CONVERGED, backward=mode), inputs)
+    assert not found["start"].any() and converged["start"].abs().max() < 1e-8
+    assert max(apart(found[name], converged[name]) for name in ("live", "model", "K")) < limit
+
+
+def test_truncated_approaches_unrolled(pose, inputs, converged):
+    errors = []
+    for last in (1, 2, 4, 8, 16):
+        found = gradients(pose, ICPOdometer(RULES["soft"], CONVERGED, backward="truncated", last=last), inputs)
+        errors.append(max(apart(found[name], converged[name]) for name in ("live", "model", "K")))
+    assert all(b < 0.5 * a for a, b in pairwise(errors)) and errors[-1] < 1e-9, errors
+
+
+def test_detached_the_pose_is_a_constant(pose, inputs):
+    found = gradients(pose, ICPOdometer(backward="detach"), inputs)
+    assert not any(g.any() for g in found.values())
+
+
+def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
+    with torch.no_grad():
+        nearest = pose(ICPOdometer(), **inputs)
+        distances = [
+            (pose(ICPOdometer(candidates=9, softness=softness), **inputs) - nearest).abs().max().item()
+            for softness in (0.5, 0.1, 1e-3)
+        ]
+    assert distances[0] > distances[1] > distances[2] and distances[2] < 1e-4, distances
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"candidates": 3}, "candidates.*1, 4 or 9"),
+        ({"backward": "sideways"}, "unroll.*sideways"),
+        ({"backward": "implicit", "candidates": 9}, "implicit.*candidates=1"),
+        ({"backward": "truncated", "last": 5}, "1 to 4"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ICPOdometer(**settings)

@@ -50,7 +50,8 @@ def hot(function: Callable) -> Callable:
         except Exception as error:  # of many kinds, none of them documented
             result = function(*args)  # an error of the caller's own making is raised here, as itself
             works = False
-            _say_once(f"running without compiled functions: {(str(error).strip() or type(error).__name__).splitlines()[0]}")
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _say_once(f"running without compiled functions: {reason}")
             return result
 
     call.plain = function

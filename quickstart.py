@@ -23,7 +23,7 @@ DISPLAY = ["xvfb", "xauth", "libgl1-mesa-dri"]  # a display for the tests of the
 
 
 def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036, for whoever runs this with an older one
         return complain(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
     testing = arguments[:1] == ["test"]
     if arguments and not testing:

@@ -41,14 +41,14 @@ def hot(function: Callable) -> Callable:
     twin = functools.cache(lambda: torch.compile(function, dynamic=True, fullgraph=True))
 
     @functools.wraps(function)
-    def call(*args):
+    def call(*args, **kwargs):
         nonlocal works
-        if not (_compiling.get() and works) or torch.is_grad_enabled():
-            return function(*args)
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not (_compiling.get() and works):
+            return function(*args, **kwargs)
         try:
-            return twin()(*args)
+            return twin()(*args, **kwargs)
         except Exception as error:  # of many kinds, none of them documented
-            result = function(*args)  # an error of the caller's own making is raised here, as itself
+            result = function(*args, **kwargs)  # an error of the caller's own making is raised here, as itself
             works = False
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             _say_once(f"running without compiled functions: {reason}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.hot import hot
 from gradslam_ng.mapping.readings import readings
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
@@ -69,31 +70,12 @@ class PointFuser(nn.Module):
         Returns surfel (B, P) int64, -1 for none; founding (B, P) bool: no surfel of the reading's surface lies within
         one pixel; violated (B, n) bool, the first n slots: a surfel in what the camera has seen to be free space.
         """
-        height, width = live.surface.size
-        valid = (live.surface.weights.flatten(1) > 0) & ok[:, None]
-        depth, gate = live.surface.vertices[..., 2].flatten(1), self.depth_gate + 3 * live.sigma.flatten(1)
-        seen_normals = se3.rotate(T_wc, live.surface.normals.flatten(1, 2))
-        n = map_.occupied
-        points, normals, mask = map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n]
-        uv, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), live.surface.K, live.surface.size, near=0.05)
-
-        pixel = pixel_index(uv, inside, width)
-        behind = depth.gather(1, pixel) - z  # positive where the surfel lies in front of the reading
-        pixel_normal = seen_normals.gather(1, pixel[..., None].expand(-1, -1, 3))
-        agrees = (normals * pixel_normal).sum(-1) > math.cos(math.radians(self.max_angle))
-        here = inside & valid.gather(1, pixel)
-        belongs = here & (behind.abs() < gate.gather(1, pixel)) & agrees
-        surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
-
-        covered = torch.zeros(len(valid), height * width + 1, dtype=torch.bool, device=z.device)
-        u, v = uv.floor().long().unbind(-1)
-        for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):  # the four pixels around the surfel's centre
-            corner = (v + dv).clamp(0, height - 1) * width + (u + du).clamp(0, width - 1)
-            corner = torch.where(belongs, corner, 0)
-            close = belongs & ((depth.gather(1, corner) - z).abs() < gate.gather(1, corner))
-            covered.scatter_(1, torch.where(close, corner, height * width), True)
-        violated = here & (behind > 5 * gate.gather(1, pixel))
-        return surfel, valid & ~covered[:, :-1], violated
+        n, surface = map_.occupied, live.surface
+        return match(
+            map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], surface.vertices, surface.normals,
+            (surface.weights > 0) & ok[:, None, None], live.sigma, T_wc, surface.K, self.depth_gate,
+            math.cos(math.radians(self.max_angle)),
+        )  # fmt: skip
 
     def carve(self, map_: SurfelMap, violated: Tensor) -> SurfelMap:
         """Confidence halved for surfels found in free space: a few frames that see through one remove it."""
@@ -115,6 +97,47 @@ class PointFuser(nn.Module):
         return (map_.confidences >= self.stable) | (frame - map_.updated < self.patience) | ~ok[:, None]
 
 
+@hot
+def match(
+    points: Tensor,
+    normals: Tensor,
+    mask: Tensor,
+    vertices: Tensor,
+    seen_normals: Tensor,
+    valid: Tensor,
+    sigma: Tensor,
+    T_wc: Tensor,
+    K: Tensor,
+    depth_gate: float,
+    cosine: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `PointFuser.associate`. Surfels points, normals (B, n, 3), world, and mask (B, n); a frame's vertices and
+    normals (B, H, W, 3), camera, valid and sigma (B, H, W)."""
+    height, width = valid.shape[-2:]
+    valid, depth, gate = valid.flatten(1), vertices[..., 2].flatten(1), depth_gate + 3 * sigma.flatten(1)
+    seen_normals = se3.rotate(T_wc, seen_normals.flatten(1, 2))
+    uv, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, (height, width), near=0.05)
+
+    pixel = pixel_index(uv, inside, width)
+    behind = depth.gather(1, pixel) - z  # positive where the surfel lies in front of the reading
+    pixel_normal = seen_normals.gather(1, pixel[..., None].expand(-1, -1, 3))
+    agrees = (normals * pixel_normal).sum(-1) > cosine
+    here = inside & valid.gather(1, pixel)
+    belongs = here & (behind.abs() < gate.gather(1, pixel)) & agrees
+    surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
+
+    covered = torch.zeros(len(valid), height * width + 1, dtype=torch.bool, device=z.device)
+    u, v = uv.floor().long().unbind(-1)
+    for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):  # the four pixels around the surfel's centre
+        corner = (v + dv).clamp(0, height - 1) * width + (u + du).clamp(0, width - 1)
+        corner = torch.where(belongs, corner, 0)
+        close = belongs & ((depth.gather(1, corner) - z).abs() < gate.gather(1, corner))
+        covered = covered.scatter(1, torch.where(close, corner, height * width), True)
+    violated = here & (behind > 5 * gate.gather(1, pixel))
+    return surfel, valid & ~covered[:, :-1], violated
+
+
+@hot
 def average(
     old: dict[str, Tensor], joining: Tensor, live: LiveFrame, T_wc: Tensor, sigma: float | Tensor
 ) -> dict[str, Tensor]:

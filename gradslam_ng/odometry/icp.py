@@ -98,7 +98,7 @@ class ICPOdometer(nn.Module):
     def __init__(
         self,
         rule: optim.Rule | None = None,
-        iterations: tuple[int, ...] = (10, 5, 4),
+        iterations: tuple[int, ...] = (6, 4, 3),
         max_distance: float | Tensor = 0.1,
         max_angle: float = 30.0,
         scale: float | Tensor = 4.685,
@@ -159,6 +159,7 @@ class ICPOdometer(nn.Module):
         # the implicit ways go back through one linearisation many times over: there is nothing to save
         lean = self.backward in ("unroll", "truncated")
         return ProjectiveICP(
-            live.surface.subsampled(step), model.subsampled(step), information[:, step // 2 :: step, step // 2 :: step],
+            live.surface.subsampled(step), model.subsampled(step),
+            information[:, step // 2 :: step, step // 2 :: step].contiguous(),
             limits, number(self.scale) * step, number(self.softness), self.across, lean,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera, se3
+from gradslam_ng.hot import hot
 
 EMPTY = torch.iinfo(torch.int64).max
 
@@ -44,6 +45,7 @@ def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: in
     return torch.where(best == EMPTY, -1, best & 0xFFFFFFFF)
 
 
+@hot
 def index_map(
     points: Tensor, mask: Tensor, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05
 ) -> Tensor:

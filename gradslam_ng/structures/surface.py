@@ -44,4 +44,5 @@ class Surface:
         K[..., :2, :2] = self.K[..., :2, :2] / step
         K[..., :2, 2] = (self.K[..., :2, 2] - first) / step
         pick = (slice(None), slice(first, None, step), slice(first, None, step))
-        return Surface(self.vertices[pick], self.normals[pick], self.weights[pick], K)
+        vertices, normals, weights = (image[pick].contiguous() for image in (self.vertices, self.normals, self.weights))
+        return Surface(vertices, normals, weights, K)

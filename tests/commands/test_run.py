@@ -127,7 +127,7 @@ def test_settings_from_a_file(recording, tmp_path, run, results):
         ("[odometry]\niteration = 3\n", "no setting 'iteration' here; it has iterations, max_distance"),
         ("[mapping]\nfilter = 3\n", "no setting 'filter'"),
         ("[odometry]\nmax_distance = 'far'\n", "max_distance: expected something like 0.1, got 'far'"),
-        ("[odometry]\niterations = 10\n", "iterations: expected something like (10, 5, 4), got 10"),
+        ("[odometry]\niterations = 10\n", "iterations: expected something like (6, 4, 3), got 10"),
         ("[odometry]\niterations = [1.5]\n", "iterations: expected something like"),
         ("[odometry]\nmax_distance = true\n", "max_distance: expected something like"),
         ("[mapping]\npatience = 1.5\n", "patience: expected something like 20"),

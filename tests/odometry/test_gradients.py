@@ -118,7 +118,7 @@ def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
         ({"candidates": 3}, "candidates.*1, 4 or 9"),
         ({"backward": "sideways"}, "unroll.*sideways"),
         ({"backward": "implicit", "candidates": 9}, "implicit.*candidates=1"),
-        ({"backward": "truncated", "last": 5}, "1 to 4"),
+        ({"backward": "truncated", "last": 5}, "1 to 3"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, message):

@@ -28,7 +28,7 @@ def compiling(on: bool = True) -> Iterator[None]:
 
 
 def _numbers_are_constants() -> contextlib.AbstractContextManager:
-    """Floats among the arguments are settings. Compiled as variables they would keep whole loops from being vectorised."""
+    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised."""
     import torch._dynamo  # takes a second
 
     return torch._dynamo.config.patch(specialize_float=True)

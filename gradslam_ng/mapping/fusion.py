@@ -40,7 +40,7 @@ class PointFuser(nn.Module):
         max_angle: float = 45.0,
         stable: float = 1.0,
         patience: int = 20,
-        tidy_every: int = 5,
+        tidy_every: int = 10,
     ) -> None:
         super().__init__()
         positive = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle, "stable": stable}
@@ -54,8 +54,8 @@ class PointFuser(nn.Module):
         """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds."""
         surfel, founding, violated = self.associate(map_, live, T_wc, ok)
         map_, slots = self.carve(map_, violated).claim(founding)
-        number = torch.full((), frame, device=slots.device)
-        map_ = merge(map_, torch.where(surfel >= 0, surfel, slots), surfel >= 0, founding, live, T_wc, number, self.sigma)
+        joining, number = surfel >= 0, torch.full((), frame, device=slots.device)
+        map_ = merge(map_, torch.where(joining, surfel, slots), joining, founding, live, T_wc, number, self.sigma)
         return self.tidy(map_, ok, frame) if frame % self.tidy_every == 0 else map_
 
     @torch.no_grad()
@@ -121,9 +121,10 @@ def match(
     belongs = inside & (behind.abs() < within) & (agreement > cosine)
     surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
     violated = inside & (within > 0) & (behind > 5 * within)
-    seen = torch.where(surfel >= 0, surfel, 0)
+    there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
-    return surfel, (valid & ~covered(*planes, surfel.unflatten(1, (height, width)) >= 0, depth, gate)).flatten(1), violated
+    founding = valid & ~covered(*planes, there, depth, gate)
+    return surfel, founding.flatten(1), violated
 
 
 def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:

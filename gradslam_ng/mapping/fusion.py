@@ -27,6 +27,8 @@ class PointFuser(nn.Module):
         max_angle: and when their normals differ by less than this, degrees.
         stable: confidence from which a surfel counts as part of the surface.
         patience: frames for which a surfel that is not yet stable may go unseen before it is removed.
+        persistence: frames between a surfel's first reading and its last from which a twentieth of that confidence is
+            enough to stay: what is far away or at the image's edge gathers it slowly, but strays are not met again.
         tidy_every: frames between removals.
 
     Raises:
@@ -40,15 +42,18 @@ class PointFuser(nn.Module):
         max_angle: float = 45.0,
         stable: float = 1.0,
         patience: int = 20,
+        persistence: int = 5,
         tidy_every: int = 10,
     ) -> None:
         super().__init__()
         positive = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle, "stable": stable}
-        for name, value in (positive | {"patience": patience, "tidy_every": tidy_every}).items():
+        positive |= {"patience": patience, "persistence": persistence, "tidy_every": tidy_every}
+        for name, value in positive.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected more than 0, got {value}")
         self.sigma, self.depth_gate, self.max_angle = sigma, depth_gate, max_angle
-        self.stable, self.patience, self.tidy_every = stable, patience, tidy_every
+        self.stable, self.patience = stable, patience
+        self.persistence, self.tidy_every = persistence, tidy_every
 
     def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds."""
@@ -83,13 +88,15 @@ class PointFuser(nn.Module):
         return dataclasses.replace(map_, confidences=torch.cat([halved, map_.confidences[:, n:]], dim=1))
 
     def tidy(self, map_: SurfelMap, ok: Tensor, frame: int) -> SurfelMap:
-        """Without the surfels that have not become stable and are no longer seen."""
+        """Without the surfels that were seen for too short a time to be trusted, and are not any more."""
         return map_.keep(self.lasting(map_, ok, frame))
 
     @torch.no_grad()
     def lasting(self, map_: SurfelMap, ok: Tensor, frame: int) -> Tensor:
         """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
-        return (map_.confidences >= self.stable) | (frame - map_.updated < self.patience) | ~ok[:, None]
+        persistent = map_.updated - map_.created >= self.persistence
+        proven = map_.confidences >= self.stable * torch.where(persistent, 0.05, 1.0)
+        return proven | (frame - map_.updated < self.patience) | ~ok[:, None]
 
 
 @hot

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import camera, se3
+from gradslam_ng.geometry import camera, images, se3
 from gradslam_ng.hot import hot
 from gradslam_ng.rendering.index_map import index_map, nearest_per_pixel, visible_pixels
 from gradslam_ng.structures import Surface, SurfelMap
@@ -38,29 +38,33 @@ def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], sta
     A surfel weighs c / (c + stable), c its confidence. K (B, 3, 3); size (H, W).
     """
     n = map_.occupied
-    known = (map_.points[:, :n], map_.normals[:, :n], map_.confidences[:, :n], map_.mask[:, :n])
-    return Surface(*splat(*known, T_wm, K, size, stable), K)
+    known = (map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.confidences[:, :n], map_.mask[:, :n])
+    vertices, normals, weights, intensity = splat(*known, T_wm, K, size, stable)
+    return Surface(vertices, normals, weights, K, intensity)
 
 
 @hot
 def splat(
     points: Tensor,
     normals: Tensor,
+    colors: Tensor,
     confidences: Tensor,
     mask: Tensor,
     T_wm: Tensor,
     K: Tensor,
     size: tuple[int, int],
     stable: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Vertices and normals (B, H, W, 3), camera m, and weights (B, H, W) of surfels (B, N, ...); see `predict`."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vertices and normals (B, H, W, 3), camera m, weights and intensity (B, H, W) of surfels (B, N, ...); see
+    `predict`."""
     index = index_map(points, mask, T_wm, K, size)
     T_mw = se3.inverse(T_wm)
     hit = (index >= 0)[..., None]
     vertices = se3.transform(T_mw, gather(points, index).flatten(1, 2)).unflatten(1, size)
     turned = se3.rotate(T_mw, gather(normals, index).flatten(1, 2)).unflatten(1, size)
     c = gather(confidences, index)
-    return torch.where(hit, vertices, 0.0), turned, c / (c + stable)
+    seen = images.intensity(gather(colors, index))[..., 0]
+    return torch.where(hit, vertices, 0.0), turned, c / (c + stable), seen
 
 
 def render(

@@ -122,7 +122,7 @@ class System(nn.Module):
             raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
         none = torch.zeros(batch, device=device, dtype=dtype)
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
-        nothing = Surface(*zeros, surface.K)
+        nothing = Surface(*zeros, surface.K, torch.zeros_like(surface.weights))
         map_ = SurfelMap.empty(batch, device=device, dtype=dtype)
         return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
 

@@ -36,7 +36,7 @@ class LiveFrame:
         """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
         K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
         color, vertices, normals, seen = recomputed(observe, frame.color, frame.depth, K, factor)
-        surface = Surface(vertices, normals, seen, K)
+        surface = Surface(vertices, normals, seen, K, images.intensity(color)[..., 0])
         return LiveFrame(surface, color, noise(surface, color), frame.T_wc)
 
 

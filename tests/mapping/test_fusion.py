@@ -216,7 +216,9 @@ def test_averaging_lowers_the_noise(plane, eye, yes):
     assert (map_.points[0, :, 2] - 1.5).std() < 0.002 / 4 * 1.2
 
 
-@pytest.mark.parametrize("setting", ["sigma", "depth_gate", "max_angle", "stable", "patience", "persistence", "tidy_every"])
+@pytest.mark.parametrize(
+    "setting", ["sigma", "depth_gate", "max_angle", "stable", "patience", "persistence", "tidy_every"]
+)
 def test_settings_that_are_not_positive_are_refused(setting):
     with pytest.raises(ValueError, match=f"{setting}: expected more than 0"):
         PointFuser(**{setting: 0})

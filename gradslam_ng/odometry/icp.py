@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.hot import hot
 from gradslam_ng.odometry.linearization import project_and_reduce
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures import LiveFrame, Surface
@@ -58,12 +57,7 @@ class ProjectiveICP:
         return self.reduce(T_mc)[2]
 
     def retract(self, T_mc: Tensor, delta: Tensor) -> Tensor:
-        return _moved(T_mc, delta)
-
-
-@hot
-def _moved(T: Tensor, delta: Tensor) -> Tensor:
-    return se3.exp(delta) @ T
+        return se3.exp(delta) @ T_mc
 
 
 class ICPOdometer(nn.Module):

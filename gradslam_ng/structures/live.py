@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera, depth_noise, images
+from gradslam_ng.hot import hot
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures.frames import RGBDFrames
 from gradslam_ng.structures.surface import Surface
@@ -39,6 +40,7 @@ class LiveFrame:
         return LiveFrame(surface, color, noise(surface, color), frame.T_wc)
 
 
+@hot
 def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colour (B, H / factor, W / factor, 3), vertices and normals alike, and 1 or 0 for whether there is a normal."""
     depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading

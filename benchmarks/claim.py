@@ -7,6 +7,7 @@ frame. Real sequences are looked for below --data; those that are not there are 
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rich.table import Table
 
 import gradslam_ng as gs
 from benchmarks.accuracy import DATA, REAL
-from benchmarks.report import save
+from benchmarks.report import RESULTS, save
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import Sequence, Synthetic
 
@@ -43,38 +44,42 @@ def compare(sequence: Sequence) -> dict[str, dict[str, dict[str, float]]]:
     return rows
 
 
-def main(data: Path = DATA, size: tuple[int, int] = (240, 320), frames: int = 100) -> None:
-    """Run every row and print the table.
+def main(data: Path = DATA, only: str = "", size: tuple[int, int] = (240, 320), frames: int = 100) -> None:
+    """Run rows, print the table; rows that were not run this time stay as they were in the file.
 
     Args:
         data: Folder of the real sequences.
+        only: Rows whose name contains this.
         size: Image height and width of the synthetic room.
         frames: Of the synthetic room.
     """
-    console, rows = Console(width=120), {}
-    sources = {
-        name: partial(lambda folder, length: gs.datasets.load(data / folder)[:length], folder, length)
-        for name, (folder, length, _) in REAL.items()
-    } | {
+    console, path = Console(width=120), RESULTS / "claim.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+    sources = {name: partial(real, data / folder, length) for name, (folder, length, _) in REAL.items()} | {
         f"living room, {noise} noise": partial(Synthetic, "living_room", frames=frames, size=size, noise=noise)
         for noise in ("none", "kinect")
     }
-    columns = ("sequence", "frames", "system", "ATE icp", "ATE gradicp", "ratio", "RPE icp", "RPE gradicp")
-    table = Table(*columns, title="cm")
     for name, source in sources.items():
+        if only not in name:
+            continue
         if name in REAL and not (data / REAL[name][0]).is_dir():
             console.print(f"{name}: left out, no folder {data / REAL[name][0]}")
             continue
         sequence = source()
-        found = compare(sequence)
-        rows[name] = {"frames": len(sequence), "size": list(sequence.size), **found}
-        for system, row in found.items():
-            ate, rpe = ([row[odometry][figure] for odometry in ODOMETRY] for figure in ("ate", "rpe"))
-            row["ratio"] = ate[1] / ate[0]
-            numbers = (*(f"{100 * x:.4f}" for x in ate), f"{row['ratio']:.3f}", *(f"{100 * x:.4f}" for x in rpe))
-            table.add_row(name, str(len(sequence)), system, *numbers)
+        rows[name] = {"frames": len(sequence), "size": list(sequence.size), "systems": compare(sequence)}
+        save("claim", {"rows": rows})
+    columns = ("sequence", "frames", "system", "ATE icp", "ATE gradicp", "ratio", "RPE icp", "RPE gradicp")
+    table = Table(*columns, title="cm")
+    for name, row in rows.items():
+        for system, found in row["systems"].items():
+            ate, rpe = ([found[odometry][figure] for odometry in ODOMETRY] for figure in ("ate", "rpe"))
+            numbers = (*(f"{100 * x:.4f}" for x in ate), f"{ate[1] / ate[0]:.3f}", *(f"{100 * x:.4f}" for x in rpe))
+            table.add_row(name, str(row["frames"]), system, *numbers)
     console.print(table)
-    save("claim", {"rows": rows})
+
+
+def real(folder: Path, length: int) -> Sequence:
+    return gs.datasets.load(folder)[:length]
 
 
 if __name__ == "__main__":

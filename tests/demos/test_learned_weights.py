@@ -11,7 +11,7 @@ from gradslam_ng.structures import LiveFrame
 
 def trained(module: ModuleType, rooms: list[Tensor], steps: int) -> torch.nn.Module:
     torch.manual_seed(0)
-    return module.train(module.Network(module.Constant()), rooms, steps, rate=0.01, seed=0, batch=12)
+    return module.train(module.Network(), rooms, steps, rate=0.01, seed=0, batch=12)
 
 
 def test_learns_from_poses_alone_that_far_and_slanted_readings_are_noisy(demo):

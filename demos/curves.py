@@ -21,7 +21,7 @@ from benchmarks.curves import CURVES, ITERATIONS, PUBLISHED, RULES, errors, samp
 STEPS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 
 
-def plot(path: Path, draws: int = 10) -> None:
+def plot(path: Path, draws: int = 4) -> None:
     """Errors and share of problems not solved to 1e-3, against iterations; a column per curve."""
     figure, axes = plt.subplots(2, len(CURVES), figsize=(12, 6.5), sharex=True, layout="constrained")
     for (top, bottom), name in zip(axes.T, CURVES, strict=True):

@@ -1,34 +1,20 @@
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
-import gradslam_ng as gs
-from gradslam_ng.structures import LiveFrame
 
-
-def trained(module: ModuleType, rooms: list[Tensor], steps: int) -> torch.nn.Module:
-    torch.manual_seed(0)
-    return module.train(module.Network(), rooms, steps, rate=0.01, seed=0, batch=12)
-
-
-def test_learns_from_poses_alone_that_far_and_slanted_readings_are_noisy(demo):
-    """A few steps in six rooms, 80x60; the noise that it says goes with the one put in, pixel by pixel."""
+def test_the_error_of_the_pose_reaches_the_whole_network_the_same_way_each_time(demo):
     module = demo("learned_weights")
-    rooms = module.training_rooms(6, (60, 80))
-    network = trained(module, rooms, 25)
-    again = trained(module, rooms, 2)
-    for a, b in zip(again.parameters(), trained(module, rooms, 2).parameters(), strict=True):
-        assert torch.equal(a, b)  # the same numbers every time
+    rooms = module.training_rooms(2, (48, 64))
 
-    color, depth, normal, _, K = (x[:, 0] if x.ndim > 3 else x for x in module.training_rooms(2, (60, 80)))
-    with torch.no_grad():
-        live = LiveFrame.of(gs.RGBDFrames(color, depth, K.expand(2, 3, 3)), noise=network)
-    seen = (live.surface.weights > 0) & (depth[..., 0] > 0.3) & (depth[..., 0] < 5)
-    pair = torch.stack([live.sigma[seen], module.sigma(depth, normal, K)[..., 0][seen]]).log()
-    assert torch.corrcoef(pair)[0, 1] > 0.3
+    def trained(steps: int) -> list[Tensor]:
+        torch.manual_seed(0)
+        return list(module.train(module.Network(), rooms, steps, rate=0.01, seed=0, batch=6).parameters())
+
+    for before, after, again in zip(trained(0), trained(3), trained(3), strict=True):
+        assert after.isfinite().all() and not torch.equal(before, after)
+        assert torch.equal(after, again)
 
 
 def test_writes_tables_and_a_picture(demo, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 Clips of the synthetic living room at 320x240 with given poses, float32, gradients to depth, colour, K and every pose.
 Extra memory is the peak of what all tensors hold through the forward and the backward pass, less the same without
 gradients (and without the inputs' own gradients asked for); beside it the peak of the process, measured in a process of
-its own whose freed blocks go back at once. gradSLAM's figures are those of its own code on the same task.
+its own. gradSLAM's figures are those of its own code on the same task.
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ def training(steps: int) -> list[float]:
 
 
 def _alone(function, *args):
-    """function(*args) in a process of its own, which keeps no freed memory for later."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    """function(*args) in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, args)
 

@@ -16,6 +16,10 @@ from gradslam_ng.odometry.photometric import Brightness, View
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures import LiveFrame, Surface
 
+# Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
+# on a step, and a gradient through such a verdict would be one of noise. `slack` of the rules here.
+PAIRING_NOISE = 1e-3
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -75,7 +79,8 @@ class ICPOdometer(nn.Module):
     module.
 
     Args:
-        rule: how steps are found and judged, `optim.SoftLevenbergMarquardt` or another rule.
+        rule: how steps are found and judged, by default `optim.SoftLevenbergMarquardt` that takes changes of the error
+            below `PAIRING_NOISE` for noise.
         iterations: per pyramid level, coarsest first; their number is the number of levels.
         max_distance: between a vertex and its partner, metres.
         max_angle: between their normals, degrees.
@@ -126,7 +131,7 @@ class ICPOdometer(nn.Module):
             raise ValueError(f"backward {backward!r} needs candidates=1; with {candidates} use unroll or truncated")
         if backward == "truncated" and not 0 < last <= iterations[-1]:
             raise ValueError(f"last: expected 1 to {iterations[-1]}, the iterations of the finest level, got {last}")
-        self.rule = optim.SoftLevenbergMarquardt(damping=1e-6) if rule is None else rule
+        self.rule = optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE) if rule is None else rule
         self.iterations, self.scale = tuple(iterations), scale
         self.max_distance, self.max_angle = max_distance, max_angle
         self.min_overlap, self.max_step = min_overlap, max_step

@@ -19,6 +19,7 @@ from gradslam_ng.datasets.sequence import FrameError, Sequence
 from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
+from gradslam_ng.odometry.icp import PAIRING_NOISE
 from gradslam_ng.slam.state import Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
@@ -39,9 +40,9 @@ def rule(name: str) -> optim.Rule:
     """How an ICP of that name judges its steps."""
     match name:
         case "gradicp":
-            return optim.SoftLevenbergMarquardt(damping=1e-6)
+            return optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
         case "icp":
-            return optim.LevenbergMarquardt(damping=1e-6)
+            return optim.LevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
 
 

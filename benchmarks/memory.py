@@ -72,13 +72,12 @@ def process(frames: gs.RGBDFrames, mode: str) -> float:
 def training(steps: int) -> list[float]:
     """MB that the process has in use after each step of learning through 20 frames of 160x120."""
     frames, used = clip(20, (120, 160)), []
-    noise = torch.nn.Parameter(torch.zeros(()))
-    slam = gs.PointFusion(noise=lambda surface, color: gs.slam.system.axial_noise(surface, color) * noise.exp())
-    optimizer = torch.optim.Adam([noise], lr=1e-2)
+    depth = torch.nn.Parameter(frames.depth.clone())
+    slam, optimizer = gs.PointFusion(), torch.optim.SGD([depth], lr=1e-6)
     for _ in range(steps):
         optimizer.zero_grad()
-        _, poses = slam(frames)
-        (poses - frames.T_wc).square().sum().backward()
+        map_, poses = slam(gs.RGBDFrames(frames.color, depth, frames.K, frames.T_wc))
+        ((poses - frames.T_wc).square().sum() + map_.points.square().mean()).backward()
         optimizer.step()
         used.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
     return used

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradslam_ng.datasets import FrameError, Sequence
 from gradslam_ng.geometry import _planes, camera, images, se3
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.odometry import association
+from gradslam_ng.odometry import association, photometric
 from gradslam_ng.rendering import surfels
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
@@ -97,6 +97,8 @@ class DifferenceCheck:
         (camera, "positive"),
         (association, "window"),
         (association, "accepted"),
+        (photometric, "cell"),
+        (photometric, "unhidden"),
         (surfels, "index_map"),
         (surfels, "disc_map"),
         (PointFuser, "associate"),

@@ -62,9 +62,14 @@ def look(T_mc: Tensor, view: View) -> Glance:
     du = torch.lerp(top_right - top_left, low_right - low_left, b)
     dv = torch.lerp(low_left - top_left, low_right - top_right, a)
     value = torch.lerp(torch.lerp(top_left, top_right, a), torch.lerp(low_left, low_right, a), b)
-    nearest = depth.detach().flatten()[first + (a.detach() > 0.5) + width * (b.detach() > 0.5)]
-    seen = inside & (nearest > 0) & ((nearest - p_c[2].detach()).abs() < view.reach.detach())
-    return Glance(value, du, dv, p_c, seen)
+    nearest = first + (a.detach() > 0.5) + width * (b.detach() > 0.5)
+    return Glance(value, du, dv, p_c, inside & unhidden(p_c[2], depth.flatten()[nearest], view.reach))
+
+
+def unhidden(z: Tensor, reading: Tensor, reach: Tensor) -> Tensor:
+    """Whether points at depth z (B, P) are what the reading there shows. A discrete choice."""
+    reading = reading.detach()
+    return (reading > 0) & ((reading - z.detach()).abs() < reach.detach())
 
 
 def cell(u: Tensor, v: Tensor, ahead: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

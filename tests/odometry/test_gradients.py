@@ -81,6 +81,28 @@ def test_step_rules(differences, pose, inputs, rule):
     assert sorted(errors.values())[1] <= 1e-6 and max(errors.values()) <= 1e-4, errors
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_with_brightness(differences, pairs, rule):
+    """Both colour images get a gradient too."""
+    odometer = ICPOdometer(RULES[rule], iterations=(1, 1, 1), photometric=True)
+    T_wm = pairs.T_wc[:, 0]
+
+    def found(depth: Tensor, color: Tensor, seen: Tensor, K: Tensor) -> dict[str, Tensor]:
+        live = LiveFrame.of(RGBDFrames(color, depth, K))
+        model = LiveFrame.of(RGBDFrames(seen, pairs.depth[:, 0], K)).surface
+        alignment = odometer(live, model, T_wm, T_wm)
+        assert alignment.ok.all()
+        return {"pose": alignment.T_wc}
+
+    pattern = 0.3 * torch.sin(torch.linspace(0, 9, 48, dtype=torch.float64))[:, None]
+    colors = pairs.color + pattern  # the room's own is even
+    inputs = {"depth": pairs.depth[:, 1], "color": colors[:, 1], "seen": colors[:, 0], "K": pairs.K[:, 0]}
+    steps = {"depth": 1e-8, "color": 1e-7, "seen": 1e-7, "K": 1e-5}
+    errors = differences(found, inputs, steps, directions=2)
+    assert len(errors) == len(inputs)
+    assert sorted(errors.values())[1] <= 1e-6 and max(errors.values()) <= 1e-4, errors
+
+
 @pytest.mark.parametrize(("mode", "limit"), [("implicit", 1e-8), ("direct", 1e-3), ("implicit-gn", 0.2)])
 def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit):
     """And where the search started has no part in it. Gauss-Newton's bias is that of the residuals that remain."""

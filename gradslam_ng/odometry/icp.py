@@ -181,5 +181,5 @@ class ICPOdometer(nn.Module):
         model, surface = problem.model, live.surface
         points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
         reach = problem.limits[0]
-        view = View(*points, surface.blurred(2**level), surface.vertices[..., 2], surface.K, reach)
+        view = View(*points, surface.blurred(2**level), surface.vertices[..., 2].contiguous(), surface.K, reach)
         return Brightness.at(T_mc, view, problem.lean)

@@ -18,7 +18,9 @@ from benchmarks.report import save
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import Sequence, Synthetic
 from gradslam_ng.geometry import camera, se3
+from gradslam_ng.odometry import ICPOdometer
 from gradslam_ng.rendering.index_map import pixel_index, visible_pixels
+from gradslam_ng.slam.system import rule
 
 DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 REAL = {  # folder, frames, the mark in cm
@@ -29,7 +31,13 @@ REAL = {  # folder, frames, the mark in cm
 RENDERED = {"living room, clean": ("none", 0.2), "living room, Kinect noise": ("kinect", 0.5)}
 
 
-def main(data: Path = DATA, only: str = "", system: str = "PointFusion", odometry: str = "gradicp") -> None:
+def main(
+    data: Path = DATA,
+    only: str = "",
+    system: str = "PointFusion",
+    odometry: str = "gradicp",
+    photometric: bool = False,
+) -> None:
     """Run every row and print the table.
 
     Args:
@@ -37,31 +45,33 @@ def main(data: Path = DATA, only: str = "", system: str = "PointFusion", odometr
         only: Rows whose name contains this.
         system: PointFusion, ICPSLAM or ICPOdometry.
         odometry: gradicp or icp.
+        photometric: Align brightness too.
     """
     console, rows = Console(), {}
+    odometer = ICPOdometer(rule(odometry), photometric=photometric)
     for name, (folder, frames, mark) in REAL.items():
         if only in name and (data / folder).is_dir():
-            rows[name] = figures(gs.datasets.load(data / folder)[:frames], mark, system, odometry)
+            rows[name] = figures(gs.datasets.load(data / folder)[:frames], mark, system, odometer)
             console.print(name, rows[name])
         elif only in name:
             console.print(f"{name}: left out, no folder {data / folder}")
     for name, (noise, mark) in RENDERED.items():
         if only in name:
             sequence = Synthetic("living_room", frames=300, size=(480, 640), noise=noise)
-            rows[name] = figures(sequence, mark, system, odometry)
+            rows[name] = figures(sequence, mark, system, odometer)
             console.print(name, rows[name])
     columns = ("sequence", "frames", "ATE [cm]", "mark", "RPE [cm/frame]", "lost", "surfels")
-    table = Table(*columns, title=f"{system}, {odometry}")
+    table = Table(*columns, title=f"{system}, {odometry}{', photometric' * photometric}")
     for name, row in rows.items():
         numbers = (f"{100 * row['ate']:.3f}", f"{row['mark']:.2f}", f"{100 * row['rpe']:.3f}")
         table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["surfels"]))
     console.print(table)
-    save(f"accuracy_{system}_{odometry}".lower(), {"rows": rows})
+    save(f"accuracy_{system}_{odometry}{'_photometric' * photometric}".lower(), {"rows": rows})
 
 
-def figures(sequence: Sequence, mark: float, system: str, odometry: str) -> dict:
+def figures(sequence: Sequence, mark: float, system: str, odometer: ICPOdometer) -> dict:
     """One row."""
-    result = getattr(gs, system)(odometry).run(sequence)
+    result = getattr(gs, system)(odometer).run(sequence)
     error = evaluation.ate(sequence.ground_truth, result.trajectory)
     rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
     row = {

@@ -1,0 +1,181 @@
+"""Volumetric fusion: readings are averaged into truncated signed distances."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gradslam_ng.geometry import camera, depth_noise, se3
+from gradslam_ng.hot import hot
+from gradslam_ng.recompute import recomputed
+from gradslam_ng.structures import LiveFrame, VoxelGrid
+from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
+
+COLOR_BAND = 2.0  # voxels from the surface within which colour is gathered
+SAMPLED = 320  # pixels across, at least, from which blocks are found
+
+
+class TSDFFuser(nn.Module):
+    """Volumetric fusion after Curless and Levoy 1996, as in KinectFusion (Newcombe et al. 2011, section 3.3).
+
+    The distance of a voxel is that to the tangent plane of the reading in its pixel, not along the ray: it does not
+    depend on where in the pixel the voxel falls, and readings of one surface from different sides agree.
+
+    A reading weighs the cosine of its angle to the ray, over the variance of the depth noise relative to that at a
+    metre; behind the surface the weight falls to zero towards the truncation (Bylow et al. 2013).
+    """
+
+    def forward(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
+        """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds."""
+        return self.integrate(map_, live, T_wc, ok)
+
+    def integrate(self, grid: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, sign: int = 1) -> VoxelGrid:
+        """With one frame fused in, or (sign -1) taken out again: after a correction of its pose, say."""
+        planes = recomputed(tangent_planes, live, ok)
+        keys = self.blocks(grid, live, planes, T_wc, create=sign > 0)
+        grid = grid.allocate(keys)
+        rows = grid.lookup(keys)
+        owner, block = unpack(keys)
+        T_cw = se3.inverse(T_wc)
+        old = tuple(value[rows] for value in (grid.sdf, grid.weight, grid.color, grid.color_weight))
+        sdf, weight, color, color_weight = recomputed(
+            average, old, owner, block, planes, T_cw, live.surface.K, live.surface.size, grid.voxel_size,
+            grid.truncation, float(sign),
+        )  # fmt: skip
+        return grid.put(rows, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
+
+    @torch.no_grad()
+    def blocks(self, grid: VoxelGrid, live: LiveFrame, planes: Tensor, T_wc: Tensor, create: bool) -> Tensor:
+        """Keys (n,), sorted, of the blocks that a frame changes: a discrete choice.
+
+        Those within the truncation of a reading, and of those that exist also the ones before a reading, in what the
+        camera has seen to be free space.
+        """
+        free = grid.keys
+        if len(free):
+            owner, block = unpack(free)
+            centres = (block + 0.5) * grid.block_size
+            free = free[in_free_space(centres.to(T_wc), owner, planes, se3.inverse(T_wc), live.surface.K, live.surface.size)]
+        near = near_surface(live, planes, T_wc, grid.truncation + grid.voxel_size, grid.block_size)
+        if not create:
+            near = near[grid.lookup(near) >= 0]
+        return torch.cat([near, free]).unique()
+
+
+@hot
+def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
+    """What a frame's pixels say: (B, H W, 9) normal n and offset n p of the tangent plane, camera frame; depth; weight,
+    0 where there is no reading or ok (B,) does not hold; colour."""
+    surface = live.surface
+    normals, vertices = surface.normals.flatten(1, 2), surface.vertices.flatten(1, 2)
+    offset, z = (normals * vertices).sum(-1), vertices[..., 2]
+    square = vertices.square().sum(-1)
+    valid = surface.weights.flatten(1) * ok[:, None]
+    cosine = offset.abs() * torch.where(square > 0, square, 1.0).rsqrt()
+    steadiness = (depth_noise.axial_sigma(torch.ones_like(z)) / live.sigma.flatten(1)).clamp(max=1.0)
+    weight = valid * cosine * steadiness.square()
+    return torch.cat([normals, torch.stack([offset, z, weight], -1), live.color.flatten(1, 2)], -1)
+
+
+def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, band: float, block_size: float) -> Tensor:
+    """Keys (n,), sorted, of the blocks within `band` metres of a reading along its normal."""
+    height, width = live.surface.size
+    step = max(1, width // SAMPLED)
+
+    def every(image: Tensor) -> Tensor:
+        return image[:, ::step, ::step].flatten(1, 2)
+
+    valid = every(planes[..., 5].unflatten(1, (height, width))) > 0
+    points, normals = every(live.surface.vertices), every(live.surface.normals)
+    cells = block_cells(points, normals, valid, T_wc, band, math.ceil(4 * band / block_size), block_size)
+    low, high = cells.flatten(0, 2).amin(0), cells.flatten(0, 2).amax(0)
+    extent = (high - low + 1).tolist()
+    strides = (extent[1] * extent[2], extent[2], 1)
+    x, y, z = (cells - low).unbind(-1)
+    flat = x * strides[0] + y * strides[1] + z
+    owner = torch.arange(len(flat), device=flat.device)[:, None, None] * math.prod(extent)
+    marked = torch.zeros(len(flat) * math.prod(extent), dtype=torch.bool, device=flat.device)
+    marked.index_fill_(0, (flat + owner)[valid[:, None].expand_as(flat)], True)
+    found = marked.nonzero()[:, 0]
+    batch, cell = found // math.prod(extent), found % math.prod(extent)
+    block = torch.stack([cell // strides[0], cell // strides[1] % extent[1], cell % extent[2]], -1)
+    return pack(batch, block + low)
+
+
+@hot
+def block_cells(
+    points: Tensor, normals: Tensor, valid: Tensor, T_wc: Tensor, band: float, steps: int, block_size: float
+) -> Tensor:
+    """Block coordinates (B, steps + 1, P, 3) int64 of camera-frame points (B, P, 3) moved along their normals, from one
+    end of the band to the other; those that are not valid (B, P) fall where the camera is."""
+    p_w = se3.transform(T_wc, torch.where(valid[..., None], points, 0.0))
+    n_w = se3.rotate(T_wc, torch.where(valid[..., None], normals, 0.0))
+    along = torch.arange(steps + 1, device=p_w.device, dtype=p_w.dtype) * (2 * band / steps) - band
+    return ((p_w[:, None] + along[:, None, None] * n_w[:, None]) / block_size).floor().long()
+
+
+@hot
+def in_free_space(
+    centres: Tensor, owner: Tensor, planes: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Which points (n, 3), world, of batch elements owner (n,), lie before the reading in their pixel: (n,) bool."""
+    height, width = size
+    T, camera_of = T_cw[owner], K[owner]
+    uv, z = camera.project(se3.transform(T, centres[:, None]), camera_of)
+    u, v = (uv[:, 0] + 0.5).floor().unbind(-1)
+    z = z[:, 0]
+    inside = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    pixel = torch.where(inside, v * width + u, 0.0).long() + owner * (height * width)
+    reading = planes.flatten(0, 1)[pixel]
+    return inside & (reading[:, 5] > 0) & (z < reading[:, 4])
+
+
+@hot
+def average(
+    old: tuple[Tensor, Tensor, Tensor, Tensor], owner: Tensor, block: Tensor, planes: Tensor, T_cw: Tensor, K: Tensor,
+    size: tuple[int, int], voxel_size: float, truncation: float, sign: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Blocks after a frame: weighted averages of distance and colour (Newcombe et al. 2011, equations 11 to 13).
+
+    old: sdf, weight (n, 512), color (n, 512, 3), color_weight (n, 512) of the blocks at `block` (n, 3) of batch
+    elements owner (n,); planes (B, H W, 9), see `tangent_planes`. sign -1 takes the frame out.
+    """
+    sdf, weight, color, color_weight = old
+    height, width = size
+    R, t, camera_of = T_cw[owner, :3, :3], T_cw[owner, :3, 3], K[owner]
+    corner = (R @ (block * (SIDE * voxel_size)).to(R)[..., None])[..., 0] + t
+    ox, oy, oz = (offsets(R.device) * voxel_size).to(R).unbind(-1)
+    x, y, z = (
+        corner[:, i, None] + R[:, i, 0, None] * ox + R[:, i, 1, None] * oy + R[:, i, 2, None] * oz for i in range(3)
+    )
+    ahead = z.detach() > 1e-3
+    inverse = 1 / torch.where(ahead, z.detach(), 1.0)
+    a, b = x.detach() * inverse, y.detach() * inverse
+    u = camera_of[:, 0, 0, None] * a + camera_of[:, 0, 1, None] * b + camera_of[:, 0, 2, None]
+    v = camera_of[:, 1, 1, None] * b + camera_of[:, 1, 2, None]
+    u, v = (u.detach() + 0.5).floor(), (v.detach() + 0.5).floor()
+    inside = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    pixel = torch.where(inside, v * width + u, 0.0).long() + owner[:, None] * (height * width)
+
+    nx, ny, nz, offset, depth, reliable, red, green, blue = (
+        planes.flatten(0, 1)[pixel, i] for i in range(planes.shape[-1])
+    )
+    distance = nx * x + ny * y + nz * z - offset
+    seen = inside & (distance > -truncation) & (z - depth < 2 * truncation)
+    new = torch.where(seen, reliable * (2 + 2 * distance / truncation).clamp(0, 1), 0.0)
+    total = (weight + sign * new).clamp(min=0)
+    kept = total > 1e-6
+    share = torch.where(kept, sign * new / torch.where(kept, total, 1.0), 0.0)
+    sdf_after = torch.where(kept, sdf + share * (distance.clamp(max=truncation) - sdf), 0.0)
+
+    new = torch.where(distance.abs() < COLOR_BAND * voxel_size, new, 0.0)
+    color_total = (color_weight + sign * new).clamp(min=0)
+    coloured = color_total > 1e-6
+    share = torch.where(coloured, sign * new / torch.where(coloured, color_total, 1.0), 0.0)[..., None]
+    reading = torch.stack([red, green, blue], -1)
+    color_after = torch.where(coloured[..., None], color + share * (reading - color), 0.0)
+    zero = torch.zeros_like(total)
+    return sdf_after, torch.where(kept, total, zero), color_after, torch.where(coloured, color_total, zero)

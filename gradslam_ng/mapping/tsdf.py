@@ -40,11 +40,9 @@ class TSDFFuser(nn.Module):
         rows = grid.lookup(keys)
         owner, block = unpack(keys)
         T_cw = se3.inverse(T_wc)
-        old = tuple(value[rows] for value in (grid.sdf, grid.weight, grid.color, grid.color_weight))
         sdf, weight, color, color_weight = recomputed(
-            average, old, owner, block, planes, T_cw, live.surface.K, live.surface.size, grid.voxel_size,
-            grid.truncation, float(sign),
-        )  # fmt: skip
+            average, grid, rows, owner, block, planes, T_cw, live.surface.K, live.surface.size, float(sign)
+        )
         return grid.put(rows, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
 
     @torch.no_grad()
@@ -59,7 +57,7 @@ class TSDFFuser(nn.Module):
             owner, block = unpack(free)
             centres = (block + 0.5) * grid.block_size
             free = free[in_free_space(centres.to(T_wc), owner, planes, se3.inverse(T_wc), live.surface.K, live.surface.size)]
-        near = near_surface(live, planes, T_wc, grid.truncation + grid.voxel_size, grid.block_size)
+        near = near_surface(live, planes, T_wc, grid.truncation, grid.block_size)
         if not create:
             near = near[grid.lookup(near) >= 0]
         return torch.cat([near, free]).unique()
@@ -67,7 +65,7 @@ class TSDFFuser(nn.Module):
 
 @hot
 def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
-    """What a frame's pixels say: (B, H W, 9) normal n and offset n p of the tangent plane, camera frame; depth; weight,
+    """What a frame's pixels say, (B, H W, 9): normal n and offset n p of the tangent plane, camera frame; depth; weight,
     0 where there is no reading or ok (B,) does not hold; colour."""
     surface = live.surface
     normals, vertices = surface.normals.flatten(1, 2), surface.vertices.flatten(1, 2)
@@ -82,39 +80,39 @@ def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
 
 def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, band: float, block_size: float) -> Tensor:
     """Keys (n,), sorted, of the blocks within `band` metres of a reading along its normal."""
-    height, width = live.surface.size
-    step = max(1, width // SAMPLED)
+    step = max(1, live.surface.size[1] // SAMPLED)
 
     def every(image: Tensor) -> Tensor:
-        return image[:, ::step, ::step].flatten(1, 2)
+        return image[:, ::step, ::step].flatten(0, 2)
 
-    valid = every(planes[..., 5].unflatten(1, (height, width))) > 0
-    points, normals = every(live.surface.vertices), every(live.surface.normals)
-    cells = block_cells(points, normals, valid, T_wc, band, math.ceil(4 * band / block_size), block_size)
-    low, high = cells.flatten(0, 2).amin(0), cells.flatten(0, 2).amax(0)
-    extent = (high - low + 1).tolist()
-    strides = (extent[1] * extent[2], extent[2], 1)
+    weights = every(planes[..., 5].unflatten(1, live.surface.size))
+    pixel = (weights > 0).nonzero()[:, 0]
+    if not len(pixel):
+        return pixel
+    owner = pixel // (len(weights) // len(T_wc))
+    points, normals = (every(image)[pixel] for image in (live.surface.vertices, live.surface.normals))
+    cells = block_cells(points, normals, owner, T_wc, band, math.ceil(4 * band / block_size), block_size)
+    low = cells.amin((0, 1))
+    extent = (cells.amax((0, 1)) - low + 1).tolist()
+    count = math.prod(extent)
     x, y, z = (cells - low).unbind(-1)
-    flat = x * strides[0] + y * strides[1] + z
-    owner = torch.arange(len(flat), device=flat.device)[:, None, None] * math.prod(extent)
-    marked = torch.zeros(len(flat) * math.prod(extent), dtype=torch.bool, device=flat.device)
-    marked.index_fill_(0, (flat + owner)[valid[:, None].expand_as(flat)], True)
-    found = marked.nonzero()[:, 0]
-    batch, cell = found // math.prod(extent), found % math.prod(extent)
-    block = torch.stack([cell // strides[0], cell // strides[1] % extent[1], cell % extent[2]], -1)
-    return pack(batch, block + low)
+    numbers = ((owner[:, None] * extent[0] + x) * extent[1] + y) * extent[2] + z
+    marked = torch.zeros(len(T_wc) * count, dtype=torch.bool, device=pixel.device)
+    found = marked.index_fill_(0, numbers.flatten(), True).nonzero()[:, 0]
+    x, y, z = found % count // (extent[1] * extent[2]), found // extent[2] % extent[1], found % extent[2]
+    return pack(found // count, torch.stack([x, y, z], -1) + low)
 
 
 @hot
 def block_cells(
-    points: Tensor, normals: Tensor, valid: Tensor, T_wc: Tensor, band: float, steps: int, block_size: float
+    points: Tensor, normals: Tensor, owner: Tensor, T_wc: Tensor, band: float, steps: int, block_size: float
 ) -> Tensor:
-    """Block coordinates (B, steps + 1, P, 3) int64 of camera-frame points (B, P, 3) moved along their normals, from one
-    end of the band to the other; those that are not valid (B, P) fall where the camera is."""
-    p_w = se3.transform(T_wc, torch.where(valid[..., None], points, 0.0))
-    n_w = se3.rotate(T_wc, torch.where(valid[..., None], normals, 0.0))
+    """Block coordinates (P, steps + 1, 3) int32 of camera-frame points (P, 3) of batch elements owner (P,), moved along
+    their normals from one end of the band to the other."""
+    R, t = T_wc[owner, :3, :3], T_wc[owner, :3, 3]
+    p_w, n_w = ((R * v[:, None]).sum(-1) for v in (points, normals))
     along = torch.arange(steps + 1, device=p_w.device, dtype=p_w.dtype) * (2 * band / steps) - band
-    return ((p_w[:, None] + along[:, None, None] * n_w[:, None]) / block_size).floor().long()
+    return (((p_w + t)[:, None] + along[:, None] * n_w[:, None]) / block_size).floor().int()
 
 
 @hot
@@ -135,15 +133,16 @@ def in_free_space(
 
 @hot
 def average(
-    old: tuple[Tensor, Tensor, Tensor, Tensor], owner: Tensor, block: Tensor, planes: Tensor, T_cw: Tensor, K: Tensor,
-    size: tuple[int, int], voxel_size: float, truncation: float, sign: float,
+    grid: VoxelGrid, rows: Tensor, owner: Tensor, block: Tensor, planes: Tensor, T_cw: Tensor, K: Tensor,
+    size: tuple[int, int], sign: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Blocks after a frame: weighted averages of distance and colour (Newcombe et al. 2011, equations 11 to 13).
 
-    old: sdf, weight (n, 512), color (n, 512, 3), color_weight (n, 512) of the blocks at `block` (n, 3) of batch
-    elements owner (n,); planes (B, H W, 9), see `tangent_planes`. sign -1 takes the frame out.
+    The blocks at `block` (n, 3) of batch elements owner (n,) lie in `rows` (n,); planes (B, H W, 9), see
+    `tangent_planes`. sign -1 takes the frame out. Returns their sdf, weight, color and color_weight.
     """
-    sdf, weight, color, color_weight = old
+    voxel_size, truncation = grid.voxel_size, grid.truncation
+    sdf, weight, color, color_weight = grid.sdf[rows], grid.weight[rows], grid.color[rows], grid.color_weight[rows]
     height, width = size
     R, t, camera_of = T_cw[owner, :3, :3], T_cw[owner, :3, 3], K[owner]
     corner = (R @ (block * (SIDE * voxel_size)).to(R)[..., None])[..., 0] + t
@@ -174,8 +173,11 @@ def average(
     new = torch.where(distance.abs() < COLOR_BAND * voxel_size, new, 0.0)
     color_total = (color_weight + sign * new).clamp(min=0)
     coloured = color_total > 1e-6
-    share = torch.where(coloured, sign * new / torch.where(coloured, color_total, 1.0), 0.0)[..., None]
-    reading = torch.stack([red, green, blue], -1)
-    color_after = torch.where(coloured[..., None], color + share * (reading - color), 0.0)
+    share = torch.where(coloured, sign * new / torch.where(coloured, color_total, 1.0), 0.0)
+    color_after = [
+        torch.where(coloured, before + share * (now - before), 0.0)
+        for before, now in zip(color.unbind(1), (red, green, blue), strict=True)
+    ]
+    color_after = torch.stack(color_after, 1)
     zero = torch.zeros_like(total)
     return sdf_after, torch.where(kept, total, zero), color_after, torch.where(coloured, color_total, zero)

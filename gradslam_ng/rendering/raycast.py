@@ -14,10 +14,11 @@ from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, VOXELS, Sample, interpolate, unpack
 
-TILE = 8  # pixels; rays of a tile start together
-STEPS = 12  # that rays march between two looks at which are still on their way
-LIMIT = 100 * STEPS  # steps after which a ray is given up
-POLISH = 3  # Newton steps, without gradient, before the one that carries it; one where no gradient is wanted
+TILE = 4  # pixels; rays of a tile start together
+CELL = 2  # voxels along an edge of the cells in which surfaces are looked for
+STEPS = 500  # after which a ray is given up
+POLISH = 3  # Newton steps before the one that carries the gradient, where one is wanted
+SLACK = 0.2  # voxels from zero at most where a ray meets the surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Directory:
     """The rows of the blocks within a box, side by side: found faster than in a sorted list."""
 
     rows: Tensor  # (B * X * Y * Z,) int32, -1 where there is no block
-    low: Tensor  # (3,) int64, block coordinates of the box's first
+    low: Tensor  # (3,) int32, block coordinates of the box's first
     extent: tuple[int, int, int]  # X, Y, Z
 
     @staticmethod
@@ -47,16 +48,15 @@ class Directory:
         x, y, z = (block - low).unbind(-1)
         rows = torch.full((grid.batch * math.prod(extent),), -1, dtype=torch.int32, device=block.device)
         rows[((owner * extent[0] + x) * extent[1] + y) * extent[2] + z] = grid.rows[chosen].int()
-        return Directory(rows, low, extent)
+        return Directory(rows, low.int(), extent)
 
     def row(self, owner: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Row (...) of the block at x, y, z (...) of batch element owner (...), -1 for none."""
-        inside, cell = torch.ones_like(x, dtype=torch.bool), owner
-        for c, low, extent in zip((x, y, z), self.low, self.extent, strict=True):
-            c = c - low
-            inside = inside & (c >= 0) & (c < extent)
-            cell = cell * extent + c
-        return torch.where(inside, self.rows[torch.where(inside, cell, 0)].long(), -1)
+        x, y, z = (c - low for c, low in zip((x, y, z), self.low, strict=True))
+        nx, ny, nz = self.extent
+        inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= 0) & (z < nz)
+        cell = ((owner * nx + x) * ny + y) * nz + z
+        return torch.where(inside, self.rows[torch.where(inside, cell, 0)], -1)
 
 
 def raycast(grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05) -> RayCast:
@@ -74,153 +74,173 @@ def raycast(grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], nea
     for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
         if value.shape != (grid.batch, *tail):
             raise ValueError(f"{name}: expected shape {(grid.batch, *tail)}, one per volume, got {tuple(value.shape)}")
-    shape = (grid.batch, *size)
-    rays = camera.unproject(torch.ones(*shape, 1, dtype=T_wc.dtype, device=T_wc.device), K)
-    d_w, o_w = se3.rotate(T_wc, rays.flatten(1, 2)).flatten(0, 1), T_wc[:, :3, 3]
-    hit, directory = first_hits(grid, T_wc, K, d_w, o_w, size, near)
-    pixel = (hit > 0).nonzero()[:, 0]
-    if not len(pixel):
-        nothing = d_w.sum(-1, keepdim=True).reshape(*shape, 1) * 0
-        return RayCast(nothing, nothing.expand(*shape, 3), nothing.expand(*shape, 3), nothing != 0)
-    owner = pixel // math.prod(size)
-    depth, gradient, color, met = recomputed(meet, grid, directory, owner, o_w, d_w[pixel], hit[pixel])
-    square = gradient.square().sum(-1, keepdim=True)
-    usable = square > 1e-12
-    n_w = torch.where(usable, gradient * torch.where(usable, square, 1.0).rsqrt(), 0.0)
+    hits, directory = first_hits(grid, T_wc, K, size, near, exact=torch.is_grad_enabled())
+    if directory is None:
+        nothing = (0.0 * (T_wc.sum() + K.sum())).expand(grid.batch, *size, 1)  # zero gradients, not none
+        return RayCast(nothing, nothing.expand(-1, -1, -1, 3), nothing.expand(-1, -1, -1, 3), nothing > 0)
+    depth, normal, color, met = recomputed(meet, grid, directory, T_wc, K, hits)
+    return RayCast(depth, normal, color, met > 0)
 
-    def image(values: Tensor) -> Tensor:
-        values = torch.where(met[:, None], values, 0.0)
-        return values.new_zeros(len(hit), values.shape[-1]).index_copy(0, pixel, values).unflatten(0, shape)
 
-    normal = se3.rotate(se3.inverse(T_wc), image(n_w).flatten(1, 2)).unflatten(1, size)
-    return RayCast(image(depth[:, None]), normal, image(color), image(met[:, None].to(depth.dtype)) > 0)
+@hot
+def directions(T_wc: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
+    """Of the pixels' rays, (B, H, W, 3): world frame, of unit depth."""
+    rays = camera.unproject(torch.ones(len(K), *size, 1, dtype=T_wc.dtype, device=T_wc.device), K)
+    return (T_wc[:, None, None, :3, :3] * rays[..., None, :]).sum(-1)
 
 
 @torch.no_grad()
 def first_hits(
-    grid: VoxelGrid, T_wc: Tensor, K: Tensor, d_w: Tensor, o_w: Tensor, size: tuple[int, int], near: float
+    grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float, exact: bool
 ) -> tuple[Tensor, Directory | None]:
-    """Depth (B H W,) at which each ray passes a surface, to a fraction of a voxel, 0 for none: a discrete choice.
-
-    d_w (B H W, 3) directions of unit depth, o_w (B, 3) camera centres.
-    """
-    hits = torch.zeros(len(d_w), dtype=d_w.dtype, device=d_w.device)
+    """Depth (B, H, W) at which each ray passes a surface, to a fraction of a voxel or exactly, 0 for none."""
+    hits = T_wc.new_zeros(len(T_wc), *size)
     if not len(grid.keys):
         return hits, None
+    T_cw = se3.inverse(T_wc)
     owner, block = unpack(grid.keys)
-    start, far, chosen = starts(block, owner, se3.inverse(T_wc), K, size, grid.block_size, near)
+    centres = ((block + 0.5) * grid.block_size).to(T_wc)
+    _, _, chosen = project_balls(centres, owner, 0.87 * grid.block_size, T_cw, K, size, near)
     if not chosen.any():
         return hits, None
     directory = Directory.of(grid, chosen)
+    owner, block, rows = owner[chosen], block[chosen], grid.rows[chosen]
+    which, cell = near_cells(grid.sdf[rows], grid.weight[rows], grid.voxel_size).nonzero().unbind(-1)
+    count = SIDE // CELL
+    place = torch.stack([cell // count**2, cell // count % count, cell % count], -1) * CELL + 0.5 * (CELL - 1)
+    centres = ((block[which] * SIDE + place) * grid.voxel_size).to(T_wc)
+    tiles = bounds(centres, owner[which], 0.87 * CELL * grid.voxel_size, T_cw, K, size, near)
+    start, end = (enlarged(tile, TILE)[:, : size[0], : size[1]].flatten() for tile in tiles)
+    d_w, o_w, flat = directions(T_wc, K, size).flatten(0, 2), T_wc[:, :3, 3], hits.flatten()
     pixel = torch.isfinite(start).nonzero()[:, 0]
-    zero = hits[pixel]
-    owner = pixel // math.prod(size)
-    rays = [pixel, owner, o_w[owner], d_w[pixel], start[pixel], zero, zero]  # depth now; depth and distance before
-    for _ in range(LIMIT // STEPS):
-        t, hit, t_before, before, going = march(grid, directory, *rays[1:], far, STEPS)
-        hits.index_copy_(0, rays[0], hit)
-        rays = [value[going] for value in (*rays[:4], t, t_before, before)]
-        if not len(rays[0]):
+    zero = flat[pixel]
+    rays = [pixel, pixel // math.prod(size), d_w[pixel], start[pixel], zero, zero, end[pixel]]
+    for _ in range(STEPS):
+        t, hit, t_before, before, going = march(grid, directory, o_w, *rays[1:])
+        flat.index_copy_(0, rays[0], hit)
+        going = going.nonzero()[:, 0]
+        if not len(going):
             break
-    pixel = (hits > 0).nonzero()[:, 0]
-    if len(pixel):
-        owner, t = pixel // math.prod(size), hits[pixel]
-        hits.index_copy_(0, pixel, polish(grid, directory, owner, o_w, d_w[pixel], t, POLISH))
+        rays = [value.index_select(0, going) for value in (*rays[:3], t, t_before, before, rays[-1])]
+    if exact:
+        pixel = (flat > 0).nonzero()[:, 0]
+        owner, t, d_w = pixel // math.prod(size), flat[pixel], d_w[pixel]
+        for _ in range(POLISH):
+            t = polish(grid, directory, owner, o_w, d_w, t)
+        flat[pixel] = t
     return hits, directory
 
 
 @hot
-def starts(
-    block: Tensor, owner: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], block_size: float, near: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Where rays may enter blocks.
+def near_cells(sdf: Tensor, weight: Tensor, voxel_size: float) -> Tensor:
+    """Which cells of 2^3 voxels of blocks (n, 512) have a surface in or beside them: (n, 64) bool."""
+    near = (weight > 0) & (sdf.abs() < voxel_size)  # the nearest voxel to a surface is no farther
+    cells = near.reshape(-1, SIDE // CELL, CELL, SIDE // CELL, CELL, SIDE // CELL, CELL)
+    return cells.any(-1).any(-2).any(-3).reshape(len(sdf), -1)
 
-    block (N, 3), owner (N,). Returns the least depth (B H W,), by tile, inf where no block is in sight; the greatest
-    depth (); and which blocks (N,) are in sight. Blocks are drawn as balls into tiles at least as large: the nearer,
-    the coarser.
+
+@hot
+def project_balls(
+    centres: Tensor, owner: Tensor, radius: float, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Balls as cameras see them: pixels (n, 3) u, v and a bound of the radius; depth (n,); which are in sight (n,).
+
+    centres (n, 3), world, of batch elements owner (n,); radius, metres. A ball about the camera fills the image.
     """
     height, width = size
-    radius = 0.5 * 3**0.5 * block_size * 1.01
-    centres = (block.to(T_cw) + 0.5) * block_size
     uv, z = camera.project(se3.transform(T_cw[owner], centres[:, None]), K[owner])
-    uv, z = uv[:, 0], z[:, 0]
-    extent = radius * torch.maximum(K[owner, 0, 0], K[owner, 1, 1]) / (z - radius).clamp(min=1e-3) * 1.3  # pixels
-    u, v = uv.unbind(-1)
-    ahead = z > near - radius
-    around = z < 2 * radius  # the camera may be inside
-    chosen = ahead & ((u > -extent) & (u < width + extent) & (v > -extent) & (v < height + extent) | around)
+    u, v = uv[:, 0].unbind(-1)
+    z = z[:, 0]
+    around = (z - radius) < near
+    focal = torch.maximum(K[owner, 0, 0], K[owner, 1, 1])
+    # the outline of a ball off the axis is an ellipse, at most this much longer
+    slant = 1 + ((u - K[owner, 0, 2]) / focal).square() + ((v - K[owner, 1, 2]) / focal).square()
+    extent = torch.where(around, 4.0 * max(size), radius * focal * slant / (z - radius).clamp(min=1e-3))
+    u, v = (torch.where(around, 0.0, c) for c in (u, v))
+    outside = (u < -0.5 - extent) | (u > width + extent) | (v < -0.5 - extent) | (v > height + extent)
+    return torch.stack([u, v, extent], -1), z, (z > near - radius) & ~outside
 
+
+@hot
+def bounds(
+    centres: Tensor, owner: Tensor, radius: float, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
+) -> tuple[Tensor, Tensor]:
+    """The least and the greatest depth at which the rays of a tile may meet balls, inf and 0 where they do not.
+
+    (B, H / TILE, W / TILE), rounded up. Balls are drawn as squares of up to four tiles, which are the larger the larger the ball appears.
+    """
+    height, width = size
+    balls, z, seen = project_balls(centres, owner, radius, T_cw, K, size, near)
+    u, v, extent = balls.unbind(-1)
     levels = max(1, math.ceil(math.log2(max(size) / TILE)) + 1)
-    level = (extent / TILE).clamp(min=1.0).log2().ceil().clamp(max=levels - 1).long()
-    level = torch.where(around, levels - 1, level)
-    shapes = [(-(-height // (TILE << i)), -(-width // (TILE << i))) for i in range(levels)]
-    bases = [0]
-    for h, w in shapes:
-        bases.append(bases[-1] + h * w)
-    base, rows, columns = (
-        torch.tensor(values, device=z.device)[level] for values in (bases[:-1], [s[0] for s in shapes], [s[1] for s in shapes])
-    )
-    edge = (TILE * 2.0**level)[:, None]
-    around_tile = torch.arange(9, device=z.device)
-    column = (u[:, None] / edge).floor() + (around_tile % 3 - 1)
-    row = (v[:, None] / edge).floor() + (around_tile // 3 - 1)
-    column = torch.where(around[:, None], 0.0, column).clamp(-1e6, 1e6).long()
-    row = torch.where(around[:, None], 0.0, row).clamp(-1e6, 1e6).long()
-    within = chosen[:, None] & (column >= 0) & (column < columns[:, None]) & (row >= 0) & (row < rows[:, None])
-    count = bases[-1]
-    cell = torch.where(within, owner[:, None] * count + base[:, None] + row * columns[:, None] + column, len(K) * count)
-    least = torch.full((len(K) * count + 1,), torch.inf, dtype=z.dtype, device=z.device)
-    entry = (z - radius).clamp(min=near)[:, None].expand_as(cell)
-    least = least.scatter_reduce(0, cell.flatten(), entry.flatten(), "amin")[:-1].reshape(len(K), count)
-    merged = least[:, bases[-2] :].reshape(len(K), *shapes[-1])
-    for i in reversed(range(levels - 1)):
-        h, w = shapes[i]
-        finer = merged.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :h, :w]
-        merged = torch.minimum(finer, least[:, bases[i] : bases[i + 1]].reshape(len(K), h, w))
-    start = merged.repeat_interleave(TILE, 1).repeat_interleave(TILE, 2)[:, :height, :width]
-    far = torch.where(chosen, z + radius, 0.0).amax()
-    return start.reshape(-1), far, chosen
+    level = (2 * extent / TILE).clamp(min=1.0).log2().ceil().clamp(max=levels - 1)
+    heights, widths, first = [], [], [0]
+    for i in range(levels):
+        heights.append(-(-height // (TILE << i)))
+        widths.append(-(-width // (TILE << i)))
+        first.append(first[-1] + heights[i] * widths[i])
+    across, base = (torch.tensor(x, device=z.device)[level.long()] for x in (widths, first[:-1]))
+    down = torch.tensor(heights, device=z.device)[level.long()]
+    tile = TILE * level.exp2()
+    corner = torch.arange(4, device=z.device)
+    column = ((u[:, None] + 0.5 + (corner % 2 * 2 - 1) * extent[:, None]) / tile[:, None]).floor().long()
+    row = ((v[:, None] + 0.5 + (corner // 2 * 2 - 1) * extent[:, None]) / tile[:, None]).floor().long()
+    column, row = column.clamp(min=0).minimum(across[:, None] - 1), row.clamp(min=0).minimum(down[:, None] - 1)
+    count, batch = first[-1], len(K)
+    cell = torch.where(seen[:, None], owner[:, None] * count + base[:, None] + row * across[:, None] + column, batch * count)
+    merged = []
+    for depth, empty, rule in ((z - radius).clamp(min=near), torch.inf, "amin"), (z + radius, 0.0, "amax"):
+        tiles = torch.full((batch * count + 1,), empty, dtype=z.dtype, device=z.device)
+        tiles = tiles.scatter_reduce(0, cell.flatten(), depth[:, None].expand_as(cell).flatten(), rule)
+        tiles = tiles[:-1].reshape(batch, count)
+        coarse = tiles.new_full((batch, 1, 1), empty)
+        for i in reversed(range(levels)):
+            h, w = heights[i], widths[i]
+            fine = tiles[:, first[i] : first[i + 1]].reshape(batch, h, w)
+            coarse = enlarged(coarse, 2)[:, :h, :w]
+            coarse = torch.minimum(fine, coarse) if rule == "amin" else torch.maximum(fine, coarse)
+        merged.append(coarse)
+    return merged[0], merged[1]
+
+
+def enlarged(image: Tensor, factor: int) -> Tensor:
+    """Every pixel of (B, h, w) as factor x factor of them."""
+    b, h, w = image.shape
+    return image[:, :, None, :, None].expand(b, h, factor, w, factor).reshape(b, factor * h, factor * w)
 
 
 @hot
 def march(
-    grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_w: Tensor, t: Tensor, t_before: Tensor,
-    before: Tensor, far: Tensor, steps: int,
+    grid: VoxelGrid, directory: Directory, o_w: Tensor, owner: Tensor, d_w: Tensor, t: Tensor, t_before: Tensor,
+    before: Tensor, end: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """`steps` steps of M rays o_w + t d_w through the voxels nearest to them.
+    """One step of M rays o_w + t d_w through the voxels nearest to them.
 
     before (M,) is the signed distance last met, at t_before, 0 for none. A step is as long as the distance here is, in
     the open as far as the end of the empty block. Returns t; the depth of a hit, 0 for none yet; t_before and before;
-    and which rays go on: those that neither met a surface nor came out of the back of one nor went beyond `far`.
+    and which rays go on: those that neither met a surface nor came out of the back of one nor went beyond `end` (M,).
     """
     size = grid.voxel_size
-    sdf, weight = grid.sdf.flatten(), grid.weight.flatten()
-    o, d = (o_w / size).unbind(-1), (d_w / size).unbind(-1)
+    o, d = (o_w[owner] / size).unbind(-1), (d_w / size).unbind(-1)
     length = d_w.norm(dim=-1)  # metres a unit of depth
-    hit, going = torch.zeros_like(t), torch.ones_like(t, dtype=torch.bool)
-    for _ in range(steps):
-        p = [a + t * b for a, b in zip(o, d, strict=True)]
-        voxel = [(c + 0.5).floor() for c in p]
-        index = [c.long() for c in voxel]
-        row = directory.row(owner, *(c >> 3 for c in index))
-        exists = row >= 0
-        cell = row.clamp(min=0) * VOXELS + ((index[0] & 7) * SIDE + (index[1] & 7)) * SIDE + (index[2] & 7)
-        known = exists & (weight[cell] > 0)
-        value = torch.where(known, sdf[cell], 0.0)
-        through = going & (before > 0) & known & (value <= 0)
-        crossing = t_before + (t - t_before) * before / torch.where(through, before - value, 1.0)
-        hit = torch.where(through, crossing, hit)
-        going = going & ~through & ~((before < 0) & known & (value > 0)) & (t < far)
-        leave = torch.full_like(t, torch.inf)  # depth until the ray leaves the block
-        for a, b, c in zip(p, d, index, strict=True):
-            wall = ((c >> 3) + (b > 0).long()) * SIDE - 0.5
-            leave = torch.minimum(leave, torch.where(b.abs() > 1e-9, (wall - a) / torch.where(b.abs() > 1e-9, b, 1.0), torch.inf))
-        inside = torch.where(known, value.abs(), 0.0).clamp(min=0.5 * size) / length
-        step = torch.where(exists, inside, leave.clamp(min=0) + 0.05 * size / length)
-        t_before = torch.where(going & known, t, t_before)
-        before = torch.where(going, value, before)
-        t = torch.where(going, t + step, t)
-    return t, hit, t_before, before, going
+    p = [a + t * b for a, b in zip(o, d, strict=True)]
+    index = [(c + 0.5).floor().int() for c in p]
+    row = directory.row(owner, *(c >> 3 for c in index))
+    exists = row >= 0
+    cell = row.clamp(min=0) * VOXELS + ((index[0] & 7) * SIDE + (index[1] & 7)) * SIDE + (index[2] & 7)
+    known = exists & (grid.weight.flatten()[cell] > 0)
+    value = torch.where(known, grid.sdf.flatten()[cell], 0.0)
+    through = (before > 0) & known & (value <= 0)
+    hit = torch.where(through, t_before + (t - t_before) * before / torch.where(through, before - value, 1.0), 0.0)
+    going = ~through & ~((before < 0) & (value > 0)) & (t < end)
+    leave = torch.full_like(t, torch.inf)  # depth until the ray leaves the block
+    for a, b, c in zip(p, d, index, strict=True):
+        wall = ((c >> 3) + (b > 0).int()) * SIDE - 0.5
+        leave = torch.minimum(leave, (wall - a) / torch.where(b.abs() > 1e-9, b, 1e-9))
+    # a voxel farther than the distance: oblique rays come near slowly, and the sign tells when one has gone too far
+    inside = torch.where(known, value.abs() + size, 2 * size) / length
+    step = torch.where(exists, inside, leave.clamp(min=0) + 0.05 * size / length)
+    return t + step, hit, torch.where(known, t, t_before), value, going
 
 
 def sample(grid: VoxelGrid, directory: Directory, owner: Tensor, p_w: Tensor) -> Sample:
@@ -236,29 +256,30 @@ def newton(found: Sample, d_w: Tensor, voxel_size: float) -> Tensor:
 
 
 @hot
-def polish(
-    grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_w: Tensor, t: Tensor, steps: int
-) -> Tensor:
-    """Depths t (M,) of hits after `steps` Newton steps."""
-    o_w = o_w[owner]
-    for _ in range(steps):
-        t = t + newton(sample(grid, directory, owner, o_w + t[:, None] * d_w), d_w, grid.voxel_size)
-    return t
+def polish(grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_w: Tensor, t: Tensor) -> Tensor:
+    """Depths t (M,) of hits after a Newton step."""
+    return t + newton(sample(grid, directory, owner, o_w[owner] + t[:, None] * d_w), d_w, grid.voxel_size)
 
 
 @hot
 def meet(
-    grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_w: Tensor, t: Tensor
+    grid: VoxelGrid, directory: Directory, T_wc: Tensor, K: Tensor, hits: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depth, gradient of the distance (M, 3), colour (M, 3) where rays meet the surface near t (M,), and whether.
+    """Depth, normal, colour where rays meet the surface near hits (B, H, W), and 1 where they do: (B, H, W, ...).
 
     One Newton step from a constant that solves the equation already is the solution's derivative, as the implicit
     function theorem has it.
     """
-    o_w = o_w[owner]
-    near = sample(grid, directory, owner, o_w + t[:, None] * d_w)
-    depth = t + newton(near, d_w, grid.voxel_size)
-    found = sample(grid, directory, owner, o_w + depth[:, None] * d_w)
-    facing = (found.gradient * d_w).sum(-1) < 0
-    met = (near.weight > 0) & (found.weight > 0) & (found.sdf.abs() < 0.1 * grid.voxel_size) & facing
-    return depth, found.gradient, found.color, met
+    d_w, o_w = directions(T_wc, K, hits.shape[1:]), T_wc[:, None, None, :3, 3]
+    owner = torch.arange(len(hits), device=hits.device)[:, None, None].expand(hits.shape)
+    start = sample(grid, directory, owner, o_w + hits[..., None] * d_w)
+    depth = hits + newton(start, d_w, grid.voxel_size)
+    found = sample(grid, directory, owner, o_w + depth[..., None] * d_w)
+    n_w = found.gradient
+    met = (hits > 0) & (start.weight > 0) & (found.weight > 0) & (found.sdf.abs() < SLACK * grid.voxel_size)
+    met = met & ((n_w * d_w).sum(-1) < 0)
+    square = n_w.square().sum(-1)
+    scale = torch.where(met, torch.where(met, square, 1.0).rsqrt(), 0.0)
+    normal = (T_wc[:, None, None, :3, :3] * (scale[..., None] * n_w)[..., None]).sum(-2)
+    color = torch.where(met[..., None], found.color, 0.0)
+    return torch.where(met, depth, 0.0)[..., None], normal, color, met.to(depth.dtype)[..., None]

@@ -56,7 +56,7 @@ class VoxelGrid:
     rows: Tensor  # (N,) int64: where in the arrays each lies
     sdf: Tensor  # (C, 512), metres
     weight: Tensor  # (C, 512), accumulated
-    color: Tensor  # (C, 512, 3), in [0, 1]
+    color: Tensor  # (C, 3, 512), in [0, 1]
     color_weight: Tensor  # (C, 512), accumulated near the surface only
     batch: int
     voxel_size: float  # metres
@@ -84,7 +84,7 @@ class VoxelGrid:
         """
         keys = torch.zeros(0, dtype=torch.int64, device=device)
         values = torch.zeros(0, VOXELS, dtype=dtype, device=device)
-        color = torch.zeros(0, VOXELS, 3, dtype=dtype, device=device)
+        color = torch.zeros(0, 3, VOXELS, dtype=dtype, device=device)
         return VoxelGrid(keys, keys, values, values, color, values, batch, voxel_size, truncation)
 
     @property
@@ -222,7 +222,7 @@ class VoxelGrid:
         except Exception as error:  # of many kinds: a zip file, its members, their headers
             raise ValueError(f"{path}: not a saved voxel grid: {error!r}"[:300]) from None
         shapes = {name: tuple(value.shape) for name, value in values.items()}
-        expected = {name: (len(keys), VOXELS, *(3,) * (name == "color")) for name in values}
+        expected = {name: (len(keys), *(3,) * (name == "color"), VOXELS) for name in values}
         if not ordered or shapes != expected or len({value.dtype for value in values.values()}) != 1:
             raise ValueError(f"{path}: not a saved voxel grid: expected arrays {expected}, got {shapes}")
         return VoxelGrid(keys, torch.arange(len(keys)), **values, batch=batch, voxel_size=sizes[0], truncation=sizes[1])
@@ -243,20 +243,19 @@ def interpolate(grid, row_of: Callable[..., Tensor], x: Tensor, y: Tensor, z: Te
 
     grid: anything with the arrays of a VoxelGrid. row_of(x, y, z) gives the row of a block, -1 where there is none.
     """
-    sdf, weight, color, color_weight = (
-        value.flatten(0, 1) for value in (grid.sdf, grid.weight, grid.color, grid.color_weight)
-    )
+    sdf, weight, color, color_weight = (x.flatten() for x in (grid.sdf, grid.weight, grid.color, grid.color_weight))
     if not len(sdf):
         none = torch.zeros_like(x)
-        return Sample(none, torch.zeros_like(none)[..., None].expand(*x.shape, 3), none, none[..., None].expand(*x.shape, 3))
+        return Sample(none, torch.stack([none] * 3, -1), none, torch.stack([none] * 3, -1))
     near = [c.detach().floor() for c in (x, y, z)]
     after = [c - c0 for c, c0 in zip((x, y, z), near, strict=True)]
-    near = [c.long() for c in near]
+    near = [c.int() for c in near]
     value, gradient, least, red, green, blue, total = 0.0, [0.0, 0.0, 0.0], torch.inf, 0.0, 0.0, 0.0, 0.0
     for corner in itertools.product((0, 1), repeat=3):
         i, j, k = (c + step for c, step in zip(near, corner, strict=True))
         row = row_of(i >> 3, j >> 3, k >> 3)
-        cell = row.clamp(min=0) * VOXELS + ((i & 7) * SIDE + (j & 7)) * SIDE + (k & 7)
+        start, cell = row.clamp(min=0) * VOXELS, ((i & 7) * SIDE + (j & 7)) * SIDE + (k & 7)
+        hue, cell = 3 * start + cell, start + cell
         d = sdf[cell]
         least = torch.where(row >= 0, weight[cell], 0.0).clamp(max=least)
         fx, fy, fz = (f if step else 1 - f for f, step in zip(after, corner, strict=True))
@@ -266,7 +265,7 @@ def interpolate(grid, row_of: Callable[..., Tensor], x: Tensor, y: Tensor, z: Te
         gradient = [gradient[0] + sx * fy * fz * d, gradient[1] + sy * fx * fz * d, gradient[2] + sz * fx * fy * d]
         share = torch.where((row >= 0) & (color_weight[cell] > 0), share, 0.0)
         total = total + share
-        red, green, blue = (c + share * color[cell, i] for i, c in enumerate((red, green, blue)))
+        red, green, blue = (c + share * color[hue + i * VOXELS] for i, c in enumerate((red, green, blue)))
     known = least > 0
     coloured = known & (total > 1e-6)
     total = torch.where(coloured, total, 1.0)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gradslam_ng.mapping.meshing import Mesh
     from gradslam_ng.rendering.raycast import RayCast
     from gradslam_ng.structures.frames import RGBDFrames
+    from gradslam_ng.structures.mesh import Mesh
 
 SIDE = 8  # voxels along a block's edge
 VOXELS = SIDE**3  # of a block, in the order of their x, y, z

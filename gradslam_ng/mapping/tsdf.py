@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -15,6 +14,7 @@ from gradslam_ng.structures import LiveFrame, VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
 
 COLOR_BAND = 2.0  # voxels from the surface within which colour is gathered
+CLEAR = 3.0  # truncations before a reading from which on space is free beyond doubt
 SAMPLED = 320  # pixels across, at least, from which blocks are found
 
 
@@ -25,7 +25,8 @@ class TSDFFuser(nn.Module):
     depend on where in the pixel the voxel falls, and readings of one surface from different sides agree.
 
     A reading weighs the cosine of its angle to the ray, over the variance of the depth noise relative to that at a
-    metre; behind the surface the weight falls to zero towards the truncation (Bylow et al. 2013).
+    metre; behind the surface the weight falls to zero towards the truncation (Bylow et al. 2013). Well before it every
+    reading weighs 1: what one has seen through is free, however far the next surface.
     """
 
     def forward(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
@@ -33,9 +34,13 @@ class TSDFFuser(nn.Module):
         return self.integrate(map_, live, T_wc, ok)
 
     def integrate(self, grid: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, sign: int = 1) -> VoxelGrid:
-        """With one frame fused in, or (sign -1) taken out again: after a correction of its pose, say."""
+        """With one frame fused in, or (sign -1) taken out again: after a correction of its pose, say.
+
+        What a frame said of the blocks near its readings is taken out exactly; that it saw through others, which may
+        not have existed then, stays.
+        """
         planes = recomputed(tangent_planes, live, ok)
-        keys = self.blocks(grid, live, planes, T_wc, create=sign > 0)
+        keys = self.blocks(grid, live, planes, T_wc, sign)
         grid = grid.allocate(keys)
         rows = grid.lookup(keys)
         owner, block = unpack(keys)
@@ -46,21 +51,21 @@ class TSDFFuser(nn.Module):
         return grid.put(rows, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
 
     @torch.no_grad()
-    def blocks(self, grid: VoxelGrid, live: LiveFrame, planes: Tensor, T_wc: Tensor, create: bool) -> Tensor:
+    def blocks(self, grid: VoxelGrid, live: LiveFrame, planes: Tensor, T_wc: Tensor, sign: int) -> Tensor:
         """Keys (n,), sorted, of the blocks that a frame changes: a discrete choice.
 
-        Those within the truncation of a reading, and of those that exist also the ones before a reading, in what the
-        camera has seen to be free space.
+        Those within the truncation of a reading; and, where the frame is fused in, those that exist before a reading,
+        in what the camera has seen to be free space.
         """
-        free = grid.keys
-        if len(free):
-            owner, block = unpack(free)
-            centres = (block + 0.5) * grid.block_size
-            free = free[in_free_space(centres.to(T_wc), owner, planes, se3.inverse(T_wc), live.surface.K, live.surface.size)]
         near = near_surface(live, planes, T_wc, grid.truncation, grid.block_size)
-        if not create:
-            near = near[grid.lookup(near) >= 0]
-        return torch.cat([near, free]).unique()
+        if sign < 0:
+            return near[grid.lookup(near) >= 0]
+        owner, block = unpack(grid.keys)
+        if not len(block):
+            return near
+        centres = ((block + 0.5) * grid.block_size).to(T_wc)
+        free = in_free_space(centres, owner, planes, se3.inverse(T_wc), live.surface.K, live.surface.size)
+        return torch.cat([near, grid.keys[free]]).unique()
 
 
 @hot
@@ -143,28 +148,21 @@ def average(
     """
     voxel_size, truncation = grid.voxel_size, grid.truncation
     sdf, weight, color, color_weight = grid.sdf[rows], grid.weight[rows], grid.color[rows], grid.color_weight[rows]
-    height, width = size
     R, t, camera_of = T_cw[owner, :3, :3], T_cw[owner, :3, 3], K[owner]
     corner = (R @ (block * (SIDE * voxel_size)).to(R)[..., None])[..., 0] + t
     ox, oy, oz = (offsets(R.device) * voxel_size).to(R).unbind(-1)
     x, y, z = (
         corner[:, i, None] + R[:, i, 0, None] * ox + R[:, i, 1, None] * oy + R[:, i, 2, None] * oz for i in range(3)
     )
-    ahead = z.detach() > 1e-3
-    inverse = 1 / torch.where(ahead, z.detach(), 1.0)
-    a, b = x.detach() * inverse, y.detach() * inverse
-    u = camera_of[:, 0, 0, None] * a + camera_of[:, 0, 1, None] * b + camera_of[:, 0, 2, None]
-    v = camera_of[:, 1, 1, None] * b + camera_of[:, 1, 2, None]
-    u, v = (u.detach() + 0.5).floor(), (v.detach() + 0.5).floor()
-    inside = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    pixel = torch.where(inside, v * width + u, 0.0).long() + owner[:, None] * (height * width)
-
+    pixel, inside = nearest_pixel((x, y, z), owner, camera_of, size)
     nx, ny, nz, offset, depth, reliable, red, green, blue = (
         planes.flatten(0, 1)[pixel, i] for i in range(planes.shape[-1])
     )
     distance = nx * x + ny * y + nz * z - offset
     seen = inside & (distance > -truncation) & (z - depth < 2 * truncation)
-    new = torch.where(seen, reliable * (2 + 2 * distance / truncation).clamp(0, 1), 0.0)
+    sure = (distance > CLEAR * truncation) & (reliable > 0)  # whatever the noise, the camera saw through here
+    new = torch.where(sure, 1.0, reliable * (2 + 2 * distance / truncation).clamp(0, 1))
+    new = torch.where(seen, new, 0.0)
     total = (weight + sign * new).clamp(min=0)
     kept = total > 1e-6
     share = torch.where(kept, sign * new / torch.where(kept, total, 1.0), 0.0)
@@ -181,3 +179,17 @@ def average(
     color_after = torch.stack(color_after, 1)
     zero = torch.zeros_like(total)
     return sdf_after, torch.where(kept, total, zero), color_after, torch.where(coloured, color_total, zero)
+
+
+def nearest_pixel(p_c: tuple[Tensor, Tensor, Tensor], owner: Tensor, K: Tensor, size: tuple[int, int]):
+    """In whose row of `planes` voxels p_c (n, 512) of blocks fall, each with its camera K (n, 3, 3): (n, 512) int64, and
+    whether they do. A discrete choice."""
+    height, width = size
+    x, y, z = (c.detach() for c in p_c)
+    fx, skew, cx, fy, cy = (K[:, i, j, None].detach() for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+    ahead = z > 1e-3
+    inverse = 1 / torch.where(ahead, z, 1.0)
+    a, b = x * inverse, y * inverse
+    u, v = (fx * a + skew * b + cx + 0.5).floor(), (fy * b + cy + 0.5).floor()
+    inside = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    return torch.where(inside, v * width + u, 0.0).long() + owner[:, None] * (height * width), inside

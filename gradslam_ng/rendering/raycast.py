@@ -17,6 +17,7 @@ from gradslam_ng.structures.voxel_grid import SIDE, VOXELS, Sample, interpolate,
 TILE = 4  # pixels; rays of a tile start together
 CELL = 2  # voxels along an edge of the cells in which surfaces are looked for
 STEPS = 500  # after which a ray is given up
+FEWER = 0.7  # rays that have ended are sorted out when so many of them go on
 POLISH = 3  # Newton steps before the one that carries the gradient, where one is wanted
 SLACK = 0.2  # voxels from zero at most where a ray meets the surface
 
@@ -100,7 +101,7 @@ def first_hits(
     T_cw = se3.inverse(T_wc)
     owner, block = unpack(grid.keys)
     centres = ((block + 0.5) * grid.block_size).to(T_wc)
-    _, _, chosen = project_balls(centres, owner, 0.87 * grid.block_size, T_cw, K, size, near)
+    _, _, chosen = project_balls(centres, owner, 1.1 * grid.block_size, T_cw, K, size, near)
     if not chosen.any():
         return hits, None
     directory = Directory.of(grid, chosen)
@@ -113,15 +114,16 @@ def first_hits(
     start, end = (enlarged(tile, TILE)[:, : size[0], : size[1]].flatten() for tile in tiles)
     d_w, o_w, flat = directions(T_wc, K, size).flatten(0, 2), T_wc[:, :3, 3], hits.flatten()
     pixel = torch.isfinite(start).nonzero()[:, 0]
-    zero = flat[pixel]
-    rays = [pixel, pixel // math.prod(size), d_w[pixel], start[pixel], zero, zero, end[pixel]]
+    rays = [pixel, pixel // math.prod(size), d_w[pixel], start[pixel], end[pixel], *flat.new_zeros(3, len(pixel))]
     for _ in range(STEPS):
-        t, hit, t_before, before, going = march(grid, directory, o_w, *rays[1:])
-        flat.index_copy_(0, rays[0], hit)
-        going = going.nonzero()[:, 0]
+        rays[3:] = march(grid, directory, o_w, *rays[1:])
+        going = (rays[3] < rays[4]).nonzero()[:, 0]
+        if len(going) < FEWER * len(pixel):
+            flat.index_copy_(0, rays[0], rays[-1])
+            pixel, rays = rays[0][going], [value.index_select(0, going) for value in rays]
         if not len(going):
             break
-        rays = [value.index_select(0, going) for value in (*rays[:3], t, t_before, before, rays[-1])]
+    flat.index_copy_(0, rays[0], rays[-1])
     if exact:
         pixel = (flat > 0).nonzero()[:, 0]
         owner, t, d_w = pixel // math.prod(size), flat[pixel], d_w[pixel]
@@ -211,14 +213,14 @@ def enlarged(image: Tensor, factor: int) -> Tensor:
 
 @hot
 def march(
-    grid: VoxelGrid, directory: Directory, o_w: Tensor, owner: Tensor, d_w: Tensor, t: Tensor, t_before: Tensor,
-    before: Tensor, end: Tensor,
+    grid: VoxelGrid, directory: Directory, o_w: Tensor, owner: Tensor, d_w: Tensor, t: Tensor, end: Tensor,
+    t_before: Tensor, before: Tensor, hit: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """One step of M rays o_w + t d_w through the voxels nearest to them.
+    """One step of M rays o_w + t d_w through the voxels nearest to them, those at their `end` (M,) excepted.
 
     before (M,) is the signed distance last met, at t_before, 0 for none. A step is as long as the distance here is, in
-    the open as far as the end of the empty block. Returns t; the depth of a hit, 0 for none yet; t_before and before;
-    and which rays go on: those that neither met a surface nor came out of the back of one nor went beyond `end` (M,).
+    the open as far as the end of the empty block. Returns the last five; hit becomes the depth at which a ray has met a
+    surface, and end 0 once it has met one or come out of the back of one.
     """
     size = grid.voxel_size
     o, d = (o_w[owner] / size).unbind(-1), (d_w / size).unbind(-1)
@@ -230,17 +232,18 @@ def march(
     cell = row.clamp(min=0) * VOXELS + ((index[0] & 7) * SIDE + (index[1] & 7)) * SIDE + (index[2] & 7)
     known = exists & (grid.weight.flatten()[cell] > 0)
     value = torch.where(known, grid.sdf.flatten()[cell], 0.0)
-    through = (before > 0) & known & (value <= 0)
-    hit = torch.where(through, t_before + (t - t_before) * before / torch.where(through, before - value, 1.0), 0.0)
-    going = ~through & ~((before < 0) & (value > 0)) & (t < end)
+    going = t < end
+    through = going & (before > 0) & known & (value <= 0)
+    hit = torch.where(through, t_before + (t - t_before) * before / torch.where(through, before - value, 1.0), hit)
+    end = torch.where(through | ((before < 0) & (value > 0)), 0.0, end)
     leave = torch.full_like(t, torch.inf)  # depth until the ray leaves the block
     for a, b, c in zip(p, d, index, strict=True):
         wall = ((c >> 3) + (b > 0).int()) * SIDE - 0.5
-        leave = torch.minimum(leave, (wall - a) / torch.where(b.abs() > 1e-9, b, 1e-9))
+        leave = torch.minimum(leave, torch.where(b.abs() > 1e-9, (wall - a) / b, torch.inf))
     # a voxel farther than the distance: oblique rays come near slowly, and the sign tells when one has gone too far
     inside = torch.where(known, value.abs() + size, 2 * size) / length
     step = torch.where(exists, inside, leave.clamp(min=0) + 0.05 * size / length)
-    return t + step, hit, torch.where(known, t, t_before), value, going
+    return torch.where(going, t + step, t), end, torch.where(known, t, t_before), value, hit
 
 
 def sample(grid: VoxelGrid, directory: Directory, owner: Tensor, p_w: Tensor) -> Sample:

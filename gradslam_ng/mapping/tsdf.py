@@ -160,7 +160,7 @@ def average(
     )
     distance = nx * x + ny * y + nz * z - offset
     seen = inside & (distance > -truncation) & (z - depth < 2 * truncation)
-    sure = (distance > CLEAR * truncation) & (reliable > 0)  # whatever the noise, the camera saw through here
+    sure = (depth - z > CLEAR * truncation) & (distance > 0.5 * truncation) & (reliable > 0)  # whatever the noise, the camera saw through here
     new = torch.where(sure, 1.0, reliable * (2 + 2 * distance / truncation).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
     total = (weight + sign * new).clamp(min=0)

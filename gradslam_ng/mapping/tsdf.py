@@ -70,11 +70,16 @@ class TSDFFuser(nn.Module):
 
 @hot
 def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
-    """What a frame's pixels say, (B, H W, 9): normal n and offset n p of the tangent plane, camera frame; depth; weight,
-    0 where there is no reading or ok (B,) does not hold; colour."""
+    """What a frame's pixels say, (B, H W, 9): normal n and offset n p of the tangent plane, camera frame; depth, 0 where
+    there is no reading or ok (B,) does not hold; weight; colour.
+
+    A reading without a normal, at an edge, faces the camera and weighs nothing: it only tells what is free."""
     surface = live.surface
     normals, vertices = surface.normals.flatten(1, 2), surface.vertices.flatten(1, 2)
-    offset, z = (normals * vertices).sum(-1), vertices[..., 2]
+    z = torch.where(ok[:, None], vertices[..., 2], 0.0)
+    flat = (normals.detach() == 0).all(-1)
+    normals = torch.where(flat[..., None], normals.new_tensor([0.0, 0.0, -1.0]), normals)
+    offset = (normals * vertices).sum(-1)
     square = vertices.square().sum(-1)
     valid = surface.weights.flatten(1) * ok[:, None]
     cosine = offset.abs() * torch.where(square > 0, square, 1.0).rsqrt()
@@ -133,7 +138,7 @@ def in_free_space(
     inside = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     pixel = torch.where(inside, v * width + u, 0.0).long() + owner * (height * width)
     reading = planes.flatten(0, 1)[pixel]
-    return inside & (reading[:, 5] > 0) & (z < reading[:, 4])
+    return inside & (z < reading[:, 4])
 
 
 @hot
@@ -160,7 +165,7 @@ def average(
     )
     distance = nx * x + ny * y + nz * z - offset
     seen = inside & (distance > -truncation) & (z - depth < 2 * truncation)
-    sure = (depth - z > CLEAR * truncation) & (distance > 0.5 * truncation) & (reliable > 0)  # whatever the noise, the camera saw through here
+    sure = (depth - z > CLEAR * truncation) & (distance > 0.5 * truncation) & (depth > 0)  # whatever the noise, the camera saw through here
     new = torch.where(sure, 1.0, reliable * (2 + 2 * distance / truncation).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
     total = (weight + sign * new).clamp(min=0)

@@ -23,21 +23,22 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 
 View = Callable[[Tensor], tuple[Tensor, Tensor]]  # T_wc (1, 4, 4) to colour and depth (1, H, W, C), 0 where unknown
-DEPTH, COLOR = 0.02, 0.1  # metres and shades at which a difference begins to count less than squared
+STAGES = (0.02, 0.005, 0.002)  # metres at which a difference in depth begins to count less than squared: from far to near
+COLOR = 0.1  # and one of shades
 UNIT = 0.01  # metres, of the first step of the descent
 LENGTH = 1.5  # metres by which a rotation moves the image about as much as a translation
 
 
-def difference(view: View, T_wc: Tensor, frame: gs.RGBDFrames) -> Tensor:
+def difference(view: View, T_wc: Tensor, frame: gs.RGBDFrames, stage: float) -> Tensor:
     """Mean robust difference of what is seen from T_wc to the frame, where both know the depth."""
     color, depth = view(T_wc)
     known = ((depth > 0) & (frame.depth > 0) & ((depth - frame.depth).abs() < 0.3)).detach().to(depth)
-    off = huber_loss(depth / DEPTH, frame.depth / DEPTH, reduction="none")
+    off = huber_loss(depth / stage, frame.depth / stage, reduction="none")
     off = off + huber_loss(color / COLOR, frame.color / COLOR, reduction="none").mean(-1, keepdim=True)
     return (known * off).sum() / known.sum().clamp(min=1)
 
 
-def localise(view: View, T_wc: Tensor, frame: gs.RGBDFrames, steps: int) -> tuple[Tensor, list[float]]:
+def localise(view: View, T_wc: Tensor, frame: gs.RGBDFrames, stage: float, steps: int) -> tuple[Tensor, list[float]]:
     """T_wc (1, 4, 4) moved down the difference by L-BFGS, and the difference on the way."""
     xi = torch.zeros(1, 6, requires_grad=True)
     scale = UNIT * torch.tensor([1.0, 1, 1, 1 / LENGTH, 1 / LENGTH, 1 / LENGTH])
@@ -51,7 +52,7 @@ def localise(view: View, T_wc: Tensor, frame: gs.RGBDFrames, steps: int) -> tupl
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = difference(view, pose(), frame)
+        loss = difference(view, pose(), frame, stage)
         loss.backward()
         losses.append(float(loss.detach()))
         return loss
@@ -67,7 +68,7 @@ def off(T_wc: Tensor, truth: Tensor) -> tuple[float, float]:
 
 
 def main(
-    out: Path = Path("out"), starts: int = 5, size: tuple[int, int] = (90, 120), steps: int = 30, frames: int = 10
+    out: Path = Path("out"), starts: int = 5, size: tuple[int, int] = (90, 120), steps: int = 20, frames: int = 10
 ) -> dict:
     """Write pose_from_image.png and .json.
 
@@ -75,7 +76,7 @@ def main(
         out: folder for both.
         starts: random ones, each up to 5 cm and 5 degrees off.
         size: height and width of the image that is localised.
-        steps: of descent, at most.
+        steps: of descent in each of three stages, at most.
         frames: that the maps are made of, none of them the one to be found.
     """
     every, middle = 6, 6 * (frames // 2) + 3
@@ -103,7 +104,10 @@ def main(
             xi = torch.nn.functional.normalize(torch.randn(2, 3, generator=generator), dim=-1)
             reach = torch.rand(2, 1, generator=generator) ** (1 / 3) * torch.tensor([[0.05], [0.0873]])
             start = frame.T_wc @ se3.exp((reach * xi).reshape(1, 6))
-            found, losses = localise(view, start, frame, steps)
+            found, losses = start, []
+            for stage in STAGES:
+                found, curve = localise(view, found, frame, stage, steps)
+                losses += curve
             errors.append((*off(start, frame.T_wc), *off(found, frame.T_wc)))
             curves.append(losses)
             if i == 0:

@@ -75,11 +75,12 @@ def raycast(grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], nea
     for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
         if value.shape != (grid.batch, *tail):
             raise ValueError(f"{name}: expected shape {(grid.batch, *tail)}, one per volume, got {tuple(value.shape)}")
-    hits, directory = first_hits(grid, T_wc, K, size, near, exact=torch.is_grad_enabled())
+    exact = torch.is_grad_enabled()
+    hits, directory = first_hits(grid, T_wc, K, size, near, exact)
     if directory is None:
         nothing = (0.0 * (T_wc.sum() + K.sum())).expand(grid.batch, *size, 1)  # zero gradients, not none
         return RayCast(nothing, nothing.expand(-1, -1, -1, 3), nothing.expand(-1, -1, -1, 3), nothing > 0)
-    depth, normal, color, met = recomputed(meet, grid, directory, T_wc, K, hits)
+    depth, normal, color, met = recomputed(meet, grid, directory, T_wc, K, hits, exact)
     return RayCast(depth, normal, color, met > 0)
 
 
@@ -266,20 +267,22 @@ def polish(grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_
 
 @hot
 def meet(
-    grid: VoxelGrid, directory: Directory, T_wc: Tensor, K: Tensor, hits: Tensor
+    grid: VoxelGrid, directory: Directory, T_wc: Tensor, K: Tensor, hits: Tensor, exact: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Depth, normal, colour where rays meet the surface near hits (B, H, W), and 1 where they do: (B, H, W, ...).
 
     One Newton step from a constant that solves the equation already is the solution's derivative, as the implicit
-    function theorem has it.
+    function theorem has it. Where hits are not exact the step makes them so to second order, and normal and colour are
+    taken where it began, a fraction of a voxel away: half the work, where no gradient is wanted.
     """
     d_w, o_w = directions(T_wc, K, hits.shape[1:]), T_wc[:, None, None, :3, 3]
     owner = torch.arange(len(hits), device=hits.device)[:, None, None].expand(hits.shape)
     start = sample(grid, directory, owner, o_w + hits[..., None] * d_w)
     depth = hits + newton(start, d_w, grid.voxel_size)
-    found = sample(grid, directory, owner, o_w + depth[..., None] * d_w)
+    found = sample(grid, directory, owner, o_w + depth[..., None] * d_w) if exact else start
+    slack = SLACK if exact else 1.0
     n_w = found.gradient
-    met = (hits > 0) & (start.weight > 0) & (found.weight > 0) & (found.sdf.abs() < SLACK * grid.voxel_size)
+    met = (hits > 0) & (start.weight > 0) & (found.weight > 0) & (found.sdf.abs() < slack * grid.voxel_size)
     met = met & ((n_w * d_w).sum(-1) < 0)
     square = n_w.square().sum(-1)
     scale = torch.where(met, torch.where(met, square, 1.0).rsqrt(), 0.0)

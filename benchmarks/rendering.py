@@ -54,7 +54,9 @@ def main(count: int = 500_000, threads: int = 1, runs: int = 7) -> None:
     scene = o3d.t.geometry.RaycastingScene(nthreads=threads)
     vertices, faces = sequence.mesh
     scene.add_triangles(vertices.float().numpy(), faces.numpy().astype(np.uint32))
-    rays = scene.create_rays_pinhole(K[0].double().numpy(), torch.linalg.inv(T_wc[0].double()).numpy(), size[1], size[0])
+    rays = scene.create_rays_pinhole(
+        K[0].double().numpy(), torch.linalg.inv(T_wc[0].double()).numpy(), size[1], size[0]
+    )
 
     def forward() -> None:
         with torch.no_grad():
@@ -62,9 +64,13 @@ def main(count: int = 500_000, threads: int = 1, runs: int = 7) -> None:
 
     def both() -> None:
         attributes = {
-            name: value.detach().requires_grad_() for name, value in map_.attributes().items() if value.is_floating_point()
+            name: value.detach().requires_grad_()
+            for name, value in map_.attributes().items()
+            if value.is_floating_point()
         }
-        seen = gs.render(gs.SurfelMap(**(map_.attributes() | attributes), count=map_.count), T_wc.requires_grad_(), K, size)
+        seen = gs.render(
+            gs.SurfelMap(**(map_.attributes() | attributes), count=map_.count), T_wc.requires_grad_(), K, size
+        )
         (seen.color.sum() + seen.depth.sum()).backward()
 
     contenders = {"forward": forward, "forward and backward": both, "Open3D, a mesh": lambda: scene.cast_rays(rays)}

@@ -78,7 +78,9 @@ class Theirs:
         K, T_cw = self.camera(frame)
         height, width = frame.size
         wanted = ["depth", "normal", "color"]
-        return self.grid.ray_cast(self.seen, K, T_cw, width, height, wanted, 1.0, 0.1, DEPTH_MAX, 1.0, TRUNCATION / VOXEL)
+        return self.grid.ray_cast(
+            self.seen, K, T_cw, width, height, wanted, 1.0, 0.1, DEPTH_MAX, 1.0, TRUNCATION / VOXEL
+        )
 
     def points(self) -> torch.Tensor:
         return torch.from_numpy(self.grid.extract_triangle_mesh(1.0).vertex.positions.numpy())
@@ -159,7 +161,10 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
         contenders = {"gradslam_ng": Ours(factor=1), "open3d": Theirs()}
         with compiling(compile):
             milliseconds = fuse(sequence, 2, contenders)
-            row = {name: {"milliseconds": ms, "megabytes": contenders[name].megabytes()} for name, ms in milliseconds.items()}
+            row = {
+                name: {"milliseconds": ms, "megabytes": contenders[name].megabytes()}
+                for name, ms in milliseconds.items()
+            }
             row["views held back"] = views(sequence, contenders["gradslam_ng"], 2)
         if isinstance(sequence, Synthetic):
             for contender in contenders:

@@ -28,9 +28,11 @@ def figures(color: Tensor, depth: Tensor, frame: gs.RGBDFrames) -> dict[str, flo
     error = (color - frame.color)[mask[..., 0]].square().mean()
     window = ssim(color.movedim(-1, 1).clamp(0, 1), frame.color.movedim(-1, 1), 11).mean(1)[..., None]
     return {
-        "psnr_db": float(-10 * error.log10()), "ssim": float(window[mask].mean()),
-        "depth_l1_cm": 100 * float((depth - frame.depth)[mask].abs().mean()), "shown": float(mask.sum() / (frame.depth > 0).sum()),
-    }  # fmt: skip
+        "psnr_db": float(-10 * error.log10()),
+        "ssim": float(window[mask].mean()),
+        "depth_l1_cm": 100 * float((depth - frame.depth)[mask].abs().mean()),
+        "shown": float(mask.sum() / (frame.depth > 0).sum()),
+    }
 
 
 @torch.no_grad()
@@ -61,7 +63,10 @@ def main(
     for i in shown:
         live = gs.structures.LiveFrame.of(sequence[i].map(lambda value: value[None]), scale)
         frame = gs.RGBDFrames(live.color, live.surface.vertices[..., 2:], live.surface.K, live.T_wc)
-        cast, drawn = volume.raycast(frame.T_wc, frame.K, frame.size), gs.render(surfels, frame.T_wc, frame.K, frame.size)
+        cast, drawn = (
+            volume.raycast(frame.T_wc, frame.K, frame.size),
+            gs.render(surfels, frame.T_wc, frame.K, frame.size),
+        )
         for name, view in (("volume", cast), ("surfels", drawn)):
             numbers[name].append(figures(view.color, view.depth, frame))
         pictures.append((frame.color, cast.color, drawn.color, frame.depth, cast.depth))

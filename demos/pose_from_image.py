@@ -23,7 +23,11 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 
 View = Callable[[Tensor], tuple[Tensor, Tensor]]  # T_wc (1, 4, 4) to colour and depth (1, H, W, C), 0 where unknown
-STAGES = (0.02, 0.005, 0.002)  # metres at which a difference in depth begins to count less than squared: from far to near
+STAGES = (
+    0.02,
+    0.005,
+    0.002,
+)  # metres at which a difference in depth begins to count less than squared: from far to near
 COLOR = 0.1  # and one of shades
 UNIT = 0.01  # metres, of the first step of the descent
 LENGTH = 1.5  # metres by which a rotation moves the image about as much as a translation
@@ -85,7 +89,9 @@ def main(
     with torch.no_grad():
         surfels, _ = gs.PointFusion("ground-truth")(clip)
         volume, _ = gs.KinectFusion(odometry="ground-truth")(clip)
-    frame = gs.datasets.Synthetic("living_room", frames=every * frames, size=size)[middle].map(lambda value: value[None])
+    frame = gs.datasets.Synthetic("living_room", frames=every * frames, size=size)[middle].map(
+        lambda value: value[None]
+    )
     frame = frame.to(dtype=torch.float32)
 
     def discs(T_wc: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +122,9 @@ def main(
         e = torch.tensor(errors)
         there = (e[:, 2] < 0.002) & (e[:, 3] < 0.1)
         numbers[name] = {
-            "starts": starts, "there": int(there.sum()), "start, cm and degrees": [100 * e[:, 0].mean().item(), e[:, 1].mean().item()],
+            "starts": starts,
+            "there": int(there.sum()),
+            "start, cm and degrees": [100 * e[:, 0].mean().item(), e[:, 1].mean().item()],
             "end, mm and degrees (median)": [1000 * e[:, 2].median().item(), e[:, 3].median().item()],
             "end, mm and degrees (worst)": [1000 * e[:, 2].max().item(), e[:, 3].max().item()],
         }  # fmt: skip

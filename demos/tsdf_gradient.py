@@ -1,9 +1,9 @@
 """An error in a volume, followed back through its integration to the depth pixels that caused it.
 
-gradSLAM's study (Jatavallabhula, Iyer and Paull 2020, section 5) on KinectFusion: something covers 40 x 40 pixels of
-one depth image of a clip. The mesh of the volume built from that clip differs from that of the one built without; and
-so does what a camera sees of it. The gradient of either difference with respect to every depth pixel, with one backward pass, points
-at the culprits.
+gradSLAM's study (Jatavallabhula, Iyer and Paull 2020, section 5) on KinectFusion: something covers part of one depth
+image of a clip. The mesh of the volume built from that clip differs from that of the one built without; and so does
+what a camera sees of it. The gradient of either difference with respect to every depth pixel, with one backward pass,
+points at the culprits.
 
     python demos/tsdf_gradient.py --out out
 """
@@ -57,7 +57,7 @@ def main(out: Path = Path("out"), size: tuple[int, int] = (120, 160), side: int 
         with torch.no_grad():
             truth, _ = gs.KinectFusion(0.02, 0.08, odometry)(clip)
         pixels = depth.clone().requires_grad_()
-        volume, T_wc = gs.KinectFusion(0.02, 0.08, odometry)(replace(clip, depth=pixels))
+        volume, _ = gs.KinectFusion(0.02, 0.08, odometry)(replace(clip, depth=pixels))
         view = clip.T_wc[culprit : culprit + 1], clip.K[culprit : culprit + 1], size
         for kind, error in (("mesh", between(volume, truth)), ("ray-cast depth", seen(volume, truth, *view))):
             (gradient,) = torch.autograd.grad(error, pixels, retain_graph=True)

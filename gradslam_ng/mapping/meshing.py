@@ -176,7 +176,9 @@ def volume(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
     near = torch.arange(-most, most + 1, device=points.device)
     near = torch.cartesian_prod(near, near, near)
     near = near[near.square().sum(-1).sqrt() <= most + 0.87]
-    found = [pack(owner, (centre + step).div(SIDE, rounding_mode="floor")).unique() for step in near[:: len(near) // 60]]
+    found = [
+        pack(owner, (centre + step).div(SIDE, rounding_mode="floor")).unique() for step in near[:: len(near) // 60]
+    ]
     grid = grid.allocate(torch.cat(found).unique())
     count = grid.sdf.numel()
     total, distance = grid.sdf.new_zeros(count), grid.sdf.new_zeros(count)

@@ -70,8 +70,8 @@ class TSDFFuser(nn.Module):
 
 @hot
 def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
-    """What a frame's pixels say, (B, H W, 9): normal n and offset n p of the tangent plane, camera frame; depth, 0 where
-    there is no reading or ok (B,) does not hold; weight; colour.
+    """What a frame's pixels say, (B, H W, 9): normal n and offset n p of the tangent plane, camera frame; depth, 0
+    where there is no reading or ok (B,) does not hold; weight; colour.
 
     A reading without a normal, at an edge, faces the camera and weighs nothing: it only tells what is free."""
     surface = live.surface
@@ -165,7 +165,9 @@ def average(
     )
     distance = nx * x + ny * y + nz * z - offset
     seen = inside & (distance > -truncation) & (z - depth < 2 * truncation)
-    sure = (depth - z > CLEAR * truncation) & (distance > 0.5 * truncation) & (depth > 0)  # whatever the noise, the camera saw through here
+    sure = (
+        (depth - z > CLEAR * truncation) & (distance > 0.5 * truncation) & (depth > 0)
+    )  # whatever the noise, the camera saw through here
     new = torch.where(sure, 1.0, reliable * (2 + 2 * distance / truncation).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
     total = (weight + sign * new).clamp(min=0)
@@ -187,8 +189,8 @@ def average(
 
 
 def nearest_pixel(p_c: tuple[Tensor, Tensor, Tensor], owner: Tensor, K: Tensor, size: tuple[int, int]):
-    """In whose row of `planes` voxels p_c (n, 512) of blocks fall, each with its camera K (n, 3, 3): (n, 512) int64, and
-    whether they do. A discrete choice."""
+    """The row of `planes` in which voxels p_c (n, 512) of blocks, each with its camera K (n, 3, 3), fall, (n, 512)
+    int64; and whether they are in sight. A discrete choice."""
     height, width = size
     x, y, z = (c.detach() for c in p_c)
     fx, skew, cx, fy, cy = (K[:, i, j, None].detach() for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))

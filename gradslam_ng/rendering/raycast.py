@@ -170,7 +170,8 @@ def bounds(
 ) -> tuple[Tensor, Tensor]:
     """The least and the greatest depth at which the rays of a tile may meet balls, inf and 0 where they do not.
 
-    (B, H / TILE, W / TILE), rounded up. Balls are drawn as squares of up to four tiles, which are the larger the larger the ball appears.
+    (B, H / TILE, W / TILE), rounded up. Balls are drawn as squares of up to four tiles, which are the larger the larger
+    the ball appears.
     """
     height, width = size
     balls, z, seen = project_balls(centres, owner, radius, T_cw, K, size, near)
@@ -190,7 +191,9 @@ def bounds(
     row = ((v[:, None] + 0.5 + (corner // 2 * 2 - 1) * extent[:, None]) / tile[:, None]).floor().long()
     column, row = column.clamp(min=0).minimum(across[:, None] - 1), row.clamp(min=0).minimum(down[:, None] - 1)
     count, batch = first[-1], len(K)
-    cell = torch.where(seen[:, None], owner[:, None] * count + base[:, None] + row * across[:, None] + column, batch * count)
+    cell = torch.where(
+        seen[:, None], owner[:, None] * count + base[:, None] + row * across[:, None] + column, batch * count
+    )
     merged = []
     for depth, empty, rule in ((z - radius).clamp(min=near), torch.inf, "amin"), (z + radius, 0.0, "amax"):
         tiles = torch.full((batch * count + 1,), empty, dtype=z.dtype, device=z.device)

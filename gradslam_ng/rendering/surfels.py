@@ -14,7 +14,6 @@ from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.index_map import index_map, nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import Surface, SurfelMap
 
-
 FADE = 8.0  # squared radii from a disc's centre beyond which its weight falls no further
 
 

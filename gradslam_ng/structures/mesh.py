@@ -44,7 +44,9 @@ class Mesh:
     def _save_ply(self, path: Path | str) -> None:
         columns = {name: self.vertices[:, i].float() for i, name in enumerate("xyz")}
         columns |= {f"n{name}": self.normals[:, i].float() for i, name in enumerate("xyz")}
-        write_ply(path, columns | dict(zip(("red", "green", "blue"), self._bytes().unbind(-1), strict=True)), self.faces)
+        write_ply(
+            path, columns | dict(zip(("red", "green", "blue"), self._bytes().unbind(-1), strict=True)), self.faces
+        )
 
     def _bytes(self) -> Tensor:
         return (self.colors.detach().clamp(0, 1) * 255).round().to(torch.uint8)

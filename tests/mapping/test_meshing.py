@@ -65,7 +65,9 @@ def test_every_case_is_closed():
 def test_vertices_have_gradients():
     grid = filled(lambda p: p.norm(dim=-1) - 0.7, n=2)
     sdf = grid.sdf.clone().requires_grad_()
-    gs.VoxelGrid(grid.keys, grid.rows, sdf, grid.weight, grid.color, grid.color_weight, 1, 0.05, 0.2).mesh().vertices.square().sum().backward()
+    gs.VoxelGrid(
+        grid.keys, grid.rows, sdf, grid.weight, grid.color, grid.color_weight, 1, 0.05, 0.2
+    ).mesh().vertices.square().sum().backward()
     assert sdf.grad.isfinite().all() and (sdf.grad < 0).sum() > 100  # less distance, a larger ball
 
 
@@ -92,7 +94,9 @@ def test_written_meshes_are_read_by_others(tmp_path, ball):
     seen = o3d.io.read_triangle_mesh(str(tmp_path / "ball.glb"))
     assert len(seen.triangles) == len(faces) and seen.has_vertex_colors()
     there, here = np.asarray(seen.vertices), ball.vertices.numpy() * [1, -1, -1]  # in an order of its own
-    assert np.allclose(there @ [1, 2, 4], np.sort(here @ [1, 2, 4])[np.argsort(np.argsort(there @ [1, 2, 4]))], atol=1e-5)
+    assert np.allclose(
+        there @ [1, 2, 4], np.sort(here @ [1, 2, 4])[np.argsort(np.argsort(there @ [1, 2, 4]))], atol=1e-5
+    )
     with pytest.raises(ValueError, match=r"\.ply or \.glb"):
         ball.save(tmp_path / "ball.obj")
 

@@ -145,7 +145,12 @@ def test_no_gradient_is_ever_not_a_number(views):
         image = image.clone().requires_grad_()
         T_wc, K = views.T_wc[0].clone().requires_grad_(), views.K[0].clone().requires_grad_()
         grid = fused(gs.RGBDFrames(views.color[0], image, K, T_wc))
-        total = grid.sdf.sum() + grid.weight.sum() + grid.color.sum() + 0 * (image.nan_to_num().sum() + T_wc.sum() + K.sum())
+        total = (
+            grid.sdf.sum()
+            + grid.weight.sum()
+            + grid.color.sum()
+            + 0 * (image.nan_to_num().sum() + T_wc.sum() + K.sum())
+        )
         assert total.isfinite()
         total.backward()
         for leaf in (image, T_wc, K):

@@ -157,7 +157,13 @@ def test_no_gradient_is_ever_not_a_number(plane_grid, ball_grid, dtype):
     holes.weight[::2, ::3] = 0
     holes.sdf[1::2, ::5] = 0
     empty = gs.VoxelGrid.empty(dtype=dtype)
-    steps = [[0.0, 0, 0, 0, 0, 0], [0.1, -0.05, 0.7, 0, 0, 0], [0, 0, 1.1, 0.3, 1, 0], [0.5, 0, 0.9, 0, 0, 0], [0, 0, 0.95, 1.5, 0, 0]]
+    steps = [
+        [0.0, 0, 0, 0, 0, 0],
+        [0.1, -0.05, 0.7, 0, 0, 0],
+        [0, 0, 1.1, 0.3, 1, 0],
+        [0.5, 0, 0.9, 0, 0, 0],
+        [0, 0, 0.95, 1.5, 0, 0],
+    ]
     for grid in (plane_grid, ball_grid, holes, empty):
         for step in steps:
             T_wc = se3.exp(torch.tensor([step], dtype=dtype)).requires_grad_()
@@ -174,7 +180,9 @@ def test_no_gradient_is_ever_not_a_number(plane_grid, ball_grid, dtype):
                 assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("T_wc", "K_", "match"), [(HERE[0], K, "T_wc"), (HERE, K[0], "K"), (HERE.expand(2, 4, 4), K, "T_wc")])
+@pytest.mark.parametrize(
+    ("T_wc", "K_", "match"), [(HERE[0], K, "T_wc"), (HERE, K[0], "K"), (HERE.expand(2, 4, 4), K, "T_wc")]
+)
 def test_shapes_that_do_not_fit_are_refused(plane_grid, T_wc, K_, match):
     with pytest.raises(ValueError, match=match):
         gs.raycast(plane_grid, T_wc, K_, SIZE)

@@ -48,9 +48,9 @@ def test_either_kind_of_map_becomes_a_mesh(left, tmp_path):
     assert faces_a.equal(read_ply(left / "mesh.ply")[1])
     assert 0.7 < len(faces_b) / len(faces_a) < 2
     a, b = (torch.stack([columns[axis] for axis in "xyz"], -1) for columns in (a, b))
-    for one, other in ((a, b), (b, a)):
+    for one, other, most in ((a, b, 0.04), (b, a, 0.1)):  # surfels reach a little beyond the rim
         away = torch.cdist(one[::7], other).amin(-1)
-        assert away.median() < 0.02 and away.quantile(0.9) < 0.04
+        assert away.median() < 0.02 and away.quantile(0.9) < most
 
 
 @pytest.mark.parametrize(

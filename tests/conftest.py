@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets import FrameError, Sequence
 from gradslam_ng.geometry import _planes, camera, images, se3
-from gradslam_ng.mapping import PointFuser
+from gradslam_ng.mapping import PointFuser, TSDFFuser, tsdf
 from gradslam_ng.odometry import association, photometric
 from gradslam_ng.rendering import surfels
 from gradslam_ng.structures import RGBDFrames, Trajectory
@@ -103,6 +103,8 @@ class DifferenceCheck:
         (surfels, "disc_map"),
         (PointFuser, "associate"),
         (PointFuser, "lasting"),
+        (TSDFFuser, "blocks"),
+        (tsdf, "nearest_pixel"),
     )
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:

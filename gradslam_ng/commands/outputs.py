@@ -16,7 +16,9 @@ import torch
 
 from gradslam_ng import evaluation
 from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.mapping import meshing
 from gradslam_ng.slam import Result
+from gradslam_ng.structures import VoxelGrid
 
 log = logging.getLogger("gradslam_ng")
 
@@ -54,6 +56,12 @@ def write(out: Path, result: Result, sequence: Sequence, settings) -> tuple[dict
             written[name] = False
 
     attempt("trajectory.txt", result.trajectory.save)
+    if isinstance(result.map, VoxelGrid):
+        attempt("volume.npz", result.map.save)
+        mesh = result.map.mesh()
+        attempt("mesh.ply", mesh.save)
+        attempt("mesh.glb", mesh.save)
+        result = dataclasses.replace(result, map=meshing.surfels(result.map))
     attempt("map.ply", result.map.save)
     metrics, error = measure(result, sequence, settings)
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"))

@@ -44,7 +44,7 @@ def run(
     source: Source,
     /,
     out: Path,
-    system: Literal["pointfusion", "icpslam", "icp-odometry"] = "pointfusion",
+    system: Literal["pointfusion", "kinectfusion", "icpslam", "icp-odometry"] = "pointfusion",
     odometry: Literal["gradicp", "icp", "ground-truth"] = "gradicp",
     frames: str = "::",
     scale: float | None = None,
@@ -65,7 +65,8 @@ def run(
         frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
         scale: Working resolution relative to the images', 1, 0.5, 0.25, ...; default: about 320 pixels across.
         device: Where to compute.
-        config: TOML file with the tables [odometry] and [mapping]: arguments of ICPOdometer and PointFuser.
+        config: TOML file with the tables [odometry] and [mapping]: arguments of ICPOdometer, and of PointFuser
+            or KinectFusion.
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
         compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gradslam_ng.mapping import PointFuser
 from gradslam_ng.odometry import GroundTruthOdometer, ICPOdometer
-from gradslam_ng.slam import ICPSLAM, ICPOdometry, PointFusion
+from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
 from gradslam_ng.slam.system import System, rule
 
-SYSTEMS = {"pointfusion": PointFusion, "icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
+SYSTEMS = {"icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
 
 
 def parse_frames(text: str) -> slice:
@@ -58,6 +58,9 @@ def build(system: str, odometry: str, factor: int | None, config: Path | None = 
         odometer = ICPOdometer(rule(odometry), **known(tables, "odometry", ICPOdometer))
     if system == "pointfusion":
         return PointFusion(odometer, factor, mapper=PointFuser(**known(tables, "mapping", PointFuser)))
+    if system == "kinectfusion":
+        sizes = known(tables, "mapping", KinectFusion, "odometry", "factor", "noise")
+        return KinectFusion(**sizes, odometry=odometer, factor=factor)
     known(tables, "mapping", None)
     return SYSTEMS[system](odometer, factor)
 
@@ -78,11 +81,11 @@ def read_config(config: Path | None) -> dict[str, dict]:
     return tables
 
 
-def known(tables: dict[str, dict], name: str, part: type | None) -> dict:
-    """The settings in one table, all of which the part takes, each of its default's type."""
+def known(tables: dict[str, dict], name: str, part: type | None, *given: str) -> dict:
+    """The settings in one table, all of which the part takes and are not given, each of its default's type."""
     settings = tables.get(name, {})
     takes = {} if part is None else {p.name: p.default for p in inspect.signature(part).parameters.values()}
-    takes.pop("rule", None)
+    takes = {setting: default for setting, default in takes.items() if setting not in ("rule", *given)}
     for setting, value in settings.items():
         if setting not in takes:
             raise ValueError(f"config: [{name}] has no setting {setting!r} here; it has {', '.join(takes) or 'none'}")

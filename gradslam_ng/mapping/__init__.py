@@ -2,5 +2,6 @@
 
 from gradslam_ng.mapping.aggregate import Aggregate
 from gradslam_ng.mapping.fusion import PointFuser
+from gradslam_ng.mapping.tsdf import TSDFFuser
 
-__all__ = ["Aggregate", "PointFuser"]
+__all__ = ["Aggregate", "PointFuser", "TSDFFuser"]

@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera, images, se3
+from gradslam_ng.geometry._planes import margin
 from gradslam_ng.hot import hot
-from gradslam_ng.rendering.index_map import index_map, nearest_per_pixel, visible_pixels
+from gradslam_ng.recompute import recomputed
+from gradslam_ng.rendering.index_map import index_map, nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import Surface, SurfelMap
+
+FADE = 8.0  # squared radii from a disc's centre beyond which its weight falls no further
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +74,12 @@ def splat(
 def render(
     map_: SurfelMap, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05, reach: int = 2
 ) -> Rendering:
-    """Surfels drawn as opaque discs (Botsch and Kobbelt 2003), the nearest in each pixel.
+    """Surfels drawn as discs, hidden by a z-buffer and blended softly where they overlap at the surface.
 
-    Depth is where the pixel's ray meets the disc's plane; colour, normal and depth have gradients to the map, T_wc and
-    K; which disc is seen is a constant of the gradient.
+    Each pixel sees the nearest disc that covers it; those that its neighbours see join in as far as they lie on one
+    surface with it, weighted by confidence and by a bell over their disc (Zwicker et al. 2001). The depth of a disc is
+    where the pixel's ray meets its plane (Botsch and Kobbelt 2003). Colour, depth and normal have gradients to points,
+    normals, colours, radii, confidences, T_wc and K; which discs a pixel sees is a constant of the gradient.
 
     T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is drawn; reach: pixels, the greatest radius
     of a disc in the image.
@@ -84,37 +90,87 @@ def render(
     for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
         if value.shape != (map_.batch, *tail):
             raise ValueError(f"{name}: expected shape {(map_.batch, *tail)}, one per map, got {tuple(value.shape)}")
-    n = map_.occupied
-    T_cw = se3.inverse(T_wc)
-    index = disc_map(map_, T_cw, K, size, near, reach)
-    hit = (index >= 0)[..., None]
-    p_c = se3.transform(T_cw, gather(map_.points[:, :n], index).flatten(1, 2)).unflatten(1, size)
-    normal = se3.rotate(T_cw, gather(map_.normals[:, :n], index).flatten(1, 2)).unflatten(1, size)
-    rays = camera.unproject(torch.ones_like(p_c[..., :1]), K)
-    facing = (normal * rays).sum(-1, keepdim=True)
-    meets = hit & (facing.abs() > 0.1)  # at a grazing angle the plane is met anywhere: keep the centre's depth
-    depth = torch.where(meets, (normal * p_c).sum(-1, keepdim=True) / torch.where(meets, facing, 1.0), p_c[..., 2:])
-    depth = torch.where(hit, depth, 0.0)
-    return Rendering(gather(map_.colors[:, :n], index), depth, normal, hit.to(depth.dtype), index)
+    n, T_cw = map_.occupied, se3.inverse(T_wc)
+    with torch.no_grad():
+        index = disc_map(map_.points[:, :n], map_.radii[:, :n], map_.mask[:, :n], T_cw, K, size, near, reach)
+    color, depth, normal, alpha = recomputed(
+        shade, index, map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.radii[:, :n],
+        map_.confidences[:, :n], T_cw, K,
+    )  # fmt: skip
+    return Rendering(color, depth, normal, alpha, index)
 
 
-@torch.no_grad()
-def disc_map(map_: SurfelMap, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float, reach: int) -> Tensor:
-    """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 for none: a discrete choice."""
-    n = map_.occupied
+@hot
+def disc_map(
+    points: Tensor, radii: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float, reach: int
+) -> Tensor:
+    """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 for none: a discrete choice.
+
+    A surfel whose centre is hidden in its own pixel is seen nowhere.
+    """
+    u_0, v_0, z, inside = visible_pixels(points, mask, T_cw, K, size, near)
     height, width = size
-    u_0, v_0, z, inside = visible_pixels(map_.points[:, :n], map_.mask[:, :n], T_cw, K, size, near)
-    extent = map_.radii[:, :n] * K[:, 0, 0, None] / z.clamp(min=near)  # pixels
-    column, row = (u_0 + 0.5).floor(), (v_0 + 0.5).floor()
-    pixels, ranks, candidates = [], [], []
-    for dv in range(-reach, reach + 1):
-        for du in range(-reach, reach + 1):
-            u, v = column + du, row + dv
-            off_centre = (u - u_0) ** 2 + (v - v_0) ** 2
-            covers = inside & ((off_centre <= extent**2) | (du == dv == 0))
-            covers &= (u >= 0) & (u < width) & (v >= 0) & (v < height)
-            pixels.append(torch.where(covers, v * width + u, 0.0).long())
-            ranks.append(z.clamp(min=0))
-            candidates.append(covers)
-    entry = nearest_per_pixel(torch.cat(pixels, 1), torch.cat(ranks, 1), torch.cat(candidates, 1), height * width)
-    return torch.where(entry >= 0, entry % n, -1).unflatten(-1, size)
+    centre = nearest_per_pixel(pixel_index(u_0, v_0, inside, width), z.clamp(min=0), inside, height * width)
+    there, slot = centre >= 0, centre.clamp(min=0)
+    z_there = torch.where(there, z.gather(1, slot), torch.inf)
+    extent = torch.where(there, radii.gather(1, slot) * K[:, 0, 0, None] / z_there, -1.0)  # pixels
+    u, v = (plane.gather(1, slot) for plane in (u_0, v_0))
+    planes = [(u, 0.0), (v, 0.0), (z_there, torch.inf), (extent, -1.0), (centre, -1)]
+    planes = [margin(margin(x.unflatten(1, size), reach, -1, edge), reach, -2, edge) for x, edge in planes]
+    column = torch.arange(width, device=z.device).to(z)
+    row = torch.arange(height, device=z.device).to(z)[:, None]
+    nearest = torch.full((len(z), *size), torch.inf, dtype=z.dtype, device=z.device)
+    seen = torch.full((len(z), *size), -1, dtype=torch.int64, device=z.device)
+    for dv in range(2 * reach + 1):
+        for du in range(2 * reach + 1):
+            u, v, depth, extent, slot = (x[:, dv : dv + height, du : du + width] for x in planes)
+            covers = (u - column).square() + (v - row).square() <= extent * extent.abs()
+            covers = (covers | (dv == reach and du == reach)) & (depth < nearest)
+            nearest, seen = torch.where(covers, depth, nearest), torch.where(covers, slot, seen)
+    return seen
+
+
+NEIGHBOURS = ((1, 1), (0, 1), (1, 0), (1, 2), (2, 1))  # a pixel itself first, as row and column of a 3 x 3 window
+
+
+@hot
+def shade(
+    index: Tensor, points: Tensor, normals: Tensor, colors: Tensor, radii: Tensor, confidences: Tensor, T_cw: Tensor,
+    K: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Colour, depth, normal (B, H, W, ...) and 1 where a surfel is seen, from the discs in index (B, H, W)."""
+    size = index.shape[1:]
+    height, width = size
+    p_c = se3.transform(T_cw, gather(points, index).flatten(1, 2)).unflatten(1, size)
+    n_c = se3.rotate(T_cw, gather(normals, index).flatten(1, 2)).unflatten(1, size)
+    c, hit = gather(colors, index), (index >= 0).to(points.dtype)
+    planes = [*p_c.unbind(-1), *n_c.unbind(-1), *c.unbind(-1), gather(radii, index), gather(confidences, index), hit]
+    planes = [margin(margin(x, 1, -1), 1, -2) for x in planes]
+    number = margin(margin(index, 1, -1, -1), 1, -2, -1)
+    rx, ry, _ = camera.unproject(torch.ones_like(p_c[..., :1]), K).unbind(-1)
+    sums, front, own = [0.0] * 8, None, None
+    for dv, du in NEIGHBOURS:
+        x, y, z, nx, ny, nz, red, green, blue, radius, trust, hit = (
+            plane[:, dv : dv + height, du : du + width] for plane in planes
+        )
+        facing = nx * rx + ny * ry + nz
+        meets = facing.detach().abs() > 0.1  # at a grazing angle the plane is met anywhere: keep the centre's depth
+        depth = torch.where(meets, (nx * x + ny * y + nz * z) / torch.where(meets, facing, 1.0), z)
+        off = (rx * depth - x).square() + (ry * depth - y).square() + (depth - z).square()
+        radius = radius.clamp(min=1e-4)
+        bell = torch.exp(-0.5 * (off / radius.square()).clamp(max=FADE)) * (trust.clamp(min=0) + 1e-3) * hit
+        if front is None:
+            front, own, band = depth, number[:, 1:-1, 1:-1], 4 * radius
+        else:
+            bell = bell * (1 - ((depth - front) / band).square()).clamp(min=0).square()
+            bell = torch.where(number[:, dv : dv + height, du : du + width] == own, 0.0, bell)  # it counts once
+        parts = (1.0, red, green, blue, depth, nx, ny, nz)
+        sums = [total + bell * part for total, part in zip(sums, parts, strict=True)]
+    there = sums[0].detach() > 0
+    scale = torch.where(there, 1 / torch.where(there, sums[0], 1.0), 0.0)
+    red, green, blue, depth, nx, ny, nz = (total * scale for total in sums[1:])
+    square = nx * nx + ny * ny + nz * nz
+    usable = square.detach() > 1e-12
+    scale = torch.where(usable, torch.where(usable, square, 1.0).rsqrt(), 0.0)
+    normal = torch.stack([nx * scale, ny * scale, nz * scale], -1)
+    return torch.stack([red, green, blue], -1), depth[..., None], normal, there.to(depth.dtype)[..., None]

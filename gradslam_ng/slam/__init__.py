@@ -1,6 +1,6 @@
 """Localise, then map: the systems."""
 
 from gradslam_ng.slam.state import Result, State
-from gradslam_ng.slam.systems import ICPSLAM, ICPOdometry, PointFusion
+from gradslam_ng.slam.systems import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
 
-__all__ = ["ICPSLAM", "ICPOdometry", "PointFusion", "Result", "State"]
+__all__ = ["ICPSLAM", "ICPOdometry", "KinectFusion", "PointFusion", "Result", "State"]

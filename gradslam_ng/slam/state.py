@@ -9,14 +9,16 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import Alignment
-from gradslam_ng.structures import Surface, SurfelMap, Trajectory
+from gradslam_ng.structures import Surface, SurfelMap, Trajectory, VoxelGrid
+
+Map = SurfelMap | VoxelGrid
 
 
 @dataclass(frozen=True, eq=False)
 class State:
     """After `frames` frames of B sequences."""
 
-    map: SurfelMap
+    map: Map
     T_wc: Tensor  # (B, 4, 4), of the last frame
     motion: Tensor  # (B, 4, 4), from the last frame but one to the last: T_wc = T_wc_before @ motion
     frames: int
@@ -28,7 +30,7 @@ class State:
         """Where the next frame is expected: at constant velocity (B, 4, 4)."""
         return self.T_wc @ self.motion
 
-    def advance(self, map_: SurfelMap, tracking: Alignment, live: Surface) -> State:
+    def advance(self, map_: Map, tracking: Alignment, live: Surface) -> State:
         """After one frame more. A lost frame does not move the camera, and the model to track from stays."""
         ok = tracking.ok[:, None, None]
         T_wc = torch.where(ok, tracking.T_wc, self.T_wc)
@@ -43,7 +45,7 @@ class State:
 class Result:
     """What a run leaves."""
 
-    map: SurfelMap
+    map: Map
     trajectory: Trajectory
     tracked: Tensor  # (L,) bool, per pose of the trajectory
     skipped: list[str] = field(default_factory=list)  # frames that could not be read, and why

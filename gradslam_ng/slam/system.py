@@ -20,7 +20,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
-from gradslam_ng.slam.state import Result, State
+from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
 
@@ -66,11 +66,15 @@ class System(nn.Module):
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # follows .to(device)
         self.seconds: dict[str, float] = defaultdict(float)  # spent, by stage
 
+    def empty(self, batch: int, device: torch.device, dtype: torch.dtype) -> Map:
+        """The maps before the first frame."""
+        return SurfelMap.empty(batch, device=device, dtype=dtype)
+
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
         """What a frame is tracked against, and the pose (B, 4, 4) of the camera that sees it so."""
         raise NotImplementedError
 
-    def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
+    def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> Map:
         """The map with one frame more, where ok (B,)."""
         raise NotImplementedError
 
@@ -124,7 +128,7 @@ class System(nn.Module):
         none = torch.zeros(batch, device=device, dtype=dtype)
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
         nothing = Surface(*zeros, surface.K, torch.zeros_like(surface.weights))
-        map_ = SurfelMap.empty(batch, device=device, dtype=dtype)
+        map_ = self.empty(batch, device, dtype)
         return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
 
     @staticmethod
@@ -143,7 +147,7 @@ class System(nn.Module):
         T_wc = torch.where(state.started[:, None, None], tracking.T_wc, self.given(live, state.T_wc))
         return Alignment(T_wc, ok, tracking.overlap, tracking.error)
 
-    def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[SurfelMap, Tensor]:
+    def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
 
         checkpoint: keep only every sqrt(L)-th state for the backward pass, which then takes each step once more.

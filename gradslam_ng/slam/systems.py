@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from gradslam_ng.mapping import Aggregate, PointFuser
-from gradslam_ng.rendering import predict
+from gradslam_ng.geometry import camera
+from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
+from gradslam_ng.rendering import predict, raycast
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, Surface, SurfelMap
+from gradslam_ng.structures import LiveFrame, Surface, SurfelMap, VoxelGrid
 from gradslam_ng.structures.live import Noise, axial_noise
 
 
@@ -57,4 +59,38 @@ class PointFusion(System):
         return predict(state.map, T_wm, live.surface.K, live.surface.size, self.mapper.stable), T_wm
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
+        return self.mapper(map_, live, T_wc, ok, frame)
+
+
+class KinectFusion(System):
+    """Volumetric SLAM: each frame aligned with the ray-cast volume, then averaged into it (Newcombe et al. 2011).
+
+    Args:
+        voxel_size: edge of a voxel, metres.
+        truncation: distance from the surface, metres, that is told from farther ones.
+        odometry, factor, noise: see `System`.
+    """
+
+    def __init__(
+        self,
+        voxel_size: float = 0.01,
+        truncation: float = 0.04,
+        odometry: str | nn.Module = "gradicp",
+        factor: int | None = None,
+        noise: Noise = axial_noise,
+    ) -> None:
+        super().__init__(odometry, factor, noise)
+        VoxelGrid.empty(1, voxel_size, truncation)  # refuses bad sizes at once
+        self.voxel_size, self.truncation = voxel_size, truncation
+        self.mapper = TSDFFuser()
+
+    def empty(self, batch: int, device: torch.device, dtype: torch.dtype) -> VoxelGrid:
+        return VoxelGrid.empty(batch, self.voxel_size, self.truncation, device, dtype)
+
+    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
+        K = live.surface.K
+        seen = raycast(state.map, T_wm, K, live.surface.size)
+        return Surface(camera.unproject(seen.depth, K), seen.normal, seen.mask[..., 0].to(seen.depth.dtype), K), T_wm
+
+    def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

@@ -50,10 +50,10 @@ def test_a_plane_has_its_exact_depth_normal_and_colour(tilt, step):
 def test_the_nearer_of_two_planes_is_seen():
     far, near = wall(3.0, color=(1, 0, 0)), wall(1.0, color=(0, 1, 0), step=4, radius=0.01)
     image = gs.render(map_of(far, near), HERE, K, SIZE)
-    hit = image.color[..., 1] == 1
+    hit = image.color[..., 1] > 0.999
     assert 0 < hit.sum() < hit.numel()
     assert hit[0, ::4, ::4].all()
-    assert (image.depth[..., 0] == torch.where(hit, 1.0, 3.0)).all()
+    assert torch.allclose(image.depth[..., 0], torch.where(hit, 1.0, 3.0).double(), atol=1e-12)
     assert (image.index >= len(far["radii"][0])).equal(hit)
 
 
@@ -96,7 +96,7 @@ def test_each_map_of_a_batch_is_seen_by_its_own_camera():
         alone = gs.render(map_of(part), T[b : b + 1], Ks[b : b + 1], SIZE)
         for name in ("color", "depth", "normal", "alpha", "index"):
             assert torch.equal(getattr(image, name)[b], getattr(alone, name)[0]), name
-    assert image.depth[1].max() == 1.5
+    assert abs(image.depth[1].max() - 1.5) < 1e-12
 
 
 def test_a_disc_has_its_radius_in_pixels():

@@ -1,0 +1,178 @@
+"""Volumes against Open3D's VoxelBlockGrid: the same frames, poses, voxels and truncation: `python -m benchmarks.tsdf`.
+
+Surfaces of the rendered room are held against the exact one, meshes by their vertices; of a real sequence, against each
+other's depth images only. The two take turns frame by frame, so that whatever else the machine does meets both alike;
+the first frames warm up and do not count. Images are rendered from what was held back: every second frame.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+import tyro
+
+import gradslam_ng as gs
+from benchmarks.report import save
+from gradslam_ng import evaluation
+from gradslam_ng.datasets import Sequence, Synthetic
+from gradslam_ng.geometry import se3
+from gradslam_ng.hot import compiling
+from gradslam_ng.mapping import TSDFFuser
+from gradslam_ng.structures import LiveFrame
+
+DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+VOXEL, TRUNCATION = 0.01, 0.04  # metres
+DEPTH_SCALE, DEPTH_MAX = 5000.0, 8.0
+WARM_UP = 4  # frames
+
+
+class Ours:
+    """Our volume."""
+
+    def __init__(self, factor: int) -> None:
+        self.grid, self.fuser, self.factor = gs.VoxelGrid.empty(1, VOXEL, TRUNCATION), TSDFFuser(), factor
+
+    def integrate(self, frame: gs.RGBDFrames) -> None:
+        live = LiveFrame.of(frame, self.factor)
+        self.grid = self.fuser.integrate(self.grid, live, frame.T_wc, torch.ones(1, dtype=torch.bool))
+
+    def raycast(self, frame: gs.RGBDFrames) -> gs.rendering.RayCast:
+        return self.grid.raycast(frame.T_wc, frame.K, frame.size)
+
+    def points(self) -> torch.Tensor:
+        return self.grid.mesh().vertices
+
+    def megabytes(self) -> float:
+        return self.grid.nbytes / 1e6
+
+
+class Theirs:
+    """Open3D's, on the CPU."""
+
+    def __init__(self) -> None:
+        import open3d as o3d
+
+        self.o3d, core = o3d, o3d.core
+        kinds, sizes = (core.float32,) * 3, ((1), (1), (3))
+        self.grid = o3d.t.geometry.VoxelBlockGrid(("tsdf", "weight", "color"), kinds, sizes, VOXEL, 16, 20_000)
+
+    def camera(self, frame: gs.RGBDFrames):
+        tensor = self.o3d.core.Tensor
+        return tensor(frame.K[0].double().numpy()), tensor(se3.inverse(frame.T_wc[0].double()).numpy())
+
+    def integrate(self, frame: gs.RGBDFrames) -> None:
+        image, tensor = self.o3d.t.geometry.Image, self.o3d.core.Tensor
+        depth = image(tensor((frame.depth[0, ..., 0] * DEPTH_SCALE).round().to(torch.uint16).numpy()))
+        color = image(tensor((frame.color[0] * 255).round().to(torch.uint8).numpy()))
+        K, T_cw = self.camera(frame)
+        options = DEPTH_SCALE, DEPTH_MAX, TRUNCATION / VOXEL
+        self.seen = self.grid.compute_unique_block_coordinates(depth, K, T_cw, *options)
+        self.grid.integrate(self.seen, depth, color, K, K, T_cw, *options)
+
+    def raycast(self, frame: gs.RGBDFrames):
+        K, T_cw = self.camera(frame)
+        height, width = frame.size
+        wanted = ["depth", "normal", "color"]
+        return self.grid.ray_cast(
+            self.seen, K, T_cw, width, height, wanted, 1.0, 0.1, DEPTH_MAX, 1.0, TRUNCATION / VOXEL
+        )
+
+    def points(self) -> torch.Tensor:
+        return torch.from_numpy(self.grid.extract_triangle_mesh(1.0).vertex.positions.numpy())
+
+    def megabytes(self) -> float:
+        return self.grid.hashmap().size() * 16**3 * 5 * 4 / 1e6
+
+
+def fuse(sequence: Sequence, every: int, contenders: dict[str, Ours | Theirs]) -> dict[str, dict[str, float]]:
+    """Every so many frames into both; returns the processor time of each, milliseconds a frame."""
+    spent = {name: {"integrate": [], "ray_cast": []} for name in contenders}
+    for count, i in enumerate(range(0, len(sequence), every)):
+        frame = sequence[i].map(lambda value: value[None])
+        for name, contender in contenders.items():
+            for stage, act in (("integrate", contender.integrate), ("ray_cast", contender.raycast)):
+                seconds = timed(act, frame)
+                if count >= WARM_UP:
+                    spent[name][stage].append(1e3 * seconds)
+    return {name: {stage: median(ms) for stage, ms in stages.items() if ms} for name, stages in spent.items()}
+
+
+def timed(act: Callable, frame: gs.RGBDFrames) -> float:
+    began = time.process_time()
+    act(frame)
+    return time.process_time() - began
+
+
+def surface(sequence: Synthetic, points: torch.Tensor) -> dict[str, float]:
+    """Accuracy and completion, metres and shares, of the surface that was seen."""
+    some = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:60_000]]
+    samples = evaluation.sample_mesh(sequence.mesh, spacing=0.02)
+    seen = sequence.seen(samples, every=10)
+    accuracy = evaluation.surface(some, sequence.mesh, spacing=0.1).accuracy
+    from scipy.spatial import cKDTree
+
+    gaps = torch.as_tensor(cKDTree(points.double().numpy()).query(samples[seen].numpy())[0])
+    return {
+        "accuracy_m": accuracy.mean, "completion_m": gaps.mean().item(),
+        "within_1_cm": (gaps < 0.01).double().mean().item(), "points": len(points),
+    }  # fmt: skip
+
+
+def views(sequence: Sequence, ours: Ours, every: int) -> dict[str, float]:
+    """What the volume shows of frames that it has not seen: mean absolute depth error, metres, and PSNR, dB."""
+    errors, noise = [], []
+    for i in range(every // 2, len(sequence), 5 * every):
+        frame = sequence[i].map(lambda value: value[None])
+        seen = ours.raycast(frame)
+        mask = seen.mask & (frame.depth > 0)
+        errors.append((seen.depth - frame.depth)[mask].abs().mean())
+        noise.append(-10 * (seen.color - frame.color)[mask[..., 0]].square().mean().log10())
+    return {"depth_l1_m": float(torch.stack(errors).mean()), "psnr_db": float(torch.stack(noise).mean())}
+
+
+@torch.no_grad()
+def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1, compile: bool = True) -> None:
+    """Run every row and print it.
+
+    Args:
+        only: Rows whose name contains this: clean, noisy, redkitchen.
+        data: Folder of the real sequences.
+        frames: Of each sequence; every second is fused.
+        threads: For either.
+        compile: Let our hot functions run compiled.
+    """
+    torch.set_num_threads(threads)
+    rows = {}
+    for name in ("clean", "noisy", "redkitchen"):
+        if only not in name:
+            continue
+        if name == "redkitchen":
+            if not (data / "sevenscenes_tum/redkitchen").is_dir():
+                print(f"{name}: left out, no such folder below {data}")
+                continue
+            sequence = gs.datasets.load(data / "sevenscenes_tum/redkitchen")[:frames]
+        else:
+            sequence = Synthetic("living_room", frames, noise="none" if name == "clean" else "kinect")
+        contenders = {"gradslam_ng": Ours(factor=1), "open3d": Theirs()}
+        with compiling(compile):
+            milliseconds = fuse(sequence, 2, contenders)
+            row = {
+                name: {"milliseconds": ms, "megabytes": contenders[name].megabytes()}
+                for name, ms in milliseconds.items()
+            }
+            row["views held back"] = views(sequence, contenders["gradslam_ng"], 2)
+        if isinstance(sequence, Synthetic):
+            for contender in contenders:
+                row[contender] |= surface(sequence, contenders[contender].points())
+        rows[name] = row
+        print(name, row, flush=True)
+    save("tsdf", {"frames": frames, "threads": threads, "compiled": compile, "rows": rows})
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

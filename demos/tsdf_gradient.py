@@ -1,0 +1,98 @@
+"""An error in a volume, followed back through its integration to the depth pixels that caused it.
+
+gradSLAM's study (Jatavallabhula, Iyer and Paull 2020, section 5) on KinectFusion: something covers part of one depth
+image of a clip. The mesh of the volume built from that clip differs from that of the one built without; and so does
+what a camera sees of it. The gradient of either difference with respect to every depth pixel, with one backward pass,
+points at the culprits.
+
+    python demos/tsdf_gradient.py --out out
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from map_to_pixels import occluded
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+import gradslam_ng as gs
+
+
+def between(volume: gs.VoxelGrid, truth: gs.VoxelGrid) -> Tensor:
+    """Mean squared distance of the vertices of one mesh to the nearest of the other, m^2; which is nearest is a
+    constant."""
+    p, q = volume.mesh().vertices, truth.mesh().vertices
+    return (p - q[cKDTree(q.numpy()).query(p.detach().numpy())[1]]).square().sum(-1).mean()
+
+
+def seen(volume: gs.VoxelGrid, truth: gs.VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mean squared difference of ray-cast depth, m^2, where both show something."""
+    mine, theirs = volume.raycast(T_wc, K, size), truth.raycast(T_wc, K, size)
+    return (mine.depth - theirs.depth).square()[mine.mask & theirs.mask].mean()
+
+
+def main(out: Path = Path("out"), size: tuple[int, int] = (120, 160), side: int = 20, frames: int = 4) -> dict:
+    """Write tsdf_gradient.png and .json.
+
+    Args:
+        out: folder for both.
+        size: image height and width.
+        side: of the occluder, pixels.
+        frames: in the clip; the last but one is occluded.
+    """
+    sequence = gs.datasets.Synthetic("living_room", frames=3 * frames, size=size, noise="kinect", seed=3)
+    clip = gs.RGBDFrames.stack([sequence[i] for i in range(0, 3 * frames, 3)])
+    culprit = frames - 2
+    depth, inside = occluded(clip.depth, culprit, side)
+    numbers, gradients = {"share of pixels inside": float(inside.float().mean())}, {}
+    for name, odometry in (("known poses", "ground-truth"), ("tracked", "gradicp")):
+        with torch.no_grad():
+            truth, _ = gs.KinectFusion(0.02, 0.08, odometry)(clip)
+        pixels = depth.clone().requires_grad_()
+        volume, _ = gs.KinectFusion(0.02, 0.08, odometry)(replace(clip, depth=pixels))
+        view = clip.T_wc[culprit : culprit + 1], clip.K[culprit : culprit + 1], size
+        for kind, error in (("mesh", between(volume, truth)), ("ray-cast depth", seen(volume, truth, *view))):
+            (gradient,) = torch.autograd.grad(error, pixels, retain_graph=True)
+            magnitude = gradient[culprit, ..., 0].abs()
+            strongest = magnitude.flatten().topk(magnitude.numel() // 100).indices
+            gradients[f"{kind}, {name}"] = magnitude
+            numbers[f"{kind}, {name}"] = {
+                "error, cm": 100 * float(error.detach().sqrt()),
+                "mean gradient inside / outside": float(magnitude[inside].mean() / magnitude[~inside].mean()),
+                "share of the strongest 1% inside": float(inside.flatten()[strongest].float().mean()),
+            }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tsdf_gradient.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    draw(out / "tsdf_gradient.png", clip[culprit], depth[culprit, ..., 0], gradients)
+    print(json.dumps(numbers, indent=2))
+    return numbers
+
+
+def draw(path: Path, frame: gs.RGBDFrames, depth: Tensor, gradients: dict[str, Tensor]) -> None:
+    """The frame, its depth with the occluder, and the size of the gradients."""
+    figure = Figure(figsize=(12, 6), dpi=130, layout="constrained")
+    axes = figure.subplots(2, 3).T.flatten()
+    axes[0].imshow(frame.color.numpy())
+    axes[0].set_title("colour")
+    axes[1].imshow(np.ma.masked_equal(depth.numpy(), 0), cmap="viridis")
+    axes[1].set_title("depth with an occluder")
+    for ax, (name, magnitude) in zip(axes[2:], gradients.items(), strict=True):
+        top = float(magnitude.max())
+        shown = ax.imshow(magnitude.numpy().clip(min=1e-4 * top), cmap="inferno", norm=LogNorm(1e-4 * top, top))
+        ax.set_title(name)
+        figure.colorbar(shown, ax=ax, label="|d error / d depth|, m", shrink=0.8)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

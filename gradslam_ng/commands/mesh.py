@@ -1,0 +1,36 @@
+"""`gradslam-ng mesh map.ply|volume.npz`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from gradslam_ng.mapping import meshing
+from gradslam_ng.structures import SurfelMap, VoxelGrid
+
+Map = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
+
+
+def mesh(map_: Map, /, out: Path | None = None, voxel_size: float = 0.01) -> None:
+    """Make a mesh of either kind of map.
+
+    Args:
+        map_: map.ply, surfels, or volume.npz, a volume.
+        out: Where it goes, a .ply or .glb; default: mesh.ply beside the map.
+        voxel_size: Metres; of the mesh of surfels. A volume has its own.
+    """
+    if not map_.is_file():
+        raise FileNotFoundError(f"no such file: {map_}")
+    out = map_.with_name("mesh.ply") if out is None else out
+    if out.suffix.lower() not in (".ply", ".glb"):
+        raise ValueError(f"out: expected a name that ends in .ply or .glb, got {out.name!r}")
+    volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else meshing.volume(SurfelMap.load(map_), voxel_size)
+    found = volume.mesh()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found.save(out)
+    faces, vertices = len(found.faces), len(found.vertices)
+    Console().print(f"{escape(str(out))}: {faces} triangles, {vertices} vertices", soft_wrap=True)

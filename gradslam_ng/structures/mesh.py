@@ -1,0 +1,94 @@
+"""Triangle meshes, written for viewers: PLY and binary glTF."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradslam_ng.structures.ply import write_ply
+
+_FLOAT, _UINT, _UBYTE = 5126, 5125, 5121  # component types of glTF 2.0
+_VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A surface of triangles, their corners counterclockwise as seen from outside."""
+
+    vertices: Tensor  # (V, 3), metres
+    faces: Tensor  # (F, 3) int64
+    normals: Tensor  # (V, 3), unit
+    colors: Tensor  # (V, 3), in [0, 1]
+    weights: Tensor  # (V,), how much was measured there
+
+    def save(self, path: Path | str) -> None:
+        """As PLY or binary glTF 2.0, as the name ends in .ply or .glb.
+
+        Raises:
+            ValueError: another ending.
+        """
+        match Path(path).suffix.lower():
+            case ".ply":
+                self._save_ply(path)
+            case ".glb":
+                self._save_glb(path)
+            case other:
+                raise ValueError(f"{path}: expected a name that ends in .ply or .glb, got {other!r}")
+
+    def _save_ply(self, path: Path | str) -> None:
+        columns = {name: self.vertices[:, i].float() for i, name in enumerate("xyz")}
+        columns |= {f"n{name}": self.normals[:, i].float() for i, name in enumerate("xyz")}
+        write_ply(
+            path, columns | dict(zip(("red", "green", "blue"), self._bytes().unbind(-1), strict=True)), self.faces
+        )
+
+    def _bytes(self) -> Tensor:
+        return (self.colors.detach().clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def _save_glb(self, path: Path | str) -> None:
+        """Axes turned from a camera's x right, y down, z forward to glTF's x right, y up, z backward; colours made
+        linear, as the format has them."""
+        turn = np.array([1, -1, -1], np.float32)
+        positions, normals = (x.detach().cpu().numpy().astype(np.float32) * turn for x in (self.vertices, self.normals))
+        colors = self.colors.detach().cpu().double().clamp(0, 1).numpy()
+        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+        rgba = np.full((len(colors), 4), 255, np.uint8)
+        rgba[:, :3] = np.round(255 * linear)
+        arrays = {"POSITION": positions, "NORMAL": normals, "COLOR_0": rgba}
+        indices = self.faces.detach().cpu().numpy().astype(np.uint32).reshape(-1)
+
+        body, views, accessors = b"", [], []
+        for name, array in (arrays | {"indices": indices}).items():
+            kind = {np.float32: _FLOAT, np.uint32: _UINT, np.uint8: _UBYTE}[array.dtype.type]
+            target = _INDICES if name == "indices" else _VERTICES
+            views.append({"buffer": 0, "byteOffset": len(body), "byteLength": array.nbytes, "target": target})
+            shape = "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}"
+            accessor = {"bufferView": len(views) - 1, "componentType": kind, "count": len(array), "type": shape}
+            if name == "COLOR_0":
+                accessor["normalized"] = True
+            if name == "POSITION" and len(array):
+                accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+            accessors.append(accessor)
+            body += array.tobytes()
+        primitive = {"attributes": {name: i for i, name in enumerate(arrays)}, "indices": len(arrays), "mode": 4}
+        document = {"asset": {"version": "2.0", "generator": "gradslam_ng"}, "scene": 0, "scenes": [{}]}
+        if len(indices):  # the format knows no empty arrays
+            material = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}, "doubleSided": True}
+            document |= {
+                "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}], "materials": [material],
+                "meshes": [{"primitives": [primitive | {"material": 0}]}], "buffers": [{"byteLength": len(body)}],
+                "bufferViews": views, "accessors": accessors,
+            }  # fmt: skip
+        text = json.dumps(document, separators=(",", ":")).encode()
+        chunks = [(b"JSON", text + b" " * (-len(text) % 4)), (b"BIN\0", body + b"\0" * (-len(body) % 4))]
+        chunks = chunks if len(indices) else chunks[:1]
+        with Path(path).open("wb") as file:
+            file.write(struct.pack("<4sII", b"glTF", 2, 12 + sum(8 + len(data) for _, data in chunks)))
+            for name, data in chunks:
+                file.write(struct.pack("<I4s", len(data), name) + data)

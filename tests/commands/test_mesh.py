@@ -1,0 +1,78 @@
+"""`gradslam-ng run --system kinectfusion` and `gradslam-ng mesh`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import gradslam_ng as gs
+from gradslam_ng.cli import main
+from gradslam_ng.structures.ply import read_ply
+
+
+@pytest.fixture(scope="module")
+def left(recording, tmp_path_factory) -> Path:
+    """The folder of a run, in coarse voxels."""
+    out = tmp_path_factory.mktemp("volume")
+    (out / "settings.toml").write_text("[mapping]\nvoxel_size = 0.04\ntruncation = 0.16\n")
+    options = ["--system", "kinectfusion", "--config", str(out / "settings.toml")]
+    assert main(["run", str(recording), "--out", str(out), *options]) == 0
+    return out
+
+
+def test_a_run_leaves_a_volume_and_its_mesh_beside_the_rest(left):
+    names = {
+        "trajectory.txt",
+        "map.ply",
+        "metrics.json",
+        "trajectory.png",
+        "map.png",
+        "volume.npz",
+        "mesh.ply",
+        "mesh.glb",
+    }
+    assert {path.name for path in left.iterdir()} == names | {"settings.toml"}
+    columns, faces = read_ply(left / "mesh.ply")
+    assert len(faces) > 500 and {"nx", "ny", "nz", "red", "green", "blue"} <= columns.keys()
+    assert gs.VoxelGrid.load(left / "volume.npz").voxel_size == 0.04
+    assert int(gs.SurfelMap.load(left / "map.ply").count[0]) == len(columns["x"])
+
+
+def test_either_kind_of_map_becomes_a_mesh(left, tmp_path):
+    assert main(["mesh", str(left / "volume.npz"), "--out", str(tmp_path / "a.ply")]) == 0
+    assert main(["mesh", str(left / "map.ply"), "--out", str(tmp_path / "new" / "b.ply"), "--voxel-size", "0.04"]) == 0
+    assert main(["mesh", str(left / "map.ply"), "--out", str(tmp_path / "b.glb"), "--voxel-size", "0.04"]) == 0
+    (a, faces_a), (b, faces_b) = read_ply(tmp_path / "a.ply"), read_ply(tmp_path / "new" / "b.ply")
+    assert faces_a.equal(read_ply(left / "mesh.ply")[1])
+    assert 0.7 < len(faces_b) / len(faces_a) < 2
+    a, b = (torch.stack([columns[axis] for axis in "xyz"], -1) for columns in (a, b))
+    for one, other, most in ((a, b, 0.04), (b, a, 0.1)):  # surfels reach a little beyond the rim
+        away = torch.cdist(one[::7], other).amin(-1)
+        assert away.median() < 0.02 and away.quantile(0.9) < most
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["missing.npz"], "no such file"), (["settings.toml"], "PLY"), (["volume.npz", "--out", "x.obj"], ".glb"),
+        (["mesh.ply"], "surfel map"), (["map.ply", "--voxel-size", "0"], "voxel_size"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_made_a_mesh_is_said(left, capsys, monkeypatch, args, message):
+    monkeypatch.chdir(left)
+    assert main(["mesh", *args]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_settings_of_the_volume_are_checked(left, recording, capsys, tmp_path):
+    for text, message in (
+        ("voxel_size = 0.1", "truncation"),
+        ("odometry = 'icp'", "no setting"),
+        ("cells = 1", "no setting"),
+    ):
+        (tmp_path / "bad.toml").write_text(f"[mapping]\n{text}\n")
+        options = ["--system", "kinectfusion", "--config", str(tmp_path / "bad.toml")]
+        assert main(["run", str(recording), "--out", str(tmp_path / "out"), *options]) == 1
+        assert message in capsys.readouterr().err

@@ -1,0 +1,164 @@
+"""Volumetric fusion: averaging, carving, taking frames out again; and its gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+import gradslam_ng as gs
+from gradslam_ng.structures.voxel_grid import unpack
+
+SIZE = (48, 64)
+ARRAYS = ("sdf", "weight", "color", "color_weight")
+
+
+@pytest.fixture(scope="module")
+def views(room) -> gs.RGBDFrames:
+    return room.view(room.walk(30)[[0, 10, 20]], SIZE, torch.float64)
+
+
+def fused(*frames: gs.RGBDFrames, batch: int = 1, voxel_size: float = 0.047) -> gs.VoxelGrid:
+    """Into voxels no multiple of which meets a wall."""
+    grid = gs.VoxelGrid.empty(batch, voxel_size, 4 * voxel_size, dtype=torch.float64)
+    for frame in frames:
+        grid = grid.integrate(frame)
+    return grid
+
+
+def rows_of(grid: gs.VoxelGrid, other: gs.VoxelGrid) -> tuple[torch.Tensor, torch.Tensor]:
+    keys = grid.keys[other.lookup(grid.keys) >= 0]
+    return grid.lookup(keys), other.lookup(keys)
+
+
+@torch.no_grad()
+def test_the_same_frame_twice_doubles_the_weight_and_nothing_else(views):
+    once, twice = fused(views[0]), fused(views[0], views[0])
+    a, b = rows_of(once, twice)
+    assert len(a) == len(once.keys)
+    assert torch.allclose(2 * once.weight[a], twice.weight[b])
+    assert torch.allclose(once.sdf[a], twice.sdf[b], atol=1e-12) and torch.allclose(once.color[a], twice.color[b])
+
+
+@torch.no_grad()
+def test_a_frame_taken_out_leaves_what_was_before(views):
+    before, after = fused(views[0]), fused(views[1], views[0]).integrate(views[1], sign=-1)
+    a, b = rows_of(before, after)
+    assert len(a) == len(before.keys)
+    for name in ARRAYS:
+        assert torch.allclose(getattr(before, name)[a], getattr(after, name)[b], atol=1e-9), name
+    empty = fused(views[0]).integrate(views[0], sign=-1)
+    assert len(empty.keys) and (empty.weight == 0).all() and (empty.sdf == 0).all()
+
+
+@torch.no_grad()
+def test_the_order_of_frames_does_not_matter(views):
+    a, b = fused(views[0], views[1]), fused(views[1], views[0])
+    i, j = rows_of(a, b)
+    near = (a.weight[i] > 0) & (b.weight[j] > 0)
+    assert torch.allclose(a.sdf[i][near], b.sdf[j][near], atol=0.2) and near.float().mean() > 0.3
+
+
+@torch.no_grad()
+def test_a_frame_without_readings_or_pose_changes_nothing(views):
+    grid = fused(views[0])
+    blank = dataclasses.replace(views[1], depth=torch.zeros_like(views[1].depth))
+    lost = dataclasses.replace(views[1], T_wc=torch.full_like(views[1].T_wc, torch.nan))
+    for frame in (blank, lost):
+        again = fused(views[0]).integrate(frame)
+        assert again.keys.equal(grid.keys)
+        for name in ARRAYS:
+            assert getattr(again, name).equal(getattr(grid, name)), name
+
+
+@torch.no_grad()
+def test_free_space_is_carved(views):
+    """What stood before the camera once and is seen through later goes."""
+    T_wc, K = views.T_wc[:1], views.K[:1]
+    ghost = dataclasses.replace(views[0], depth=torch.full_like(views.depth[0], 0.6))
+    grid = fused(ghost, voxel_size=0.023)
+    assert grid.raycast(T_wc, K, SIZE).depth.median() < 0.7
+    for _ in range(6):
+        grid = grid.integrate(views[0])
+    seen = grid.raycast(T_wc, K, SIZE)
+    inner = (slice(12, -12), slice(12, -12))  # blocks that reach out of the image may stay
+    mask = seen.mask[0][inner]
+    assert mask.float().mean() > 0.6
+    assert ((seen.depth[0] - views[0].depth)[inner].abs()[mask] < 0.05).double().mean() > 0.9
+    assert ((seen.depth[0][inner][mask] - 0.6).abs() < 0.1).double().mean() < 0.01
+
+
+@torch.no_grad()
+def test_nearer_and_more_upright_readings_weigh_more():
+    K = torch.tensor([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]], dtype=torch.float64)
+    greatest = []
+    for z in (1.0, 2.0, 4.0):
+        depth = torch.full((*SIZE, 1), z, dtype=torch.float64)
+        frame = gs.RGBDFrames(torch.rand(*SIZE, 3, dtype=torch.float64), depth, K, torch.eye(4, dtype=torch.float64))
+        grid = fused(frame)
+        greatest.append(grid.weight.max())
+    assert greatest[0] > 1.5 * greatest[1] > 3 * greatest[2]
+
+
+@torch.no_grad()
+def test_batch_elements_do_not_meet(views):
+    both = fused(gs.RGBDFrames.stack([views[0], views[2]]), batch=2)
+    for b, frame in enumerate((views[0], views[2])):
+        alone, part = fused(frame), both[b]
+        assert alone.keys.equal(part.keys)
+        for name in ARRAYS:
+            assert torch.allclose(getattr(alone, name)[alone.rows], getattr(part, name)[part.rows]), name
+
+
+def test_gradients_on_and_off_agree(views):
+    with torch.no_grad():
+        plain = fused(*views)
+    graph = fused(*[dataclasses.replace(view, depth=view.depth.clone().requires_grad_()) for view in views])
+    assert graph.sdf.requires_grad and graph.keys.equal(plain.keys)
+    for name in ARRAYS:
+        assert torch.allclose(getattr(graph, name)[graph.rows], getattr(plain, name)[plain.rows], atol=1e-12), name
+
+
+def test_values_have_the_gradients_of_central_differences(differences, views):
+    """To depth, colour, pose and camera, through two frames."""
+    T_wc, K = views.T_wc[:2], views.K[:2]
+
+    def volume(depth, color, T_wc, K) -> dict[str, torch.Tensor]:
+        frames = gs.RGBDFrames(color, depth, K, T_wc)
+        grid = fused(frames[0], frames[1])
+        return {name: getattr(grid, name)[grid.rows] for name in ("sdf", "weight", "color")}
+
+    noise = torch.randn(views.depth[:2].shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = {"depth": views.depth[:2] + 0.002 * noise, "color": views.color[:2], "T_wc": T_wc, "K": K}
+    errors = differences(volume, inputs, {"T_wc": 1e-7, "K": 1e-7, "depth": 1e-8}, directions=2)
+    pairs = {(o, i) for o in ("sdf", "weight") for i in ("depth", "T_wc", "K")} | {("color", "color")}
+    assert pairs <= errors.keys()
+    assert max(errors.values()) <= 1e-4 and sorted(errors.values())[len(errors) // 2] <= 1e-6, errors
+
+
+def test_no_gradient_is_ever_not_a_number(views):
+    """Depth with holes, spikes, nothing at all; a camera within the surface."""
+    depth = views.depth[0].clone()
+    depth[::7], depth[5, 5], depth[9, 9] = 0, 1e6, torch.nan
+    for image in (depth, torch.zeros_like(depth), torch.full_like(depth, 1e-3)):
+        image = image.clone().requires_grad_()
+        T_wc, K = views.T_wc[0].clone().requires_grad_(), views.K[0].clone().requires_grad_()
+        grid = fused(gs.RGBDFrames(views.color[0], image, K, T_wc))
+        total = (
+            grid.sdf.sum()
+            + grid.weight.sum()
+            + grid.color.sum()
+            + 0 * (image.nan_to_num().sum() + T_wc.sum() + K.sum())
+        )
+        assert total.isfinite()
+        total.backward()
+        for leaf in (image, T_wc, K):
+            assert leaf.grad.isfinite().all()
+
+
+def test_every_voxel_is_found_again(views):
+    grid = fused(views[0])
+    assert grid.lookup(grid.keys).equal(grid.rows)
+    owner, block = unpack(grid.keys)
+    assert (owner == 0).all() and (block.amax(0) < 200).all()

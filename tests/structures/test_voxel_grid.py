@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import gradslam_ng as gs
+from gradslam_ng.structures.voxel_grid import offsets, pack, unpack
+
+SIZE = (48, 64)
+
+
+def of_function(function, blocks: int = 3, voxel: float = 0.05, batch: int = 1) -> gs.VoxelGrid:
+    """Volumes of (2 blocks)^3 blocks about the origin that hold a function of the place, metres."""
+    cells = torch.cartesian_prod(*[torch.arange(-blocks, blocks)] * 3)
+    keys = torch.cat([pack(torch.full((len(cells),), b), cells) for b in range(batch)])
+    with torch.no_grad():
+        grid = gs.VoxelGrid.empty(batch, voxel, 4 * voxel, dtype=torch.float64).allocate(keys)
+        owner, block = unpack(grid.keys)
+        p = (block[:, None] * 8 + offsets(torch.device("cpu"))).double() * voxel
+        sdf = function(p) + 0.01 * owner[:, None]
+        color = p.movedim(-1, 1).contiguous()
+        ones = torch.ones_like(sdf)
+        return grid.put(grid.rows, sdf=sdf[:], weight=ones, color=color, color_weight=ones.clone())
+
+
+@pytest.fixture(scope="module")
+def room_grid(room):
+    """Two rooms seen from two places each."""
+    with torch.no_grad():
+        grid = gs.VoxelGrid.empty(2, 0.05, 0.2)
+        for i in (0, 12):
+            T_wc = torch.stack([room.walk(13, seed)[i] for seed in (0, 1)])
+            grid = grid.integrate(room.view(T_wc, SIZE))
+    return grid
+
+
+def test_keys_sort_and_come_back():
+    block = torch.tensor([[-3, 4, 0], [-3, -4, 7], [32767, -32768, 1], [0, 0, -1]])
+    batch = torch.tensor([0, 0, 2, 5])
+    owner, found = unpack(pack(batch, block))
+    assert owner.equal(batch) and found.equal(block)
+    order = pack(batch, block).argsort().tolist()
+    assert order == sorted(range(4), key=lambda i: (batch[i].item(), *block[i].tolist()))
+
+
+def test_a_linear_field_is_interpolated_exactly():
+    """Across blocks and batch elements, with its gradient."""
+    n = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
+    grid = of_function(lambda p: p @ n, batch=2)
+    points = 2.2 * torch.rand(2, 500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 1.15
+    sdf, gradient, weight = grid.query(points)
+    assert torch.allclose(sdf, points @ n + torch.tensor([[0.0], [0.01]], dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(gradient, n.expand_as(gradient), atol=1e-12) and (weight == 1).all()
+
+
+def test_outside_nothing_is_known():
+    grid = of_function(lambda p: p[..., 0])
+    far = torch.tensor([[[9.0, 0, 0], [0, -1e9, 0], [1e30, 0, torch.nan]]], dtype=torch.float64)
+    for sdf, gradient, weight in (grid.query(far), gs.VoxelGrid.empty(dtype=torch.float64).query(far)):
+        assert (sdf == 0).all() and (gradient == 0).all() and (weight == 0).all()
+    with pytest.raises(ValueError, match=r"\(1, P, 3\)"):
+        grid.query(far[0])
+
+
+def test_distances_of_a_room_are_true(room, room_grid):
+    """Near the surface, where something was seen: within a fraction of a voxel for nine of ten points."""
+    T_wc = torch.stack([room.walk(13, seed)[6] for seed in (0, 1)])
+    frame = room.view(T_wc, SIZE)
+    from gradslam_ng.geometry import camera, se3
+
+    p_c = camera.unproject(frame.depth, frame.K).flatten(1, 2)
+    for step in (-0.02, 0.0, 0.03):
+        ray = torch.nn.functional.normalize(p_c, dim=-1)
+        points = se3.transform(T_wc.float(), p_c - step * ray)
+        sdf, gradient, weight = room_grid.query(points)
+        slope = -(se3.rotate(T_wc.float(), ray) * gradient).sum(-1)
+        error = (sdf - step * slope).abs()[weight > 0]
+        assert (weight > 0).float().mean() > 0.8
+        assert error.quantile(0.9) < 0.004
+
+
+@torch.no_grad()
+def test_blocks_lie_near_the_surface_only(room):
+    frame = room.view(room.walk(1)[0], SIZE)
+    grid = gs.VoxelGrid.empty(1, 0.01, 0.04).integrate(frame)
+    _, block = unpack(grid.keys)
+    assert len(block) < 0.2 * (block.amax(0) - block.amin(0) + 1).prod()
+    assert (grid.keys.diff() > 0).all() and grid.rows.sort().values.equal(torch.arange(len(block)))
+
+
+def test_a_volume_of_a_batch_alone_is_the_same(room_grid):
+    points = torch.rand(2, 400, 3) * 3 - torch.tensor([1.0, 1.0, -0.5])
+    both = room_grid.query(points)
+    for b in (0, 1):
+        for x, y in zip(both, room_grid[b].query(points[b : b + 1]), strict=True):
+            assert torch.equal(x[b], y[0])
+
+
+def test_saved_and_loaded(tmp_path, room_grid):
+    room_grid.save(tmp_path / "volume.npz")
+    loaded = gs.VoxelGrid.load(tmp_path / "volume.npz")
+    assert (loaded.batch, loaded.voxel_size, loaded.truncation) == (2, 0.05, 0.2)
+    assert loaded.keys.equal(room_grid.keys)
+    for name in ("sdf", "weight", "color", "color_weight"):
+        assert getattr(loaded, name)[loaded.rows].equal(getattr(room_grid, name)[room_grid.rows]), name
+
+
+def test_what_is_no_volume_is_refused(tmp_path, room_grid):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        gs.VoxelGrid.load(tmp_path / "missing.npz")
+    (tmp_path / "text.npz").write_text("no")
+    np.savez(tmp_path / "other.npz", keys=np.zeros(3))
+    np.savez(tmp_path / "pickle.npz", keys=np.array([{}], dtype=object))
+    room_grid.save(tmp_path / "cut.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:5000])
+    for name in ("text", "other", "pickle", "cut"):
+        with pytest.raises(ValueError, match=f"{name}.npz: not a saved voxel grid"):
+            gs.VoxelGrid.load(tmp_path / f"{name}.npz")
+
+
+@pytest.mark.parametrize(("voxel", "truncation"), [(0, 0.04), (-1, 2), (0.05, 0.04), (0.01, 0.01)])
+def test_sizes_that_make_no_sense_are_refused(voxel, truncation):
+    with pytest.raises(ValueError, match="0 < voxel_size < truncation"):
+        gs.VoxelGrid.empty(1, voxel, truncation)
+    with pytest.raises(ValueError, match="0 < voxel_size < truncation"):
+        gs.KinectFusion(voxel, truncation)
+
+
+def test_frames_without_a_pose_are_refused(room):
+    frame = room.view(room.walk(1)[0], SIZE)
+    with pytest.raises(ValueError, match="poses"):
+        gs.VoxelGrid.empty(1, 0.05, 0.2).integrate(gs.RGBDFrames(frame.color, frame.depth, frame.K))

@@ -1,6 +1,7 @@
 """gradslam_ng: dense RGB-D SLAM as one differentiable PyTorch program."""
 
 from gradslam_ng import datasets, evaluation, geometry, optim
+from gradslam_ng.backend import FactorGraph
 from gradslam_ng.rendering import render
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, PointFusion
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory
@@ -8,6 +9,7 @@ from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory
 __version__ = "0.1.0"
 __all__ = [
     "ICPSLAM",
+    "FactorGraph",
     "ICPOdometry",
     "PointFusion",
     "RGBDFrames",

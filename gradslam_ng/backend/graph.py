@@ -194,6 +194,8 @@ class FactorGraph:
     ) -> GraphSolution:
         """The most likely values of all unknowns, by Levenberg-Marquardt or another rule; see `optim.solve`."""
         rule = optim.LevenbergMarquardt(damping=1e-9) if rule is None else rule
+        if not self.layout.n:
+            return GraphSolution(self, optim.Solution(self.x, *self.linearize(self.x), converged=None))
         with compiling(False):  # the layout's fixed indices and the factorisation are nothing to compile
             solution = optim.solve(self, self.x, rule, iterations, tolerance=tolerance, backward=backward, last=last)
         return GraphSolution(self, solution)

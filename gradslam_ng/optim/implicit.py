@@ -62,35 +62,35 @@ def dense_inverse(transposed: Map, v: Tensor) -> Tensor:
     return torch.linalg.solve(torch.stack(columns, -1), v)
 
 
-def exact(problem: Problem, x: Point, zero: Tensor, H: Tensor | BlockSparse) -> tuple[Tensor, Tensor]:
+def exact(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
     """`zero` (..., n) with the gradient of the optimum x, by the implicit function theorem; and the error there.
 
     The exact Hessian of the error is the Jacobian of g, symmetric at an optimum, so that one backward pass through one
-    linearisation applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H
-    at x, whose factor may be known. Directions which H does not observe get no gradient.
+    linearisation applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H,
+    which may be known. Directions which H does not observe get no gradient.
     """
-    error = None
+    H, error = None, None
 
     def gradient(delta: Tensor) -> Tensor:
-        nonlocal error
-        _, g, error = problem.linearize(problem.retract(x, delta))
+        nonlocal H, error
+        H, g, error = problem.linearize(problem.retract(x, delta))
         return g
 
     def inverse(hessian: Map, v: Tensor) -> Tensor:
-        return conjugate_gradients(hessian, v, observed_inverse(H), iterations=2 * v.shape[-1])
+        return conjugate_gradients(hessian, v, observed_inverse(known or H), iterations=2 * v.shape[-1])
 
     return differentiate_root(gradient, zero, inverse), error
 
 
-def gauss_newton(problem: Problem, x: Point, zero: Tensor, H: Tensor | BlockSparse) -> tuple[Tensor, Tensor]:
+def gauss_newton(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
     """As `exact`, with the Gauss-Newton H for the Hessian: cheaper, and biased by the residuals left at the optimum.
 
     The bias is H^-1 sum(r d2r/dx2) to first order: none for residuals of zero; 8e-4 to 3e-2 of the gradient on noisy
     point-to-plane problems.
     """
     with torch.enable_grad():
-        _, g, error = problem.linearize(x)
-    return _Root.apply(g, lambda v: observed_inverse(H)(v)), error
+        H, g, error = problem.linearize(x)
+    return _Root.apply(g, lambda v: observed_inverse(known or H)(v)), error
 
 
 class _Direct(Function):
@@ -109,7 +109,7 @@ class _Direct(Function):
 
 
 def direct_loss(
-    problem: Problem, x: Point, zero: Tensor, H: Tensor | BlockSparse, iterations: int = 30
+    problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None, iterations: int = 30
 ) -> tuple[Tensor, Tensor]:
     """`zero` (..., n) with the gradient of the optimum x, by perturbing the problem with the loss; and the error there.
 
@@ -118,7 +118,8 @@ def direct_loss(
     Song et al. 2016), to second order in e. Nothing but the error is differentiated, and that once. The perturbation
     moves x by the cube root of the rounding unit, in units of the tangent; Gauss-Newton finds x(e) from x.
     """
-    inverse = observed_inverse(H)
+    with torch.no_grad():
+        inverse = observed_inverse(known or problem.linearize(x)[0])
     places = [x, x]  # where the two errors are evaluated; v, hence x(e), is known in the backward pass only
 
     def perturb(v: Tensor) -> Tensor:

@@ -76,7 +76,8 @@ def solve(
     if backward == "detach":
         return found
     attach = {"implicit": implicit.exact, "implicit-gn": implicit.gauss_newton, "direct": implicit.direct_loss}
-    delta, error = attach[backward](problem, found.x, torch.zeros_like(found.g), found.H)
+    known = found.H if isinstance(found.H, BlockSparse) else None  # its factor may be at hand
+    delta, error = attach[backward](problem, found.x, torch.zeros_like(found.g), known)
     return replace(found, x=problem.retract(found.x, delta), error=error)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -179,6 +179,20 @@ class FactorGraph:
         self.add_prior(name, each, torch.ones_like(ones), weight=Scale(cost * torch.ones_like(ones[..., 0])))
         return name
 
+    def started(self, x: tuple[Tensor, ...]) -> FactorGraph:
+        """The same graph with its unknowns at x."""
+        other = self.with_factors({})
+        other.values = dict(zip(self.values, x, strict=True))
+        return other
+
+    def with_factors(self, factors: dict[int, Factor]) -> FactorGraph:
+        """The same graph, some kinds of factors, by their number, with another weight or kernel."""
+        other = FactorGraph()
+        other.variables, other.values, other.held = dict(self.variables), dict(self.values), dict(self.held)
+        other.factors = [factors.get(k, factor) for k, factor in enumerate(self.factors)]
+        other.__dict__["layout"] = self.layout
+        return other
+
     @property
     def x(self) -> tuple[Tensor, ...]:
         """Where the unknowns start, kind by kind."""
@@ -318,16 +332,6 @@ class GraphSolution:
         solved = torch.nn.functional.pad(solved, (0, 0, 0, 1)).unflatten(-1, tuple(places.shape))  # (..., n + 1, K, d)
         return solved[..., places[:, :, None], torch.arange(len(index), device=places.device)[:, None, None],
                       torch.arange(places.shape[1], device=places.device)]  # fmt: skip
-
-
-def with_kernel(graph: FactorGraph, which: int, kernel: Kernel | None, x: tuple[Tensor, ...] | None = None) -> FactorGraph:
-    """The same graph, its `which`-th kind of factors with another kernel, starting from x."""
-    other = FactorGraph()
-    other.variables, other.held, other.factors = graph.variables, graph.held, list(graph.factors)
-    other.values = graph.values if x is None else dict(zip(graph.values, x, strict=True))
-    other.factors[which] = replace(other.factors[which], kernel=kernel)
-    other.__dict__["layout"] = graph.layout
-    return other
 
 
 def _shape(x: Tensor) -> str:

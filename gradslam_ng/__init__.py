@@ -1,7 +1,7 @@
 """gradslam_ng: dense RGB-D SLAM as one differentiable PyTorch program."""
 
 from gradslam_ng import datasets, evaluation, geometry, optim
-from gradslam_ng.backend import FactorGraph
+from gradslam_ng.backend import FactorGraph, Smoother, surrogate_loss
 from gradslam_ng.rendering import render
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, PointFusion
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory
@@ -13,6 +13,7 @@ __all__ = [
     "ICPOdometry",
     "PointFusion",
     "RGBDFrames",
+    "Smoother",
     "SurfelMap",
     "Trajectory",
     "datasets",
@@ -20,4 +21,5 @@ __all__ = [
     "geometry",
     "optim",
     "render",
+    "surrogate_loss",
 ]

@@ -264,7 +264,9 @@ class FactorGraph:
     def _at(self, x: tuple[Tensor, ...]) -> list[list[Tensor]]:
         """The values (..., M, *event) of the unknowns that each kind of factor meets."""
         named = dict(zip(self.values, x, strict=True))
-        return [[named[name].index_select(-1 - len(self._event(name)), index) for name, index in f.on] for f in self.factors]
+        return [
+            [named[name].index_select(-1 - len(self._event(name)), index) for name, index in f.on] for f in self.factors
+        ]
 
     def _event(self, name: str) -> tuple[int, ...]:
         return (0, 0) if hasattr(self.variables[name], "group") else (0,)

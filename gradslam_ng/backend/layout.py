@@ -50,14 +50,14 @@ class Layout:
         self.gradient_places = self._joined([place for f, ids in kinds for place in self._gradients(f)])
 
     def _untied(self, graph: FactorGraph, held: np.ndarray) -> np.ndarray:
-        """The first unknown of each connected part that no factor on one unknown, nor one that is held, ties down."""
+        """The first unknown of each connected part that nothing ties down: no unknown held, no factor on one alone."""
         links = [(self.first[f.on[0][0]] + f.on[0][1], self.first[n] + i) for f in graph.factors for n, i in f.on[1:]]
         a, b = (torch.cat([torch.zeros(0, dtype=torch.int64), *(link[k].cpu() for link in links)]) for k in (0, 1))
         graph_of = coo_matrix((np.ones(len(a)), (a.numpy(), b.numpy())), shape=(len(held), len(held)))
         parts, part = connected_components(graph_of, directed=False)
         _, first = np.unique(part, return_index=True)
         kind = np.concatenate([np.full(len(mask), k) for k, mask in enumerate(graph.held.values())])
-        alone = [f.on[0] for f in graph.factors if len(f.on) == 1]
+        alone = [f.on[0] for f in graph.factors if len(f.on) == 1 or getattr(f.residual, "ties", False)]
         known = np.concatenate([np.zeros(0, np.int64), *(self.first[n] + i.cpu().numpy() for n, i in alone)])
         known = known[kind[known] == kind[first][part[known]]]  # a switch's prior does not tie down its poses
         tied = np.zeros(parts, dtype=bool)

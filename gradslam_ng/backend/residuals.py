@@ -3,7 +3,8 @@
 A residual is called with one tensor (..., M, *event) for each unknown it meets and returns r (..., M, d). One that
 has `linearize` gives r and its Jacobians (..., M, d, n) together, the others are differentiated forward. Where
 `relative` holds, the two unknowns count only by how they lie to each other, so that a common left update changes
-nothing: the Jacobian to the first is minus that to the second, and only the latter is returned.
+nothing: the Jacobian to the first is minus that to the second, and only the latter is returned. One that `ties` its
+unknowns to the world, as those on a single one are taken to do, saves them from being held.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Normal equations, small and dense or large and sparse, solved so that value and gradient are finite whatever their rank."""
+"""Normal equations, dense or sparse, solved so that value and gradient are finite whatever their rank."""
 
 from __future__ import annotations
 

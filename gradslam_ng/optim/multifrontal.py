@@ -9,6 +9,7 @@ analysed once per pattern; needs SciPy and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import blas, lapack
@@ -169,7 +170,7 @@ def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
     """An increasing index cut into runs of consecutive numbers: (first, last, number at first)."""
     breaks = np.flatnonzero(np.diff(index) != 1) + 1
     edges = [0, *breaks.tolist(), len(index)]
-    return [(a, b, int(index[a])) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [(a, b, int(index[a])) for a, b in pairwise(edges) if b > a]
 
 
 class Numeric:

@@ -13,7 +13,7 @@ LOOP = "#b2182b"
 
 
 def plot_graphs(path: str | os.PathLike, graphs: dict[str, PoseGraph], title: str = "") -> None:
-    """Write a picture of pose graphs side by side, each by its name: poses in their order, and the edges between others.
+    """Write a picture of pose graphs side by side, by their names: poses in order, and the edges between others.
 
     Graphs of space are seen along the axis in which the last one is thinnest.
     """

@@ -1,4 +1,4 @@
-"""Factor graphs: every kind of unknown and factor, sparse against dense, the ways back, and graphs that make no sense."""
+"""Factor graphs: every kind of unknown and factor, sparse against dense, ways back, and graphs that make no sense."""
 
 from __future__ import annotations
 
@@ -174,7 +174,9 @@ def test_residuals_of_each_kind_vanish_at_the_truth_and_solve():
     bundle.add_variables("point", optim.Euclidean(), p_w + 0.05 * random(40, 3))
     bundle.add_factor(residuals.Reprojection(uv[:, :2] / uv[:, 2:], K), ("pose", camera), ("point", point))
     bundle.hold("pose", [0])
-    bundle.add_factor(lambda a, b: (se3.inverse(a) @ b)[..., :3, 3] - (se3.inverse(T[0]) @ T[1])[:3, 3], ("pose", [0]), ("pose", [1]))
+    bundle.add_factor(
+        lambda a, b: (se3.inverse(a) @ b)[..., :3, 3] - (se3.inverse(T[0]) @ T[1])[:3, 3], ("pose", [0]), ("pose", [1])
+    )
     solution = bundle.optimize()
     torch.testing.assert_close(solution["pose"], T, atol=1e-5, rtol=0)
     torch.testing.assert_close(solution["point"], p_w, atol=1e-4, rtol=0)
@@ -202,7 +204,11 @@ def test_switches_turn_off_false_loops(rings):
     z = se3.exp(torch.ones(2, 6, dtype=torch.float64))
     plain = float(moved_away(scene, rings.graph(scene).optimize()["x"]).max())
     switches = graph.add_switched(
-        residuals.Between(se3, z), ("x", wrong[0]), ("x", wrong[1]), weight=Scale(torch.full((2,), 50.0).double()), cost=5.0
+        residuals.Between(se3, z),
+        ("x", wrong[0]),
+        ("x", wrong[1]),
+        weight=Scale(torch.full((2,), 50.0).double()),
+        cost=5.0,
     )
     solution = graph.optimize()
     assert float(solution[switches].abs().max()) < 0.1
@@ -271,7 +277,7 @@ def test_gradients_are_finite_where_there_is_nothing_to_do(rings, backward, dtyp
 def test_bad_input_is_refused_by_name(rings):
     scene = rings.make(n=10)
     graph = rings.graph(scene)
-    with pytest.raises(ValueError, match="expected \\(..., N, 4, 4\\), got"):
+    with pytest.raises(ValueError, match=r"expected \(\.\.\., N, 4, 4\), got"):
         graph.add_variables("y", optim.SE3(), torch.zeros(3, 3))
     with pytest.raises(ValueError, match="the name is taken"):
         graph.add_variables("x", optim.SE3(), scene.start)

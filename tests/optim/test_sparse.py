@@ -59,7 +59,11 @@ def test_gradients_to_the_matrix_the_right_side_and_the_damping(name):
     def solved(values, b, damping):
         return factor(BlockSparse(values, H.pattern), damping).solve(b)
 
-    inputs = (H.values.requires_grad_(), b.requires_grad_(), torch.full((2,), 0.1, dtype=torch.float64).requires_grad_())
+    inputs = (
+        H.values.requires_grad_(),
+        b.requires_grad_(),
+        torch.full((2,), 0.1, dtype=torch.float64).requires_grad_(),
+    )
     found = torch.autograd.grad(solved(*inputs).sin().sum(), inputs)
 
     def densely(values, b, damping):

@@ -98,7 +98,7 @@ class Eye(nn.Module):
 
 
 class Noise(nn.Module):
-    """Standard deviations: of the law of motion (4), and of where the disk is seen (..., T, 2), for each image or not."""
+    """Standard deviations of the law of motion (4) and of where the disk is seen (..., T, 2), for each image or not."""
 
     def __init__(self, depends_on_input: bool) -> None:
         super().__init__()
@@ -199,7 +199,9 @@ def fold(truth: Tensor, images: Tensor, test: Tensor, epochs: int, seed: int) ->
     torch.manual_seed(seed)
     x, seen = truth[~test], images[~test]
     eye = Eye()
-    train(eye.parameters(), lambda rows: (eye(seen[rows])[1] - x[rows, :, :2]).square().mean(), epochs, 1e-2, len(x), 10)
+    train(
+        eye.parameters(), lambda rows: (eye(seen[rows])[1] - x[rows, :, :2]).square().mean(), epochs, 1e-2, len(x), 10
+    )
     with torch.no_grad():
         features, z = (t.double() for t in eye(seen))  # in float32 the solver's floor would count as knowledge
         test_features, test_z = (t.double() for t in eye(images[test]))
@@ -227,7 +229,9 @@ def fold(truth: Tensor, images: Tensor, test: Tensor, epochs: int, seed: int) ->
             if how == "filter":
                 states = kalman(noise, test_features, test_z)
             else:
-                states = smoother(noise, test_features, test_z).optimize(optim.GaussNewton(), 8, tolerance=None)["state"]
+                states = smoother(noise, test_features, test_z).optimize(optim.GaussNewton(), 8, tolerance=None)[
+                    "state"
+                ]
             position[name], sigmas[name] = states[..., :2], noise(test_features)[1]
     for name, both in (("LSTM", False), ("LSTM both ways", True)):
         network = Recurrent(both).double()
@@ -294,13 +298,20 @@ def draw(path: Path, table: dict, shown: dict) -> None:
         left.plot(k, positions[name][:, 0], color=color, lw=1.3, label=name)
     spread = shown["sigma"]["smoother, noise by input"][row, :, 0].numpy()
     seen = positions["network alone"][:, 0]
-    left.fill_between(k, seen - spread, seen + spread, color="#b2182b", alpha=0.12, label="learned sigma of the network")
+    left.fill_between(
+        k, seen - spread, seen + spread, color="#b2182b", alpha=0.12, label="learned sigma of the network"
+    )
     left.set(xlabel="step", ylabel="x [pixels]", title="crosses: the network; plus signs above: the smoother")
     left.set_ylim(-25, 25)
     left.legend(frameon=False, fontsize=7)
     names = sorted(table, key=lambda name: -table[name]["mean"])
     means, errors = ([table[name][kind] or 0.0 for name in names] for kind in ("mean", "standard error"))
-    right.barh(names, means, xerr=errors, color=["#b2182b" if name == "smoother, noise by input" else "#92c5de" for name in names])
+    right.barh(
+        names,
+        means,
+        xerr=errors,
+        color=["#b2182b" if name == "smoother, noise by input" else "#92c5de" for name in names],
+    )
     right.set(xlabel="position error, RMS [pixels]", title="cross-validated, with standard errors")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

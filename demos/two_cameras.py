@@ -3,8 +3,8 @@
 Two depth cameras that look in different directions are carried through a room. Each finds its own motion by SLAM, in
 its own frame. The motions of one rig differ by the mounting only, A X = X B (hand-eye calibration; Horaud and Dornaika
 1995): one factor a pair of frames, one unknown X = T_ab, solved as a factor graph. Both steps are differentiable, so the
-calibration has a gradient to every motion, and through SLAM to every depth pixel of both cameras: the picture shows
-which ones it rests upon.
+calibration has a gradient to every motion, and through SLAM to every depth pixel of both cameras: the picture
+shows which ones it rests upon.
 
     python demos/two_cameras.py --out out
 """
@@ -131,7 +131,9 @@ def check(A: Tensor, B: Tensor, gradient: Tensor, truth: Tensor) -> float:
     return float(((gradient * change).sum() - numeric).abs() / numeric.abs())
 
 
-def draw(path: Path, seen: gs.RGBDFrames, pixels: Tensor, gradients: list[Tensor], angle: Tensor, spans, frames) -> None:
+def draw(
+    path: Path, seen: gs.RGBDFrames, pixels: Tensor, gradients: list[Tensor], angle: Tensor, spans, frames
+) -> None:
     """A frame of each camera with the pixels that the calibration rests on, and the pull of each motion."""
     figure = Figure(figsize=(12, 6.2), dpi=120, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))

@@ -44,7 +44,7 @@ class Factor:
         return self._whiten(self.residual(*x)[..., None]).square().sum((-2, -1))
 
     def linearize(self, variables: list[Variable], *x: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """Whitened Jacobians (..., M, d, n) and residuals (..., M, d), the kernel's weights (..., M), the cost (...)."""
+        """Whitened Jacobians (..., M, d, n) and residuals (..., M, d), kernel weights (..., M), cost (...)."""
         if hasattr(self.residual, "linearize"):
             r, J = self.residual.linearize(*x)
         else:

@@ -1,7 +1,7 @@
 """Loop closure: places seen before are recognised, verified and closed, and the map follows.
 
 The scheme of ElasticFusion (Whelan et al. 2016) with keyframes for its deformation graph. Surfels not seen for a while
-leave the map that is tracked against and wait in an archive; so tracking never mixes two passes that have drifted apart.
+leave the map that is tracked against and wait in an archive; so tracking never mixes passes that have drifted apart.
 At each keyframe the archive is looked up where the camera believes to be (local loops) and where it looks alike (global
 ones), and the frame aligned with what the archive shows there. What holds becomes an edge between keyframes; a robust
 pose graph moves these, surfels ride on their keyframes, and those seen again join the map once more.
@@ -49,8 +49,9 @@ class LoopCloser:
         spacing: of keyframes, metres and degrees.
         reach: of local loops, metres and degrees between a keyframe and where the camera believes to be.
         similarity: of codes from which a global loop is looked into.
-        overlap: least share of the frame that the archive must explain within 3 cm.
-        likeness: least correlation of colours.
+        overlap: least share of the frame's readings where the archive shows something.
+        agreement: least share of these at which depths agree, within 2 cm and three standard deviations.
+        likeness: least correlation of brightness there.
         sigma: of an alignment, metres: what is systematic in it.
         drift: of odometry, per metre and radian travelled.
         describe: code (D,) of unit length of a frame, for instance a learned one.
@@ -62,16 +63,19 @@ class LoopCloser:
         spacing: tuple[float, float] = (0.2, 12.0),
         reach: tuple[float, float] = (0.6, 30.0),
         similarity: float = 0.75,
-        overlap: float = 0.6,
+        overlap: float = 0.35,
+        agreement: float = 0.8,
         likeness: float = 0.6,
         sigma: float = 0.003,
         drift: float = 0.01,
         describe: Describe = thumbnail,
     ) -> None:
         self.window, self.spacing, self.reach = window, spacing, reach
-        self.similarity, self.overlap, self.likeness = similarity, overlap, likeness
+        self.similarity, self.overlap = similarity, overlap
+        self.agreement, self.likeness = agreement, likeness
         self.sigma, self.drift, self.describe = sigma, drift, describe
-        self.aligner = ICPOdometer(iterations=(8, 6, 4), max_step=1.5, min_overlap=0.3)
+        self.coarse = ICPOdometer(iterations=(8, 6, 0), max_step=1.5, min_overlap=0.3)
+        self.fine = ICPOdometer(iterations=(0, 2, 4), max_step=0.3, min_overlap=0.3)
         self.keyframes, self.loops = Keyframes(), []
         self.steps: list[tuple[Tensor, float, float]] = []  # between keyframes: T, metres and radians travelled
         self.travelled = [0.0, 0.0]
@@ -139,25 +143,25 @@ class LoopCloser:
         K, size, stable = live.surface.K, live.surface.size, getattr(system.mapper, "stable", 1.0)
         T_wm = self.keyframes.T_wk[k].to(like)[None]
         T_wc = start.to(like)[None]
-        for _ in range(2):  # from the keyframe's view, then from the one found
+        for align in (self.coarse, self.fine):  # to the keyframe's view, then to what the place found shows
             model = predict(self.archive, T_wm, K, size, stable)
-            found = self.aligner(live, model, T_wm, T_wc)
+            found = align(live, model, T_wm, T_wc)
             if not bool(found.ok[0]):
                 return None
             T_wc = T_wm = found.T_wc
         color, depth = colors_seen(self.archive, T_wc, K, size)
         reading = live.surface.vertices[..., 2].flatten(1)
         both = (depth > 0) & (reading > 0)
-        agree = both & ((depth - reading).abs() < 0.03)
-        overlap = float(agree.sum()) / max(float((reading > 0).sum()), 1.0)
-        conflict = float((both & (depth < reading - 0.1)).sum()) / max(float(both.sum()), 1.0)
+        agree = both & ((depth - reading).abs() < 0.02 + 3 * live.sigma.flatten(1))
+        overlap = float(both.sum()) / max(float((reading > 0).sum()), 1.0)
+        agreement = float(agree.sum()) / max(float(both.sum()), 1.0)
         likeness = _correlation(color[agree], live.color.flatten(1, 2)[agree]) if bool(agree.any()) else 0.0
-        if overlap < self.overlap or likeness < self.likeness or conflict > 0.15:
+        if overlap < self.overlap or agreement < self.agreement or likeness < self.likeness:
             return None
         # the edge: to the keyframe, in whose frame the equations are formed
         T_wk = self.keyframes.T_wk[k]
         model = predict(self.archive, T_wc, K, size, stable)
-        H, _, _ = self.aligner.problem(live, model, 0).linearize(torch.eye(4).to(like)[None])
+        H, _, _ = self.fine.problem(live, model, 0).linearize(torch.eye(4).to(like)[None])
         T_kc = se3.inverse(T_wk) @ T_wc[0].double().cpu()
         # H is of an update of c by c's own frame, and so in the frame of j, where `Between` measures
         weight = alignment_weight(H[0].double().cpu() / self.sigma**2, torch.eye(4, dtype=torch.float64))
@@ -168,6 +172,9 @@ class LoopCloser:
         T_wc = self.keyframes.T_wk[-1]
         correction = self.keyframes.T_wk[loop.i] @ loop.T_ij @ se3.inverse(T_wc)
         metres, radians = _distance(T_wc, correction @ T_wc)
+        path, turn = (sum(step[k] for step in self.steps[loop.i :]) for k in (1, 2))
+        if metres > 0.05 + 5 * self.drift * (path + turn) or radians > 0.05 + 5 * self.drift * turn:
+            return state  # more than odometry can have drifted: it looks the same and is not
         if metres > 0.3 or radians > math.radians(15):
             agrees = self.pending is not None and _agree(self.pending, correction, T_wc)
             self.pending = correction

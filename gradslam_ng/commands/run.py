@@ -24,7 +24,6 @@ from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.slam import Result, State
 from gradslam_ng.slam.system import System
 
-
 LONG = 500  # frames: shorter sequences seldom drift far before they see a place again
 
 

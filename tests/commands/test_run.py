@@ -254,3 +254,13 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(recording, tmp_path, monke
     monkeypatch.setattr("gradslam_ng.slam.system.System.prepare", interrupted)
     assert run(recording, tmp_path) == 130
     assert not list(tmp_path.iterdir())
+
+
+def test_loops_are_asked_for_and_reported(recording, tmp_path, run, results, capsys):
+    assert run(recording, tmp_path / "out", "--loops") == 0
+    metrics, trajectory, _ = results(tmp_path / "out")
+    assert metrics["settings"]["loops"] is True and metrics["loops"] == 0  # six frames see nothing again
+    assert len(trajectory) == 6 and "0 closed" in capsys.readouterr().out
+    assert metrics["ate"]["rmse"] < 1e-3
+    assert run(recording, tmp_path / "none", "--loops", "--system", "icpslam") == 1
+    assert "only pointfusion" in capsys.readouterr().err

@@ -2,9 +2,9 @@
 
 Two depth cameras that look in different directions are carried through a room. Each finds its own motion by SLAM, in
 its own frame. The motions of one rig differ by the mounting only, A X = X B (hand-eye calibration; Horaud and Dornaika
-1995): one factor a pair of frames, one unknown X = T_ab, solved as a factor graph. Both steps are differentiable, so the
-calibration has a gradient to every motion, and through SLAM to every depth pixel of both cameras: the picture
-shows which ones it rests upon.
+1995): one factor a pair of frames, one unknown X = T_ab, solved as a factor graph. Both steps are differentiable, so
+the calibration has a gradient to every motion, and through SLAM to every depth pixel of both cameras: the picture shows
+which ones it rests upon.
 
     python demos/two_cameras.py --out out
 """

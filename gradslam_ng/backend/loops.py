@@ -20,6 +20,7 @@ from gradslam_ng.backend.graph import FactorGraph
 from gradslam_ng.backend.information import alignment_weight
 from gradslam_ng.backend.keyframes import Describe, Keyframes, thumbnail
 from gradslam_ng.backend.layers import bring_back, colors_seen, joined, moved, split
+from gradslam_ng.backend.robust import graduated
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ICPOdometer
 from gradslam_ng.optim import Diagonal, Full
@@ -27,6 +28,11 @@ from gradslam_ng.rendering import predict
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, SurfelMap
+
+
+# Tracking slips now and then, and a loop may be false. Giving up a loop costs 8^2, more than steady drift or a slip
+# of decimetres does, and less than the two slips, there and back, that a false loop among true ones needs.
+SLIP, FALSE = optim.Cauchy(3.0), optim.GemanMcClure(8.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +73,16 @@ class LoopCloser:
         agreement: float = 0.8,
         likeness: float = 0.6,
         sigma: float = 0.003,
-        drift: float = 0.01,
+        drift: float = 0.02,
         describe: Describe = thumbnail,
     ) -> None:
         self.window, self.spacing, self.reach = window, spacing, reach
         self.similarity, self.overlap = similarity, overlap
         self.agreement, self.likeness = agreement, likeness
         self.sigma, self.drift, self.describe = sigma, drift, describe
-        self.coarse = ICPOdometer(iterations=(8, 6, 0), max_step=1.5, min_overlap=0.3)
+        self.coarse = ICPOdometer(
+            iterations=(10, 6, 0), max_distance=0.3, max_angle=45.0, scale=15.0, max_step=1.5, min_overlap=0.3
+        )
         self.fine = ICPOdometer(iterations=(0, 2, 4), max_step=0.3, min_overlap=0.3)
         self.keyframes, self.loops = Keyframes(), []
         self.steps: list[tuple[Tensor, float, float]] = []  # between keyframes: T, metres and radians travelled
@@ -141,8 +149,13 @@ class LoopCloser:
         """The last keyframe aligned with what the archive shows from keyframe k; None where it does not hold."""
         like = live.surface.vertices
         K, size, stable = live.surface.K, live.surface.size, getattr(system.mapper, "stable", 1.0)
+        reading = live.surface.vertices[..., 2].flatten(1)
+        readings = max(float((reading > 0).sum()), 1.0)
         T_wm = self.keyframes.T_wk[k].to(like)[None]
         T_wc = start.to(like)[None]
+        shown = colors_seen(self.archive, T_wc, K, size)[1]
+        if float((shown > 0).sum()) < 0.8 * self.overlap * readings:  # most has come back already, or is elsewhere
+            return None
         for align in (self.coarse, self.fine):  # to the keyframe's view, then to what the place found shows
             model = predict(self.archive, T_wm, K, size, stable)
             found = align(live, model, T_wm, T_wc)
@@ -150,10 +163,9 @@ class LoopCloser:
                 return None
             T_wc = T_wm = found.T_wc
         color, depth = colors_seen(self.archive, T_wc, K, size)
-        reading = live.surface.vertices[..., 2].flatten(1)
         both = (depth > 0) & (reading > 0)
         agree = both & ((depth - reading).abs() < 0.02 + 3 * live.sigma.flatten(1))
-        overlap = float(both.sum()) / max(float((reading > 0).sum()), 1.0)
+        overlap = float(both.sum()) / readings
         agreement = float(agree.sum()) / max(float(both.sum()), 1.0)
         likeness = _correlation(color[agree], live.color.flatten(1, 2)[agree]) if bool(agree.any()) else 0.0
         if overlap < self.overlap or agreement < self.agreement or likeness < self.likeness:
@@ -173,7 +185,7 @@ class LoopCloser:
         correction = self.keyframes.T_wk[loop.i] @ loop.T_ij @ se3.inverse(T_wc)
         metres, radians = _distance(T_wc, correction @ T_wc)
         path, turn = (sum(step[k] for step in self.steps[loop.i :]) for k in (1, 2))
-        if metres > 0.05 + 5 * self.drift * (path + turn) or radians > 0.05 + 5 * self.drift * turn:
+        if metres > 0.1 + 5 * self.drift * (path + turn) or radians > 0.1 + 5 * self.drift * turn:
             return state  # more than odometry can have drifted: it looks the same and is not
         if metres > 0.3 or radians > math.radians(15):
             agrees = self.pending is not None and _agree(self.pending, correction, T_wc)
@@ -205,13 +217,17 @@ class LoopCloser:
         graph.hold("pose", [0])
         T, metres, radians = zip(*self.steps, strict=True)
         metres, radians = torch.tensor([metres, radians], dtype=torch.float64)
-        sigma = torch.stack([0.001 + self.drift * (metres + 0.3 * radians), 0.0005 + self.drift * radians * 0.5], -1)
+        sigma = torch.stack([0.001 + self.drift * (metres + 0.3 * radians), 0.0005 + 0.5 * self.drift * radians], -1)
         k = torch.arange(len(T))
-        graph.add_between("pose", k, k + 1, torch.stack(T), weight=Diagonal(1 / sigma.repeat_interleave(3, -1)))
+        weight = Diagonal(1 / sigma.repeat_interleave(3, -1))
+        graph.add_between("pose", k, k + 1, torch.stack(T), weight=weight, kernel=SLIP)
         if self.loops:
             i, j, z, W = zip(*((loop.i, loop.j, loop.T_ij, loop.W) for loop in self.loops), strict=True)
             weight = Full(torch.stack(W))
-            graph.add_between("pose", i, j, torch.stack(z), weight=weight, kernel=optim.Cauchy(5.0))
+            graph.add_between("pose", i, j, torch.stack(z), weight=weight, kernel=FALSE)
+            # two optima may compete: loops believed and odometry slipped, or the other way round
+            solutions = [start.optimize(iterations=30, tolerance=1e-6) for start in (graph, graduated(graph))]
+            return min(solutions, key=lambda solution: float(solution.error))["pose"]
         return graph.optimize(iterations=30, tolerance=1e-6)["pose"]
 
     @torch.no_grad()

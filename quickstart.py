@@ -31,7 +31,9 @@ def main(arguments: list[str]) -> int:
     python = environment(extras="[test]" if testing else "")
     libraries(python, LIBRARIES + DISPLAY if testing else LIBRARIES)
     if testing:
-        return subprocess.call([python, "-m", "pytest", *arguments[1:]], cwd=HERE)
+        # a process for each core, of one thread each
+        environ = {"OMP_NUM_THREADS": "1"} | os.environ
+        return subprocess.call([python, "-m", "pytest", "-n", "auto", *arguments[1:]], cwd=HERE, env=environ)
     out = HERE / "out"
     steps = [
         ["-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out],

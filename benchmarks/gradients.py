@@ -2,7 +2,8 @@
 
 16 point-to-plane alignments of 1,000 points each with 2 cm of noise, Levenberg-Marquardt. Times are processor time of
 one thread, the least of several runs, numbers of iterations taking turns; peak memory is the least of three processes
-each of which runs once.
+each of which runs once. Beside the figures, truncated.png: how the gradient through the last k iterations becomes that
+of the optimum as k grows.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import time
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.report import save
+from benchmarks.report import RESULTS, save
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 
@@ -98,6 +100,20 @@ def errors(kernel: optim.Kernel | None) -> dict:
     return {**modes, "truncated": truncated}
 
 
+def draw(path: Path, accuracy: dict[str, dict]) -> None:
+    """Errors of "truncated" against k, and those of the other modes, which have no k, as lines across."""
+    figure = Figure(figsize=(10, 4), dpi=110, layout="constrained")
+    for ax, (name, found) in zip(figure.subplots(1, 2, sharey=True), accuracy.items(), strict=True):
+        ax.plot([int(k) for k in found["truncated"]], found["truncated"].values(), "o-", label="truncated")
+        for mode, style in (("implicit", "-"), ("implicit-gn", "--"), ("direct", ":")):
+            ax.axhline(found[mode], color="0.4", ls=style, label=mode)
+        ax.set(title=name, xlabel="k, iterations that the gradient passes", yscale="log", ylim=(1e-16, 2))
+        ax.grid(alpha=0.3)
+    ax.legend()
+    figure.supylabel("relative error of the gradient")
+    figure.savefig(path)
+
+
 def main() -> None:
     fresh = multiprocessing.get_context("spawn")
     with fresh.Pool(1, maxtasksperchild=1) as pool:
@@ -118,6 +134,7 @@ def main() -> None:
     for name, figures in accuracy.items():
         print(name, figures)
     print("written to", save("gradients", {"cost": costs, "relative_error": accuracy}))
+    draw(RESULTS / "truncated.png", accuracy)
 
 
 if __name__ == "__main__":

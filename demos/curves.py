@@ -21,20 +21,22 @@ from benchmarks.curves import CURVES, ITERATIONS, PUBLISHED, RULES, errors, samp
 STEPS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 
 
-def plot(path: Path, draws: int = 10) -> None:
-    """Mean and median error, and share of problems not solved to 1e-3, against iterations; a column per curve."""
+def plot(path: Path, draws: int = 4) -> None:
+    """Errors and share of problems not solved to 1e-3, against iterations; a column per curve."""
     figure, axes = plt.subplots(2, len(CURVES), figsize=(12, 6.5), sharex=True, layout="constrained")
     for (top, bottom), name in zip(axes.T, CURVES, strict=True):
         problems = sample(name, draws)
         for label, rule in RULES.items():
             runs = [errors(name, rule, steps, *problems) for steps in STEPS]
             (line,) = top.plot(STEPS, [e.mean().item() for e in runs], label=label)
+            draws_apart = [e.mean(-1).aminmax() for e in runs]
+            top.fill_between(STEPS, *zip(*draws_apart, strict=True), color=line.get_color(), alpha=0.12, lw=0)
             top.plot(STEPS, [e.median().item() for e in runs], ":", color=line.get_color())
             bottom.plot(STEPS, [(e > 1e-3).double().mean().item() for e in runs])
         top.plot(ITERATIONS, PUBLISHED[name], "kx", label="published soft LM")
         top.set(title=name, yscale="log", ylim=(1e-7, 20))
         bottom.set(xscale="symlog", xlabel="iterations", ylim=(0, 1))
-    axes[0, 0].set_ylabel("squared error: mean (solid), median (dotted)")
+    axes[0, 0].set_ylabel("squared error: mean (solid; of each draw: band), median (dotted)")
     axes[1, 0].set_ylabel("share of problems with an error over 1e-3")
     axes[0, 0].legend(loc="lower left", fontsize=8)
     figure.savefig(path, dpi=130)

@@ -21,9 +21,17 @@ def compiling(on: bool = True) -> Iterator[None]:
     """Inside, hot functions run compiled. Compiling takes seconds; the result is kept on disk."""
     token = _compiling.set(on)
     try:
-        yield
+        with _numbers_are_constants() if on else contextlib.nullcontext():
+            yield
     finally:
         _compiling.reset(token)
+
+
+def _numbers_are_constants() -> contextlib.AbstractContextManager:
+    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised."""
+    import torch._dynamo  # takes a second
+
+    return torch._dynamo.config.patch(specialize_float=True)
 
 
 @functools.cache
@@ -38,7 +46,9 @@ def hot(function: Callable) -> Callable:
     compiler above all, which is said once.
     """
     works = True
-    twin = functools.cache(lambda: torch.compile(function, dynamic=True, fullgraph=True))
+    # inplace_buffers: with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read
+    options = {"inplace_buffers": False}
+    twin = functools.cache(lambda: torch.compile(function, dynamic=True, fullgraph=True, options=options))
 
     @functools.wraps(function)
     def call(*args, **kwargs):

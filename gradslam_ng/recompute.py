@@ -80,6 +80,8 @@ def _filled(value: Any, tensors: Iterator[Any]) -> Any:
     parts = {name: _filled(part, tensors) for name, part in _parts(value).items()}
     if dataclasses.is_dataclass(value):
         return dataclasses.replace(value, **parts)
+    if hasattr(value, "_fields"):
+        return type(value)(*parts.values())
     return tuple(parts.values()) if isinstance(value, tuple) else parts or value
 
 

@@ -44,8 +44,8 @@ def bring_back(
     depth = live.surface.vertices[..., 2].flatten(1)
 
     def seen(map_: SurfelMap) -> tuple[Tensor, Tensor, Tensor]:
-        uv, z, inside = visible_pixels(map_.points, map_.mask, se3.inverse(T_wc), K, size, near=0.05)
-        pixel = pixel_index(uv, inside, size[1])
+        u, v, z, inside = visible_pixels(map_.points, map_.mask, se3.inverse(T_wc), K, size, near=0.05)
+        pixel = pixel_index(u, v, inside, size[1])
         reading = depth.gather(1, pixel)
         facing = (se3.rotate(se3.inverse(T_wc), map_.normals)[..., 2] < 0) & inside
         return pixel, (reading - z).abs(), facing & (reading > 0) & ((reading - z).abs() < gate)
@@ -63,8 +63,8 @@ def bring_back(
 
 def colors_seen(map_: SurfelMap, T_wc: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Colour (1, P, 3) of the nearest surfel in each pixel, and its depth (1, P), 0 where there is none."""
-    uv, z, inside = visible_pixels(map_.points, map_.mask, se3.inverse(T_wc), K, size, near=0.05)
-    index = nearest_per_pixel(pixel_index(uv, inside, size[1]), z.clamp(min=0), inside, size[0] * size[1])
+    u, v, z, inside = visible_pixels(map_.points, map_.mask, se3.inverse(T_wc), K, size, near=0.05)
+    index = nearest_per_pixel(pixel_index(u, v, inside, size[1]), z.clamp(min=0), inside, size[0] * size[1])
     hit, index = index >= 0, index.clamp(min=0)
     color = map_.colors.gather(1, index[..., None].expand(-1, -1, 3))
     return torch.where(hit[..., None], color, 0.0), torch.where(hit, z.gather(1, index), 0.0)

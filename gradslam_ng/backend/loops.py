@@ -29,7 +29,6 @@ from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
-
 # Tracking slips now and then, and a loop may be false. Giving up a loop costs 8^2, more than steady drift or a slip
 # of decimetres does, and less than the two slips, there and back, that a false loop among true ones needs.
 SLIP, FALSE = optim.Cauchy(3.0), optim.GemanMcClure(8.0)

@@ -57,8 +57,10 @@ def read_intrinsics(path: Path, y_up: bool = False) -> tuple[Tensor, float | Non
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix != ".json":
-        numbers = " ".join(line.partition("#")[0] for line in text.splitlines())
-        return parse_intrinsics(numbers, str(path), y_up), None
+        rows = [row for line in text.splitlines() if (row := line.partition("#")[0].replace(",", " ").split())]
+        if [len(row) for row in rows] == [2, 2]:  # a matrix cut short, not fx fy cx cy
+            raise ValueError(f"{path}: expected {FORMS}; got a 2x2 matrix")
+        return parse_intrinsics(" ".join(number for row in rows for number in row), str(path), y_up), None
     try:
         data = json.loads(text)
         data = data.get("camera", data)

@@ -37,6 +37,18 @@ def project(p_c: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     return interleave(fx * x + skew * y + cx, fy * y + cy), z
 
 
+def project_planes(
+    p_c: tuple[Tensor, Tensor, Tensor], K: Tensor, near: float = 0.01
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`project` for points whose x, y and z (..., N) lie apart: u and v, pixels, and whether z is more than `near`."""
+    x, y, z = p_c
+    ahead = z > near
+    inv_z = 1.0 / torch.where(ahead, z, 1.0)
+    u = (K[..., 0, 0, None] * x + K[..., 0, 1, None] * y) * inv_z + K[..., 0, 2, None]
+    v = K[..., 1, 1, None] * y * inv_z + K[..., 1, 2, None]
+    return u, v, ahead
+
+
 def unproject(depth: Tensor, K: Tensor) -> Tensor:
     """Vertex map of a depth image: the point seen by every pixel, zero where there is no reading.
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry._planes import interleave, margin, positive, readings
-from gradslam_ng.hot import hot
 
 _FAR = 1e30  # metres, where a hole must not be the nearest reading
 
@@ -22,7 +21,6 @@ def intensity(color: Tensor) -> Tensor:
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-@hot
 def normal_map(vertices: Tensor, max_jump: float = 0.05, max_bend: float = 0.01) -> Tensor:
     """Unit normals towards the camera by central differences; zero where undefined.
 
@@ -64,7 +62,6 @@ def _differences(planes: tuple[Tensor, ...], max_jump: float, max_bend: float, d
     return result
 
 
-@hot
 def bilateral_depth(depth: Tensor, radius: int = 3, max_jump: float = 0.02) -> Tensor:
     """Edge-preserving smoothing over a window of 2 radius + 1 pixels, along rows, then along columns.
 
@@ -106,7 +103,6 @@ def _blocks(image: Tensor, factor: int) -> list[Tensor]:
     return [image[..., i:height:factor, j:width:factor, :] for i in range(factor) for j in range(factor)]
 
 
-@hot
 def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> Tensor:
     """Mean over blocks of the readings on one surface: within `max_jump`, relative, of the second nearest.
 
@@ -126,7 +122,6 @@ def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> 
     return total / sum(near)
 
 
-@hot
 def downsample_color(color: Tensor, factor: int = 2) -> Tensor:
     """Mean over blocks. color (..., H, W, C), returns (..., H // factor, W // factor, C)."""
     return sum(_blocks(color, factor)) / factor**2

@@ -48,9 +48,23 @@ def transform(T_ab: Tensor, p_b: Tensor) -> Tensor:
     return (T_ab[..., :3, :3] @ p_b.mT + T_ab[..., :3, 3:]).mT.contiguous()
 
 
+def transform_planes(T_ab: Tensor, p_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """`transform` for points whose x, y and z (..., N) lie apart: compiled, it melts into what is done with them."""
+    x, y, z = p_b
+    rows = (T_ab[..., i, :, None].unbind(-2) for i in range(3))
+    return tuple(r_x * x + r_y * y + r_z * z + t for r_x, r_y, r_z, t in rows)
+
+
 def rotate(T_ab: Tensor, v_b: Tensor) -> Tensor:
     """Directions brought from frame b into frame a. T_ab (..., 4, 4), v_b (..., N, 3), returns v_a (..., N, 3)."""
     return (T_ab[..., :3, :3] @ v_b.mT).mT.contiguous()
+
+
+def rotate_planes(T_ab: Tensor, v_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """`rotate` for directions whose x, y and z (..., N) lie apart."""
+    x, y, z = v_b
+    rows = (T_ab[..., i, :3, None].unbind(-2) for i in range(3))
+    return tuple(r_x * x + r_y * y + r_z * z for r_x, r_y, r_z in rows)
 
 
 def adjoint(T: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.geometry import se3
+from gradslam_ng.geometry import camera, se3
+from gradslam_ng.geometry._planes import margin
 from gradslam_ng.hot import hot
 from gradslam_ng.mapping.readings import readings
 from gradslam_ng.recompute import recomputed
@@ -26,6 +27,8 @@ class PointFuser(nn.Module):
         max_angle: and when their normals differ by less than this, degrees.
         stable: confidence from which a surfel counts as part of the surface.
         patience: frames for which a surfel that is not yet stable may go unseen before it is removed.
+        persistence: frames between a surfel's first reading and its last from which a twentieth of that confidence is
+            enough to stay: what is far away or at the image's edge gathers it slowly, but strays are not met again.
         tidy_every: frames between removals.
 
     Raises:
@@ -39,28 +42,25 @@ class PointFuser(nn.Module):
         max_angle: float = 45.0,
         stable: float = 1.0,
         patience: int = 20,
-        tidy_every: int = 5,
+        persistence: int = 5,
+        tidy_every: int = 10,
     ) -> None:
         super().__init__()
         positive = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle, "stable": stable}
-        for name, value in (positive | {"patience": patience, "tidy_every": tidy_every}).items():
+        positive |= {"patience": patience, "persistence": persistence, "tidy_every": tidy_every}
+        for name, value in positive.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected more than 0, got {value}")
         self.sigma, self.depth_gate, self.max_angle = sigma, depth_gate, max_angle
-        self.stable, self.patience, self.tidy_every = stable, patience, tidy_every
+        self.stable, self.patience = stable, patience
+        self.persistence, self.tidy_every = persistence, tidy_every
 
     def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds."""
         surfel, founding, violated = self.associate(map_, live, T_wc, ok)
-        map_ = self.carve(map_, violated)
-        map_, slots = map_.claim(founding)
-        joining = surfel >= 0
-        slots = torch.where(joining, surfel, slots)
-        old = map_.at(slots)
-        numbers = {"created": torch.where(joining, old.pop("created"), frame), "updated": torch.full_like(slots, frame)}
-        del old["updated"]
-        values = recomputed(average, old, joining, live, T_wc, self.sigma)
-        map_ = map_.put(slots, joining | founding, **values, **numbers)
+        map_, slots = self.carve(map_, violated).claim(founding)
+        joining, number = surfel >= 0, torch.full((), frame, device=slots.device)
+        map_ = merge(map_, torch.where(joining, surfel, slots), joining, founding, live, T_wc, number, self.sigma)
         return self.tidy(map_, ok, frame) if frame % self.tidy_every == 0 else map_
 
     @torch.no_grad()
@@ -88,13 +88,15 @@ class PointFuser(nn.Module):
         return dataclasses.replace(map_, confidences=torch.cat([halved, map_.confidences[:, n:]], dim=1))
 
     def tidy(self, map_: SurfelMap, ok: Tensor, frame: int) -> SurfelMap:
-        """Without the surfels that have not become stable and are no longer seen."""
+        """Without the surfels that were seen for too short a time to be trusted, and are not any more."""
         return map_.keep(self.lasting(map_, ok, frame))
 
     @torch.no_grad()
     def lasting(self, map_: SurfelMap, ok: Tensor, frame: int) -> Tensor:
         """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
-        return (map_.confidences >= self.stable) | (frame - map_.updated < self.patience) | ~ok[:, None]
+        persistent = map_.updated - map_.created >= self.persistence
+        proven = map_.confidences >= self.stable * torch.where(persistent, 0.05, 1.0)
+        return proven | (frame - map_.updated < self.patience) | ~ok[:, None]
 
 
 @hot
@@ -114,30 +116,64 @@ def match(
     """See `PointFuser.associate`. Surfels points, normals (B, n, 3), world, and mask (B, n); a frame's vertices and
     normals (B, H, W, 3), camera, valid and sigma (B, H, W)."""
     height, width = valid.shape[-2:]
-    valid, depth, gate = valid.flatten(1), vertices[..., 2].flatten(1), depth_gate + 3 * sigma.flatten(1)
-    seen_normals = se3.rotate(T_wc, seen_normals.flatten(1, 2))
-    uv, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, (height, width), near=0.05)
+    depth = torch.where(valid, vertices[..., 2], 0.0)
+    gate = torch.where(valid, depth_gate + 3 * sigma, 0.0)
+    n = se3.rotate_planes(T_wc, seen_normals.flatten(1, 2).unbind(-1))
+    u, v, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, (height, width), near=0.05)
 
-    pixel = pixel_index(uv, inside, width)
-    behind = depth.gather(1, pixel) - z  # positive where the surfel lies in front of the reading
-    pixel_normal = seen_normals.gather(1, pixel[..., None].expand(-1, -1, 3))
-    agrees = (normals * pixel_normal).sum(-1) > cosine
-    here = inside & valid.gather(1, pixel)
-    belongs = here & (behind.abs() < gate.gather(1, pixel)) & agrees
+    pixel = pixel_index(u, v, inside, width)
+    behind = depth.flatten(1).gather(1, pixel) - z  # positive where the surfel lies in front of the reading
+    agreement = sum(a * b.gather(1, pixel) for a, b in zip(normals.unbind(-1), n, strict=True))
+    within = gate.flatten(1).gather(1, pixel)
+    belongs = inside & (behind.abs() < within) & (agreement > cosine)
     surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
+    violated = inside & (within > 0) & (behind > 5 * within)
+    there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
+    planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
+    founding = valid & ~covered(*planes, there, depth, gate)
+    return surfel, founding.flatten(1), violated
 
-    covered = torch.zeros(len(valid), height * width + 1, dtype=torch.bool, device=z.device)
-    u, v = uv.floor().long().unbind(-1)
-    for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):  # the four pixels around the surfel's centre
-        corner = (v + dv).clamp(0, height - 1) * width + (u + du).clamp(0, width - 1)
-        corner = torch.where(belongs, corner, 0)
-        close = belongs & ((depth.gather(1, corner) - z).abs() < gate.gather(1, corner))
-        covered = covered.scatter(1, torch.where(close, corner, height * width), True)
-    violated = here & (behind > 5 * gate.gather(1, pixel))
-    return surfel, valid & ~covered[:, :-1], violated
+
+def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:
+    """Which readings lie next to a surfel of their surface: among the four pixels around its centre, and within `gate`.
+
+    All (B, H, W): u, v, pixels, and z, metres, of the surfel whose centre falls into a pixel, where `there`; the depth.
+    """
+    height, width = z.shape[-2:]
+    grid = camera.pixel_grid(height, width, z.device, z.dtype)
+    z = torch.where(there, z, -1.0)  # nothing is near it
+    right, lower = (u >= grid[..., 0]).to(z.dtype), (v >= grid[..., 1]).to(z.dtype)  # the side it reaches to
+    z, right, lower = (margin(margin(plane, 1, -1), 1, -2) for plane in (z, right, lower))
+    result = torch.zeros_like(there)
+    for dv in (-1, 0, 1):
+        for du in (-1, 0, 1):
+            theirs = (plane[:, 1 + dv : 1 + dv + height, 1 + du : 1 + du + width] for plane in (z, right, lower))
+            neighbour, to_right, to_lower = theirs
+            near = (neighbour - depth).abs() < gate
+            near = near if du == 0 else near & (to_right == float(du < 0))
+            result = result | (near if dv == 0 else near & (to_lower == float(dv < 0)))
+    return result
 
 
 @hot
+def merge(
+    map_: SurfelMap,
+    slots: Tensor,
+    joining: Tensor,
+    founding: Tensor,
+    live: LiveFrame,
+    T_wc: Tensor,
+    frame: Tensor,
+    sigma: float | Tensor,
+) -> SurfelMap:
+    """The map with the readings of a frame averaged into `slots` (B, P) where joining, written there where founding."""
+    old = map_.at(slots)
+    created = torch.where(joining, old.pop("created"), frame)
+    del old["updated"]
+    values = recomputed(average, old, joining, live, T_wc, sigma)
+    return map_.put(slots, joining | founding, **values, created=created, updated=frame.expand_as(created))
+
+
 def average(
     old: dict[str, Tensor], joining: Tensor, live: LiveFrame, T_wc: Tensor, sigma: float | Tensor
 ) -> dict[str, Tensor]:

@@ -9,16 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.geometry import camera
+
 Planes = tuple[Tensor, Tensor, Tensor]
-
-
-def project(p: Planes, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Column and row (B, P), in pixels, at which a camera K (B, 3, 3) sees p, and whether p lies ahead of it."""
-    ahead = p[2] > 0.01
-    inv_z = 1.0 / torch.where(ahead, p[2], 1.0)
-    u = (K[:, 0, 0, None] * p[0] + K[:, 0, 1, None] * p[1]) * inv_z + K[:, 0, 2, None]
-    v = K[:, 1, 1, None] * p[1] * inv_z + K[:, 1, 2, None]
-    return u, v, ahead
 
 
 def window(
@@ -56,7 +49,7 @@ def nearest(
 ) -> tuple[Planes, Planes, Tensor, Tensor]:
     """The model at the pixel nearest to the projection of p: how far p lies from its vertex, metres, its normal, its
     weight (B, P), and whether there is any."""
-    u, v, ahead = project(tuple(plane.detach() for plane in p), K.detach())
+    u, v, ahead = camera.project_planes(tuple(plane.detach() for plane in p), K.detach())
     column, row, inside = window(u, v, ahead, size)
     *partner, weight = look_up(images, column, row, size[1])
     d = tuple(a - b for a, b in zip(p, partner[:3], strict=True))
@@ -78,7 +71,7 @@ def mean(
     falls from one to zero where it lies `reach` metres from p, so that no mean bridges a depth edge. As the softness
     goes to zero this becomes `nearest`. K, the pose, the softness and the reach have a gradient through the weights.
     """
-    u, v, ahead = project(p, K)
+    u, v, ahead = camera.project_planes(p, K)
     first_column, first_row, inside = window(u, v, ahead, size, across)
     height, width = size
     # the least distance cancels; without it all weights would underflow where the softness is small

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.hot import hot
 from gradslam_ng.odometry.linearization import project_and_reduce
+from gradslam_ng.odometry.photometric import Brightness, View
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures import LiveFrame, Surface
+
+# Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
+# on a step, and a gradient through such a verdict would be one of noise. `slack` of the rules here.
+PAIRING_NOISE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class ProjectiveICP:
     scale: Tensor  # (), standard deviations
     softness: Tensor  # (), pixels
     across: int = 1  # candidates along a row and along a column
+    brightness: Brightness | None = None
     lean: bool = False  # keep nothing of a linearisation for the backward pass but its arguments
 
     def reduce(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -48,18 +53,19 @@ class ProjectiveICP:
         return evaluate(*flat, *model, T_mc, self.model.K, *settings)
 
     def linearize(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.reduce(T_mc)[:3]
+        H, g, error, _ = self.reduce(T_mc)
+        if self.brightness is None:
+            return H, g, error
+        total = self.information.flatten(1).sum(-1).clamp(min=torch.finfo(error.dtype).tiny)
+        parts = self.brightness.linearize(T_mc, self.scale, self.lean)
+        H_p, g_p, error_p = (part / total.reshape(-1, *(1,) * (part.ndim - 1)) for part in parts)
+        return H + H_p, g + g_p, error + error_p
 
     def error(self, T_mc: Tensor) -> Tensor:
-        return self.reduce(T_mc)[2]
+        return self.linearize(T_mc)[2]
 
     def retract(self, T_mc: Tensor, delta: Tensor) -> Tensor:
-        return _moved(T_mc, delta)
-
-
-@hot
-def _moved(T: Tensor, delta: Tensor) -> Tensor:
-    return se3.exp(delta) @ T
+        return se3.exp(delta) @ T_mc
 
 
 class ICPOdometer(nn.Module):
@@ -73,7 +79,8 @@ class ICPOdometer(nn.Module):
     module.
 
     Args:
-        rule: how steps are found and judged, `optim.SoftLevenbergMarquardt` or another rule.
+        rule: how steps are found and judged, by default `optim.SoftLevenbergMarquardt` that takes changes of the error
+            below `PAIRING_NOISE` for noise.
         iterations: per pyramid level, coarsest first; their number is the number of levels.
         max_distance: between a vertex and its partner, metres.
         max_angle: between their normals, degrees.
@@ -87,6 +94,8 @@ class ICPOdometer(nn.Module):
             constant of the gradient. 4 or 9: their mean, so that the gradient sees which point meets which; see
             `association.mean`.
         softness: how far the candidates' weights reach, pixels.
+        photometric: what is seen must also look as bright as the model remembers it. Colour and depth must come from
+            one viewpoint for that, as they do not in every recording.
         backward: how the pose is differentiated, as in `optim.solve`. Other than with "unroll", only the finest level
             is, and where the search started gets no gradient.
         last: iterations of the finest level that "truncated" goes back through.
@@ -106,6 +115,7 @@ class ICPOdometer(nn.Module):
         max_step: float = 0.5,
         candidates: int = 1,
         softness: float | Tensor = 0.5,
+        photometric: bool = False,
         backward: str = "unroll",
         last: int = 2,
     ) -> None:
@@ -121,12 +131,12 @@ class ICPOdometer(nn.Module):
             raise ValueError(f"backward {backward!r} needs candidates=1; with {candidates} use unroll or truncated")
         if backward == "truncated" and not 0 < last <= iterations[-1]:
             raise ValueError(f"last: expected 1 to {iterations[-1]}, the iterations of the finest level, got {last}")
-        self.rule = optim.SoftLevenbergMarquardt(damping=1e-6) if rule is None else rule
+        self.rule = optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE) if rule is None else rule
         self.iterations, self.scale = tuple(iterations), scale
         self.max_distance, self.max_angle = max_distance, max_angle
         self.min_overlap, self.max_step = min_overlap, max_step
         self.across, self.softness = math.isqrt(candidates), softness
-        self.backward, self.last = backward, last
+        self.photometric, self.backward, self.last = photometric, backward, last
         for name, value in vars(self.rule).items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
@@ -140,6 +150,8 @@ class ICPOdometer(nn.Module):
         start = T_mc = se3.inverse(T_wm) @ T_wc
         for level, iterations in zip(reversed(range(len(self.iterations))), self.iterations, strict=True):
             problem = self.problem(live, model, level)
+            if self.photometric and model.intensity is not None:
+                problem = replace(problem, brightness=self.brightness(problem, live, level, T_mc))
             backward = self.backward if level == 0 or self.backward == "unroll" else "detach"
             T_mc = optim.solve(problem, T_mc, self.rule, iterations, backward=backward, last=self.last).x
         _, _, error, overlap = problem.reduce(T_mc)
@@ -161,5 +173,13 @@ class ICPOdometer(nn.Module):
         return ProjectiveICP(
             live.surface.subsampled(step), model.subsampled(step),
             information[:, step // 2 :: step, step // 2 :: step].contiguous(),
-            limits, number(self.scale) * step, number(self.softness), self.across, lean,
+            limits, number(self.scale) * step, number(self.softness), self.across, lean=lean,
         )  # fmt: skip
+
+    def brightness(self, problem: ProjectiveICP, live: LiveFrame, level: int, T_mc: Tensor) -> Brightness:
+        """What the photometric term adds at this level, with exposure and noise as found at T_mc (B, 4, 4)."""
+        model, surface = problem.model, live.surface
+        points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
+        reach = problem.limits[0]
+        view = View(*points, surface.blurred(2**level), surface.vertices[..., 2], surface.K, reach)
+        return Brightness.at(T_mc, view, problem.lean)

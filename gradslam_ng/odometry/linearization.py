@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.geometry import se3
 from gradslam_ng.hot import hot
 from gradslam_ng.odometry import association
 
@@ -56,24 +57,15 @@ def project_and_reduce(
     Returns H (B, 6, 6), g (B, 6), error (B) and overlap (B), the share of the vertices that found a partner. The first
     three are divided by the sum of the information of all vertices.
     """
-    r_00, r_01, r_02, t_0, r_10, r_11, r_12, t_1, r_20, r_21, r_22, t_2 = T_mc[:, :3].flatten(1)[..., None].unbind(1)
-    x, y, z = vertices.unbind(-1)
-    p_0 = r_00 * x + r_01 * y + r_02 * z + t_0
-    p_1 = r_10 * x + r_11 * y + r_12 * z + t_1
-    p_2 = r_20 * x + r_21 * y + r_22 * z + t_2
-
+    p_0, p_1, p_2 = se3.transform_planes(T_mc, vertices.unbind(-1))
     images = (model_vertices, model_normals, model_weights)
     if across == 1:
         d, n, model_weight, candidate = association.nearest((p_0, p_1, p_2), K, images, size)
     else:
         d, n, model_weight, candidate = association.mean((p_0, p_1, p_2), K, images, size, limits[0], softness, across)
     (d_0, d_1, d_2), (n_0, n_1, n_2) = d, n
-    a, b, c = normals.unbind(-1)
-    agreement = (
-        (r_00 * a + r_01 * b + r_02 * c) * n_0
-        + (r_10 * a + r_11 * b + r_12 * c) * n_1
-        + (r_20 * a + r_21 * b + r_22 * c) * n_2
-    )
+    turned = se3.rotate_planes(T_mc, normals.unbind(-1))
+    agreement = turned[0] * n_0 + turned[1] * n_1 + turned[2] * n_2
     paired = association.accepted(d, agreement, candidate & (information > 0), limits)
 
     r = torch.where(paired, d_0 * n_0 + d_1 * n_1 + d_2 * n_2, 0.0)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
+from gradslam_ng.odometry.icp import PAIRING_NOISE
 from gradslam_ng.odometry.linearization import point_to_plane
 from gradslam_ng.odometry.nearest import Neighbours
 
@@ -95,7 +96,7 @@ def align_points(
     if not max_distance > 0:
         raise ValueError(f"max_distance: expected a positive number of metres, got {max_distance}")
     problem = PointCloudICP(source, target, normals, weights, max_distance)
-    rule = optim.SoftLevenbergMarquardt(damping=1e-6) if rule is None else rule
+    rule = optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE) if rule is None else rule
     T_ts = optim.solve(problem, T_ts, rule, iterations, backward=backward).x
     _, _, paired = problem.pairs(T_ts)
     return se3.renormalize(T_ts), (paired * weights).sum(-1) / weights.sum(-1).clamp(min=1e-12)

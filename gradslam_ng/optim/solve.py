@@ -11,7 +11,7 @@ from gradslam_ng.hot import hot
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, leafwise, select
 from gradslam_ng.optim.sparse import BlockSparse
-from gradslam_ng.optim.steps import Damping, Rule
+from gradslam_ng.optim.steps import Damping, Rule, Step
 
 BACKWARD = ("unroll", "truncated", "implicit", "implicit-gn", "direct", "detach")
 
@@ -95,24 +95,30 @@ def _iterate(
             resting = resting | (step.predicted.detach() <= goal)
             if bool(resting.all()):
                 break
-        trial = problem.retract(x, step.delta)
-        there = Linearization(*problem.linearize(trial))
-        taken, damping = rule.judge(here, there, step, damping)
-        if tolerance is not None:
-            taken = torch.where(resting, torch.zeros_like(taken), taken)
-        if taken.dtype == torch.bool:
-            x, here = select(taken, (trial, there), (x, here))
-            here = Linearization(*here)
-        else:
-            between = problem.retract(x, taken[..., None] * step.delta)
-            if rule.relinearize:
-                there = Linearization(*problem.linearize(between))
-                no_worse = _finite(there) & (there.error <= here.error * (1 + rule.slack))
-                x, here = select(no_worse, (between, there), (x, here))
-                here = Linearization(*here)
-            else:
-                x, here = between, _blend(taken, there, here)
+        x, here, damping = _advance(problem, rule, x, here, damping, step, resting)
     return Solution(x, *here, converged=resting), damping
+
+
+@hot
+def _advance(
+    problem: Problem, rule: Rule, x: Point, here: Linearization, damping: Damping, step: Step, resting: Tensor | None
+) -> tuple[Point, Linearization, Damping]:
+    """One iteration from x on, along a proposed step; x stays where `resting` (...) holds."""
+    trial = problem.retract(x, step.delta)
+    there = Linearization(*problem.linearize(trial))
+    taken, damping = rule.judge(here, there, step, damping)
+    if resting is not None:
+        taken = torch.where(resting, torch.zeros_like(taken), taken)
+    if taken.dtype == torch.bool:
+        x, here = select(taken, (trial, there), (x, here))
+        return x, Linearization(*here), damping
+    between = problem.retract(x, taken[..., None] * step.delta)
+    if not rule.relinearize:
+        return between, _blend(taken, there, here), damping
+    there = Linearization(*problem.linearize(between))
+    no_worse = _finite(there) & (there.error <= here.error * (1 + rule.slack))
+    x, here = select(no_worse, (between, there), (x, here))
+    return x, Linearization(*here), damping
 
 
 def _finite(there: Linearization) -> Tensor:
@@ -121,7 +127,6 @@ def _finite(there: Linearization) -> Tensor:
     return finite & (H.isfinite() if isinstance(H, BlockSparse) else torch.isfinite(H).flatten(-2).all(-1))
 
 
-@hot
 def _blend(taken: Tensor, there: Linearization, here: Linearization) -> Linearization:
     """The linearisation a part `taken` of the way from here to there, each of the three in proportion."""
     there = Linearization(*select(_finite(there), there, here))

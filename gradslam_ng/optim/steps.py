@@ -87,7 +87,6 @@ class LevenbergMarquardt:
         ratio = torch.where(moving, actual, 1.0) / torch.where(moving, predicted, 1.0)
         return torch.where(finite, ratio.clamp(-1e3, 1e3), -1e3)
 
-    @hot
     def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
         gain = self.gain(here, there, step)
         return gain > 0, self.update(damping, gain, (gain > 0).to(gain.dtype))
@@ -117,7 +116,6 @@ class SoftLevenbergMarquardt(LevenbergMarquardt):
     temperature: float | Tensor = 0.1
     relinearize: bool = False
 
-    @hot
     def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
         gain = self.gain(here, there, step)
         gate = torch.sigmoid(gain / self.temperature).to(gain.dtype)

@@ -11,23 +11,25 @@ from gradslam_ng.hot import hot
 EMPTY = torch.iinfo(torch.int64).max
 
 
-def visible_pixels(points: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float):
+def visible_pixels(
+    points: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Points of a map as a camera sees them.
 
-    points (B, N, 3) world, mask (B, N), T_cw (B, 4, 4), K (B, 3, 3). Returns uv (B, N, 2) pixels, z (B, N) metres, and
-    inside (B, N) bool: in the mask, beyond `near` and within the image.
+    points (B, N, 3) world, mask (B, N), T_cw (B, 4, 4), K (B, 3, 3). Returns, each (B, N), u and v in pixels, z in
+    metres, and inside, bool: in the mask, beyond `near` and within the image.
     """
-    uv, z = camera.project(se3.transform(T_cw, points), K)
-    u, v = uv.unbind(-1)
+    p_c = se3.transform_planes(T_cw, points.unbind(-1))
+    u, v, ahead = camera.project_planes(p_c, K, near)
     height, width = size
-    inside = mask & (z > near) & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-    return uv, z, inside
+    inside = mask & ahead & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+    return u, v, p_c[2], inside
 
 
-def pixel_index(uv: Tensor, inside: Tensor, width: int) -> Tensor:
-    """Row-major index of the pixel nearest to uv (B, N, 2); 0 where not inside."""
-    u, v = (uv.detach() + 0.5).floor().unbind(-1)
-    return torch.where(inside, v * width + u, 0.0).long()
+def pixel_index(u: Tensor, v: Tensor, inside: Tensor, width: int) -> Tensor:
+    """Row-major index of the pixel nearest to u, v (B, N); 0 where not inside."""
+    column, row = (u.detach() + 0.5).floor(), (v.detach() + 0.5).floor()
+    return torch.where(inside, row * width + column, 0.0).long()
 
 
 def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: int) -> Tensor:
@@ -55,6 +57,6 @@ def index_map(
     choice: no gradient.
     """
     with torch.no_grad():
-        uv, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, size, near)
-        chosen = nearest_per_pixel(pixel_index(uv, inside, size[1]), z.clamp(min=0), inside, size[0] * size[1])
+        u, v, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, size, near)
+        chosen = nearest_per_pixel(pixel_index(u, v, inside, size[1]), z.clamp(min=0), inside, size[0] * size[1])
     return chosen.unflatten(-1, size)

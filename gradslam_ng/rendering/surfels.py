@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import camera, se3
+from gradslam_ng.geometry import camera, images, se3
+from gradslam_ng.hot import hot
 from gradslam_ng.rendering.index_map import index_map, nearest_per_pixel, visible_pixels
 from gradslam_ng.structures import Surface, SurfelMap
 
@@ -37,14 +38,33 @@ def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], sta
     A surfel weighs c / (c + stable), c its confidence. K (B, 3, 3); size (H, W).
     """
     n = map_.occupied
-    points, normals, confidences = map_.points[:, :n], map_.normals[:, :n], map_.confidences[:, :n]
-    index = index_map(points, map_.mask[:, :n], T_wm, K, size)
+    known = (map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.confidences[:, :n], map_.mask[:, :n])
+    vertices, normals, weights, intensity = splat(*known, T_wm, K, size, stable)
+    return Surface(vertices, normals, weights, K, intensity)
+
+
+@hot
+def splat(
+    points: Tensor,
+    normals: Tensor,
+    colors: Tensor,
+    confidences: Tensor,
+    mask: Tensor,
+    T_wm: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    stable: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vertices and normals (B, H, W, 3), camera m, weights and intensity (B, H, W) of surfels (B, N, ...); see
+    `predict`."""
+    index = index_map(points, mask, T_wm, K, size)
     T_mw = se3.inverse(T_wm)
     hit = (index >= 0)[..., None]
     vertices = se3.transform(T_mw, gather(points, index).flatten(1, 2)).unflatten(1, size)
     turned = se3.rotate(T_mw, gather(normals, index).flatten(1, 2)).unflatten(1, size)
     c = gather(confidences, index)
-    return Surface(torch.where(hit, vertices, 0.0), turned, c / (c + stable), K)
+    seen = images.intensity(gather(colors, index))[..., 0]
+    return torch.where(hit, vertices, 0.0), turned, c / (c + stable), seen
 
 
 def render(
@@ -83,14 +103,14 @@ def disc_map(map_: SurfelMap, T_cw: Tensor, K: Tensor, size: tuple[int, int], ne
     """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 for none: a discrete choice."""
     n = map_.occupied
     height, width = size
-    uv, z, inside = visible_pixels(map_.points[:, :n], map_.mask[:, :n], T_cw, K, size, near)
+    u_0, v_0, z, inside = visible_pixels(map_.points[:, :n], map_.mask[:, :n], T_cw, K, size, near)
     extent = map_.radii[:, :n] * K[:, 0, 0, None] / z.clamp(min=near)  # pixels
-    column, row = (uv + 0.5).floor().unbind(-1)
+    column, row = (u_0 + 0.5).floor(), (v_0 + 0.5).floor()
     pixels, ranks, candidates = [], [], []
     for dv in range(-reach, reach + 1):
         for du in range(-reach, reach + 1):
             u, v = column + du, row + dv
-            off_centre = (u - uv[..., 0]) ** 2 + (v - uv[..., 1]) ** 2
+            off_centre = (u - u_0) ** 2 + (v - v_0) ** 2
             covers = inside & ((off_centre <= extent**2) | (du == dv == 0))
             covers &= (u >= 0) & (u < width) & (v >= 0) & (v < height)
             pixels.append(torch.where(covers, v * width + u, 0.0).long())

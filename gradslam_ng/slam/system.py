@@ -20,6 +20,7 @@ from gradslam_ng.datasets.sequence import FrameError, Sequence
 from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
+from gradslam_ng.odometry.icp import PAIRING_NOISE
 from gradslam_ng.slam.state import Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
@@ -40,9 +41,9 @@ def rule(name: str) -> optim.Rule:
     """How an ICP of that name judges its steps."""
     match name:
         case "gradicp":
-            return optim.SoftLevenbergMarquardt(damping=1e-6)
+            return optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
         case "icp":
-            return optim.LevenbergMarquardt(damping=1e-6)
+            return optim.LevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
 
 
@@ -133,7 +134,7 @@ class System(nn.Module):
             raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
         none = torch.zeros(batch, device=device, dtype=dtype)
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
-        nothing = Surface(*zeros, surface.K)
+        nothing = Surface(*zeros, surface.K, torch.zeros_like(surface.weights))
         map_ = SurfelMap.empty(batch, device=device, dtype=dtype)
         return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
 

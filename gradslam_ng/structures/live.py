@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera, depth_noise, images
+from gradslam_ng.hot import hot
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures.frames import RGBDFrames
 from gradslam_ng.structures.surface import Surface
@@ -35,10 +36,11 @@ class LiveFrame:
         """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
         K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
         color, vertices, normals, seen = recomputed(observe, frame.color, frame.depth, K, factor)
-        surface = Surface(vertices, normals, seen, K)
+        surface = Surface(vertices, normals, seen, K, images.intensity(color)[..., 0])
         return LiveFrame(surface, color, noise(surface, color), frame.T_wc)
 
 
+@hot
 def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colour (B, H / factor, W / factor, 3), vertices and normals alike, and 1 or 0 for whether there is a normal."""
     depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading

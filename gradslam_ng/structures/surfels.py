@@ -116,9 +116,8 @@ class SurfelMap:
         """Attributes overwritten in `slots` (B, P) where `keep` (B, P) holds; kept slots must differ from each other.
 
         values: tensors (B, P, ...), named like the attributes. Static shapes: where nothing is kept, zeros are
-        written to the last slot, which holds no surfel.
+        written to the last slot, which must hold no surfel; `claim` leaves one free.
         """
-        self = self.reserve(int(self.count.max()) + 1)
         slots = torch.where(keep, slots, self.capacity - 1)
         rows = torch.arange(self.batch, device=slots.device)[:, None]
 

@@ -99,6 +99,14 @@ def test_intrinsics_of_the_wrong_shape_are_refused(recordings, tmp_path, K):
         TUM(recordings.tum(tmp_path / "desk"), intrinsics=K)
 
 
+@pytest.mark.parametrize("text", ["525 0\n0 525\n", "525 525\n", "fx 525\n", ""])
+def test_an_intrinsics_file_of_another_shape_is_refused(recordings, tmp_path, text):
+    folder = recordings.tum(tmp_path / "walk")
+    (folder / "intrinsics.txt").write_text(text)
+    with pytest.raises(ValueError, match=r"intrinsics\.txt: expected"):
+        TUM(folder)
+
+
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_distortion_is_undone(tmp_path, number):
     """Every distorted pixel shows where its ray comes from; once undone, a pinhole camera's pixel shows its own ray."""

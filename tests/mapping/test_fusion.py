@@ -140,17 +140,29 @@ def test_what_stays_unstable_is_removed(plane, eye, yes, grad):
 
 
 @MODES
+@pytest.mark.parametrize(("frames", "stays"), [(4, False), (8, True)])
+def test_what_is_seen_for_long_stays_however_faint(plane, eye, yes, grad, frames, stays):
+    fuser = PointFuser(patience=3, tidy_every=1, persistence=5, stable=100.0)
+    with torch.set_grad_enabled(grad):
+        map_ = fused(fuser, *[plane(1.5)] * frames, T_wc=eye, ok=yes)
+        assert (map_[0].confidences < fuser.stable).all()
+        for number in range(frames, frames + 5):
+            map_ = fuser(map_, plane(0.0), eye, yes, number)
+    assert (map_.count.item() > 0) == stays
+
+
+@MODES
 def test_what_floats_in_free_space_is_removed(plane, eye, yes, grad):
-    """A stable wall at 1 m; then the camera sees through it to 2 m."""
+    """A wall at 1 m, stable and long seen; then the camera sees through it to 2 m."""
     fuser = PointFuser(patience=3, tidy_every=1)
     with torch.set_grad_enabled(grad):
-        map_ = fused(fuser, *[plane(1.0)] * 4, T_wc=eye, ok=yes)
+        map_ = fused(fuser, *[plane(1.0)] * 7, T_wc=eye, ok=yes)
         peak = map_[0].confidences.max()
         assert map_.count.item() == 12 * 16 and peak > 2
-        map_ = fuser(map_, plane(2.0), eye, yes, 4)
+        map_ = fuser(map_, plane(2.0), eye, yes, 7)
         wall = map_[0].points[0, :, 2] == 1.0
         assert torch.allclose(map_[0].confidences[0, wall].max(), 0.5 * peak)  # one look is not enough
-        for number in range(5, 12):
+        for number in range(8, 18):
             map_ = fuser(map_, plane(2.0), eye, yes, number)
     assert map_.count.item() == 12 * 16 and (map_[0].points[..., 2] == 2.0).all()
 
@@ -204,7 +216,9 @@ def test_averaging_lowers_the_noise(plane, eye, yes):
     assert (map_.points[0, :, 2] - 1.5).std() < 0.002 / 4 * 1.2
 
 
-@pytest.mark.parametrize("setting", ["sigma", "depth_gate", "max_angle", "stable", "patience", "tidy_every"])
+@pytest.mark.parametrize(
+    "setting", ["sigma", "depth_gate", "max_angle", "stable", "patience", "persistence", "tidy_every"]
+)
 def test_settings_that_are_not_positive_are_refused(setting):
     with pytest.raises(ValueError, match=f"{setting}: expected more than 0"):
         PointFuser(**{setting: 0})

@@ -1,0 +1,156 @@
+"""Photometric alignment: the model's surfels, seen in the live image, should look as bright as they are.
+
+The image that is sampled and differentiated is the live one, which has no holes; the model gives points and how bright
+they were. So the term needs no rendering and sees each surfel at its own place, between pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import camera, se3
+from gradslam_ng.hot import hot
+from gradslam_ng.odometry.linearization import FULL, UPPER
+from gradslam_ng.recompute import recomputed
+
+LEAST_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
+
+
+class View(NamedTuple):
+    """Points of a model seen from camera m, and the image of camera c in which they are looked for."""
+
+    points: Tensor  # (B, P, 3), camera m, metres
+    intensity: Tensor  # (B, P), how bright they were
+    weights: Tensor  # (B, P), 0 where there is none
+    image: Tensor  # (B, H, W), intensity
+    depth: Tensor  # (B, H, W), metres
+    K: Tensor  # (B, 3, 3), of camera c
+    reach: Tensor  # (), metres, see `look`
+
+
+class Glance(NamedTuple):
+    """How an image shows points of the model; each (B, P)."""
+
+    value: Tensor  # intensity, between pixels
+    du: Tensor  # its derivatives along the row and the column, per pixel
+    dv: Tensor
+    p_c: tuple[Tensor, Tensor, Tensor]  # the points in the camera, metres
+    visible: Tensor  # bool: in the image, and not hidden
+
+
+def look(T_mc: Tensor, view: View) -> Glance:
+    """The points of a view in its image, bilinearly, where camera c stands at T_mc (B, 4, 4).
+
+    Hidden is a point whose depth differs from the reading there by more than `reach`, metres: a discrete choice, as is
+    between which pixels it falls.
+    """
+    image, depth, K = view.image, view.depth, view.K
+    height, width = image.shape[-2:]
+    p_c = se3.transform_planes(se3.inverse(T_mc), view.points.unbind(-1))
+    u, v, ahead = camera.project_planes(p_c, K)
+    column, row, inside = cell(u, v, ahead, (height, width))
+    offset = torch.arange(len(image), device=image.device)[:, None] * (height * width)
+    first = row * width + column + offset
+    flat = image.flatten()
+    top_left, top_right = flat[first], flat[first + 1]
+    low_left, low_right = flat[first + width], flat[first + width + 1]
+    a, b = u - column, v - row
+    du = torch.lerp(top_right - top_left, low_right - low_left, b)
+    dv = torch.lerp(low_left - top_left, low_right - top_right, a)
+    value = torch.lerp(torch.lerp(top_left, top_right, a), torch.lerp(low_left, low_right, a), b)
+    nearest = depth.detach().flatten()[first + (a.detach() > 0.5) + width * (b.detach() > 0.5)]
+    seen = inside & (nearest > 0) & ((nearest - p_c[2].detach()).abs() < view.reach.detach())
+    return Glance(value, du, dv, p_c, seen)
+
+
+def cell(u: Tensor, v: Tensor, ahead: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixel left and above of u, v (B, P), int64, and whether all four around are in the image; 0, 0 if not."""
+    u, v = u.detach(), v.detach()
+    inside = ahead & (u >= 0) & (u < size[1] - 1) & (v >= 0) & (v < size[0] - 1)
+    return torch.where(inside, u, 0.0).long(), torch.where(inside, v, 0.0).long(), inside
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """The photometric cost of one pyramid level; the unknown is T_mc (B, 4, 4)."""
+
+    view: View
+    gain: Tensor  # (B,), and the offset (B,): exposure of the image relative to the model
+    offset: Tensor
+    noise: Tensor  # (B,), standard deviation of the residual
+
+    @staticmethod
+    def at(T_mc: Tensor, view: View, lean: bool) -> Brightness:
+        """Exposure and noise as found at T_mc."""
+        return Brightness(view, *(recomputed if lean else _plainly)(exposure, T_mc, view))
+
+    def linearize(self, T_mc: Tensor, scale: Tensor, lean: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """H (B, 6, 6), g (B, 6) and error (B), summed."""
+        evaluate = recomputed if lean else _plainly
+        return evaluate(look_and_reduce, T_mc, self.view, self.gain, self.offset, self.noise, scale)
+
+
+def _plainly(function, *args):
+    return function(*args)
+
+
+@hot
+def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
+    """Gain and offset (B,) that bring the image's intensities to the model's, and the noise (B,) that is left.
+
+    Mean and spread of both are made equal, which, unlike regression, does not mistake a pose that is off for a loss of
+    contrast. The noise is that of a normal distribution with the mean absolute residual found.
+    """
+    weights, intensity = view.weights, view.intensity
+    glance = look(T_mc, view)
+    w = torch.where(glance.visible, weights, 0.0)
+    total = w.sum(-1)
+    some = total > 0
+    w = w / torch.where(some, total, 1.0)[:, None]
+    value, truth = torch.where(glance.visible, glance.value, 0.0), torch.where(glance.visible, intensity, 0.0)
+    mean_value, mean_truth = (w * value).sum(-1), (w * truth).sum(-1)
+    spread_value = (w * (value - mean_value[:, None]) ** 2).sum(-1)
+    spread_truth = (w * (truth - mean_truth[:, None]) ** 2).sum(-1)
+    contrast = some & (torch.minimum(spread_value, spread_truth) > LEAST_NOISE**2)
+    ratio = torch.where(contrast, spread_truth, 1.0) / torch.where(contrast, spread_value, 1.0)
+    gain = ratio.clamp(0.1, 10.0).sqrt()
+    offset = mean_truth - gain * mean_value
+    residual = gain[:, None] * value + offset[:, None] - truth
+    noise = 1.25 * (w * residual.abs()).sum(-1)
+    return gain, offset, noise.clamp(min=LEAST_NOISE)
+
+
+@hot
+def look_and_reduce(
+    T_mc: Tensor, view: View, gain: Tensor, offset: Tensor, noise: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal equations H (B, 6, 6), g (B, 6) and error (B) of the brightness residuals, whitened, summed.
+
+    To a left update of T_mc (Steinbruecker et al. 2011, with the roles of the two images exchanged). Weighted by the
+    model's weights and Tukey's biweight, `scale` standard deviations wide; what is not seen costs what an outlier does.
+    """
+    points, intensity, weights, K = view.points, view.intensity, view.weights, view.K
+    glance = look(T_mc, view)
+    x, y, z = glance.p_c
+    inv_z = 1.0 / torch.where(glance.visible, z, 1.0)
+    du, dv = (gain[:, None] * torch.where(glance.visible, d, 0.0) * inv_z for d in (glance.du, glance.dv))
+    j_x = du * K[:, 0, 0, None]
+    j_y = du * K[:, 0, 1, None] + dv * K[:, 1, 1, None]
+    j_z = -(j_x * x + j_y * y) * inv_z
+    a_0, a_1, a_2 = se3.rotate_planes(T_mc, (j_x, j_y, j_z))  # d residual / d p, in camera m; moving T_mc moves p back
+    q_0, q_1, q_2 = points.unbind(-1)
+    J = [-a_0, -a_1, -a_2, a_1 * q_2 - a_2 * q_1, a_2 * q_0 - a_0 * q_2, a_0 * q_1 - a_1 * q_0]
+
+    residual = torch.where(glance.visible, gain[:, None] * glance.value + offset[:, None] - intensity, 0.0)
+    information = (1.0 / (noise * noise))[:, None]
+    inlier = (1.0 - residual * residual * information / (scale * scale)).clamp(min=0.0)
+    w = torch.where(glance.visible, weights * information, 0.0) * inlier * inlier
+    cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(glance.visible, weights * inlier * inlier * inlier, 0.0)
+    wJ = [w * j for j in J]
+    sums = [(wJ[i] * J[j]).sum(-1) for i, j in UPPER] + [(wj * residual).sum(-1) for wj in wJ]
+    H = torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6))
+    return H, torch.stack(sums[21:], -1), scale * scale / 6.0 * cost.sum(-1)

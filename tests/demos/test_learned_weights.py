@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def test_the_error_of_the_pose_reaches_the_whole_network_the_same_way_each_time(demo):
+    module = demo("learned_weights")
+    rooms = module.training_rooms(2, (48, 64))
+
+    def trained(steps: int) -> list[Tensor]:
+        torch.manual_seed(0)
+        return list(module.train(module.Network(), rooms, steps, rate=0.01, seed=0, batch=6).parameters())
+
+    for before, after, again in zip(trained(0), trained(3), trained(3), strict=True):
+        assert after.isfinite().all() and not torch.equal(before, after)
+        assert torch.equal(after, again)
+
+
+def test_writes_tables_and_a_picture(demo, tmp_path, monkeypatch):
+    module = demo("learned_weights")
+    monkeypatch.setattr(module, "UNSEEN", {"random room 1": module.UNSEEN["random room 1"]})
+    numbers = module.main(tmp_path, tmp_path, size=(48, 64), rooms=2, steps=3, seeds=1, frames=3)
+    row = numbers["ATE, cm"]["unseen rooms"]["random room 1"]
+    assert row.keys() == {"constant", "made by hand", "learned 0"} and all(0 < x < 100 for x in row.values())
+    assert numbers["mean ratio to constant"]["unseen rooms"]["constant"] == 1
+    assert (tmp_path / "learned_weights.png").stat().st_size > 10_000
+
+
+def test_models_side_by_side_are_each_alone(demo):
+    module = demo("learned_weights")
+    models = {"one": module.Constant(), "two": module.axial_noise}
+    frames, truth = module.clip(module.random_room(1), 0, 3, (48, 64))
+    together = module.judge(models, (frames[i] for i in range(3)), truth)
+    for name, model in models.items():
+        alone = module.judge({name: model}, (frames[i] for i in range(3)), truth)
+        assert abs(alone[name] - together[name]) < 1e-3

@@ -1,0 +1,89 @@
+"""The photometric term: Jacobians, exposure, and what it adds where geometry says nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gradslam_ng.geometry import camera, se3
+from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry.photometric import LEAST_NOISE, View, exposure, look, look_and_reduce
+from gradslam_ng.structures import LiveFrame, RGBDFrames
+
+SIZE = (48, 64)
+K = torch.tensor([[50.0, 0, 31.5], [0, 50, 23.5], [0, 0, 1]], dtype=torch.float64)[None]
+REACH, SCALE = torch.tensor(0.1).double(), torch.tensor(4.685).double()
+
+
+def wall(T_wc: torch.Tensor, gain: float = 1.0, offset: float = 0.0) -> RGBDFrames:
+    """What cameras at T_wc (..., 4, 4) see of the wall z = 2, smoothly painted; depth and colour in closed form."""
+    rays = camera.unproject(torch.ones(*SIZE, 1, dtype=torch.float64), K[0]).reshape(-1, 3)
+    d, o = se3.rotate(T_wc, rays), T_wc[..., None, :3, 3]
+    depth = (2.0 - o[..., 2:]) / d[..., 2:]
+    x, y, _ = (o + depth * d).unbind(-1)
+    paint = 0.5 + 0.15 * torch.sin(7 * x + 1) + 0.15 * torch.sin(9 * y) * torch.cos(5 * x)
+    color = (gain * paint + offset)[..., None].expand(*paint.shape, 3)
+    lead = T_wc.shape[:-2]
+    return RGBDFrames(color.reshape(*lead, *SIZE, 3), depth.reshape(*lead, *SIZE, 1), K[0].expand(*lead, 3, 3))
+
+
+def pose(*xi: float) -> torch.Tensor:
+    return se3.exp(torch.tensor([xi], dtype=torch.float64))
+
+
+def looking(T_mc: torch.Tensor, **light: float) -> View:
+    """The wall from camera m as points with their brightness and weight, and from camera c as an image with depth."""
+    model = LiveFrame.of(wall(torch.eye(4, dtype=torch.float64)[None])).surface
+    live = LiveFrame.of(wall(T_mc, **light)).surface
+    points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
+    return View(*points, live.intensity, live.vertices[..., 2], live.K, REACH)
+
+
+def test_a_wall_seen_again_looks_the_same():
+    view = looking(T := pose(0.03, -0.02, 0.05, 0.01, 0.02, -0.03))
+    glance = look(T, view)
+    assert glance.visible.double().mean() > 0.8
+    assert (glance.value - view.intensity)[glance.visible].abs().max() < 5e-3  # bilinear between pixels
+
+
+def test_the_gradient_of_the_error_is_its_derivative():
+    view = looking(pose(0.03, -0.02, 0.05, 0.01, 0.02, -0.03))
+    at = pose(0.01, 0.0, 0.02, 0.0, 0.01, 0.0)
+    light = (torch.tensor([1.1]).double(), torch.tensor([-0.02]).double(), torch.tensor([0.05]).double(), SCALE)
+
+    def error(xi):
+        return look_and_reduce(se3.exp(xi)[None] @ at, view, *light)[2].sum()
+
+    zero = torch.zeros(6, dtype=torch.float64, requires_grad=True)
+    (truth,) = torch.autograd.grad(error(zero), zero)
+    _, g, _ = look_and_reduce(at, view, *light)
+    torch.testing.assert_close(g[0], truth, rtol=1e-9, atol=1e-9 * float(truth.abs().max()))
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (1.4, -0.1), (0.5, 0.2)])
+def test_exposure_is_found(gain, offset):
+    view = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=gain, offset=offset)
+    found_gain, found_offset, noise = exposure(T, view)
+    assert float(found_gain) == pytest.approx(1 / gain, rel=1e-2)
+    assert float(found_offset) == pytest.approx(-offset / gain, abs=1e-2)
+    assert float(noise) == LEAST_NOISE
+
+
+def test_an_image_of_one_brightness_says_nothing():
+    view = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=0.0, offset=0.5)
+    gain, _, noise = exposure(T, view)
+    assert float(gain) == 1 and noise.isfinite().all()
+    H, g, error = look_and_reduce(T, view, gain, torch.zeros_like(gain), noise, SCALE)
+    assert H.abs().max() < 1e-9 and g.abs().max() < 1e-9 and error.isfinite().all()
+
+
+@pytest.mark.parametrize("light", [{}, {"gain": 0.7, "offset": 0.1}], ids=["even", "darker"])
+def test_a_painted_wall_fixes_the_pose(light):
+    """In its plane geometry fixes nothing: three of six directions come from brightness alone."""
+    start, T_wc = torch.eye(4, dtype=torch.float64)[None], pose(0.02, -0.015, 0.01, 0.005, 0.01, -0.02)
+    model, live = LiveFrame.of(wall(start)).surface, LiveFrame.of(wall(T_wc, **light))
+    errors = []
+    for photometric in (True, False):
+        found = ICPOdometer(iterations=(10, 10, 10), photometric=photometric)(live, model, start, start)
+        errors.append(float((found.T_wc - T_wc)[:, :3, 3].norm()))
+    assert errors[0] < 1e-3 and errors[1] > 1e-2

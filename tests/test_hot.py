@@ -1,0 +1,87 @@
+"""Hot functions and their compiled twins."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import sys
+
+import pytest
+import torch
+
+import gradslam_ng as gs
+from gradslam_ng.hot import compiling, hot
+from gradslam_ng.recompute import _tensors
+
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+
+
+def hot_functions() -> dict[str, list[tuple[object, str]]]:
+    """Every hot function of the package by name, and where it is looked up: modules and classes."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("gradslam_ng")]
+    owners = modules + [x for module in modules for x in vars(module).values() if isinstance(x, type)]
+    found = {}
+    for owner in owners:
+        for attribute, value in list(vars(owner).items()):
+            if hasattr(value, "plain"):
+                found.setdefault(value.__qualname__, []).append((owner, attribute))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for torch.compile")
+def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
+    """On all calls of a run over frames with noise and holes, and on no square images."""
+    compared = set()
+
+    def comparing(function):
+        def call(*args, **kwargs):
+            if torch.compiler.is_compiling():
+                return function.plain(*args, **kwargs)
+            expected = function.plain(*copy.deepcopy(args), **kwargs)
+            found = function(*args, **kwargs)
+            for value, truth in zip(_tensors(found), _tensors(expected), strict=True):
+                if value.is_floating_point():
+                    close = torch.isclose(value, truth, rtol=1e-4, atol=1e-4)
+                else:
+                    close = value == truth
+                # where rounding decides, one pixel in a thousand may fall on the other side
+                assert (~close).float().mean() <= 1e-3, function.__qualname__
+            compared.add(function.__qualname__)
+            return found
+
+        return call
+
+    functions = hot_functions()
+    for places in functions.values():
+        twin = comparing(getattr(*places[0]))
+        for owner, attribute in places:
+            monkeypatch.setattr(owner, attribute, twin)
+    clip = room.view(room.walk(4), size=(116, 154))
+    generator = torch.Generator().manual_seed(0)
+    noise = 1 + 0.004 * torch.randn(clip.depth.shape, generator=generator)
+    holes = torch.rand(clip.depth.shape, generator=generator) < 0.05
+    clip = gs.RGBDFrames(clip.color, torch.where(holes, 0, clip.depth * noise), clip.K)
+    with torch.no_grad(), compiling():
+        gs.PointFusion(factor=2)(clip)
+    assert compared >= {"match", "merge", "splat", "project_and_reduce", "observe", "_advance"}
+
+
+def test_a_function_that_cannot_be_compiled_runs_plain_and_says_so(monkeypatch, caplog):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: broken)
+    twice = hot(lambda x: 2 * x)
+    with torch.no_grad(), compiling():
+        assert twice(torch.ones(())) == 2 and twice(torch.ones(())) == 2
+    assert caplog.text.count("no compiler here") == 1
+
+
+def test_plain_while_gradients_are_recorded(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **options: pytest.fail("compiled"))
+    twice = hot(lambda x: 2 * x)
+    with compiling():
+        x = torch.ones((), requires_grad=True)
+        twice(x).backward()
+    assert x.grad == 2

@@ -280,7 +280,7 @@ def draw(path: Path, table: dict, shown: dict) -> None:
     row = int(sigma.amax(-1).argsort()[len(sigma) // 2])
     truth = shown["truth"][row]
     positions = {name: p[row].numpy() for name, p in shown["position"].items()}
-    figure = Figure(figsize=(12, 6.4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(12, 6.4), dpi=90, layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.9))
     frames = np.linspace(0, len(truth) - 1, 8).astype(int)
     for axes, t in zip(above.subplots(1, 8), frames, strict=True):
@@ -288,8 +288,9 @@ def draw(path: Path, table: dict, shown: dict) -> None:
         middle = (SIDE - 1) / 2
         for name, mark, color in (("network alone", "x", "white"), ("smoother, noise by input", "+", "yellow")):
             axes.plot(*(positions[name][t] + middle), mark, color=color, ms=9, mew=1.8)
-        axes.set(xticks=[], yticks=[], xlim=(-0.5, SIDE - 0.5), ylim=(SIDE - 0.5, -0.5),
-                 title=f"t = {t}, sigma {float(sigma[row, t]):.1f}")  # fmt: skip
+        spread = f"{float(sigma[row, t]):.1f}" if sigma[row, t] < 50 else "> 50"
+        axes.set(xticks=[], yticks=[], xlim=(-0.5, SIDE - 0.5), ylim=(SIDE - 0.5, -0.5))
+        axes.set_title(f"t = {t}\nsigma {spread}", fontsize=10)
     left, right = below.subplots(1, 2)
     k = np.arange(len(truth))
     left.plot(k, truth[:, 0], color="0.2", lw=2, label="truth")
@@ -301,7 +302,7 @@ def draw(path: Path, table: dict, shown: dict) -> None:
     left.fill_between(
         k, seen - spread, seen + spread, color="#b2182b", alpha=0.12, label="learned sigma of the network"
     )
-    left.set(xlabel="step", ylabel="x [pixels]", title="crosses: the network; plus signs above: the smoother")
+    left.set(xlabel="step", ylabel="x [pixels]", title="above: x the network, + the smoother")
     left.set_ylim(-25, 25)
     left.legend(frameon=False, fontsize=7)
     names = sorted(table, key=lambda name: -table[name]["mean"])

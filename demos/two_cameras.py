@@ -135,7 +135,7 @@ def draw(
     path: Path, seen: gs.RGBDFrames, pixels: Tensor, gradients: list[Tensor], angle: Tensor, spans, frames
 ) -> None:
     """A frame of each camera with the pixels that the calibration rests on, and the pull of each motion."""
-    figure = Figure(figsize=(12, 6.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(12, 6.2), dpi=80, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
     frame = int(pixels.flatten(2).sum(-1).sum(0).argmax())
     for row, name in zip(left.subplots(2, 2), "ab", strict=True):

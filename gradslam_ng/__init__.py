@@ -1,6 +1,6 @@
 """gradslam_ng: dense RGB-D SLAM as one differentiable PyTorch program."""
 
-from gradslam_ng import datasets, evaluation, geometry, optim
+from gradslam_ng import backend, datasets, evaluation, geometry, optim
 from gradslam_ng.backend import FactorGraph, Smoother, surrogate_loss
 from gradslam_ng.rendering import render
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, PointFusion
@@ -16,6 +16,7 @@ __all__ = [
     "Smoother",
     "SurfelMap",
     "Trajectory",
+    "backend",
     "datasets",
     "evaluation",
     "geometry",

@@ -62,12 +62,10 @@ class Keyframes:
         starts = torch.tensor(self.frames, device=created.device)
         return (torch.searchsorted(starts, created, right=True) - 1).clamp(min=0)
 
-    def alike(self, code: Tensor, before: int) -> tuple[Tensor, Tensor]:
-        """Similarity (K,) in [-1, 1] of the keyframes of frames earlier than `before`, and their numbers (K,)."""
+    def alike(self, code: Tensor, before: int) -> Tensor:
+        """Similarity (K,) in [-1, 1] of the keyframes of frames earlier than `before`."""
         count = sum(frame < before for frame in self.frames)
-        if not count:
-            return code.new_zeros(0), torch.zeros(0, dtype=torch.int64)
-        return torch.stack(self.codes[:count]) @ code, torch.arange(count)
+        return torch.stack(self.codes[:count]) @ code if count else code.new_zeros(0)
 
     def apart(self, T_wc: Tensor, before: int) -> tuple[Tensor, Tensor]:
         """Metres and radians (K,) from T_wc (4, 4) to the keyframes of frames earlier than `before`."""

@@ -27,7 +27,7 @@ from gradslam_ng.optim import Diagonal, Full
 from gradslam_ng.rendering import predict
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, SurfelMap
+from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 
 # Tracking slips now and then, and a loop may be false. Giving up a loop costs 8^2, more than steady drift or a slip
 # of decimetres does, and less than the two slips, there and back, that a false loop among true ones needs.
@@ -90,7 +90,7 @@ class LoopCloser:
         self.pending: Tensor | None = None  # a large correction that waits for a second one to agree
 
     @torch.no_grad()
-    def follow(self, system: System, state: State, frame) -> State:
+    def follow(self, system: System, state: State, frame: RGBDFrames) -> State:
         """After each step: the state, corrected if a loop was closed."""
         T_wc = state.T_wc[0].double().cpu()
         number = state.frames - 1
@@ -128,7 +128,7 @@ class LoopCloser:
         before = number - self.window
         metres, radians = self.keyframes.apart(T_wc, before)
         away = metres / self.reach[0] + radians / math.radians(self.reach[1])
-        similar, _ = self.keyframes.alike(self.keyframes.codes[-1], before)
+        similar = self.keyframes.alike(self.keyframes.codes[-1], before)
         if not len(away):
             return None
         starts = []
@@ -243,8 +243,8 @@ class LoopCloser:
 
 def _distance(T_a: Tensor, T_b: Tensor) -> tuple[float, float]:
     """Metres and radians between two poses (4, 4)."""
-    xi = se3.log(se3.inverse(T_a) @ T_b)
-    return float(xi[:3].norm()), float(xi[3:].norm())
+    cosine = ((T_a[:3, :3] * T_b[:3, :3]).sum() - 1) / 2
+    return float((T_a[:3, 3] - T_b[:3, 3]).norm()), math.acos(min(1.0, max(-1.0, float(cosine))))
 
 
 def _agree(first: Tensor, second: Tensor, T_wc: Tensor) -> bool:

@@ -57,7 +57,7 @@ def run(
     intrinsics: str | None = None,
     depth_scale: float | None = None,
     compile: bool | None = None,
-    loops: bool | None = None,
+    loops: bool = True,
     noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, figures and pictures, written to a folder.
@@ -74,7 +74,7 @@ def run(
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
         compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.
-        loops: Close loops, pointfusion only; default: in 500 frames and more, unless the poses are given.
+        loops: Close loops in sequences of 500 frames and more; pointfusion only, and not where the poses are given.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """
     console = Console()
@@ -87,10 +87,7 @@ def run(
         raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
     slam = build(system, odometry, parse_scale(scale), config).to(device)
     config_file = None if config is None else str(config)
-    can_close = system == "pointfusion" and odometry != "ground-truth"
-    if loops and not can_close:
-        raise ValueError(f"loops: only pointfusion with poses of its own closes loops, not {system} with {odometry}")
-    loops = can_close and len(sequence) >= LONG if loops is None else loops
+    loops = loops and system == "pointfusion" and odometry != "ground-truth" and len(sequence) >= LONG
     settings = Settings(source, system, odometry, frames, scale, device, config_file, **options, loops=loops)
     prepare(out)
     result = track(slam, sequence, compile, console, LoopCloser() if loops else None)

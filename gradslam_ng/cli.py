@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-COMMANDS = ("run", "evaluate", "mesh", "synthesize", "view", "info", "download")
+COMMANDS = ("run", "evaluate", "mesh", "optimize", "synthesize", "view", "info", "download")
 
 
 def main(args: list[str] | None = None) -> int:

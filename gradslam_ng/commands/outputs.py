@@ -88,6 +88,7 @@ def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluat
         "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
         "peak_memory_mb": peak_memory(),
         "map": {"surfels": int(result.map.count[0])},
+        "loops": result.loops,
     }
     if sequence.ground_truth is None:
         return metrics, None

@@ -16,12 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gradslam_ng import datasets
+from gradslam_ng.backend import LoopCloser
 from gradslam_ng.commands.info import Source
 from gradslam_ng.commands.outputs import prepare, write
 from gradslam_ng.commands.settings import build, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.slam import Result, State
 from gradslam_ng.slam.system import System
+
+LONG = 500  # frames: shorter sequences seldom drift far before they see a place again
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Settings:
     intrinsics: str | None
     depth_scale: float | None
     noise: str | None
+    loops: bool
 
 
 def run(
@@ -53,6 +57,7 @@ def run(
     intrinsics: str | None = None,
     depth_scale: float | None = None,
     compile: bool | None = None,
+    loops: bool = True,
     noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, figures and pictures, written to a folder.
@@ -70,6 +75,7 @@ def run(
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
         compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.
+        loops: Close loops in sequences of 500 frames and more; pointfusion only, and not where the poses are given.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """
     console = Console()
@@ -82,9 +88,10 @@ def run(
         raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
     slam = build(system, odometry, parse_scale(scale), config).to(device)
     config_file = None if config is None else str(config)
-    settings = Settings(source, system, odometry, frames, scale, device, config_file, **options)
+    loops = loops and system == "pointfusion" and odometry != "ground-truth" and len(sequence) >= LONG
+    settings = Settings(source, system, odometry, frames, scale, device, config_file, **options, loops=loops)
     prepare(out)
-    result = track(slam, sequence, compile, console)
+    result = track(slam, sequence, compile, console, LoopCloser() if loops else None)
     metrics, written = write(out, result, sequence, settings)
     report(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
@@ -93,7 +100,9 @@ def run(
         raise KeyboardInterrupt  # all is written; the exit status still tells
 
 
-def track(slam: System, sequence: Sequence, compile: bool | None, console: Console) -> Result:
+def track(
+    slam: System, sequence: Sequence, compile: bool | None, console: Console, closer: LoopCloser | None = None
+) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -106,7 +115,7 @@ def track(slam: System, sequence: Sequence, compile: bool | None, console: Conso
             tracked = "[green]tracked[/]" if bool(state.tracking.ok[0]) else "[red]lost[/]"
             progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {tracked}")
 
-        return slam.run(sequence, on_frame, compile)
+        return slam.run(sequence, on_frame, compile, closer)
 
 
 def report(metrics: dict, written: list[str], out: Path, console: Console) -> None:
@@ -114,6 +123,8 @@ def report(metrics: dict, written: list[str], out: Path, console: Console) -> No
     table = Table(show_header=False, title=escape(str(out)))
     frames = metrics["frames"]
     table.add_row("frames", f"{frames['tracked']} tracked, {frames['lost']} lost, {frames['skipped']} skipped")
+    if metrics["settings"]["loops"]:
+        table.add_row("loops", f"{metrics['loops']} closed")
     table.add_row("time", f"{metrics['milliseconds_per_frame']['total']:.0f} ms a frame")
     table.add_row("map", f"{metrics['map']['surfels']} surfels, peak memory {metrics['peak_memory_mb']:.0f} MB")
     if "ate" in metrics:

@@ -67,6 +67,16 @@ def exp(w: Tensor) -> Tensor:
     return quadratic(w, 1.0 - x * s3, s2)
 
 
+def inverse(R: Tensor) -> Tensor:
+    """R_ba of R_ab. R (..., 3, 3), returns (..., 3, 3)."""
+    return R.mT
+
+
+def adjoint(R: Tensor) -> Tensor:
+    """Ad with R exp(w) = exp(Ad w) R: R itself. R (..., 3, 3), returns (..., 3, 3)."""
+    return R
+
+
 def left_jacobian(w: Tensor) -> Tensor:
     """J with exp(w + dw) = exp(J dw) exp(w) to first order. w (..., 3), returns (..., 3, 3)."""
     return quadratic(w, *stumpff((w * w).sum(-1), 3))

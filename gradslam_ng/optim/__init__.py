@@ -5,14 +5,17 @@ from gradslam_ng.optim.implicit import dense_inverse, differentiate_root
 from gradslam_ng.optim.kernels import Barron, Cauchy, GemanMcClure, Huber, Kernel, Tukey
 from gradslam_ng.optim.problem import Linearization, Problem
 from gradslam_ng.optim.solve import BACKWARD, Solution, solve
+from gradslam_ng.optim.sparse import BlockSparse, Pattern
 from gradslam_ng.optim.steps import GaussNewton, LevenbergMarquardt, Rule, SoftLevenbergMarquardt
-from gradslam_ng.optim.variables import SE3, SO3, Euclidean, Product, Variable
+from gradslam_ng.optim.variables import SE2, SE3, SO3, Euclidean, Product, Variable
 
 __all__ = [
     "BACKWARD",
+    "SE2",
     "SE3",
     "SO3",
     "Barron",
+    "BlockSparse",
     "Cauchy",
     "Cost",
     "Diagonal",
@@ -25,6 +28,7 @@ __all__ = [
     "LeastSquares",
     "LevenbergMarquardt",
     "Linearization",
+    "Pattern",
     "Problem",
     "Product",
     "Rule",

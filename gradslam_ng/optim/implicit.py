@@ -14,8 +14,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from gradslam_ng.optim.linear import conjugate_gradients, pseudo_inverse
+from gradslam_ng.optim.linear import conjugate_gradients, observed_inverse
 from gradslam_ng.optim.problem import Point, Problem
+from gradslam_ng.optim.sparse import BlockSparse
 
 Map = Callable[[Tensor], Tensor]
 
@@ -61,12 +62,12 @@ def dense_inverse(transposed: Map, v: Tensor) -> Tensor:
     return torch.linalg.solve(torch.stack(columns, -1), v)
 
 
-def exact(problem: Problem, x: Point, zero: Tensor) -> tuple[Tensor, Tensor]:
+def exact(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
     """`zero` (..., n) with the gradient of the optimum x, by the implicit function theorem; and the error there.
 
     The exact Hessian of the error is the Jacobian of g, symmetric at an optimum, so that one backward pass through one
-    linearisation applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H.
-    Directions which H does not observe get no gradient.
+    linearisation applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H,
+    which may be known. Directions which H does not observe get no gradient.
     """
     H, error = None, None
 
@@ -76,12 +77,12 @@ def exact(problem: Problem, x: Point, zero: Tensor) -> tuple[Tensor, Tensor]:
         return g
 
     def inverse(hessian: Map, v: Tensor) -> Tensor:
-        return conjugate_gradients(hessian, v, pseudo_inverse(H), iterations=2 * v.shape[-1])
+        return conjugate_gradients(hessian, v, observed_inverse(known or H), iterations=2 * v.shape[-1])
 
     return differentiate_root(gradient, zero, inverse), error
 
 
-def gauss_newton(problem: Problem, x: Point, zero: Tensor) -> tuple[Tensor, Tensor]:
+def gauss_newton(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
     """As `exact`, with the Gauss-Newton H for the Hessian: cheaper, and biased by the residuals left at the optimum.
 
     The bias is H^-1 sum(r d2r/dx2) to first order: none for residuals of zero; 8e-4 to 3e-2 of the gradient on noisy
@@ -89,7 +90,7 @@ def gauss_newton(problem: Problem, x: Point, zero: Tensor) -> tuple[Tensor, Tens
     """
     with torch.enable_grad():
         H, g, error = problem.linearize(x)
-    return _Root.apply(g, lambda v: (pseudo_inverse(H) @ v[..., None])[..., 0]), error
+    return _Root.apply(g, lambda v: observed_inverse(known or H)(v)), error
 
 
 class _Direct(Function):
@@ -107,7 +108,9 @@ class _Direct(Function):
         return weight, -weight, None, None
 
 
-def direct_loss(problem: Problem, x: Point, zero: Tensor, iterations: int = 30) -> tuple[Tensor, Tensor]:
+def direct_loss(
+    problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None, iterations: int = 30
+) -> tuple[Tensor, Tensor]:
     """`zero` (..., n) with the gradient of the optimum x, by perturbing the problem with the loss; and the error there.
 
     With v the gradient of the loss at x, and x(e) the optimum of error + e v . delta, the loss has the gradient
@@ -116,19 +119,19 @@ def direct_loss(problem: Problem, x: Point, zero: Tensor, iterations: int = 30) 
     moves x by the cube root of the rounding unit, in units of the tangent; Gauss-Newton finds x(e) from x.
     """
     with torch.no_grad():
-        inverse = pseudo_inverse(problem.linearize(x)[0])
+        inverse = observed_inverse(known or problem.linearize(x)[0])
     places = [x, x]  # where the two errors are evaluated; v, hence x(e), is known in the backward pass only
 
     def perturb(v: Tensor) -> Tensor:
         """Move the two places to x(e) and x(-e), and return e (...)."""
-        length = (inverse @ v[..., None])[..., 0].abs().amax(-1)
+        length = inverse(v).abs().amax(-1)
         e = torch.finfo(v.dtype).eps ** (1 / 3) / torch.where(length > 0, length, 1.0)
         with torch.no_grad():
             for side, sign in enumerate((1.0, -1.0)):
                 place = x
                 for _ in range(iterations):
                     g = problem.linearize(place)[1] + sign * e[..., None] * v
-                    place = problem.retract(place, -(inverse @ g[..., None])[..., 0])
+                    place = problem.retract(place, -inverse(g))
                 places[side] = place
         return e
 

@@ -1,4 +1,4 @@
-"""Small dense normal equations, solved so that value and gradient are finite whatever their rank."""
+"""Normal equations, dense or sparse, solved so that value and gradient are finite whatever their rank."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from gradslam_ng.optim.sparse import BlockSparse, SparseFactor
 
 
 class Factor(NamedTuple):
@@ -45,12 +47,14 @@ def _floor(H: Tensor) -> float:
     return torch.finfo(H.dtype).eps ** 0.75  # 2e-12 in float64, 6e-6 in float32
 
 
-def factor(H: Tensor, damping: Tensor | float = 0.0) -> Factor:
+def factor(H: Tensor | BlockSparse, damping: Tensor | float = 0.0) -> Factor | SparseFactor:
     """Factor positive semidefinite normal equations H (..., n, n), damped by a share (...) of their diagonal.
 
     A floor under the scaled eigenvalues keeps directions that nothing observes (a planar scene) at a finite,
     practically zero step; H = 0 gives a zero step.
     """
+    if isinstance(H, BlockSparse):
+        return H.factor(damping)
     A, scale = _unit_diagonal(H)
     identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
     damping = (H.new_ones(()) * damping).to(H.dtype)[..., None, None]
@@ -71,18 +75,26 @@ def pseudo_inverse(H: Tensor) -> Tensor:
     return (vectors * values[..., None, :]) @ vectors.mT
 
 
+def observed_inverse(H: Tensor | BlockSparse) -> Callable[[Tensor], Tensor]:
+    """v (..., n) -> u with H u = v on the directions that H observes, without gradient."""
+    if isinstance(H, BlockSparse):
+        return H.observed_inverse()
+    inverse = pseudo_inverse(H)
+    return lambda v: (inverse @ v[..., None])[..., 0]
+
+
 def conjugate_gradients(
-    matvec: Callable[[Tensor], Tensor], b: Tensor, preconditioner: Tensor, iterations: int
+    matvec: Callable[[Tensor], Tensor], b: Tensor, preconditioner: Callable[[Tensor], Tensor], iterations: int
 ) -> Tensor:
     """Solve A u = b for symmetric A given as v -> A v, all (..., n), by preconditioned conjugate gradients.
 
-    Nocedal and Wright 2006, algorithm 5.3; the preconditioner (..., n, n) stands for the inverse of A. Elements of the
+    Nocedal and Wright 2006, algorithm 5.3; the preconditioner stands for the inverse of A. Elements of the
     batch stop on their own; the host looks at them once an iteration. Where A has no positive curvature along the first
     direction the preconditioner's answer is returned.
     """
     apply = torch.linalg.vecdot
     u, r = torch.zeros_like(b), b
-    z = (preconditioner @ r[..., None])[..., 0]
+    z = preconditioner(r)
     p, rz = z, apply(r, z)
     goal = rz * torch.finfo(b.dtype).eps ** 1.2
     for iteration in range(iterations):
@@ -93,7 +105,7 @@ def conjugate_gradients(
         active = (rz > goal) & (curvature > 0)
         alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 1.0 if iteration == 0 else 0.0)[..., None]
         u, r = u + alpha * p, r - alpha * Ap
-        z = (preconditioner @ r[..., None])[..., 0]
+        z = preconditioner(r)
         rz, previous = torch.where(active, apply(r, z), 0.0), rz
         p = z + torch.where(active, rz / torch.where(active, previous, 1.0), 0.0)[..., None] * p
     return u

@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from gradslam_ng.optim.sparse import BlockSparse
+
 Point: TypeAlias = "Tensor | tuple[Point, ...]"  # where a problem is linearised: one variable, or several
 
 
@@ -17,7 +19,7 @@ class Linearization(NamedTuple):
     The three are normalised alike: a problem may divide all of them by its number of inliers, or by nothing.
     """
 
-    H: Tensor  # (..., n, n), J^T W J
+    H: Tensor | BlockSparse  # (..., n, n), J^T W J
     g: Tensor  # (..., n), J^T W r, the gradient of the error
     error: Tensor  # (...), half the sum of robust squared residuals
 
@@ -43,9 +45,11 @@ class Problem(Protocol):
 
 
 def leafwise(function: Callable[..., Tensor], *points: Point) -> Point:
-    """`function` applied to the tensors of points of one structure."""
+    """`function` applied to the tensors of points of one structure, or to the values of sparse matrices."""
     if isinstance(points[0], tuple):
         return tuple(leafwise(function, *parts) for parts in zip(*points, strict=True))
+    if isinstance(points[0], BlockSparse):
+        return points[0].leafwise(function, *points[1:])
     return function(*points)
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gradslam_ng.hot import hot
 from gradslam_ng.optim import implicit
-from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, select
+from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, leafwise, select
+from gradslam_ng.optim.sparse import BlockSparse
 from gradslam_ng.optim.steps import Damping, Rule, Step
 
 BACKWARD = ("unroll", "truncated", "implicit", "implicit-gn", "direct", "detach")
@@ -20,7 +21,7 @@ class Solution:
     """Where the solver ended, and the normal equations there."""
 
     x: Point  # (..., *event)
-    H: Tensor  # (..., n, n)
+    H: Tensor | BlockSparse  # (..., n, n)
     g: Tensor  # (..., n)
     error: Tensor  # (...)
     converged: Tensor | None  # (...) bool; None without a tolerance
@@ -39,8 +40,8 @@ def solve(
     """Minimise `problem.error` from x (..., *event), linearising once a step and once at the start.
 
     Without a tolerance every element of the batch takes that number of steps and the host never looks at a value. With
-    one, an element rests once its next step promises to lower the error by less than that share of the first error, and
-    the loop ends when all rest.
+    one, an element rests once its next step promises to lower the error by less than that share of it (or by less than
+    rounding, of the first error), and the loop ends when all rest.
 
     `backward` chooses how the solution is differentiated with respect to all that the problem depends on:
 
@@ -75,7 +76,8 @@ def solve(
     if backward == "detach":
         return found
     attach = {"implicit": implicit.exact, "implicit-gn": implicit.gauss_newton, "direct": implicit.direct_loss}
-    delta, error = attach[backward](problem, found.x, torch.zeros_like(found.g))
+    known = found.H if isinstance(found.H, BlockSparse) else None  # its factor may be at hand
+    delta, error = attach[backward](problem, found.x, torch.zeros_like(found.g), known)
     return replace(found, x=problem.retract(found.x, delta), error=error)
 
 
@@ -85,11 +87,12 @@ def _iterate(
     here = Linearization(*problem.linearize(x))
     damping = rule.start(here) if damping is None else damping
     resting = None if tolerance is None else torch.zeros_like(here.error, dtype=torch.bool)
-    first = here.error.detach()
+    rounding = torch.finfo(here.error.dtype).eps * here.error.detach()
     for _ in range(iterations):
         step = rule.propose(here, damping)
         if tolerance is not None:
-            resting = resting | (step.predicted.detach() <= tolerance * first)
+            goal = torch.maximum(tolerance * here.error.detach(), rounding)
+            resting = resting | (step.predicted.detach() <= goal)
             if bool(resting.all()):
                 break
         x, here, damping = _advance(problem, rule, x, here, damping, step, resting)
@@ -120,11 +123,15 @@ def _advance(
 
 def _finite(there: Linearization) -> Tensor:
     finite = torch.isfinite(there.error) & torch.isfinite(there.g).all(-1)
-    return finite & torch.isfinite(there.H).flatten(-2).all(-1)
+    H = there.H
+    return finite & (H.isfinite() if isinstance(H, BlockSparse) else torch.isfinite(H).flatten(-2).all(-1))
 
 
 def _blend(taken: Tensor, there: Linearization, here: Linearization) -> Linearization:
     """The linearisation a part `taken` of the way from here to there, each of the three in proportion."""
     there = Linearization(*select(_finite(there), there, here))
-    H = torch.lerp(here.H, there.H, taken[..., None, None])
-    return Linearization(H, torch.lerp(here.g, there.g, taken[..., None]), torch.lerp(here.error, there.error, taken))
+
+    def mix(a: Tensor, b: Tensor) -> Tensor:
+        return torch.lerp(a, b, taken.reshape(taken.shape + (1,) * (a.ndim - taken.ndim)))
+
+    return Linearization(*leafwise(mix, here, there))

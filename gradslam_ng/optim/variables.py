@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import se3, so3
+from gradslam_ng.geometry import se2, se3, so3
 from gradslam_ng.optim.problem import Point
 
 
@@ -44,6 +44,8 @@ class Euclidean:
 class SO3:
     """Rotations R (..., 3, 3); delta in radians."""
 
+    group = so3
+
     def dimension(self, x: Tensor) -> int:
         return 3
 
@@ -57,6 +59,8 @@ class SO3:
 class SE3:
     """Poses T (..., 4, 4); delta in metres and radians."""
 
+    group = se3
+
     def dimension(self, x: Tensor) -> int:
         return 6
 
@@ -65,6 +69,21 @@ class SE3:
 
     def local(self, x: Tensor, y: Tensor) -> Tensor:
         return se3.log(y @ se3.inverse(x))
+
+
+class SE2:
+    """Poses in the plane T (..., 3, 3); delta [x, y, theta] in metres and radians."""
+
+    group = se2
+
+    def dimension(self, x: Tensor) -> int:
+        return 3
+
+    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
+        return se2.exp(delta) @ x
+
+    def local(self, x: Tensor, y: Tensor) -> Tensor:
+        return se2.log(y @ se2.inverse(x))
 
 
 class Product:

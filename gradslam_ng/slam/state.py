@@ -51,3 +51,4 @@ class Result:
     skipped: list[str] = field(default_factory=list)  # frames that could not be read, and why
     milliseconds: dict[str, float] = field(default_factory=dict)  # mean per frame, by stage
     interrupted: bool = False
+    loops: int = 0  # closed

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,16 @@ def rule(name: str) -> optim.Rule:
         case "icp":
             return optim.LevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
+
+
+class Loops(Protocol):
+    """What closes loops, see `backend.LoopCloser`: looks on after each frame, and knows the end of the story."""
+
+    loops: list  # those closed
+
+    def follow(self, system: System, state: State, frame: RGBDFrames) -> State: ...
+
+    def finish(self, map_: SurfelMap) -> tuple[SurfelMap, Tensor]: ...
 
 
 class System(nn.Module):
@@ -174,12 +185,17 @@ class System(nn.Module):
 
     @torch.no_grad()
     def run(
-        self, sequence: Sequence, on_frame: Callable[[int, State], None] | None = None, compile: bool | None = None
+        self,
+        sequence: Sequence,
+        on_frame: Callable[[int, State], None] | None = None,
+        compile: bool | None = None,
+        loops: Loops | None = None,
     ) -> Result:
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C ends the run, not its result.
 
         on_frame(index, state) is called after every frame. compile: use the compiled twins of hot functions (see
-        `hot`); None: where the sequence is long enough to earn the half minute that compiling takes.
+        `hot`); None: where the sequence is long enough to earn the half minute that compiling takes. loops: closes
+        loops and corrects map and trajectory, `backend.LoopCloser()`.
 
         Raises:
             ValueError: no frame of the sequence could be read.
@@ -196,6 +212,9 @@ class System(nn.Module):
                         skipped.append(str(frame))
                         continue
                     state = self.step(state, frame.to(self.device))
+                    if loops is not None:
+                        with self.stage("loops"):
+                            state = loops.follow(self, state, frame.to(self.device))
                     poses.append(state.T_wc[0].double().cpu())
                     tracked.append(state.tracking.ok[0])
                     times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))
@@ -209,9 +228,14 @@ class System(nn.Module):
         if not poses:
             raise ValueError(f"{sequence.name}: none of its {len(sequence)} frames could be read: {skipped[:1]}")
         n = min(len(poses), len(tracked), len(times))
-        trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), torch.stack(poses[:n]))
+        map_, T_wc = state.map, torch.stack(poses[:n])
+        if loops is not None:
+            with self.stage("loops"):
+                map_, T_wc = loops.finish(map_)
+        trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
-        return Result(state.map, trajectory, torch.stack(tracked[:n]).cpu(), skipped, stages, interrupted)
+        closed = 0 if loops is None else len(loops.loops)
+        return Result(map_, trajectory, torch.stack(tracked[:n]).cpu(), skipped, stages, interrupted, closed)
 
     @property
     def device(self) -> torch.device:

@@ -105,11 +105,15 @@ def test_pseudo_inverse_inverts_what_is_observed():
     assert (pseudo_inverse(torch.zeros_like(flat)) == 0).all()
 
 
+def apply(A, v):
+    return (A @ v[..., None])[..., 0]
+
+
 def test_conjugate_gradients_solve_each_element():
     A, b = random_equations(5, rank=20)
     near, _ = random_equations(5, rank=20)
     preconditioner = torch.linalg.inv(near + torch.eye(6, dtype=A.dtype))
-    u = conjugate_gradients(lambda v: (A @ v[..., None])[..., 0], b, preconditioner, iterations=20)
+    u = conjugate_gradients(lambda v: apply(A, v), b, lambda v: apply(preconditioner, v), iterations=20)
     torch.testing.assert_close(u, torch.linalg.solve(A, b), rtol=1e-8, atol=1e-8)
 
 
@@ -117,5 +121,5 @@ def test_conjugate_gradients_fall_back_where_curvature_is_negative():
     A, b = random_equations(2, rank=20)
     preconditioner = torch.linalg.inv(A)
     sign = torch.tensor([1.0, -1.0], dtype=A.dtype)[:, None]
-    u = conjugate_gradients(lambda v: sign * (A @ v[..., None])[..., 0], b, preconditioner, iterations=12)
+    u = conjugate_gradients(lambda v: sign * apply(A, v), b, lambda v: apply(preconditioner, v), iterations=12)
     torch.testing.assert_close(u, (preconditioner @ b[..., None])[..., 0])

@@ -1,0 +1,323 @@
+"""Learned noise: a smoother that knows how far to trust each image, taught through its own solution.
+
+The visual tracking task of Yi et al. 2021 ("Differentiable Factor Graph Optimization for Learning Smoothers", section
+V-A; after Haarnoja et al. 2016), made here: a red disk on a spring moves among other disks, which often cover it. A
+small network says where the disk is; a factor graph joins that with the law of motion. How much either is worth is
+learned: one standard deviation for all images, or one for each, by a head of the network; by the surrogate loss through
+the optimiser, or by the joint likelihood of the factors, or through an extended Kalman filter. An LSTM and its
+bidirectional twin see the same features and know no law of motion.
+
+    python demos/disk_tracking.py --out out
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import gradslam_ng as gs
+from gradslam_ng import optim
+from gradslam_ng.backend import negative_log_likelihood
+
+SIDE = 32  # pixels
+STEP, SPRING, DRAG = 0.2, 0.5, 0.02
+FORCE = torch.tensor([0.02, 0.02, 0.35, 0.35])  # what the law of motion leaves out, standard deviation a step
+FEATURES = 17
+
+
+def motion(x: Tensor) -> Tensor:
+    """One step of a disk on a spring with quadratic drag: state [x, y, vx, vy] (..., 4), pixels from the middle."""
+    p, v = x[..., :2], x[..., 2:]
+    return torch.cat([p + STEP * v, v - STEP * (SPRING * p + DRAG * v * v.abs())], dim=-1)
+
+
+def motion_jacobian(x: Tensor) -> Tensor:
+    """Of one step, (..., 4, 4)."""
+    eye, drag = torch.eye(2).to(x).expand(*x.shape[:-1], 2, 2), (2 * DRAG * x[..., 2:].abs()).diag_embed()
+    return torch.cat([torch.cat([eye, STEP * eye], -1), torch.cat([-STEP * SPRING * eye, eye - STEP * drag], -1)], -2)
+
+
+def simulate(count: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """States (count, steps, 4) and images (count, steps, 3, SIDE, SIDE): the red disk below, 9 others on top."""
+
+    def walk(n: int) -> Tensor:
+        x = torch.randn(n, 4, generator=generator) * torch.tensor([7.0, 7.0, 5.0, 5.0])
+        states = []
+        for _ in range(steps):
+            states.append(x)
+            x = motion(x) + FORCE * torch.randn(n, 4, generator=generator)
+        return torch.stack(states, 1)
+
+    others = 9
+    truth, clutter = walk(count), walk(count * others).reshape(count, others, steps, 4)
+    clutter[..., :2] += 5 * torch.randn(count, others, 1, 2, generator=generator)
+    radii = 2.0 + 3.5 * torch.rand(count, others, generator=generator)
+    colors = torch.rand(count, others, 3, generator=generator) * torch.tensor([0.6, 1.0, 1.0])
+    grid = torch.arange(SIDE) - (SIDE - 1) / 2
+    v, u = torch.meshgrid(grid, grid, indexing="ij")
+    images = torch.zeros(count, steps, 3, SIDE, SIDE)
+
+    def paint(center: Tensor, radius: Tensor, color: Tensor) -> None:
+        distance = torch.hypot(u - center[..., 0, None, None], v - center[..., 1, None, None])
+        cover = (radius[:, None, None, None] + 0.5 - distance).clamp(0, 1)[:, :, None]
+        images.lerp_(color[:, None, :, None, None].expand_as(images), cover.expand_as(images))
+
+    paint(truth, torch.full((count,), 2.5), torch.tensor([1.0, 0.1, 0.1]).expand(count, 3))
+    for k in range(others):
+        paint(clutter[:, k], radii[:, k], colors[:, k])
+    return truth, images + 0.03 * torch.randn(images.shape, generator=generator)
+
+
+class Eye(nn.Module):
+    """Images to a heat map, and from its mean to a position (pixels); with features of how it came about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.see = nn.Sequential(
+            nn.Conv2d(3, 12, 5, 2, 2), nn.ReLU(), nn.Conv2d(12, 12, 3, 1, 1), nn.ReLU(), nn.Conv2d(12, 12, 3, 1, 1)
+        )
+        self.heat = nn.Conv2d(12, 1, 1)
+        middle = (torch.arange(0, SIDE, 2) - (SIDE - 1) / 2).expand(SIDE // 2, SIDE // 2)
+        self.register_buffer("places", torch.stack([middle, middle.T], -1).flatten(0, 1))  # (P, 2)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.see(images.flatten(0, 1))
+        logits = self.heat(maps.relu()).flatten(1)
+        share = logits.softmax(-1)
+        z = share @ self.places
+        spread = (share @ self.places.square() - z.square()).clamp(min=1e-6).sqrt()
+        features = torch.cat([maps.amax((-2, -1)), logits.amax(-1, keepdim=True), spread, z / 10], -1)
+        return features.unflatten(0, images.shape[:2]), z.unflatten(0, images.shape[:2])
+
+
+class Noise(nn.Module):
+    """Standard deviations of the law of motion (4) and of where the disk is seen (..., T, 2), for each image or not."""
+
+    def __init__(self, depends_on_input: bool) -> None:
+        super().__init__()
+        self.motion = nn.Parameter(torch.tensor([-2.0, -2.0, 0.0, 0.0]))
+        self.sight = nn.Parameter(torch.full((2,), 1.0))
+        self.head = nn.Sequential(nn.Linear(FEATURES, 32), nn.ReLU(), nn.Linear(32, 2)) if depends_on_input else None
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        log_sight = self.sight.expand(*features.shape[:-1], 2)
+        if self.head is not None:
+            log_sight = log_sight + self.head(features)
+        return self.motion.exp(), log_sight.clamp(-4, 6).exp()
+
+
+class LawOfMotion:
+    """The residual y - motion(x), with its Jacobians."""
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        return y - motion(x)
+
+    def linearize(self, x: Tensor, y: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return self(x, y), (-motion_jacobian(x), torch.eye(4).to(x).expand(*x.shape, 4))
+
+
+class Sighting:
+    """The residual of a position z (B, T, 2)."""
+
+    def __init__(self, z: Tensor) -> None:
+        self.z = z
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x[..., :2] - self.z
+
+    def linearize(self, x: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+        return self(x), (torch.eye(4)[:2].to(x).expand(*x.shape[:-1], 2, 4),)
+
+
+def smoother(noise: Noise, features: Tensor, z: Tensor) -> gs.FactorGraph:
+    """States (B, T, 4) between sightings z (B, T, 2) and the law of motion."""
+    count, steps = z.shape[:2]
+    sigma_motion, sigma_sight = noise(features)
+    graph = gs.FactorGraph()
+    graph.add_variables("state", optim.Euclidean(), torch.cat([z, torch.zeros_like(z)], -1).detach())
+    k = torch.arange(steps)
+    moves = (1 / sigma_motion).expand(count, steps - 1, 4)
+    graph.add_factor(LawOfMotion(), ("state", k[:-1]), ("state", k[1:]), weight=optim.Diagonal(moves))
+    graph.add_factor(Sighting(z), ("state", k), weight=optim.Diagonal(1 / sigma_sight))
+    return graph
+
+
+def kalman(noise: Noise, features: Tensor, z: Tensor) -> Tensor:
+    """The extended Kalman filter's states (B, T, 4), started at the first sighting with an unknown velocity."""
+    sigma_motion, sigma_sight = noise(features)
+    x = torch.cat([z[:, 0], torch.zeros_like(z[:, 0])], -1)
+    P = torch.cat([sigma_sight[:, 0] ** 2, torch.full_like(z[:, 0], 49.0)], -1).diag_embed()
+    Q, states = sigma_motion.square().diag(), [x]
+    for t in range(1, z.shape[1]):
+        F = motion_jacobian(x)
+        x, P = motion(x), F @ P @ F.mT + Q
+        S = P[:, :2, :2] + (sigma_sight[:, t] ** 2).diag_embed()
+        gain = torch.linalg.solve(S, P[:, :2]).mT
+        x = x + (gain @ (z[:, t] - x[:, :2])[..., None])[..., 0]
+        P = P - gain @ P[:, :2]
+        states.append(x)
+    return torch.stack(states, 1)
+
+
+class Recurrent(nn.Module):
+    """Features to states, without any law of motion."""
+
+    def __init__(self, both_ways: bool) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(FEATURES + 2, 48, batch_first=True, bidirectional=both_ways)
+        self.read = nn.Linear(96 if both_ways else 48, 4)
+
+    def forward(self, features: Tensor, z: Tensor) -> Tensor:
+        change = 5 * self.read(self.lstm(torch.cat([features, z / 5], -1))[0])
+        return torch.cat([z, torch.zeros_like(z)], -1) + change
+
+
+def train(parameters, loss, epochs: int, rate: float, count: int, batch: int = 30, seed: int = 0) -> None:
+    """Adam on loss(rows) over shuffled batches of rows, the rate falling to nothing."""
+    parameters = list(parameters)
+    generator, optimizer = torch.Generator().manual_seed(seed), torch.optim.Adam(parameters, rate)
+    steps = epochs * -(-count // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
+    for _ in range(epochs):
+        for rows in torch.randperm(count, generator=generator).split(batch):
+            optimizer.zero_grad()
+            loss(rows).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+            optimizer.step()
+            schedule.step()
+
+
+def fold(truth: Tensor, images: Tensor, test: Tensor, epochs: int, seed: int) -> tuple[dict[str, float], dict]:
+    """Position errors (RMS, pixels) of every method on the test rows, taught on the others; and what to draw."""
+    torch.manual_seed(seed)
+    x, seen = truth[~test], images[~test]
+    eye = Eye()
+    train(
+        eye.parameters(), lambda rows: (eye(seen[rows])[1] - x[rows, :, :2]).square().mean(), epochs, 1e-2, len(x), 10
+    )
+    with torch.no_grad():
+        features, z = (t.double() for t in eye(seen))  # in float32 the solver's floor would count as knowledge
+        test_features, test_z = (t.double() for t in eye(images[test]))
+    x, position = x.double(), {"network alone": test_z}
+
+    sigmas = {}
+    for name, depends, how in (
+        ("smoother, noise by input", True, "surrogate"), ("smoother, constant noise", False, "surrogate"),
+        ("smoother, noise by input, likelihood", True, "likelihood"),
+        ("smoother, constant noise, likelihood", False, "likelihood"),
+        ("Kalman filter, noise by input", True, "filter"), ("Kalman filter, constant noise", False, "filter"),
+    ):  # fmt: skip
+        noise = Noise(depends).double()
+
+        def loss(rows: Tensor, noise: Noise = noise, how: str = how) -> Tensor:
+            if how == "filter":
+                return (kalman(noise, features[rows], z[rows]) - x[rows]).square().mean()
+            graph = smoother(noise, features[rows], z[rows])
+            if how == "likelihood":
+                return negative_log_likelihood(graph, {"state": x[rows]}).mean()
+            return gs.surrogate_loss(graph, {"state": x[rows]}, steps=2).mean()
+
+        train(noise.parameters(), loss, 4 * epochs, 3e-2, len(x), 40)
+        with torch.no_grad():
+            if how == "filter":
+                states = kalman(noise, test_features, test_z)
+            else:
+                states = smoother(noise, test_features, test_z).optimize(optim.GaussNewton(), 8, tolerance=None)[
+                    "state"
+                ]
+            position[name], sigmas[name] = states[..., :2], noise(test_features)[1]
+    for name, both in (("LSTM", False), ("LSTM both ways", True)):
+        network = Recurrent(both).double()
+        train(network.parameters(), lambda rows, n=network: (n(features[rows], z[rows]) - x[rows]).square().mean(),
+              5 * epochs, 1e-2, len(x))  # fmt: skip
+        with torch.no_grad():
+            position[name] = network(test_features, test_z)[..., :2]
+    errors = {name: float((p - truth[test][..., :2]).square().sum(-1).mean().sqrt()) for name, p in position.items()}
+    return errors, {"truth": truth[test], "images": images[test], "position": position, "sigma": sigmas}
+
+
+def main(out: Path = Path("out"), folds: int = 5, sequences: int = 150, steps: int = 24, epochs: int = 12) -> dict:
+    """Write disk_tracking.png and .json.
+
+    Args:
+        out: folder for both.
+        folds: of the cross-validation.
+        sequences: all together.
+        steps: in each.
+        epochs: of every training.
+    """
+    began = time.perf_counter()
+    truth, images = simulate(sequences, steps, torch.Generator().manual_seed(0))
+    errors, shown = [], None
+    for k in range(folds):
+        test = torch.arange(sequences) % folds == k
+        found, example = fold(truth, images, test, epochs, seed=k)
+        errors.append(found)
+        shown = shown or example
+    table = {
+        name: {"mean": float(np.mean([e[name] for e in errors])),
+               "standard error": float(np.std([e[name] for e in errors], ddof=1) / folds**0.5) if folds > 1 else None}
+        for name in errors[0]
+    }  # fmt: skip
+    numbers = {"position error, pixels": table, "folds": folds, "seconds": time.perf_counter() - began}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "disk_tracking.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    draw(out / "disk_tracking.png", table, shown)
+    print(json.dumps(numbers, indent=2))
+    return numbers
+
+
+def draw(path: Path, table: dict, shown: dict) -> None:
+    """Images with the disk found in them, one sequence's positions with their noise, and all methods' errors."""
+    sigma = shown["sigma"]["smoother, noise by input"].mean(-1)
+    row = int(sigma.amax(-1).argsort()[len(sigma) // 2])
+    truth = shown["truth"][row]
+    positions = {name: p[row].numpy() for name, p in shown["position"].items()}
+    figure = Figure(figsize=(12, 6.4), dpi=90, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.9))
+    frames = np.linspace(0, len(truth) - 1, 8).astype(int)
+    for axes, t in zip(above.subplots(1, 8), frames, strict=True):
+        axes.imshow(shown["images"][row, t].permute(1, 2, 0).clamp(0, 1).numpy())
+        middle = (SIDE - 1) / 2
+        for name, mark, color in (("network alone", "x", "white"), ("smoother, noise by input", "+", "yellow")):
+            axes.plot(*(positions[name][t] + middle), mark, color=color, ms=9, mew=1.8)
+        spread = f"{float(sigma[row, t]):.1f}" if sigma[row, t] < 50 else "> 50"
+        axes.set(xticks=[], yticks=[], xlim=(-0.5, SIDE - 0.5), ylim=(SIDE - 0.5, -0.5))
+        axes.set_title(f"t = {t}\nsigma {spread}", fontsize=10)
+    left, right = below.subplots(1, 2)
+    k = np.arange(len(truth))
+    left.plot(k, truth[:, 0], color="0.2", lw=2, label="truth")
+    left.plot(k, positions["network alone"][:, 0], "x", color="#999999", label="network alone")
+    for name, color in (("smoother, constant noise", "#2166ac"), ("smoother, noise by input", "#b2182b")):
+        left.plot(k, positions[name][:, 0], color=color, lw=1.3, label=name)
+    spread = shown["sigma"]["smoother, noise by input"][row, :, 0].numpy()
+    seen = positions["network alone"][:, 0]
+    left.fill_between(
+        k, seen - spread, seen + spread, color="#b2182b", alpha=0.12, label="learned sigma of the network"
+    )
+    left.set(xlabel="step", ylabel="x [pixels]", title="above: x the network, + the smoother")
+    left.set_ylim(-25, 25)
+    left.legend(frameon=False, fontsize=7)
+    names = sorted(table, key=lambda name: -table[name]["mean"])
+    means, errors = ([table[name][kind] or 0.0 for name in names] for kind in ("mean", "standard error"))
+    right.barh(
+        names,
+        means,
+        xerr=errors,
+        color=["#b2182b" if name == "smoother, noise by input" else "#92c5de" for name in names],
+    )
+    right.set(xlabel="position error, RMS [pixels]", title="cross-validated, with standard errors")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

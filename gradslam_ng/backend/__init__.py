@@ -1,0 +1,19 @@
+"""The back end: factor graphs, pose graphs, smoothing, loop closure."""
+
+from gradslam_ng.backend.graph import Factor, FactorGraph, GraphSolution
+from gradslam_ng.backend.learning import negative_log_likelihood, surrogate_loss
+from gradslam_ng.backend.loops import Loop, LoopCloser
+from gradslam_ng.backend.robust import graduated
+from gradslam_ng.backend.smoother import Smoother
+
+__all__ = [
+    "Factor",
+    "FactorGraph",
+    "GraphSolution",
+    "Loop",
+    "LoopCloser",
+    "Smoother",
+    "graduated",
+    "negative_log_likelihood",
+    "surrogate_loss",
+]

@@ -1,0 +1,81 @@
+"""Rigid motions of the plane: SE(2) as 3x3 matrices, tangent xi = [x, y, theta], left update T <- exp(xi) @ T.
+
+SE(3) with z, roll and pitch left out, so the same conventions and coefficients hold.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import se3, so3
+
+IN_SPACE = (0, 1, 5)  # where the plane's tangent lies in that of SE(3)
+
+
+def matrix(x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
+    """T (..., 3, 3) of a position, metres, and a heading, radians, each (...)."""
+    c, s, zero, one = theta.cos(), theta.sin(), torch.zeros_like(x), torch.ones_like(x)
+    return torch.stack([c, -s, x, s, c, y, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+
+
+def components(T: Tensor) -> Tensor:
+    """Position and heading [x, y, theta] (..., 3) of T (..., 3, 3)."""
+    return torch.cat([T[..., :2, 2], heading(T)[..., None]], dim=-1)
+
+
+def heading(T: Tensor) -> Tensor:
+    """Radians in (-pi, pi]. T (..., 3, 3) or its rotation (..., 2, 2), returns (...)."""
+    return torch.atan2(T[..., 1, 0], T[..., 0, 0])
+
+
+def _turn(a: Tensor, b: Tensor, v: Tensor) -> Tensor:
+    """[[a, -b], [b, a]] v (..., 2)."""
+    return torch.stack([a * v[..., 0] - b * v[..., 1], b * v[..., 0] + a * v[..., 1]], dim=-1)
+
+
+def exp(xi: Tensor) -> Tensor:
+    """Rigid motion of a twist. xi (..., 3), metres and radians, returns T (..., 3, 3)."""
+    theta = xi[..., 2]
+    x = theta * theta
+    s2, s3 = so3.stumpff(x, 3)
+    t = _turn(1.0 - x * s3, theta * s2, xi[..., :2])
+    return matrix(t[..., 0], t[..., 1], theta)
+
+
+def log(T: Tensor) -> Tensor:
+    """Twist of a rigid motion, turned by at most pi: exp(log(T)) = T. T (..., 3, 3), returns xi (..., 3)."""
+    theta = heading(T)
+    x = theta * theta
+    s2, s3, s4, _ = so3.stumpff(x, 5)
+    rho = _turn(1.0 - x * (s3 - 2.0 * s4) / (2.0 * s2), -0.5 * theta, T[..., :2, 2])
+    return torch.cat([rho, theta[..., None]], dim=-1)
+
+
+def inverse(T: Tensor) -> Tensor:
+    """T_ba of T_ab, in closed form. T (..., 3, 3), returns (..., 3, 3)."""
+    R_t = T[..., :2, :2].mT
+    top = torch.cat([R_t, -R_t @ T[..., :2, 2:]], dim=-1)
+    return torch.cat([top, T[..., 2:, :]], dim=-2)
+
+
+def adjoint(T: Tensor) -> Tensor:
+    """Ad with T exp(xi) = exp(Ad xi) T. T (..., 3, 3), returns (..., 3, 3)."""
+    x, y = T[..., 0, 2], T[..., 1, 2]
+    top = torch.cat([T[..., :2, :2], torch.stack([y, -x], dim=-1)[..., None]], dim=-1)
+    return torch.cat([top, T[..., 2:, :]], dim=-2)
+
+
+def _to_space(xi: Tensor) -> Tensor:
+    zero = torch.zeros_like(xi[..., :1])
+    return torch.cat([xi[..., :2], zero, zero, zero, xi[..., 2:]], dim=-1)
+
+
+def left_jacobian(xi: Tensor) -> Tensor:
+    """J with exp(xi + dxi) = exp(J dxi) exp(xi) to first order. xi (..., 3), returns (..., 3, 3)."""
+    return se3.left_jacobian(_to_space(xi))[..., IN_SPACE, :][..., IN_SPACE]
+
+
+def left_jacobian_inverse(xi: Tensor) -> Tensor:
+    """Inverse of `left_jacobian`; singular at a turn of 2 pi. xi (..., 3), returns (..., 3, 3)."""
+    return se3.left_jacobian_inverse(_to_space(xi))[..., IN_SPACE, :][..., IN_SPACE]

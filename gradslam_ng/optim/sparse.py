@@ -1,0 +1,175 @@
+"""Normal equations made of blocks: which unknowns meet is known, and only that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from gradslam_ng.optim.multifrontal import NotPositiveDefinite, Numeric, Symbolic, ranges
+
+FLOOR = 2e-12  # under the eigenvalues, relative to the diagonal: what nothing observes stays where it is
+INDEFINITE = (0.0, 1e-6, 1e-3, 1.0)  # more damping, where rounding or a robust kernel leaves H without a factor
+
+
+class Pattern:
+    """Which blocks of a symmetric matrix are stored: those on and below the diagonal where unknowns meet.
+
+    sizes (N,) of the unknowns; rows, cols (E,), any order, may repeat. The whole diagonal is stored. Blocks are sorted
+    by row, then column, each row by row.
+    """
+
+    def __init__(self, sizes: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> None:
+        count = len(sizes)
+        low, high = np.minimum(rows, cols), np.maximum(rows, cols)
+        self._codes = np.unique(np.concatenate([high * count + low, np.arange(count) * (count + 1)]))
+        self.sizes, self.rows, self.cols = sizes, self._codes // max(count, 1), self._codes % max(count, 1)
+        areas = sizes[self.rows] * sizes[self.cols]
+        self.offsets = np.concatenate([[0], np.cumsum(areas)])
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])
+        self.n, self.nnz = int(self.starts[-1]), int(self.offsets[-1])
+
+    def find(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Where the values (E,) of blocks with rows >= cols begin."""
+        return self.offsets[np.searchsorted(self._codes, rows * len(self.sizes) + cols)]
+
+    @cached_property
+    def symbolic(self) -> Symbolic:
+        return Symbolic(self.sizes, self.rows, self.cols)
+
+    @cached_property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Row and column (nnz,) of every value."""
+        areas = np.diff(self.offsets)
+        within = ranges(np.zeros(len(areas), np.int64), areas)
+        wide = np.repeat(self.sizes[self.cols], areas)
+        row = np.repeat(self.starts[self.rows], areas) + within // wide
+        col = np.repeat(self.starts[self.cols], areas) + within % wide
+        return torch.from_numpy(row), torch.from_numpy(col)
+
+    @cached_property
+    def diagonal(self) -> Tensor:
+        """Where in the values (nnz,) the diagonal (n,) lies."""
+        row, col = self.places
+        return torch.nonzero(row == col)[:, 0]
+
+    @cached_property
+    def mirrored(self) -> Tensor:
+        """(nnz,) bool: values that stand for two entries, those of blocks off the diagonal."""
+        return torch.from_numpy(np.repeat(self.rows != self.cols, np.diff(self.offsets)))
+
+
+class BlockSparse:
+    """A symmetric matrix (..., n, n), batched over leading axes: values (..., nnz) in the order of its pattern."""
+
+    def __init__(self, values: Tensor, pattern: Pattern) -> None:
+        self.values, self.pattern = values, pattern
+        self._undamped: SparseFactor | None = None
+
+    def leafwise(self, function: Callable[..., Tensor], *others: BlockSparse) -> BlockSparse:
+        return BlockSparse(function(self.values, *(other.values for other in others)), self.pattern)
+
+    def isfinite(self) -> Tensor:
+        """(...) bool."""
+        return self.values.isfinite().all(-1)
+
+    def dense(self) -> Tensor:
+        """(..., n, n)."""
+        n = self.pattern.n
+        row, col = (place.to(self.values.device) for place in self.pattern.places)
+        full = self.values.new_zeros(*self.values.shape[:-1], n * n)
+        full = full.index_copy(-1, row * n + col, self.values)
+        return full.index_copy(-1, col * n + row, self.values).unflatten(-1, (n, n))
+
+    def factor(self, damping: Tensor | float = 0.0) -> SparseFactor:
+        """Factor H + (damping + floor) D with D its diagonal, kept under 1e-8 of its largest entry from below.
+
+        Damping (...). The factor without damping is kept, for the backward pass.
+        """
+        undamped = not isinstance(damping, Tensor) and damping == 0.0
+        if not undamped:
+            return SparseFactor(self, damping)
+        if self._undamped is None:
+            self._undamped = SparseFactor(self, 0.0)
+        return self._undamped
+
+    def observed_inverse(self) -> Callable[[Tensor], Tensor]:
+        """v (..., n) -> H^-1 v, without gradient."""
+        factor = self.factor()
+        return lambda v: factor.numeric_solve(v[..., None])[..., 0]
+
+
+class SparseFactor:
+    """Cholesky factors of a batch of matrices, and their solutions with gradient."""
+
+    def __init__(self, H: BlockSparse, damping: Tensor | float) -> None:
+        pattern, values = H.pattern, H.values
+        self.pattern = pattern
+        at = pattern.diagonal.to(values.device)
+        diagonal = values[..., at]
+        largest = diagonal.detach().amax(-1, keepdim=True) if pattern.n else diagonal
+        self.metric = torch.where(largest > 0, torch.maximum(diagonal, 1e-8 * largest), 1.0)  # D (..., n)
+        damping = (values.new_ones(()) * damping)[..., None] + FLOOR
+        for more in INDEFINITE:
+            try:
+                damped = values.index_add(-1, at, ((damping + more) * self.metric).to(values.dtype))
+                self.parts = _factorize(damped, pattern)
+                self.values = damped
+                return
+            except NotPositiveDefinite:
+                continue
+        self.values, self.parts = damped, None  # not even then: there are entries that are no numbers
+
+    def solve(self, b: Tensor) -> Tensor:
+        """The damped inverse of H times b (..., n)."""
+        return self.solve_columns(b[..., None])[..., 0]
+
+    def solve_columns(self, b: Tensor) -> Tensor:
+        """The same for b (..., n, k)."""
+        return _Solve.apply(self.values, b, self)
+
+    def norm2(self, delta: Tensor) -> Tensor:
+        """delta^T D delta (...)."""
+        return (self.metric * delta.square()).sum(-1)
+
+    def numeric_solve(self, b: Tensor) -> Tensor:
+        """b (..., n, k), without gradient; NaN where there is no factor."""
+        if self.parts is None:
+            return torch.full_like(b, torch.nan)
+        batch = b.detach().double().cpu().reshape(-1, *b.shape[-2:]).numpy()
+        solved = [part.solve(one) for part, one in zip(self.parts, batch, strict=True)]
+        return torch.from_numpy(np.stack(solved)).reshape(b.shape).to(b)
+
+
+def _factorize(values: Tensor, pattern: Pattern) -> list[Numeric]:
+    batch = values.detach().double().cpu().reshape(-1, pattern.nnz).numpy()
+    return [Numeric(pattern.symbolic, one) for one in batch]
+
+
+class _Solve(Function):
+    """A^-1 b (..., n, k) for A (..., nnz) whose factor is kept. dx = A^-1 (db - dA x)."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, b: Tensor, factor: SparseFactor) -> Tensor:
+        x = factor.numeric_solve(b)
+        ctx.factor = factor
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, v: Tensor) -> tuple[Tensor, Tensor, None]:
+        (x,) = ctx.saved_tensors
+        u = ctx.factor.numeric_solve(v)
+        row, col = (place.to(x.device) for place in ctx.factor.pattern.places)
+        mirrored = ctx.factor.pattern.mirrored.to(x.device)
+
+        def product(a: Tensor, b: Tensor) -> Tensor:
+            return (a[..., row, :] * b[..., col, :]).sum(-1)
+
+        return -(product(u, x) + torch.where(mirrored, product(x, u), 0.0)), u, None

@@ -1,0 +1,44 @@
+"""Pictures of pose graphs."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from gradslam_ng.backend.g2o import PoseGraph
+from gradslam_ng.viz.plots import ESTIMATE, TRUTH
+
+LOOP = "#b2182b"
+
+
+def plot_graphs(path: str | os.PathLike, graphs: dict[str, PoseGraph], title: str = "") -> None:
+    """Write a picture of pose graphs side by side, by their names: poses in order, and the edges between others.
+
+    Graphs of space are seen along the axis in which the last one is thinnest.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and the user's backend left alone
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    last = _positions(list(graphs.values())[-1])
+    shown = sorted(np.argsort(np.ptp(last, axis=0))[-2:])
+    figure = Figure(figsize=(5.5 * len(graphs), 5.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, graph) in zip(figure.subplots(1, len(graphs), squeeze=False)[0], graphs.items(), strict=True):
+        points = _positions(graph)[:, shown]
+        segments = points[np.stack([graph.i.numpy(), graph.j.numpy()], -1)]
+        loop = (graph.i - graph.j).abs().numpy() > 1
+        axes.add_collection(LineCollection(segments[loop], colors=LOOP, linewidths=0.4, alpha=0.5, label="loops"))
+        axes.add_collection(LineCollection(segments[~loop], colors=ESTIMATE, linewidths=0.9, label="odometry"))
+        axes.plot(*points[0], "o", color=TRUTH, ms=5, mec="white", label="first")
+        axes.autoscale()
+        axes.set(title=name, xlabel=f"{'xyz'[shown[0]]} [m]", ylabel=f"{'xyz'[shown[1]]} [m]", aspect="equal")
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="best")
+    figure.suptitle(title)
+    figure.savefig(path)
+
+
+def _positions(graph: PoseGraph) -> np.ndarray:
+    return graph.T[:, :-1, -1].detach().numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -10,68 +9,15 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.backend import residuals
+from gradslam_ng.backend.factor import Factor, Weight
 from gradslam_ng.backend.layout import Layout
 from gradslam_ng.backend.residuals import Residual
 from gradslam_ng.hot import compiling
-from gradslam_ng.optim.costs import Diagonal, Full, Scale
+from gradslam_ng.optim.costs import Scale
 from gradslam_ng.optim.kernels import Kernel
 from gradslam_ng.optim.variables import Variable
 
-Weight = Scale | Diagonal | Full
 DENSE_UP_TO = 96  # tangent dimensions
-
-
-@dataclass(frozen=True, eq=False)
-class Factor:
-    """M factors of one kind. `on` names the unknowns that each meets and says which (M,) of them.
-
-    residual: see `residuals`. weight: whitens it, `optim.Scale`, `Diagonal` or `Full`, of a tensor or of a module that
-    computes one; None where it is white. kernel: a robust kernel on the whitened residual.
-    """
-
-    residual: Residual
-    on: tuple[tuple[str, Tensor], ...]
-    weight: Weight | None = None
-    kernel: Kernel | None = None
-
-    def error(self, *x: Tensor) -> Tensor:
-        """The cost (...) of all M."""
-        s = self._whiten(self.residual(*x)[..., None]).square().sum((-2, -1))
-        return 0.5 * (s if self.kernel is None else self.kernel.rho(s)).sum(-1)
-
-    def squared(self, *x: Tensor) -> Tensor:
-        """The squared whitened residuals (..., M), before the kernel."""
-        return self._whiten(self.residual(*x)[..., None]).square().sum((-2, -1))
-
-    def linearize(self, variables: list[Variable], *x: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """Whitened Jacobians (..., M, d, n) and residuals (..., M, d), kernel weights (..., M), cost (...)."""
-        if hasattr(self.residual, "linearize"):
-            r, J = self.residual.linearize(*x)
-        else:
-            r = self.residual(*x)
-            J = [self._push_forward(k, r, variables[k], x) for k in range(len(x))]
-        A = self._whiten(torch.cat([*J, r[..., None]], dim=-1))
-        *J, r = A.split([*(part.shape[-1] for part in J), 1], dim=-1)
-        s = r.square().sum((-2, -1))
-        if self.kernel is None:
-            return J, r[..., 0], torch.ones_like(s), 0.5 * s.sum(-1)
-        return J, r[..., 0], self.kernel.weight(s), 0.5 * self.kernel.rho(s).sum(-1)
-
-    def _whiten(self, A: Tensor) -> Tensor:
-        return A if self.weight is None else self.weight(A)
-
-    def _push_forward(self, k: int, r: Tensor, variable: Variable, x: tuple[Tensor, ...]) -> Tensor:
-        """The Jacobian (..., M, d, n) to the k-th unknown, one tangent direction at a time, all at once."""
-        n = variable.dimension(x[k])
-        zero = r.new_zeros(*r.shape[:-1], n)
-
-        def push(direction: Tensor) -> Tensor:
-            def moved(delta: Tensor) -> Tensor:
-                return self.residual(*x[:k], variable.retract(x[k], delta), *x[k + 1 :])
-
-            return torch.func.jvp(moved, (zero,), (direction.expand_as(zero),))[1]
-
-        return torch.func.vmap(push, out_dims=-1)(torch.eye(n, dtype=r.dtype, device=r.device))
 
 
 class FactorGraph:

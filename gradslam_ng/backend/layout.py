@@ -13,7 +13,8 @@ from torch import Tensor
 from gradslam_ng.optim.sparse import Pattern
 
 if TYPE_CHECKING:
-    from gradslam_ng.backend.graph import Factor, FactorGraph
+    from gradslam_ng.backend.factor import Factor
+    from gradslam_ng.backend.graph import FactorGraph
 
 
 class Layout:

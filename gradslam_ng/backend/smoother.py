@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
-from gradslam_ng.backend.graph import FactorGraph, Weight
+from gradslam_ng.backend.factor import Weight
+from gradslam_ng.backend.graph import FactorGraph
 from gradslam_ng.geometry import se3
 from gradslam_ng.optim.kernels import Kernel
 

@@ -24,8 +24,6 @@ from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.slam import Result, State
 from gradslam_ng.slam.system import System
 
-LONG = 500  # frames: shorter sequences seldom drift far before they see a place again
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,7 +55,7 @@ def run(
     intrinsics: str | None = None,
     depth_scale: float | None = None,
     compile: bool | None = None,
-    loops: bool = True,
+    loops: bool = False,
     noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, figures and pictures, written to a folder.
@@ -75,7 +73,7 @@ def run(
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
         compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.
-        loops: Close loops in sequences of 500 frames and more; pointfusion only, and not where the poses are given.
+        loops: Close loops; pointfusion only, and not where the poses are given.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """
     console = Console()
@@ -88,7 +86,8 @@ def run(
         raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
     slam = build(system, odometry, parse_scale(scale), config).to(device)
     config_file = None if config is None else str(config)
-    loops = loops and system == "pointfusion" and odometry != "ground-truth" and len(sequence) >= LONG
+    if loops and (system != "pointfusion" or odometry == "ground-truth"):
+        raise ValueError(f"loops: expected pointfusion that tracks by itself, got {system} with {odometry}")
     settings = Settings(source, system, odometry, frames, scale, device, config_file, **options, loops=loops)
     prepare(out)
     result = track(slam, sequence, compile, console, LoopCloser() if loops else None)

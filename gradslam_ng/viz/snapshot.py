@@ -16,7 +16,7 @@ from gradslam_ng.structures import SurfelMap, Trajectory
 
 PITCH, YAW = math.radians(38), math.radians(20)  # looking down on the scene, and past the cameras' shoulder
 FIELD = math.radians(42)  # of view, across
-CANDIDATES = 12e6  # pixels that surfels may claim together, which bounds the memory, some 60 bytes each
+REACH = 3  # pixels, the greatest radius of a surfel, at twice the picture's size
 COLORS = "plasma_r"
 
 
@@ -104,13 +104,11 @@ def draw(map_: SurfelMap, T_wv: Tensor, K: Tensor, size: tuple[int, int]) -> Ten
     """The surfels of a batch of one that face the view, lightly shaded, on white. Returns (H, W, 3) in [0, 1]."""
     towards = T_wv[:3, 3] - map_.points
     facing = map_.keep((map_.normals * towards).sum(-1) > 0)
-    n = int(facing.count)
-    if not n:
+    if not int(facing.count):
         return torch.ones(*size, 3)
     scale = 2  # drawn at twice the size and averaged, for smooth outlines
     K_large, size_large = camera.scale_intrinsics(K[None], scale), (scale * size[0], scale * size[1])
-    reach = min(6, max(1, int((CANDIDATES / n) ** 0.5 - 1) // 2))  # pixels, the greatest radius of a surfel
-    large = render(facing, T_wv[None], K_large, size_large, reach=reach)
+    large = render(facing, T_wv[None], K_large, size_large, reach=REACH)
     light = normalize(torch.tensor([-0.4, -0.8, -1.0]), dim=0).to(large.normal)
     shade = 0.75 + 0.3 * (large.normal * light).sum(-1, keepdim=True).clamp(min=0)
     image = (large.color * shade).clamp(0, 1) * large.alpha + (1 - large.alpha)

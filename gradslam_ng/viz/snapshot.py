@@ -16,7 +16,7 @@ from gradslam_ng.structures import SurfelMap, Trajectory
 
 PITCH, YAW = math.radians(38), math.radians(20)  # looking down on the scene, and past the cameras' shoulder
 FIELD = math.radians(42)  # of view, across
-REACH = 3  # pixels, the greatest radius of a surfel, at twice the picture's size
+REACH = 6  # pixels, the greatest radius of a surfel, at twice the picture's size
 COLORS = "plasma_r"
 
 

@@ -221,6 +221,7 @@ def test_one_result_that_cannot_be_written_costs_no_other(recording, tmp_path, c
 
 INTERRUPTED = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # processes in the background may be started without
 from gradslam_ng import PointFusion
 from gradslam_ng.cli import main
 

@@ -11,9 +11,10 @@ and a model made by hand (Nguyen et al. 2012), all within PointFusion at 160 pix
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ REAL = {  # frames of each, below --real
     "TUM structure": ("tum/rgbd_dataset_freiburg3_structure_notexture_far", slice(0, 240, 2)),
     "7-Scenes kitchen": ("sevenscenes_tum/redkitchen", slice(0, 300, 2)),
 }
+CONSTANTS = (0.003, 0.005, 0.01, 0.02, 0.04, 0.08)  # metres
 UNSEEN = {
     "living room": (partial(room, "living_room"), 0),
     "living room, elsewhere": (partial(room, "living_room"), 1),
@@ -46,34 +48,48 @@ UNSEEN = {
 
 
 class Network(nn.Module):
-    """Depth noise (B, H, W), metres, from depth, slant, normals and colour; before training 5 mm everywhere."""
+    """Depth noise (B, H, W), metres, pixel by pixel from `features`; before training `start` metres everywhere."""
 
-    def __init__(self, channels: int = 12) -> None:
+    def __init__(self, start: float = 0.02, channels: int = 16) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(9, channels, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(channels, 1, 1),
-        )  # fmt: skip
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        self.start = start
+        self.layers = nn.Sequential(nn.Linear(4, channels), nn.Tanh(), nn.Linear(channels, channels), nn.Tanh())
+        self.last = nn.Linear(channels, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, surface: Surface, color: Tensor) -> Tensor:
-        z = surface.vertices[..., 2:]
-        slant = -(nn.functional.normalize(surface.vertices, dim=-1) * surface.normals).sum(-1, keepdim=True)
-        seen = torch.cat([z - 2.0, slant, (z > 0).to(z), surface.normals, color - 0.5], dim=-1)
-        return 0.005 * torch.exp(2.5 * torch.tanh(0.5 * self.layers(seen.movedim(-1, 1))[:, 0]))
+        return self.of(features(surface))
+
+    def of(self, features: Tensor) -> Tensor:
+        return self.start * torch.exp(3.0 * torch.tanh(self.last(self.layers(features))[..., 0] / 3.0))
 
 
-class Constant(nn.Module):
-    """The same depth noise for every pixel."""
+class Constant:
+    """The same depth noise for every pixel, metres."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.logarithm = nn.Parameter(torch.tensor(0.005).log())
+    def __init__(self, value: float) -> None:
+        self.value = value
 
-    def forward(self, surface: Surface, color: Tensor) -> Tensor:
-        return self.logarithm.exp().expand(surface.vertices.shape[:-1])
+    def __call__(self, surface: Surface, color: Tensor) -> Tensor:
+        return torch.full_like(surface.vertices[..., 2], self.value)
+
+
+def facing(surface: Surface) -> Tensor:
+    """Cosine (B, H, W) between the normals and the directions to the camera."""
+    return -(nn.functional.normalize(surface.vertices, dim=-1) * surface.normals).sum(-1)
+
+
+@torch.no_grad()
+def features(surface: Surface) -> Tensor:
+    """What the network sees of a pixel (B, H, W, 4), each of the order of 1: range, slant, and within 5 x 5 pixels how
+    far the normals differ and how many there are."""
+    seen = (surface.weights > 0).to(surface.weights)
+    around = torch.cat([surface.normals.movedim(-1, 1), seen[:, None]], dim=1)
+    *mean, share = nn.functional.avg_pool2d(around, 5, stride=1, padding=2).unbind(1)
+    spread = 1 - torch.stack(mean).norm(dim=0) / share.clamp(min=0.04)
+    range_ = surface.vertices[..., 2].clamp(min=0.3).log()
+    return torch.stack([range_, facing(surface).clamp(0.05, 1).log(), (spread + 1e-3).log() / 2 + 2, share], dim=-1)
 
 
 def side_by_side(models: Iterable[Noise]) -> Noise:
@@ -87,36 +103,81 @@ def side_by_side(models: Iterable[Noise]) -> Noise:
     return noise
 
 
-def training_rooms(count: int, size: tuple[int, int]) -> list[Tensor]:
-    """Of 3 frames, 0.2 s apart, in each room: colour, exact depth, normals, T_wc (count, 3, ...); and K (3, 3)."""
-    views, T_wc, K = zip(*(walk(random_room(2000 + i), 3, 6, size, seed=i) for i in range(count)), strict=True)
-    images = [torch.stack([getattr(view, name) for view in views]) for name in ("color", "depth", "normal")]
-    return [*images, torch.stack(T_wc), K[0]]
+@dataclass(frozen=True)
+class Pairs:
+    """Frames of the training rooms, each with the one before: V pairs of views, D times with fresh noise."""
+
+    live: Surface  # (D V, ...), at half the resolution, like all here
+    before: Surface
+    features: Tensor  # (D V, H, W, 4), found at the full resolution: there the network will have to judge
+    T: Tensor  # (D V, 4, 4), of the frame in the camera before, exact
+    views: int  # V
+
+    def error(self, sigma: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
+        """How far off (N,) ICP finds the frames `which` (N,) under that depth noise (N, H, W), from 1 cm away.
+
+        In metres, of a point 2 m away.
+        """
+        live, before, T = taken(self.live, which), taken(self.before, which), self.T[which]
+        start = se3.exp(0.005 * torch.randn(len(T), 6, generator=generator)) @ T
+        odometer = ICPOdometer(iterations=(6,), backward="implicit-gn")
+        frame = LiveFrame(live, live.normals, sigma, None)
+        found = odometer(frame, before, torch.eye(4).expand_as(T), start).T_wc
+        xi = se3.log(found @ se3.inverse(T))
+        return (xi[:, :3].square().sum(-1) + 4 * xi[:, 3:].square().sum(-1) + 1e-8).sqrt()
 
 
-def train(model: nn.Module, rooms: list[Tensor], steps: int, rate: float, seed: int, batch: int = 48) -> nn.Module:
-    """Fit a noise model by the poses that ICP finds with it, a batch of frame pairs with fresh noise in each step.
+def taken(surface: Surface, which: Tensor) -> Surface:
+    return Surface(*(getattr(surface, field.name)[which] for field in fields(surface)))
 
-    At a quarter of the resolution: many pairs say more about the weights than many pixels.
-    """
-    color, depth, normal, T_wc, K = rooms
-    slam = gs.ICPOdometry(ICPOdometer(iterations=(8, 6), backward="implicit-gn"), factor=4, noise=model)
-    descent = torch.optim.Adam(model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps)
+
+@torch.no_grad()
+def training_pairs(rooms: int, draws: int, size: tuple[int, int]) -> Pairs:
+    """Of three frames, 0.2 s apart, in each room."""
+    views, T_wc, K = zip(*(walk(random_room(2000 + i), 3, 6, size, seed=i) for i in range(rooms)), strict=True)
+    color, depth, normal = (torch.cat([getattr(view, name) for view in views]) for name in ("color", "depth", "normal"))
+    generator = torch.Generator().manual_seed(0)
+    K = K[0].expand(len(depth), 3, 3)
+    surfaces, seen = [], []
+    for _ in range(draws):
+        frame = LiveFrame.of(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K))
+        surfaces.append(frame.surface.subsampled(2))
+        seen.append(features(frame.surface)[:, 1::2, 1::2])
+    names = [field.name for field in fields(Surface)]
+    surface = Surface(*(torch.cat([getattr(part, name) for part in surfaces]) for name in names))
+    second = torch.arange(draws * len(depth)).reshape(-1, 3)[:, 1:].flatten()
+    T_wc = torch.cat(T_wc).repeat(draws, 1, 1)
+    T = se3.inverse(T_wc[second - 1]) @ T_wc[second]
+    live, before = taken(surface, second), taken(surface, second - 1)
+    return Pairs(live, before, torch.cat(seen)[second], T, views=2 * rooms)
+
+
+def train(network: Network, pairs: Pairs, steps: int, rate: float, seed: int, batch: int = 32) -> Network:
+    """Fit the network by the poses that ICP finds with it, from what a constant gives on the same pair of views: some
+    hardly fix the pose at all."""
     generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        blocks = torch.arange(len(pairs.T)).split(batch)
+        flat = [network.start * torch.ones_like(pairs.features[block][..., 0]) for block in blocks]
+        errors = [pairs.error(sigma, block, generator) for sigma, block in zip(flat, blocks, strict=True)]
+        usual = torch.cat(errors).reshape(-1, pairs.views).mean(0)
+    descent = torch.optim.Adam(network.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps)
     for _ in range(steps):
-        which = torch.randint(len(color), (batch, 1), generator=generator)
-        pair = which, torch.randint(2, (batch, 1), generator=generator) + torch.tensor([0, 1])
-        measured = sense(depth[pair], normal[pair], K, generator)
-        _, T = slam(gs.RGBDFrames(color[pair], measured, K.expand(batch, 3, 3)))
-        truth = se3.inverse(T_wc[pair][:, 1]) @ T_wc[pair][:, 0]
-        xi = se3.log(se3.inverse(T[:, 0]) @ T[:, 1] @ truth)
-        error = xi[:, :3].norm(dim=-1) + 2 * xi[:, 3:].norm(dim=-1)  # metres, of a point 2 m away
+        which = torch.randint(len(pairs.T), (batch,), generator=generator)
+        error = pairs.error(network.of(pairs.features[which]), which, generator)
         descent.zero_grad()
-        (error + 0.002).log().mean().backward()  # in proportion: some views hardly fix the pose
+        (error / usual[which % pairs.views]).mean().backward()
         descent.step()
         schedule.step()
-    return model
+    return network
+
+
+def best_constant(rooms: int, frames: int, size: tuple[int, int]) -> float:
+    """Of `CONSTANTS` the one with which PointFusion does best, in the mean, in as many training rooms, metres."""
+    models = {value: Constant(value) for value in CONSTANTS}
+    errors = [judge(models, *clip(random_room(2000 + i), 0, frames, size)) for i in range(rooms)]
+    return min(CONSTANTS, key=lambda value: sum(math.log(error[value]) for error in errors))
 
 
 @torch.no_grad()

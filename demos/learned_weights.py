@@ -105,24 +105,27 @@ def side_by_side(models: Iterable[Noise]) -> Noise:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Frames of the training rooms, each with the one before: V pairs of views, D times with fresh noise."""
+    """Noisy frames of the training rooms, each D times, and the exact surface that a neighbouring view shows of them.
 
-    live: Surface  # (D V, ...), at half the resolution, like all here
-    before: Surface
+    At a quarter of the resolution: errors of neighbouring pixels are alike.
+    """
+
+    live: Surface  # (D V, ...), V views
     features: Tensor  # (D V, H, W, 4), found at the full resolution: there the network will have to judge
-    T: Tensor  # (D V, 4, 4), of the frame in the camera before, exact
-    views: int  # V
+    model: Surface  # (V, ...), of the neighbour
+    T: Tensor  # (V, 4, 4), of the frame in the neighbour's camera, exact
 
     def error(self, sigma: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
         """How far off (N,) ICP finds the frames `which` (N,) under that depth noise (N, H, W), from 1 cm away.
 
         In metres, of a point 2 m away.
         """
-        live, before, T = taken(self.live, which), taken(self.before, which), self.T[which]
+        view = which % len(self.T)
+        live, T = taken(self.live, which), self.T[view]
         start = se3.exp(0.005 * torch.randn(len(T), 6, generator=generator)) @ T
         odometer = ICPOdometer(iterations=(6,), backward="implicit-gn")
         frame = LiveFrame(live, live.normals, sigma, None)
-        found = odometer(frame, before, torch.eye(4).expand_as(T), start).T_wc
+        found = odometer(frame, taken(self.model, view), torch.eye(4).expand_as(T), start).T_wc
         xi = se3.log(found @ se3.inverse(T))
         return (xi[:, :3].square().sum(-1) + 4 * xi[:, 3:].square().sum(-1) + 1e-8).sqrt()
 
@@ -133,41 +136,34 @@ def taken(surface: Surface, which: Tensor) -> Surface:
 
 @torch.no_grad()
 def training_pairs(rooms: int, draws: int, size: tuple[int, int]) -> Pairs:
-    """Of three frames, 0.2 s apart, in each room."""
+    """Of three views, 0.2 s apart, in each room."""
     views, T_wc, K = zip(*(walk(random_room(2000 + i), 3, 6, size, seed=i) for i in range(rooms)), strict=True)
     color, depth, normal = (torch.cat([getattr(view, name) for view in views]) for name in ("color", "depth", "normal"))
+    T_wc, K = torch.cat(T_wc), K[0].expand(len(depth), 3, 3)
+    neighbour = torch.arange(3 * rooms).reshape(rooms, 3).roll(-1, dims=1).flatten()
+    model = LiveFrame.of(gs.RGBDFrames(color, depth, K)).surface.subsampled(4)
     generator = torch.Generator().manual_seed(0)
-    K = K[0].expand(len(depth), 3, 3)
-    surfaces, seen = [], []
-    for _ in range(draws):
-        frame = LiveFrame.of(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K))
-        surfaces.append(frame.surface.subsampled(2))
-        seen.append(features(frame.surface)[:, 1::2, 1::2])
-    names = [field.name for field in fields(Surface)]
-    surface = Surface(*(torch.cat([getattr(part, name) for part in surfaces]) for name in names))
-    second = torch.arange(draws * len(depth)).reshape(-1, 3)[:, 1:].flatten()
-    T_wc = torch.cat(T_wc).repeat(draws, 1, 1)
-    T = se3.inverse(T_wc[second - 1]) @ T_wc[second]
-    live, before = taken(surface, second), taken(surface, second - 1)
-    return Pairs(live, before, torch.cat(seen)[second], T, views=2 * rooms)
+    frames = [LiveFrame.of(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K)) for _ in range(draws)]
+    live = [frame.surface.subsampled(4) for frame in frames]
+    live = Surface(*(torch.cat([getattr(part, field.name) for part in live]) for field in fields(Surface)))
+    seen = torch.cat([features(frame.surface)[:, 2::4, 2::4] for frame in frames])
+    return Pairs(live, seen, taken(model, neighbour), se3.inverse(T_wc[neighbour]) @ T_wc)
 
 
-def train(network: Network, pairs: Pairs, steps: int, rate: float, seed: int, batch: int = 32) -> Network:
+def train(network: Network, pairs: Pairs, steps: int, rate: float, seed: int, batch: int = 64) -> Network:
     """Fit the network by the poses that ICP finds with it, from what a constant gives on the same pair of views: some
     hardly fix the pose at all."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        blocks = torch.arange(len(pairs.T)).split(batch)
-        flat = [network.start * torch.ones_like(pairs.features[block][..., 0]) for block in blocks]
-        errors = [pairs.error(sigma, block, generator) for sigma, block in zip(flat, blocks, strict=True)]
-        usual = torch.cat(errors).reshape(-1, pairs.views).mean(0)
+        sigma = torch.full_like(pairs.features[..., 0], network.start)
+        usual = pairs.error(sigma, torch.arange(len(sigma)), generator).reshape(-1, len(pairs.T)).mean(0)
     descent = torch.optim.Adam(network.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps)
     for _ in range(steps):
-        which = torch.randint(len(pairs.T), (batch,), generator=generator)
+        which = torch.randint(len(pairs.features), (batch,), generator=generator)
         error = pairs.error(network.of(pairs.features[which]), which, generator)
         descent.zero_grad()
-        (error / usual[which % pairs.views]).mean().backward()
+        (error / usual[which % len(pairs.T)]).mean().backward()
         descent.step()
         schedule.step()
     return network

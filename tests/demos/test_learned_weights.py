@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ def test_the_error_of_the_pose_reaches_the_whole_network_the_same_way_each_time(
         assert torch.equal(after, again)
 
 
+@pytest.mark.slow
 def test_learns_from_poses_alone_to_trust_what_is_far_or_slanting_less(demo):
     module, size = demo("learned_weights"), (72, 96)
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ def hot_functions() -> dict[str, list[tuple[object, str]]]:
     found = {}
     for owner in owners:
         for attribute, value in list(vars(owner).items()):
-            if hasattr(value, "plain"):
+            if hasattr(value, "plain") and hasattr(value, "__wrapped__"):
                 found.setdefault(value.__qualname__, []).append((owner, attribute))
     return found
 

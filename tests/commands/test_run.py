@@ -179,7 +179,7 @@ def test_options_out_of_range(recording, tmp_path, options, message, run, says):
     ("options", "message"),
     [
         (("--sytem", "pointfusion"), "--sytem"),
-        (("--system", "kinectfusion"), "kinectfusion"),
+        (("--system", "orbslam"), "orbslam"),
         (("--odometry", "magic"), "magic"),
         (("--device", "abacus"), "abacus"),
         (("--scale", "half"), "half"),

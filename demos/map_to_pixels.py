@@ -56,6 +56,23 @@ def occluded(depth: Tensor, frame: int, side: int, nearer: float = 0.4) -> tuple
     return depth, inside
 
 
+def scene(size: tuple[int, int], side: int, frames: int) -> tuple[gs.RGBDFrames, int, Tensor, Tensor]:
+    """A clip of the living room, which frame of it is occluded, its depth with the occluder, and where that is."""
+    sequence = gs.datasets.Synthetic("living_room", frames=3 * frames, size=size, noise="kinect", seed=3)
+    clip = gs.RGBDFrames.stack([sequence[i] for i in range(0, 3 * frames, 3)])
+    culprit = frames - 2
+    return clip, culprit, *occluded(clip.depth, culprit, side)
+
+
+def concentration(magnitude: Tensor, inside: Tensor) -> dict[str, float]:
+    """How far the size of a gradient (H, W) gathers where `inside` (H, W) holds."""
+    strongest = magnitude.flatten().topk(magnitude.numel() // 100).indices
+    return {
+        "mean gradient inside / outside": float(magnitude[inside].mean() / magnitude[~inside].mean()),
+        "share of the strongest 1% inside": float(inside.flatten()[strongest].float().mean()),
+    }
+
+
 def main(out: Path = Path("out"), size: tuple[int, int] = (240, 320), side: int = 40, frames: int = 4) -> dict:
     """Write map_to_pixels.png and .json.
 
@@ -65,11 +82,7 @@ def main(out: Path = Path("out"), size: tuple[int, int] = (240, 320), side: int 
         side: of the occluder, pixels.
         frames: in the clip; the last but one is occluded.
     """
-    sequence = gs.datasets.Synthetic("living_room", frames=3 * frames, size=size, noise="kinect", seed=3)
-    clip = gs.RGBDFrames.stack([sequence[i] for i in range(0, 3 * frames, 3)])
-    culprit = frames - 2
-    depth, inside = occluded(clip.depth, culprit, side)
-
+    clip, culprit, depth, inside = scene(size, side, frames)
     numbers, gradients = {"share of pixels inside": float(inside.float().mean())}, {}
     for name, system in SYSTEMS.items():
         with torch.no_grad():
@@ -80,12 +93,7 @@ def main(out: Path = Path("out"), size: tuple[int, int] = (240, 320), side: int 
         error.backward()
 
         gradients[name] = magnitude = pixels.grad[culprit, ..., 0].abs()
-        strongest = magnitude.flatten().topk(magnitude.numel() // 100).indices
-        numbers[name] = {
-            "map error, cm": 100 * float(error.detach().sqrt()),
-            "mean gradient inside / outside": float(magnitude[inside].mean() / magnitude[~inside].mean()),
-            "share of the strongest 1% inside": float(inside.flatten()[strongest].float().mean()),
-        }
+        numbers[name] = {"map error, cm": 100 * float(error.detach().sqrt()), **concentration(magnitude, inside)}
     out.mkdir(parents=True, exist_ok=True)
     (out / "map_to_pixels.json").write_text(json.dumps(numbers, indent=2) + "\n")
     draw(out / "map_to_pixels.png", clip[culprit], depth[culprit, ..., 0], gradients)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from map_to_pixels import occluded
+from map_to_pixels import concentration, scene
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
@@ -48,10 +48,7 @@ def main(out: Path = Path("out"), size: tuple[int, int] = (120, 160), side: int 
         side: of the occluder, pixels.
         frames: in the clip; the last but one is occluded.
     """
-    sequence = gs.datasets.Synthetic("living_room", frames=3 * frames, size=size, noise="kinect", seed=3)
-    clip = gs.RGBDFrames.stack([sequence[i] for i in range(0, 3 * frames, 3)])
-    culprit = frames - 2
-    depth, inside = occluded(clip.depth, culprit, side)
+    clip, culprit, depth, inside = scene(size, side, frames)
     numbers, gradients = {"share of pixels inside": float(inside.float().mean())}, {}
     for name, odometry in (("known poses", "ground-truth"), ("tracked", "gradicp")):
         with torch.no_grad():
@@ -62,13 +59,9 @@ def main(out: Path = Path("out"), size: tuple[int, int] = (120, 160), side: int 
         for kind, error in (("mesh", between(volume, truth)), ("ray-cast depth", seen(volume, truth, *view))):
             (gradient,) = torch.autograd.grad(error, pixels, retain_graph=True)
             magnitude = gradient[culprit, ..., 0].abs()
-            strongest = magnitude.flatten().topk(magnitude.numel() // 100).indices
             gradients[f"{kind}, {name}"] = magnitude
-            numbers[f"{kind}, {name}"] = {
-                "error, cm": 100 * float(error.detach().sqrt()),
-                "mean gradient inside / outside": float(magnitude[inside].mean() / magnitude[~inside].mean()),
-                "share of the strongest 1% inside": float(inside.flatten()[strongest].float().mean()),
-            }
+            figures = {"error, cm": 100 * float(error.detach().sqrt()), **concentration(magnitude, inside)}
+            numbers[f"{kind}, {name}"] = figures
     out.mkdir(parents=True, exist_ok=True)
     (out / "tsdf_gradient.json").write_text(json.dumps(numbers, indent=2) + "\n")
     draw(out / "tsdf_gradient.png", clip[culprit], depth[culprit, ..., 0], gradients)

@@ -30,7 +30,7 @@ class Factor:
 
     def error(self, *x: Tensor) -> Tensor:
         """The cost (...) of all M."""
-        s = self._whiten(self.residual(*x)[..., None]).square().sum((-2, -1))
+        s = self.squared(*x)
         return 0.5 * (s if self.kernel is None else self.kernel.rho(s)).sum(-1)
 
     def squared(self, *x: Tensor) -> Tensor:

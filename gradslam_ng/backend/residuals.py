@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.odometry import point_to_plane
 
 
 class Residual(Protocol):
@@ -109,9 +110,8 @@ class PointToPlane:
     def linearize(self, T_wi: Tensor, T_wj: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         p_w, q_w = (_apply(T, point) for T, point in ((T_wi, self.p_i), (T_wj, self.q_j)))
         n_w = (T_wj[..., :3, :3] @ self.n_j[..., None])[..., 0]
-        r = ((p_w - q_w) * n_w).sum(-1, keepdim=True)
-        J = -torch.cat([n_w, torch.linalg.cross(p_w, n_w)], dim=-1)  # moving T_wj is moving the point the other way
-        return r, (J[..., None, :],)
+        r, J = point_to_plane(p_w, q_w, n_w)
+        return r[..., None], (-J[..., None, :],)  # moving T_wj is moving the point the other way
 
 
 def _apply(T: Tensor, p: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ they were. So the term needs no rendering and sees each surfel at its own place,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -91,16 +92,13 @@ class Brightness:
     @staticmethod
     def at(T_mc: Tensor, view: View, lean: bool) -> Brightness:
         """Exposure and noise as found at T_mc."""
-        return Brightness(view, *(recomputed if lean else _plainly)(exposure, T_mc, view))
+        evaluate = partial(recomputed, exposure) if lean else exposure
+        return Brightness(view, *evaluate(T_mc, view))
 
     def linearize(self, T_mc: Tensor, scale: Tensor, lean: bool) -> tuple[Tensor, Tensor, Tensor]:
         """H (B, 6, 6), g (B, 6) and error (B), summed."""
-        evaluate = recomputed if lean else _plainly
-        return evaluate(look_and_reduce, T_mc, self.view, self.gain, self.offset, self.noise, scale)
-
-
-def _plainly(function, *args):
-    return function(*args)
+        evaluate = partial(recomputed, look_and_reduce) if lean else look_and_reduce
+        return evaluate(T_mc, self.view, self.gain, self.offset, self.noise, scale)
 
 
 @hot

@@ -5,6 +5,7 @@ Rotations and poses are matrices with left updates, x <- exp(delta) x; a pose ha
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -41,49 +42,38 @@ class Euclidean:
         return y - x
 
 
-class SO3:
+class LieGroup:
+    """Elements of a matrix group, which its module of `geometry` knows; updated from the left."""
+
+    group: ModuleType
+    dimensions: int
+
+    def dimension(self, x: Tensor) -> int:
+        return self.dimensions
+
+    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
+        return self.group.exp(delta) @ x
+
+    def local(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.group.log(y @ self.group.inverse(x))
+
+
+class SO3(LieGroup):
     """Rotations R (..., 3, 3); delta in radians."""
 
-    group = so3
-
-    def dimension(self, x: Tensor) -> int:
-        return 3
-
-    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
-        return so3.exp(delta) @ x
-
-    def local(self, x: Tensor, y: Tensor) -> Tensor:
-        return so3.log(y @ x.mT)
+    group, dimensions = so3, 3
 
 
-class SE3:
+class SE3(LieGroup):
     """Poses T (..., 4, 4); delta in metres and radians."""
 
-    group = se3
-
-    def dimension(self, x: Tensor) -> int:
-        return 6
-
-    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
-        return se3.exp(delta) @ x
-
-    def local(self, x: Tensor, y: Tensor) -> Tensor:
-        return se3.log(y @ se3.inverse(x))
+    group, dimensions = se3, 6
 
 
-class SE2:
+class SE2(LieGroup):
     """Poses in the plane T (..., 3, 3); delta [x, y, theta] in metres and radians."""
 
-    group = se2
-
-    def dimension(self, x: Tensor) -> int:
-        return 3
-
-    def retract(self, x: Tensor, delta: Tensor) -> Tensor:
-        return se2.exp(delta) @ x
-
-    def local(self, x: Tensor, y: Tensor) -> Tensor:
-        return se2.log(y @ se2.inverse(x))
+    group, dimensions = se2, 3
 
 
 class Product:

@@ -211,10 +211,11 @@ class System(nn.Module):
                         log.warning("skipped: %s", frame)
                         skipped.append(str(frame))
                         continue
-                    state = self.step(state, frame.to(self.device))
+                    frame = frame.to(self.device)
+                    state = self.step(state, frame)
                     if loops is not None:
                         with self.stage("loops"):
-                            state = loops.follow(self, state, frame.to(self.device))
+                            state = loops.follow(self, state, frame)
                     poses.append(state.T_wc[0].double().cpu())
                     tracked.append(state.tracking.ok[0])
                     times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SIDE = 8  # voxels along a block's edge
 VOXELS = SIDE**3  # of a block, in the order of their x, y, z
 _REACH = 1 << 15  # blocks on either side of the origin that an address has room for
-_ARRAYS = ("keys", "rows", "sdf", "weight", "color", "color_weight")
+_VALUES = ("sdf", "weight", "color", "color_weight")  # of every voxel
+_ARRAYS = ("keys", "rows", *_VALUES)
 
 
 def pack(batch: Tensor, block: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ class VoxelGrid:
         owner, block = unpack(self.keys)
         mine = owner == b
         rows = self.rows[mine]
-        values = {name: getattr(self, name)[rows] for name in ("sdf", "weight", "color", "color_weight")}
+        values = {name: getattr(self, name)[rows] for name in _VALUES}
         keys = pack(torch.zeros_like(rows), block[mine])
         return dataclasses.replace(self, keys=keys, rows=torch.arange(len(rows), device=rows.device), batch=1, **values)
 
@@ -142,7 +143,7 @@ class VoxelGrid:
         def extended(value: Tensor) -> Tensor:
             return torch.cat([value, value.new_zeros(extra, *value.shape[1:])])
 
-        values = {name: extended(getattr(self, name)) for name in ("sdf", "weight", "color", "color_weight")}
+        values = {name: extended(getattr(self, name)) for name in _VALUES}
         return dataclasses.replace(grown, **values)
 
     def put(self, rows: Tensor, **values: Tensor) -> VoxelGrid:
@@ -197,7 +198,7 @@ class VoxelGrid:
     def save(self, path: Path | str) -> None:
         """All volumes as a compressed NumPy archive."""
         one = self.detach().to("cpu")
-        arrays = {name: getattr(one, name)[one.rows].numpy() for name in ("sdf", "weight", "color", "color_weight")}
+        arrays = {name: getattr(one, name)[one.rows].numpy() for name in _VALUES}
         numbers = {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": self.truncation}
         with Path(path).open("wb") as file:
             np.savez_compressed(file, keys=one.keys.numpy(), **arrays, **numbers)
@@ -218,7 +219,7 @@ class VoxelGrid:
             keys, batch = found.pop("keys"), int(found.pop("batch"))
             sizes = float(found.pop("voxel_size")), float(found.pop("truncation"))
             ordered = keys.dtype == torch.int64 and bool((keys.diff() > 0).all())
-            values = {name: found.pop(name) for name in ("sdf", "weight", "color", "color_weight")}
+            values = {name: found.pop(name) for name in _VALUES}
         except Exception as error:  # of many kinds: a zip file, its members, their headers
             raise ValueError(f"{path}: not a saved voxel grid: {error!r}"[:300]) from None
         shapes = {name: tuple(value.shape) for name, value in values.items()}

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
+from gradslam_ng.geometry.depth_noise import normal_sigma
+from gradslam_ng.odometry.alignment import Alignment, Reason
+from gradslam_ng.odometry.directions import bear_out
 from gradslam_ng.odometry.linearization import project_and_reduce
 from gradslam_ng.odometry.photometric import Brightness, View
 from gradslam_ng.recompute import recomputed
@@ -19,16 +22,6 @@ from gradslam_ng.structures import LiveFrame, Surface
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
 # on a step, and a gradient through such a verdict would be one of noise. `slack` of the rules here.
 PAIRING_NOISE = 1e-3
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Where a frame was found."""
-
-    T_wc: Tensor  # (B, 4, 4)
-    ok: Tensor  # (B,) bool: the pose can be trusted
-    overlap: Tensor  # (B,), share of the frame's vertices, or of the model's if it has fewer, that found a partner
-    error: Tensor  # (B,), m^2: half the mean squared residual, robust; a vertex without a partner counts as an outlier
 
 
 @dataclass(frozen=True)
@@ -46,26 +39,50 @@ class ProjectiveICP:
     lean: bool = False  # keep nothing of a linearisation for the backward pass but its arguments
 
     def reduce(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What shape says: normal equations, error, and the share of the vertices (B,) that found a partner."""
         flat = (self.live.vertices.flatten(1, 2), self.live.normals.flatten(1, 2), self.information.flatten(1))
         model = (self.model.vertices.flatten(1, 2), self.model.normals.flatten(1, 2), self.model.weights.flatten(1))
         settings = (self.limits, self.scale, self.softness, self.model.size, self.across)
         evaluate = partial(recomputed, project_and_reduce) if self.lean else project_and_reduce
         return evaluate(*flat, *model, T_mc, self.model.K, *settings)
 
-    def linearize(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        H, g, error, _ = self.reduce(T_mc)
+    def with_brightness(self, T_mc: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
+        """H, g and error of the shape, those of the brightness added where it plays a part."""
         if self.brightness is None:
-            return H, g, error
-        total = self.information.flatten(1).sum(-1).clamp(min=torch.finfo(error.dtype).tiny)
+            return sums
         parts = self.brightness.linearize(T_mc, self.scale, self.lean)
-        H_p, g_p, error_p = (part / total.reshape(-1, *(1,) * (part.ndim - 1)) for part in parts)
-        return H + H_p, g + g_p, error + error_p
+        return tuple(a + b / self.total.reshape(-1, *(1,) * (b.ndim - 1)) for a, b in zip(sums, parts, strict=True))
+
+    @property
+    def total(self) -> Tensor:
+        """(B,): what the normal equations are divided by."""
+        return self.information.flatten(1).sum(-1).clamp(min=1.0)  # less is no reading at all
+
+    def linearize(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.with_brightness(T_mc, *self.reduce(T_mc)[:3])
 
     def error(self, T_mc: Tensor) -> Tensor:
         return self.linearize(T_mc)[2]
 
     def retract(self, T_mc: Tensor, delta: Tensor) -> Tensor:
         return se3.exp(delta) @ T_mc
+
+
+@dataclass(frozen=True)
+class Turning:
+    """An alignment in which the camera only turns."""
+
+    problem: ProjectiveICP
+
+    def linearize(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        H, g, error = self.problem.linearize(T_mc)
+        return H[..., 3:, 3:], g[..., 3:], error
+
+    def error(self, T_mc: Tensor) -> Tensor:
+        return self.problem.error(T_mc)
+
+    def retract(self, T_mc: Tensor, delta: Tensor) -> Tensor:
+        return self.problem.retract(T_mc, torch.nn.functional.pad(delta, (3, 0)))
 
 
 class ICPOdometer(nn.Module):
@@ -94,8 +111,10 @@ class ICPOdometer(nn.Module):
             constant of the gradient. 4 or 9: their mean, so that the gradient sees which point meets which; see
             `association.mean`.
         softness: how far the candidates' weights reach, pixels.
-        photometric: what is seen must also look as bright as the model remembers it. Colour and depth must come from
-            one viewpoint for that, as they do not in every recording.
+        photometric: what is seen must also look as bright as the model remembers it.
+        registration: how far colour may lie from where the depth says, standard deviation, pixels.
+        turns: iterations at the coarsest level in which the camera only turns, before all others: most of what a hand
+            does from frame to frame.
         backward: how the pose is differentiated, as in `optim.solve`. Other than with "unroll", only the finest level
             is, and where the search started gets no gradient.
         last: iterations of the finest level that "truncated" goes back through.
@@ -115,7 +134,9 @@ class ICPOdometer(nn.Module):
         max_step: float = 0.5,
         candidates: int = 1,
         softness: float | Tensor = 0.5,
-        photometric: bool = False,
+        photometric: bool = True,
+        registration: float | Tensor = 0.5,
+        turns: int = 3,
         backward: str = "unroll",
         last: int = 2,
     ) -> None:
@@ -136,38 +157,61 @@ class ICPOdometer(nn.Module):
         self.max_distance, self.max_angle = max_distance, max_angle
         self.min_overlap, self.max_step = min_overlap, max_step
         self.across, self.softness = math.isqrt(candidates), softness
-        self.photometric, self.backward, self.last = photometric, backward, last
+        self.photometric, self.registration, self.turns = photometric, registration, turns
+        self.backward, self.last = backward, last
         for name, value in vars(self.rule).items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
 
-    def forward(self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor) -> Alignment:
+    def forward(
+        self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor, T_last: Tensor | None = None
+    ) -> Alignment:
         """Align a frame with a model.
 
-        live in its camera c, model as seen from camera m at T_wm (B, 4, 4); T_wc (B, 4, 4) is where to start.
-        A frame that is lost stays where it started.
+        live in its camera c, model as seen from camera m at T_wm (B, 4, 4); T_wc (B, 4, 4) is where the camera is
+        expected. T_last (B, 4, 4), where it was before, is where the search starts if things fit better there. A frame
+        that is lost stays where it was expected.
         """
-        start = T_mc = se3.inverse(T_wm) @ T_wc
+        T_mw = se3.inverse(T_wm)
+        start = T_mc = T_mw @ T_wc
         for level, iterations in zip(reversed(range(len(self.iterations))), self.iterations, strict=True):
             problem = self.problem(live, model, level)
+            if level == len(self.iterations) - 1:
+                start = T_mc = start if T_last is None else better(problem, start, T_mw @ T_last)
             if self.photometric and model.intensity is not None:
-                problem = replace(problem, brightness=self.brightness(problem, T_mc))
+                problem = replace(problem, brightness=self.brightness(problem, T_mc, level))
             backward = self.backward if level == 0 or self.backward == "unroll" else "detach"
+            if self.turns and level == len(self.iterations) - 1:
+                T_mc = optim.solve(Turning(problem), T_mc, self.rule, self.turns, backward=backward, last=1).x
             T_mc = optim.solve(problem, T_mc, self.rule, iterations, backward=backward, last=self.last).x
-        _, _, error, overlap = problem.reduce(T_mc)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
+            *sums, overlap = problem.reduce(T_mc)
+            H, _, _ = problem.with_brightness(T_mc, *sums)
         seen, known = ((s.weights > 0).flatten(1).sum(-1) for s in (live.surface, model))
         overlap = overlap * seen / torch.minimum(seen, known).clamp(min=1)
-        moved = se3.log((T_mc @ se3.inverse(start)).detach()).abs().amax(-1)
-        ok = (overlap > self.min_overlap) & (moved < self.max_step) & torch.isfinite(T_mc).flatten(1).all(-1)
-        T_mc = torch.where(ok[:, None, None], T_mc, start)
-        return Alignment(se3.renormalize(T_wm @ T_mc), ok, overlap, error)
+        base = start if self.backward == "unroll" else start.detach()
+        delta, covariance, fixed = bear_out(se3.log(T_mc @ se3.inverse(base)), H, problem.total)
+        reason = torch.where(fixed, int(Reason.NONE), int(Reason.UNFIXED))
+        finite = torch.isfinite(delta).all(-1)
+        for kept, otherwise in (
+            (finite, Reason.NOT_FINITE),
+            (delta.detach().abs().amax(-1) < self.max_step, Reason.JUMP),
+            (overlap > self.min_overlap, Reason.NO_OVERLAP),
+            (seen > 0, Reason.NO_READINGS),
+        ):
+            reason = torch.where(kept, reason, int(otherwise))
+        found = Alignment(T_wc, reason, overlap, sums[2], covariance)
+        T_mc = torch.where(found.ok[:, None, None], se3.exp(delta) @ base, start)
+        return replace(found, T_wc=se3.renormalize(T_wm @ T_mc))
 
     def problem(self, live: LiveFrame, model: Surface, level: int) -> ProjectiveICP:
         """The alignment on every 2^level-th pixel of every 2^level-th row."""
         step = 2**level
         number = partial(torch.as_tensor, dtype=live.sigma.dtype, device=live.sigma.device)
         limits = torch.stack([number(self.max_distance), number(math.cos(math.radians(self.max_angle)))])
-        information = live.surface.weights / live.sigma**2
+        surface = live.surface
+        sigma = normal_sigma(live.sigma, surface.vertices, surface.normals, surface.K[:, 0, 0])
+        information = surface.weights / sigma**2
         # the implicit ways go back through one linearisation many times over: there is nothing to save
         lean = self.backward in ("unroll", "truncated")
         return ProjectiveICP(
@@ -176,10 +220,17 @@ class ICPOdometer(nn.Module):
             limits, number(self.scale) * step, number(self.softness), self.across, lean=lean,
         )  # fmt: skip
 
-    def brightness(self, problem: ProjectiveICP, T_mc: Tensor) -> Brightness:
+    def brightness(self, problem: ProjectiveICP, T_mc: Tensor, level: int) -> Brightness:
         """What the photometric term adds, with exposure and noise as found at T_mc (B, 4, 4)."""
         model, surface = problem.model, problem.live
         points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
         depth = surface.vertices[..., 2].contiguous()
-        view = View(*points, surface.intensity.contiguous(), depth, surface.K, problem.limits[0])
+        registration = torch.as_tensor(self.registration, dtype=depth.dtype, device=depth.device) / 2**level
+        view = View(*points, surface.intensity.contiguous(), depth, surface.K, problem.limits[0], registration)
         return Brightness.at(T_mc, view, problem.lean)
+
+
+def better(problem: ProjectiveICP, T_mc: Tensor, other: Tensor) -> Tensor:
+    """Of two places (B, 4, 4) to start from, that where the error is less. A discrete choice."""
+    worse = (problem.error(other) < problem.error(T_mc)).detach()
+    return torch.where(worse[:, None, None], other, T_mc)

@@ -19,6 +19,7 @@ from gradslam_ng.odometry.linearization import FULL, UPPER
 from gradslam_ng.recompute import recomputed
 
 LEAST_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
+LEAST_SLOPE = 0.02  # of intensity, per pixel: less may be noise, which would pass for texture
 
 
 class View(NamedTuple):
@@ -31,6 +32,7 @@ class View(NamedTuple):
     depth: Tensor  # (B, H, W), metres
     K: Tensor  # (B, 3, 3), of camera c
     reach: Tensor  # (), metres, see `look`
+    registration: Tensor  # (), pixels, standard deviation of where colour lies relative to depth
 
 
 class Glance(NamedTuple):
@@ -133,8 +135,10 @@ def look_and_reduce(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normal equations H (B, 6, 6), g (B, 6) and error (B) of the brightness residuals, whitened, summed.
 
-    To a left update of T_mc (Steinbruecker et al. 2011, with the roles of the two images exchanged). Weighted by the
-    model's weights and Tukey's biweight, `scale` standard deviations wide; what is not seen costs what an outlier does.
+    To a left update of T_mc (Steinbruecker et al. 2011, with the roles of the two images exchanged). A residual's
+    variance is that of the noise and, where brightness changes along the image, that of how colour lies upon depth.
+    Weighted by the model's weights and Tukey's biweight, `scale` standard deviations wide; what is not seen costs what
+    an outlier does; where the image is even it has no say.
     """
     points, intensity, weights, K = view.points, view.intensity, view.weights, view.K
     glance = look(T_mc, view)
@@ -149,9 +153,12 @@ def look_and_reduce(
     J = [-a_0, -a_1, -a_2, a_1 * q_2 - a_2 * q_1, a_2 * q_0 - a_0 * q_2, a_0 * q_1 - a_1 * q_0]
 
     residual = torch.where(glance.visible, gain[:, None] * glance.value + offset[:, None] - intensity, 0.0)
-    information = (1.0 / (noise * noise))[:, None]
+    slope = torch.where(glance.visible, glance.du * glance.du + glance.dv * glance.dv, 0.0)
+    away = (view.registration * gain)[:, None] ** 2 * slope
+    textured = glance.visible & (slope.detach() > LEAST_SLOPE**2)
+    information = 1.0 / ((noise * noise)[:, None] + away)
     inlier = (1.0 - residual * residual * information / (scale * scale)).clamp(min=0.0)
-    w = torch.where(glance.visible, weights * information, 0.0) * inlier * inlier
+    w = torch.where(textured, weights * information, 0.0) * inlier * inlier
     cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(glance.visible, weights * inlier * inlier * inlier, 0.0)
     wJ = [w * j for j in J]
     sums = [(wJ[i] * J[j]).sum(-1) for i, j in UPPER] + [(wj * residual).sum(-1) for wj in wJ]

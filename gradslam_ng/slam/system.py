@@ -107,7 +107,7 @@ class System(nn.Module):
         with self.stage("predict"):
             model, T_wm = self.model(state, T_init, live)
         with self.stage("localise"):
-            tracking = self.begin(state, live, self.odometry(live, model, T_wm, T_init))
+            tracking = self.begin(state, live, self.odometry(live, model, T_wm, T_init, state.T_wc))
         with self.stage("map"):
             map_ = self.fuse(state.map, live, tracking.T_wc, tracking.ok, state.frames)
         return state.advance(map_, tracking, live.surface)
@@ -140,7 +140,7 @@ class System(nn.Module):
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
         nothing = Surface(*zeros, surface.K, torch.zeros_like(surface.weights))
         map_ = self.empty(batch, device, dtype)
-        return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
+        return State(map_, T_wc, still, 0, Alignment.known(T_wc, none > 0), nothing, none > 0)
 
     @staticmethod
     def given(live: LiveFrame, otherwise: Tensor) -> Tensor:
@@ -154,9 +154,7 @@ class System(nn.Module):
         if isinstance(self.odometry, GroundTruthOdometer):  # it knows without anything to compare with
             return tracking
         readable = (live.surface.weights > 0).flatten(1).any(-1)
-        ok = torch.where(state.started, tracking.ok, readable)
-        T_wc = torch.where(state.started[:, None, None], tracking.T_wc, self.given(live, state.T_wc))
-        return Alignment(T_wc, ok, tracking.overlap, tracking.error)
+        return tracking.where(state.started, Alignment.known(self.given(live, state.T_wc), readable))
 
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).

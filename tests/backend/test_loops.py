@@ -120,7 +120,7 @@ def test_a_loop_pulls_keyframes_and_map_back(seen):
     T_ij = se3.inverse(truth[0]) @ truth[-1]
     W = torch.eye(6, dtype=torch.float64) / 0.002
     closer.loops.append(Loop(0, len(truth) - 1, T_ij, W, 1.0, 1.0))
-    tracking = Alignment(before[-1:].float(), *(torch.ones(1),) * 3)
+    tracking = Alignment.known(before[-1:].float(), torch.ones(1, dtype=torch.bool))
     state = State(last, before[-1:].float(), torch.eye(4)[None], 400, tracking, None, torch.ones(1) > 0)
     state = closer.deform(state)
     after = torch.stack(closer.keyframes.T_wk)

@@ -13,7 +13,6 @@ frames that were not tracked.
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -197,7 +196,7 @@ def covered(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
             right = (metres <= FOUND[0]) & (degrees <= FOUND[1])
             back = COVERED + HIDDEN
             found = (result.tracked & right)[back:].nonzero()
-            frames = int(found[0]) + 1 if len(found) else math.inf
+            frames = int(found[0]) + 1 if len(found) else SHOWN + 1  # never
             bad = result.tracked & ~right
             bad[COVERED:back] |= result.tracked[COVERED:back]  # there was nothing to see
             worst = {"before": metres[:COVERED].max(), "tracked_after": (metres * result.tracked)[back:].max()}

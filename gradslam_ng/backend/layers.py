@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
+from gradslam_ng.rendering.index_map import index_map, pixel_index, visible_pixels
+from gradslam_ng.rendering.surfels import gather
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
 
@@ -63,8 +64,6 @@ def bring_back(
 
 def colors_seen(map_: SurfelMap, T_wc: Tensor, K: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Colour (1, P, 3) of the nearest surfel in each pixel, and its depth (1, P), 0 where there is none."""
-    u, v, z, inside = visible_pixels(map_.points, map_.mask, se3.inverse(T_wc), K, size, near=0.05)
-    index = nearest_per_pixel(pixel_index(u, v, inside, size[1]), z.clamp(min=0), inside, size[0] * size[1])
-    hit, index = index >= 0, index.clamp(min=0)
-    color = map_.colors.gather(1, index[..., None].expand(-1, -1, 3))
-    return torch.where(hit[..., None], color, 0.0), torch.where(hit, z.gather(1, index), 0.0)
+    index = index_map(map_.points, map_.mask, T_wc, K, size)
+    p_c = se3.transform(se3.inverse(T_wc), gather(map_.points, index).flatten(1, 2))
+    return gather(map_.colors, index).flatten(1, 2), torch.where(index.flatten(1) >= 0, p_c[..., 2], 0.0)

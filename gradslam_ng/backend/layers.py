@@ -28,8 +28,8 @@ def split(map_: SurfelMap, away: Tensor) -> tuple[SurfelMap, SurfelMap]:
 def moved(map_: SurfelMap, owner: Tensor, delta: Tensor) -> SurfelMap:
     """Surfels moved rigidly with their keyframes: owner (1, N) of each, delta (K, 4, 4) in the world."""
     T = delta.to(map_.points)[owner]  # (1, N, 4, 4)
-    points = (T[..., :3, :3] @ map_.points[..., None])[..., 0] + T[..., :3, 3]
-    normals = (T[..., :3, :3] @ map_.normals[..., None])[..., 0]
+    points = se3.transform(T, map_.points[..., None, :])[..., 0, :]
+    normals = se3.rotate(T, map_.normals[..., None, :])[..., 0, :]
     attributes = map_.attributes() | {"points": points, "normals": normals}
     return SurfelMap(**attributes, count=map_.count)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.backend.graph import FactorGraph
 from gradslam_ng.backend.information import alignment_weight
-from gradslam_ng.backend.keyframes import Describe, Keyframes, thumbnail
+from gradslam_ng.backend.keyframes import Describe, Keyframes, distance, thumbnail
 from gradslam_ng.backend.layers import bring_back, colors_seen, joined, moved, split
 from gradslam_ng.backend.robust import graduated
 from gradslam_ng.geometry import se3
@@ -27,7 +27,7 @@ from gradslam_ng.optim import Diagonal, Full
 from gradslam_ng.rendering import predict
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
+from gradslam_ng.structures import LiveFrame, SurfelMap
 
 # Tracking slips now and then, and a loop may be false. Giving up a loop costs 8^2, more than steady drift or a slip
 # of decimetres does, and less than the two slips, there and back, that a false loop among true ones needs.
@@ -90,26 +90,24 @@ class LoopCloser:
         self.pending: Tensor | None = None  # a large correction that waits for a second one to agree
 
     @torch.no_grad()
-    def follow(self, system: System, state: State, frame: RGBDFrames) -> State:
+    def follow(self, system: System, state: State, live: LiveFrame) -> State:
         """After each step: the state, corrected if a loop was closed."""
         T_wc = state.T_wc[0].double().cpu()
         number = state.frames - 1
         if not len(self.keyframes):
-            live = system.prepare(frame)
             self.keyframes.add(number, T_wc, self.describe(live))
             self.keyframes.hang(T_wc)
             self.archive = SurfelMap.empty(device=state.map.points.device, dtype=state.map.points.dtype)
             self.before = T_wc
             return state
-        metres, radians = _distance(self.before, T_wc)
+        metres, radians = map(float, distance(self.before, T_wc))
         self.travelled = [self.travelled[0] + metres, self.travelled[1] + radians]
         self.before = T_wc
-        metres, radians = _distance(self.keyframes.T_wk[-1], T_wc)
+        metres, radians = map(float, distance(self.keyframes.T_wk[-1], T_wc))
         ok = bool(state.tracking.ok[0])
         if not ok or (metres < self.spacing[0] and math.degrees(radians) < self.spacing[1]):
             self.keyframes.hang(T_wc)
             return state
-        live = system.prepare(frame)
         self.steps.append((se3.inverse(self.keyframes.T_wk[-1]) @ T_wc, *self.travelled))
         self.travelled = [0.0, 0.0]
         self.keyframes.add(number, T_wc, self.describe(live))
@@ -182,7 +180,7 @@ class LoopCloser:
         """The loop joins the graph, keyframes and map follow, and surfels seen again come back."""
         T_wc = self.keyframes.T_wk[-1]
         correction = self.keyframes.T_wk[loop.i] @ loop.T_ij @ se3.inverse(T_wc)
-        metres, radians = _distance(T_wc, correction @ T_wc)
+        metres, radians = map(float, distance(T_wc, correction @ T_wc))
         path, turn = (sum(step[k] for step in self.steps[loop.i :]) for k in (1, 2))
         if metres > 0.1 + 5 * self.drift * (path + turn) or radians > 0.1 + 5 * self.drift * turn:
             return state  # more than odometry can have drifted: it looks the same and is not
@@ -241,14 +239,8 @@ class LoopCloser:
         return everything, self.keyframes.trajectory()
 
 
-def _distance(T_a: Tensor, T_b: Tensor) -> tuple[float, float]:
-    """Metres and radians between two poses (4, 4)."""
-    cosine = ((T_a[:3, :3] * T_b[:3, :3]).sum() - 1) / 2
-    return float((T_a[:3, 3] - T_b[:3, 3]).norm()), math.acos(min(1.0, max(-1.0, float(cosine))))
-
-
 def _agree(first: Tensor, second: Tensor, T_wc: Tensor) -> bool:
-    metres, radians = _distance(first @ T_wc, second @ T_wc)
+    metres, radians = map(float, distance(first @ T_wc, second @ T_wc))
     return metres < 0.05 and radians < math.radians(3)
 
 

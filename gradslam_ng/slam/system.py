@@ -52,7 +52,7 @@ class Loops(Protocol):
 
     loops: list  # those closed
 
-    def follow(self, system: System, state: State, frame: RGBDFrames) -> State: ...
+    def follow(self, system: System, state: State, live: LiveFrame) -> State: ...
 
     def finish(self, map_: SurfelMap) -> tuple[SurfelMap, Tensor]: ...
 
@@ -99,6 +99,11 @@ class System(nn.Module):
         """
         with self.stage("prepare"):
             live = self.prepare(frame)
+        return self.track(state, live)
+
+    def track(self, state: State | None, live: LiveFrame) -> State:
+        """`step` of a frame that is prepared."""
+        with self.stage("prepare"):
             state = self.start(live) if state is None else state
             if live.color.shape != state.last.vertices.shape:
                 now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, state.last.vertices.shape))
@@ -212,10 +217,12 @@ class System(nn.Module):
                         skipped.append(str(frame))
                         continue
                     frame = frame.to(self.device)
-                    state = self.step(state, frame)
+                    with self.stage("prepare"):
+                        live = self.prepare(frame)
+                    state = self.track(state, live)
                     if loops is not None:
                         with self.stage("loops"):
-                            state = loops.follow(self, state, frame)
+                            state = loops.follow(self, state, live)
                     poses.append(state.T_wc[0].double().cpu())
                     tracked.append(state.tracking.ok[0])
                     times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))

@@ -151,7 +151,7 @@ class ICPOdometer(nn.Module):
         for level, iterations in zip(reversed(range(len(self.iterations))), self.iterations, strict=True):
             problem = self.problem(live, model, level)
             if self.photometric and model.intensity is not None:
-                problem = replace(problem, brightness=self.brightness(problem, live, level, T_mc))
+                problem = replace(problem, brightness=self.brightness(problem, T_mc))
             backward = self.backward if level == 0 or self.backward == "unroll" else "detach"
             T_mc = optim.solve(problem, T_mc, self.rule, iterations, backward=backward, last=self.last).x
         _, _, error, overlap = problem.reduce(T_mc)
@@ -176,10 +176,10 @@ class ICPOdometer(nn.Module):
             limits, number(self.scale) * step, number(self.softness), self.across, lean=lean,
         )  # fmt: skip
 
-    def brightness(self, problem: ProjectiveICP, live: LiveFrame, level: int, T_mc: Tensor) -> Brightness:
-        """What the photometric term adds at this level, with exposure and noise as found at T_mc (B, 4, 4)."""
-        model, surface = problem.model, live.surface
+    def brightness(self, problem: ProjectiveICP, T_mc: Tensor) -> Brightness:
+        """What the photometric term adds, with exposure and noise as found at T_mc (B, 4, 4)."""
+        model, surface = problem.model, problem.live
         points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
-        reach = problem.limits[0]
-        view = View(*points, surface.blurred(2**level), surface.vertices[..., 2].contiguous(), surface.K, reach)
+        depth = surface.vertices[..., 2].contiguous()
+        view = View(*points, surface.intensity.contiguous(), depth, surface.K, problem.limits[0])
         return Brightness.at(T_mc, view, problem.lean)

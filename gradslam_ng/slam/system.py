@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -45,6 +47,23 @@ def rule(name: str) -> optim.Rule:
         case "icp":
             return optim.LevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Ctrl-C inside takes effect at the end: what belongs together is corrected together."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 class Loops(Protocol):
@@ -221,7 +240,7 @@ class System(nn.Module):
                         live = self.prepare(frame)
                     state = self.track(state, live)
                     if loops is not None:
-                        with self.stage("loops"):
+                        with self.stage("loops"), undivided():
                             state = loops.follow(self, state, live)
                     poses.append(state.T_wc[0].double().cpu())
                     tracked.append(state.tracking.ok[0])
@@ -238,7 +257,7 @@ class System(nn.Module):
         n = min(len(poses), len(tracked), len(times))
         map_, T_wc = state.map, torch.stack(poses[:n])
         if loops is not None:
-            with self.stage("loops"):
+            with self.stage("loops"), undivided():
                 map_, T_wc = loops.finish(map_)
         trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}

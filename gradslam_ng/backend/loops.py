@@ -30,7 +30,7 @@ from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
-PUT_AWAY = 5  # keyframes between two moves of surfels to the archive
+PUT_AWAY = 0.03  # share of the map's surfels that must have grown old before they are moved: moving copies all
 NEGLIGIBLE = 0.003, math.radians(0.2)  # metres and radians: a correction that is not worth moving the map for
 LARGE = 0.3, math.radians(15.0)  # one that a second loop must agree with, to 5 cm and 3 degrees
 
@@ -52,7 +52,7 @@ class LoopCloser:
         reach: of local loops, metres and degrees between a keyframe and where the camera believes to be.
         similarity: of codes from which a global loop is looked into.
         gate: most that a loop may be off from what odometry and the loops before expect, standard deviations.
-        sigma: of odometry between keyframes, metres: what is systematic in an alignment.
+        sigma: of odometry between keyframes, metres, in a direction that every pixel fixes; more as fewer do.
         drift: of odometry, per metre and radian travelled.
         verify: whether a frame fits an earlier pass, by default `Verifier()`.
         describe: code (D,) of unit length of a frame, for instance a learned one.
@@ -66,7 +66,7 @@ class LoopCloser:
         reach: tuple[float, float] = (0.6, 30.0),
         similarity: float = 0.75,
         gate: float = 6.0,
-        sigma: float = 0.002,
+        sigma: float = 0.0003,
         drift: float = 0.005,
         verify: Verifier | None = None,
         describe: Describe = thumbnail,
@@ -106,8 +106,9 @@ class LoopCloser:
         W = odometry_weight(H[0].double().cpu(), *self.travelled, self.sigma, self.drift)
         self.steps.append(Edge(len(self.keyframes) - 1, len(self.keyframes), T_ij, W))
         self.add(live, T_wc, number)
-        if len(self.keyframes) % PUT_AWAY == 0:
-            active, old = split(state.map, state.map.updated < number - self.window)
+        old = (state.map.updated < number - self.window) & state.map.mask
+        if int(old.sum()) > PUT_AWAY * int(state.map.count[0]):
+            active, old = split(state.map, old)
             self.archive = joined(self.archive, old)
             state = replace(state, map=active)
         if int(self.archive.count[0]):

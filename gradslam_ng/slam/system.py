@@ -257,8 +257,11 @@ class System(nn.Module):
         n = min(len(poses), len(tracked), len(times))
         map_, T_wc = state.map, torch.stack(poses[:n])
         if loops is not None:
-            with self.stage("loops"), undivided():
-                map_, T_wc = loops.finish(map_)
+            try:
+                with self.stage("loops"), undivided():
+                    map_, T_wc = loops.finish(map_)
+            except KeyboardInterrupt:  # the frames are done, and so is this
+                interrupted = True
         trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
         closed = 0 if loops is None else len(loops.loops)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -210,23 +212,51 @@ def test_a_flat_wall_closes_no_loop():
         assert Verifier(likeness=-1.0, slack=(99.0, 9999.0))(live, state.map, still, still, stable=1.0) is not None
 
 
-@pytest.mark.slow
-def test_a_system_closes_a_loop(room):
-    """Looking from one corner of the closed-form room to the next and back, noise in the depth: the ends meet."""
+@pytest.fixture(scope="module")
+def there_and_back(room):
+    """Looking from one corner of the closed-form room to the next and back, noise in the depth."""
     count = 150
     yaw = 0.1 + 0.65 * (1 - torch.cos(torch.arange(count, dtype=torch.float64) / count * 2 * math.pi))
     tilt = se3.exp(torch.tensor([0, 0, 0, -0.4, 0, 0], dtype=torch.float64))
     clip = room.view(torch.stack([turned(float(a), 0.1 * float(a)) @ tilt for a in yaw]))
     clip.depth.mul_(1 + 0.004 * torch.randn(clip.depth.shape, generator=torch.Generator().manual_seed(0)))
-    sequence = room.InMemory(clip)
-    errors = {}
-    for name, loops in (("without", None), ("with", LoopCloser(window=40))):
+    return room.InMemory(clip)
+
+
+@pytest.mark.slow
+def test_a_system_closes_a_loop(there_and_back):
+    """The ends meet, and looking beside tracking comes to the same as tracking that waits."""
+    sequence, errors, ways = there_and_back, {}, {}
+    for name, loops in (("without", None), ("beside", LoopCloser(40)), ("waiting", LoopCloser(40, beside=False))):
         result = gs.PointFusion().run(sequence, loops=loops)
-        assert len(result.trajectory) == count and bool(result.tracked.all())
+        assert len(result.trajectory) == len(sequence) and bool(result.tracked.all())
         errors[name] = gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse
+        ways[name] = result.trajectory.T_wc
     assert result.loops > 0
+    torch.testing.assert_close(ways["beside"], ways["waiting"])
     for loop in loops.loops:
         frames = [loops.keyframes.frames[k] for k in (loop.i, loop.j)]
         truth = se3.inverse(sequence.T_wc[frames[0]]) @ sequence.T_wc[frames[1]]
         assert (se3.inverse(truth) @ loop.T_ij)[:3, 3].norm() < 0.03
-    assert errors["with"] < 1.1 * errors["without"] + 0.002
+    assert errors["beside"] < 1.1 * errors["without"] + 0.002
+
+
+def test_ctrl_c_while_a_loop_is_put_into_effect_waits_for_its_end(there_and_back):
+    """Keyframes and map move together, and what was done stays."""
+    done = []
+
+    class Closer(LoopCloser):
+        def follow(self, system, state, live):
+            if state.frames == 12:
+                os.kill(os.getpid(), signal.SIGINT)
+            state = super().follow(system, state, live)
+            done.append(state.frames)
+            return state
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
+    try:
+        result = gs.PointFusion().run(there_and_back, loops=Closer(4))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.interrupted and done == list(range(1, 13))
+    assert len(result.trajectory) == 11 and int(result.map.count[0]) > 0

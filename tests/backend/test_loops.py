@@ -99,6 +99,24 @@ def test_surfels_seen_again_replace_newer_ones(seen):
     assert int(kept.count[0]) == int(old.count[0]) and int(elsewhere.count[0]) == int(new.count[0])
 
 
+def test_two_passes_of_one_surface_become_one_between_them(seen):
+    """A wall 1 cm nearer in the newer pass: seen again, it ends up between, where confidence has it."""
+    live, old = seen(turned(0.0))
+    old = old[0]
+    new = old.map(torch.clone)
+    new.points.add_(0.01 * new.normals)
+    new.confidences.mul_(3)
+    before = old.map(torch.clone)
+    active, _ = bring_back(new, old, live, torch.eye(4)[None], frame=77)
+    back = active.keep(active.updated == 77)[0]
+    # every surfel that came back lies on the old one's normal, up to 1 cm before it, most at three quarters of that
+    gap = torch.cdist(back.points[0], before.points[0])
+    nearest = gap.argmin(-1)
+    off = ((back.points[0] - before.points[0, nearest]) * before.normals[0, nearest]).sum(-1)
+    assert off.median() == pytest.approx(0.0075, abs=5e-4)
+    assert off.min() > -1e-4 and off.max() < 0.0101
+
+
 W = torch.eye(6, dtype=torch.float64) / 0.002
 
 

@@ -29,7 +29,7 @@ class Synthetic(Sequence):
     """A rendered sequence with exact poses, 30 frames a second, in a world whose z axis points up.
 
     Args:
-        name: of the room: "living_room", "corridor", "wall" or "corner".
+        name: of the room: "living_room", "corridor", "wall", "corner", "twins" or "doors".
         frames: how many.
         size: image height and width.
         noise: "none" (exact), or "kinect" (Handa et al. 2014, with holes at edges and grazing angles).

@@ -26,7 +26,7 @@ import tyro
 import gradslam_ng as gs
 from benchmarks.report import RESULTS, save
 from gradslam_ng.backend import LoopCloser
-from gradslam_ng.backend.keyframes import distance
+from gradslam_ng.slam.keyframes import distance
 from gradslam_ng.datasets import Sequence, Synthetic
 from gradslam_ng.geometry import se3
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradslam_ng.backend.keyframes import Describe, Keyframes, distance, thumbnail
 from gradslam_ng.backend.layers import bring_back, joined, moved, split
 from gradslam_ng.backend.posegraph import Edge, Loop, odometry_weight, optimum, surprise
 from gradslam_ng.backend.verification import Verifier
 from gradslam_ng.geometry import se3
+from gradslam_ng.slam.keyframes import Describe, Keyframes, distance, thumbnail
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, SurfelMap
@@ -102,7 +102,8 @@ class LoopCloser:
         state = self.settle(state, live)
         T_wc = state.T_wc[0].double().cpu()
         T_ij = se3.inverse(self.keyframes.T_wk[-1]) @ T_wc
-        H = self.verify.fine.problem(live, live.surface, live.surface, 0).linearize(torch.eye(4).to(state.T_wc)[None])[0]
+        shape = self.verify.fine.problem(live, live.surface, live.surface, 0)
+        H = shape.linearize(torch.eye(4).to(state.T_wc)[None])[0]
         W = odometry_weight(H[0].double().cpu(), *self.travelled, self.sigma, self.drift)
         self.steps.append(Edge(len(self.keyframes) - 1, len(self.keyframes), T_ij, W))
         self.add(live, T_wc, number)

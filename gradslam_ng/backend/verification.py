@@ -47,7 +47,9 @@ class Verifier:
             iterations=(10, 6, 0), max_distance=0.3, max_angle=45.0, scale=15.0, max_step=1.5, min_overlap=0.3,
             photometric=False,
         )  # fmt: skip
-        self.fine = ICPOdometer(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3)
+        self.fine = ICPOdometer(
+            iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, registration=0.0, turns=0, rows=1
+        )  # fmt: skip
 
     def __call__(self, live: LiveFrame, before: SurfelMap, T_wk: Tensor, start: Tensor, stable: float) -> Match | None:
         """The frame in the map `before`, looked at from T_wk (4, 4), starting at `start`; None where it does not fit.

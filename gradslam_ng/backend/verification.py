@@ -32,13 +32,13 @@ class Verifier:
         overlap: least share of the frame's readings where the earlier pass shows something.
         agreement: least share of these at which depths agree, within 2 cm and three standard deviations.
         likeness: least correlation of brightness there.
-        sigma: of an alignment, metres: what is systematic in it.
+        sigma: of an alignment in a direction that every pixel fixes, metres; more as fewer do.
         slack: greatest standard deviation of the position found, metres, and of the direction, degrees, in whatever
             direction is fixed least: two stretches of a corridor fit each other anywhere along it.
     """
 
     def __init__(
-        self, overlap: float = 0.35, agreement: float = 0.8, likeness: float = 0.6, sigma: float = 0.003,
+        self, overlap: float = 0.35, agreement: float = 0.8, likeness: float = 0.6, sigma: float = 0.001,
         slack: tuple[float, float] = (0.03, 1.0),
     ) -> None:  # fmt: skip
         self.overlap, self.agreement, self.likeness = overlap, agreement, likeness

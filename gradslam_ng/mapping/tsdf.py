@@ -83,8 +83,7 @@ def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
     square = vertices.square().sum(-1)
     valid = surface.weights.flatten(1) * ok[:, None]
     cosine = offset.abs() * torch.where(square > 0, square, 1.0).rsqrt()
-    steadiness = (depth_noise.axial_sigma(torch.ones_like(z)) / live.sigma.flatten(1)).clamp(max=1.0)
-    weight = valid * cosine * steadiness.square()
+    weight = valid * cosine * depth_noise.steadiness(live.sigma.flatten(1)).square()
     return torch.cat([normals, torch.stack([offset, z, weight], -1), live.color.flatten(1, 2)], -1)
 
 

@@ -191,11 +191,7 @@ def nearest_pixel(p_c: tuple[Tensor, Tensor, Tensor], owner: Tensor, K: Tensor, 
     """The row of `planes` in which voxels p_c (n, 512) of blocks, each with its camera K (n, 3, 3), fall, (n, 512)
     int64; and whether they are in sight. A discrete choice."""
     height, width = size
-    x, y, z = (c.detach() for c in p_c)
-    fx, skew, cx, fy, cy = (K[:, i, j, None].detach() for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
-    ahead = z > 1e-3
-    inverse = 1 / torch.where(ahead, z, 1.0)
-    a, b = x * inverse, y * inverse
-    u, v = (fx * a + skew * b + cx + 0.5).floor(), (fy * b + cy + 0.5).floor()
+    u, v, ahead = camera.project_planes(tuple(c.detach() for c in p_c), K.detach(), near=1e-3)
+    u, v = (u + 0.5).floor(), (v + 0.5).floor()
     inside = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     return torch.where(inside, v * width + u, 0.0).long() + owner[:, None] * (height * width), inside

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.geometry import camera
+from gradslam_ng.geometry import camera, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
 from gradslam_ng.slam.state import State
@@ -90,7 +90,8 @@ class KinectFusion(System):
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
         K = live.surface.K
         seen = raycast(state.map, T_wm, K, live.surface.size)
-        return Surface(camera.unproject(seen.depth, K), seen.normal, seen.mask[..., 0].to(seen.depth.dtype), K), T_wm
+        weights, intensity = seen.mask[..., 0].to(seen.depth.dtype), images.intensity(seen.color)[..., 0]
+        return Surface(camera.unproject(seen.depth, K), seen.normal, weights, K, intensity), T_wm
 
     def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -47,12 +49,29 @@ def rule(name: str) -> optim.Rule:
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
 
 
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Ctrl-C inside takes effect at the end: what belongs together is corrected together."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 class Loops(Protocol):
     """What closes loops, see `backend.LoopCloser`: looks on after each frame, and knows the end of the story."""
 
     loops: list  # those closed
 
-    def follow(self, system: System, state: State, frame: RGBDFrames) -> State: ...
+    def follow(self, system: System, state: State, live: LiveFrame) -> State: ...
 
     def finish(self, map_: SurfelMap) -> tuple[SurfelMap, Tensor]: ...
 
@@ -99,6 +118,11 @@ class System(nn.Module):
         """
         with self.stage("prepare"):
             live = self.prepare(frame)
+        return self.track(state, live)
+
+    def track(self, state: State | None, live: LiveFrame) -> State:
+        """`step` of a frame that is prepared."""
+        with self.stage("prepare"):
             state = self.start(live) if state is None else state
             if live.color.shape != state.last.vertices.shape:
                 now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, state.last.vertices.shape))
@@ -107,7 +131,7 @@ class System(nn.Module):
         with self.stage("predict"):
             model, T_wm = self.model(state, T_init, live)
         with self.stage("localise"):
-            tracking = self.begin(state, live, self.odometry(live, model, T_wm, T_init))
+            tracking = self.begin(state, live, self.odometry(live, model, T_wm, T_init, state.T_wc))
         with self.stage("map"):
             map_ = self.fuse(state.map, live, tracking.T_wc, tracking.ok, state.frames)
         return state.advance(map_, tracking, live.surface)
@@ -140,7 +164,7 @@ class System(nn.Module):
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
         nothing = Surface(*zeros, surface.K, torch.zeros_like(surface.weights))
         map_ = self.empty(batch, device, dtype)
-        return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
+        return State(map_, T_wc, still, 0, Alignment.known(T_wc, none > 0), nothing, none > 0)
 
     @staticmethod
     def given(live: LiveFrame, otherwise: Tensor) -> Tensor:
@@ -154,9 +178,7 @@ class System(nn.Module):
         if isinstance(self.odometry, GroundTruthOdometer):  # it knows without anything to compare with
             return tracking
         readable = (live.surface.weights > 0).flatten(1).any(-1)
-        ok = torch.where(state.started, tracking.ok, readable)
-        T_wc = torch.where(state.started[:, None, None], tracking.T_wc, self.given(live, state.T_wc))
-        return Alignment(T_wc, ok, tracking.overlap, tracking.error)
+        return tracking.where(state.started, Alignment.known(self.given(live, state.T_wc), readable))
 
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
@@ -212,10 +234,12 @@ class System(nn.Module):
                         skipped.append(str(frame))
                         continue
                     frame = frame.to(self.device)
-                    state = self.step(state, frame)
+                    with self.stage("prepare"):
+                        live = self.prepare(frame)
+                    state = self.track(state, live)
                     if loops is not None:
-                        with self.stage("loops"):
-                            state = loops.follow(self, state, frame)
+                        with self.stage("loops"), undivided():
+                            state = loops.follow(self, state, live)
                     poses.append(state.T_wc[0].double().cpu())
                     tracked.append(state.tracking.ok[0])
                     times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))
@@ -231,8 +255,11 @@ class System(nn.Module):
         n = min(len(poses), len(tracked), len(times))
         map_, T_wc = state.map, torch.stack(poses[:n])
         if loops is not None:
-            with self.stage("loops"):
-                map_, T_wc = loops.finish(map_)
+            try:
+                with self.stage("loops"), undivided():
+                    map_, T_wc = loops.finish(map_)
+            except KeyboardInterrupt:  # the frames are done, and so is this
+                interrupted = True
         trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
         closed = 0 if loops is None else len(loops.loops)

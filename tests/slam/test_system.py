@@ -157,10 +157,10 @@ def test_ctrl_c_while_a_frame_is_read_or_mapped(clip, room, monkeypatch, quick):
 def test_ctrl_c_before_anything_was_done_is_raised(clip, room, monkeypatch, quick):
     slam = quick()
 
-    def interrupted(state, frame):
+    def interrupted(state, live):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(slam, "step", interrupted)
+    monkeypatch.setattr(slam, "track", interrupted)
     with pytest.raises(KeyboardInterrupt):
         slam.run(room.InMemory(clip))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
+from gradslam_ng.geometry import camera
 from gradslam_ng.structures.voxel_grid import unpack
 
 SIZE = (48, 64)
@@ -178,3 +179,22 @@ def test_the_band_widens_with_the_noise_of_depth():
         known = behind[grid.query(points[None])[2][0] > 0]
         assert known.max() == pytest.approx(reach, abs=0.006), depth
         assert grid.sdf.max() <= 0.04
+
+
+@torch.no_grad()
+def test_silhouettes_are_not_worn_away():
+    """A bar 2 m away before a wall at 3 m, seen by a camera that moves past it: edges fall between pixels."""
+    K = torch.tensor([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]], dtype=torch.float64)
+
+    def view(x: float) -> gs.RGBDFrames:
+        at = 2 * camera.unproject(torch.ones(*SIZE, 1, dtype=torch.float64), K)[..., :1] + x
+        depth = torch.where(at.abs() < 0.15, 2.0, 3.0).double()
+        T_wc = torch.eye(4, dtype=torch.float64)
+        T_wc[0, 3] = x
+        return gs.RGBDFrames(torch.full((*SIZE, 3), 0.5, dtype=torch.float64), depth, K, T_wc)
+
+    grid = fused(*[view(x / 50) for x in range(-10, 11)], voxel_size=0.02)
+    frame = view(0.013)
+    found = (grid.raycast(frame.T_wc[None], K[None], SIZE).depth[0] - 2).abs() < 0.05
+    bar = frame.depth < 2.5
+    assert found[bar].double().mean() > 0.95 and not found[~bar].any()

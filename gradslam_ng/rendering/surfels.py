@@ -12,6 +12,7 @@ from gradslam_ng.geometry._planes import margin
 from gradslam_ng.hot import hot
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.index_map import index_map, nearest_per_pixel, pixel_index, visible_pixels
+from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import Surface, SurfelMap
 
 FADE = 8.0  # squared radii from a disc's centre beyond which its weight falls no further
@@ -87,9 +88,7 @@ def render(
     Raises:
         ValueError: T_wc or K of another shape.
     """
-    for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
-        if value.shape != (map_.batch, *tail):
-            raise ValueError(f"{name}: expected shape {(map_.batch, *tail)}, one per map, got {tuple(value.shape)}")
+    check_view(T_wc, K, map_.batch, "map")
     n, T_cw = map_.occupied, se3.inverse(T_wc)
     with torch.no_grad():
         index = disc_map(map_.points[:, :n], map_.radii[:, :n], map_.mask[:, :n], T_cw, K, size, near, reach)

@@ -23,7 +23,7 @@ import gradslam_ng as gs
 
 
 def figures(color: Tensor, depth: Tensor, frame: gs.RGBDFrames) -> dict[str, float]:
-    """How a view (1, H, W, C) compares to the photograph, where both have depth: PSNR, SSIM and depth L1."""
+    """How a view (1, H, W, C) compares to the photograph, where both have depth: PSNR, SSIM, depth L1 and median."""
     mask = (depth > 0) & (frame.depth > 0)
     error = (color - frame.color)[mask[..., 0]].square().mean()
     window = ssim(color.movedim(-1, 1).clamp(0, 1), frame.color.movedim(-1, 1), 11).mean(1)[..., None]
@@ -31,6 +31,7 @@ def figures(color: Tensor, depth: Tensor, frame: gs.RGBDFrames) -> dict[str, flo
         "psnr_db": float(-10 * error.log10()),
         "ssim": float(window[mask].mean()),
         "depth_l1_cm": 100 * float((depth - frame.depth)[mask].abs().mean()),
+        "depth_median_cm": 100 * float((depth - frame.depth)[mask].abs().median()),
         "shown": float(mask.sum() / (frame.depth > 0).sum()),
     }
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
@@ -27,7 +28,7 @@ from gradslam_ng import optim
 from gradslam_ng.geometry import camera, images, se3
 
 # how much the image is shrunk; metres and shades at which a difference counts half of what it can at most; steps
-STAGES = ((3, 0.1, 0.2, 8), (2, 0.03, 0.1, 6), (2, 0.005, 0.1, 4))
+STAGES = ((3, 0.1, 0.2, 20), (2, 0.03, 0.1, 12), (2, 0.005, 0.1, 8))
 KERNEL = optim.GemanMcClure(1.0)
 
 
@@ -127,6 +128,7 @@ def main(
     path: str = "handheld",
     frames: int = 12,
     size: tuple[int, int] = (180, 240),
+    maps: tuple[Literal["surfels", "volume"], ...] = ("surfels", "volume"),
 ) -> dict:
     """Write pose_from_image.png and .json.
 
@@ -139,19 +141,20 @@ def main(
         path: likewise.
         frames: that the maps are made of, 6 apart.
         size: height and width of the images.
+        maps: in which to look.
     """
     every = 6
     build = gs.datasets.Synthetic(room, every * frames, (240, 320), path=path, seed=seed)
     clip = gs.RGBDFrames.stack([build[i] for i in range(0, every * frames, every)])
-    with torch.no_grad():
-        surfels, _ = gs.PointFusion("ground-truth")(clip)
-        volume, _ = gs.KinectFusion(odometry="ground-truth")(clip)
+    systems = {"surfels": (gs.PointFusion, gs.render), "volume": (gs.KinectFusion, gs.raycast)}
     views = gs.datasets.Synthetic(room, every * frames, size, path=path, seed=seed)
     middles = [every * round((i + 0.5) * (frames - 1) / targets - 0.5) + every // 2 for i in range(targets)]
     found = [views[i].map(lambda value: value[None]).to(dtype=torch.float32) for i in middles]
-    show = {"surfels": partial(gs.render, surfels), "volume": partial(gs.raycast, volume)}
     result, pictures = {"room": room, "path": path, "seed": seed, "targets": middles}, {}
-    for name, renderer in show.items():
+    for name in maps:
+        system, draw_map = systems[name]
+        with torch.no_grad():
+            renderer = partial(draw_map, system(odometry="ground-truth")(clip)[0])
         generator, errors = torch.Generator().manual_seed(seed), []
         began = time.process_time()
         for frame in found:
@@ -170,9 +173,10 @@ def main(
             "end, mm and degrees (median)": e[:, -1].median(0).values.tolist(),
             "end, mm and degrees (worst)": e[:, -1].amax(0).tolist(),
             "seconds a start": spent,
+            "mm and degrees by stage": [[[round(x, 4) for x in stage] for stage in row] for row in e.tolist()],
         }
         pictures[name].append(e)
-        print(name, json.dumps(result[name]), flush=True)
+        print(name, result[name], flush=True)
     out.mkdir(parents=True, exist_ok=True)
     (out / "pose_from_image.json").write_text(json.dumps(result, indent=2) + "\n")
     draw(out / "pose_from_image.png", pictures)
@@ -182,8 +186,9 @@ def main(
 @torch.no_grad()
 def draw(path: Path, pictures: dict[str, list]) -> None:
     """The image, how it differs from what is seen from the first start and from its end, and the errors of all."""
-    figure = Figure(figsize=(13, 5.2), dpi=90, layout="constrained")
-    for axes, (name, (frame, show, *poses, errors)) in zip(figure.subplots(2, 4), pictures.items(), strict=True):
+    figure = Figure(figsize=(13, 2.6 * len(pictures)), dpi=90, layout="constrained")
+    rows = figure.subplots(len(pictures), 4, squeeze=False)
+    for axes, (name, (frame, show, *poses, errors)) in zip(rows, pictures.items(), strict=True):
         seen = [show(T, frame.K, frame.size).color for T in poses]
         shown = [frame.color[0], *(0.5 + 2 * (x - frame.color)[0] for x in seen)]
         titles = "image", f"{name}: difference, from the start", "from where it ended"

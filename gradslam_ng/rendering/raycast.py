@@ -11,6 +11,7 @@ from torch import Tensor
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.hot import hot
 from gradslam_ng.recompute import recomputed
+from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, VOXELS, Sample, interpolate, unpack
 
@@ -73,9 +74,7 @@ def raycast(grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], nea
     Raises:
         ValueError: T_wc or K of another shape.
     """
-    for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
-        if value.shape != (grid.batch, *tail):
-            raise ValueError(f"{name}: expected shape {(grid.batch, *tail)}, one per volume, got {tuple(value.shape)}")
+    check_view(T_wc, K, grid.batch, "volume")
     exact = torch.is_grad_enabled()
     hits, directory = first_hits(grid, T_wc, K, size, near, exact)
     if directory is None:

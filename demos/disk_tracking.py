@@ -44,18 +44,23 @@ def motion_jacobian(x: Tensor) -> Tensor:
     return torch.cat([torch.cat([eye, STEP * eye], -1), torch.cat([-STEP * SPRING * eye, eye - STEP * drag], -1)], -2)
 
 
-def simulate(count: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """States (count, steps, 4) and images (count, steps, 3, SIDE, SIDE): the red disk below, 9 others on top."""
+def simulate(
+    count: int, steps: int, generator: torch.Generator, others: int = 9, wind: float = 0.0, spread: float = 1.0, grain: float = 0.03
+) -> tuple[Tensor, Tensor]:
+    """States (count, steps, 4) and images (count, steps, 3, SIDE, SIDE): the red disk below, others on top.
+
+    wind: standard deviation of a push that is the same in every step of a sequence, and which nobody knows of.
+    """
 
     def walk(n: int) -> Tensor:
-        x = torch.randn(n, 4, generator=generator) * torch.tensor([7.0, 7.0, 5.0, 5.0])
+        x = spread * torch.randn(n, 4, generator=generator) * torch.tensor([7.0, 7.0, 5.0, 5.0])
+        push = torch.tensor([0.0, 0.0, wind, wind]) * torch.randn(n, 4, generator=generator)
         states = []
         for _ in range(steps):
             states.append(x)
-            x = motion(x) + FORCE * torch.randn(n, 4, generator=generator)
+            x = motion(x) + push + FORCE * torch.randn(n, 4, generator=generator)
         return torch.stack(states, 1)
 
-    others = 9
     truth, clutter = walk(count), walk(count * others).reshape(count, others, steps, 4)
     clutter[..., :2] += 5 * torch.randn(count, others, 1, 2, generator=generator)
     radii = 2.0 + 3.5 * torch.rand(count, others, generator=generator)
@@ -72,7 +77,7 @@ def simulate(count: int, steps: int, generator: torch.Generator) -> tuple[Tensor
     paint(truth, torch.full((count,), 2.5), torch.tensor([1.0, 0.1, 0.1]).expand(count, 3))
     for k in range(others):
         paint(clutter[:, k], radii[:, k], colors[:, k])
-    return truth, images + 0.03 * torch.randn(images.shape, generator=generator)
+    return truth, images + grain * torch.randn(images.shape, generator=generator)
 
 
 class Eye(nn.Module):

@@ -45,8 +45,9 @@ def motion_jacobian(x: Tensor) -> Tensor:
 
 
 def simulate(
-    count: int, steps: int, generator: torch.Generator, others: int = 9, wind: float = 0.0, spread: float = 1.0, grain: float = 0.03
-) -> tuple[Tensor, Tensor]:
+    count: int, steps: int, generator: torch.Generator, others: int = 9, wind: float = 0.0,
+    spread: float = 1.0, grain: float = 0.03,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States (count, steps, 4) and images (count, steps, 3, SIDE, SIDE): the red disk below, others on top.
 
     wind: standard deviation of a push that is the same in every step of a sequence, and which nobody knows of.
@@ -154,6 +155,26 @@ def smoother(noise: Noise, features: Tensor, z: Tensor) -> gs.FactorGraph:
     return graph
 
 
+def by_surrogate(noise: Noise, x: Tensor, features: Tensor, z: Tensor, rows: Tensor) -> Tensor:
+    """How far two Gauss-Newton steps lead away from the true states x (B, T, 4)."""
+    return gs.surrogate_loss(smoother(noise, features[rows], z[rows]), {"state": x[rows]}, steps=2).mean()
+
+
+def by_likelihood(noise: Noise, x: Tensor, features: Tensor, z: Tensor, rows: Tensor) -> Tensor:
+    """How unlikely the true states are."""
+    return negative_log_likelihood(smoother(noise, features[rows], z[rows]), {"state": x[rows]}).mean()
+
+
+def by_filter(noise: Noise, x: Tensor, features: Tensor, z: Tensor, rows: Tensor) -> Tensor:
+    """How far off the Kalman filter is."""
+    return (kalman(noise, features[rows], z[rows]) - x[rows]).square().mean()
+
+
+def positions(noise: Noise, features: Tensor, z: Tensor) -> Tensor:
+    """Smoothed positions (B, T, 2)."""
+    return smoother(noise, features, z).optimize(optim.GaussNewton(), 8, tolerance=None)["state"][..., :2]
+
+
 def kalman(noise: Noise, features: Tensor, z: Tensor) -> Tensor:
     """The extended Kalman filter's states (B, T, 4), started at the first sighting with an unknown velocity."""
     sigma_motion, sigma_sight = noise(features)
@@ -214,30 +235,19 @@ def fold(truth: Tensor, images: Tensor, test: Tensor, epochs: int, seed: int) ->
 
     sigmas = {}
     for name, depends, how in (
-        ("smoother, noise by input", True, "surrogate"), ("smoother, constant noise", False, "surrogate"),
-        ("smoother, noise by input, likelihood", True, "likelihood"),
-        ("smoother, constant noise, likelihood", False, "likelihood"),
-        ("Kalman filter, noise by input", True, "filter"), ("Kalman filter, constant noise", False, "filter"),
+        ("smoother, noise by input", True, by_surrogate), ("smoother, constant noise", False, by_surrogate),
+        ("smoother, noise by input, likelihood", True, by_likelihood),
+        ("smoother, constant noise, likelihood", False, by_likelihood),
+        ("Kalman filter, noise by input", True, by_filter), ("Kalman filter, constant noise", False, by_filter),
     ):  # fmt: skip
         noise = Noise(depends).double()
-
-        def loss(rows: Tensor, noise: Noise = noise, how: str = how) -> Tensor:
-            if how == "filter":
-                return (kalman(noise, features[rows], z[rows]) - x[rows]).square().mean()
-            graph = smoother(noise, features[rows], z[rows])
-            if how == "likelihood":
-                return negative_log_likelihood(graph, {"state": x[rows]}).mean()
-            return gs.surrogate_loss(graph, {"state": x[rows]}, steps=2).mean()
-
-        train(noise.parameters(), loss, 4 * epochs, 3e-2, len(x), 40)
+        train(noise.parameters(), lambda rows, n=noise, f=how: f(n, x, features, z, rows), 4 * epochs, 3e-2, len(x), 40)
         with torch.no_grad():
-            if how == "filter":
-                states = kalman(noise, test_features, test_z)
+            if how is by_filter:
+                position[name] = kalman(noise, test_features, test_z)[..., :2]
             else:
-                states = smoother(noise, test_features, test_z).optimize(optim.GaussNewton(), 8, tolerance=None)[
-                    "state"
-                ]
-            position[name], sigmas[name] = states[..., :2], noise(test_features)[1]
+                position[name] = positions(noise, test_features, test_z)
+            sigmas[name] = noise(test_features)[1]
     for name, both in (("LSTM", False), ("LSTM both ways", True)):
         network = Recurrent(both).double()
         train(network.parameters(), lambda rows, n=network: (n(features[rows], z[rows]) - x[rows]).square().mean(),

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradslam_ng.datasets import FrameError, Sequence
 from gradslam_ng.geometry import _planes, camera, images, se3
 from gradslam_ng.mapping import PointFuser, TSDFFuser, tsdf
-from gradslam_ng.odometry import association, photometric
+from gradslam_ng.odometry import association, directions, icp, photometric
 from gradslam_ng.rendering import surfels
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
@@ -99,6 +99,9 @@ class DifferenceCheck:
         (association, "accepted"),
         (photometric, "cell"),
         (photometric, "unhidden"),
+        (photometric, "textured"),
+        (icp, "closer"),
+        (directions, "fixed"),
         (surfels, "index_map"),
         (surfels, "disc_map"),
         (PointFuser, "associate"),

@@ -17,6 +17,8 @@ from gradslam_ng.structures.live import Noise, axial_noise
 class ICPOdometry(System):
     """Visual odometry: each frame aligned with the one before, no map."""
 
+    relocalises = False
+
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
         return state.last, state.T_wc
 

@@ -36,7 +36,7 @@ def looking(T_mc: torch.Tensor, **light: float) -> View:
     model = LiveFrame.of(wall(torch.eye(4, dtype=torch.float64)[None])).surface
     live = LiveFrame.of(wall(T_mc, **light)).surface
     points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
-    return View(*points, live.intensity, live.vertices[..., 2], live.K, REACH)
+    return View(*points, live.intensity, live.vertices[..., 2], live.K, REACH, REACH * 0)
 
 
 def test_a_wall_seen_again_looks_the_same():

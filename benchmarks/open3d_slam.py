@@ -1,5 +1,7 @@
 """Open3D's dense SLAM (`o3d.t.pipelines.slam`) over our sequences: `python -m benchmarks.open3d_slam SOURCE`.
 
+Beside it, for `benchmarks.throughput`, its RGB-D odometry from frame to frame.
+
 One frame goes as in Open3D's own example: tracked against the ray-cast model, integrated into the voxel grid, the
 model ray-cast anew. Voxels, truncation and gates are the example's too; it looks 4 m far instead of 3, without which
 it loses accuracy on the ICL-NUIM office (2.97 cm instead of 1.55).
@@ -84,6 +86,41 @@ class DenseSLAM:
         for stage, spent in zip(STAGES, np.diff([start, tracked_at, integrated_at, time.perf_counter()]), strict=True):
             self.seconds[stage] += spent
         return torch.from_numpy(self.poses[-1])
+
+
+@dataclass
+class HybridOdometry:
+    """Open3D's RGB-D odometry, geometry and brightness together, from frame to frame; settings are its own.
+
+    It keeps no map and looks no farther than `depth_max`. A frame that cannot be tracked keeps the last pose.
+    """
+
+    K: torch.Tensor  # (3, 3)
+    depth_max: float = 4.0  # metres
+    lost: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def __post_init__(self) -> None:
+        self.T_wc, self.last = np.eye(4), None
+        self.intrinsics = o3d.core.Tensor(self.K.double().numpy())
+
+    def step(self, frame: Frame) -> torch.Tensor:
+        """One frame: its pose (4, 4)."""
+        start = time.perf_counter()
+        image = o3d.t.geometry.RGBDImage(frame.color, frame.depth)
+        if self.last is not None:
+            still = o3d.core.Tensor(np.eye(4))
+            try:
+                tracked = o3d.t.pipelines.odometry.rgbd_odometry_multi_scale(
+                    image, self.last, self.intrinsics, still, DEPTH_SCALE, self.depth_max,
+                    method=o3d.t.pipelines.odometry.Method.Hybrid,
+                )  # fmt: skip
+                self.T_wc = self.T_wc @ tracked.transformation.numpy()
+            except RuntimeError:
+                self.lost += 1
+        self.last = image
+        self.seconds["track"] += time.perf_counter() - start
+        return torch.from_numpy(self.T_wc.copy())
 
 
 def run(slam: DenseSLAM, frames: Iterable[RGBDFrames]) -> Trajectory:

@@ -1,9 +1,10 @@
-"""PointFusion against Open3D's dense SLAM on the same frames in the same run: `python -m benchmarks.throughput`.
+"""PointFusion against Open3D on the same frames in the same run: `python -m benchmarks.throughput [--size 320x240]`.
 
-Frames wait in memory, each system's in the form that it takes. The two take turns, a block of frames each, so that
-whatever else the machine does meets both alike; both are held to the same cores and threads. The first block warms up
-and does not count. The ratio is that of the mean times of a frame in each block; reported is its median over the
-blocks, with the lowest and the highest.
+Against its dense SLAM (`t.pipelines.slam`), and its hybrid RGB-D odometry, which only compares each frame with the one
+before. Frames wait in memory, each system's in the form that it takes. They take turns, a block of frames each, so that
+whatever else the machine does meets all alike; all are held to the same cores and threads. The first block warms up
+and does not count. A ratio is that of the mean times of a frame in each block; reported is its median over the blocks,
+with the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from statistics import mean, median
 import tyro
 
 BLOCK = 10  # frames
+RIVALS = {"open3d": "#b2182b", "open3d_hybrid_odometry": "#ef8a62"}  # and their colours in the plot
 
 
 @dataclass
 class Contender:
-    """One of the two systems, and how long it took."""
+    """One of the systems, and how long it took."""
 
     step: Callable[[object], object]  # returns the pose T_wc, (4, 4)
     frames: list
@@ -51,16 +53,18 @@ class Contender:
 def throughput(
     sequence: str = "synthetic:living_room",
     frames: int = 100,
+    size: str | None = None,
     threads: int = 2,
     depth_max: float = 4.0,
     compile: bool = True,
 ) -> None:
-    """Milliseconds per frame of both systems, by stage, and their ratio.
+    """Milliseconds per frame of each system, by stage, and how many times as fast ours is.
 
     Args:
         sequence: Folder of a sequence, or synthetic:NAME.
         frames: The first so many, at least two blocks of ten.
-        threads: Cores and threads for either system.
+        size: Width x height to which all frames are shrunk beforehand, by a whole factor; default: as they are.
+        threads: Cores and threads for each system.
         depth_max: How far Open3D looks, metres; less makes it faster, and on large rooms less accurate. Ours looks as
             far as the sensor does.
         compile: Let our hot functions run compiled, as `run` does on long sequences; compiled in the first block.
@@ -69,7 +73,7 @@ def throughput(
     import torch
 
     from benchmarks import open3d_slam
-    from gradslam_ng import PointFusion, datasets, evaluation
+    from gradslam_ng import datasets, evaluation
     from gradslam_ng.hot import compiling
     from gradslam_ng.structures import Trajectory
 
@@ -78,9 +82,13 @@ def throughput(
     source = source[: min(frames, len(source)) // BLOCK * BLOCK]
     if len(source) < 2 * BLOCK:
         raise ValueError(f"frames: expected at least {2 * BLOCK}, got {len(source)}")
-    loaded = [source[i] for i in range(len(source))]
-    fusion, state = PointFusion(), None
-    dense = open3d_slam.DenseSLAM(source.K, source.size, depth_max=depth_max)
+    factor = 1 if size is None else _factor(source.size, size)
+    loaded = [shrunk(source[i], factor) for i in range(len(source))]
+    fusion, state = build(), None
+    K, (height, width) = loaded[0].K, loaded[0].size
+    dense = open3d_slam.DenseSLAM(K, (height, width), depth_max=depth_max)
+    hybrid = open3d_slam.HybridOdometry(K, depth_max)
+    theirs = [open3d_slam.Frame.of(frame) for frame in loaded]
 
     def fuse(frame) -> torch.Tensor:
         nonlocal state
@@ -89,14 +97,15 @@ def throughput(
 
     contenders = {
         "gradslam_ng": Contender(fuse, loaded, fusion.seconds),
-        "open3d": Contender(dense.step, [open3d_slam.Frame.of(frame) for frame in loaded], dense.seconds),
+        "open3d": Contender(dense.step, theirs, dense.seconds),
+        "open3d_hybrid_odometry": Contender(hybrid.step, theirs, hybrid.seconds),
     }
     with torch.no_grad(), compiling(compile):
         for start in range(0, len(loaded), BLOCK):
             for contender in contenders.values():
                 contender.advance(start)
 
-    figures = {"sequence": source.name, "size": f"{source.size[1]}x{source.size[0]}"}
+    figures = {"sequence": source.name, "size": f"{width}x{height}"}
     figures |= {"threads": threads, "compiled": compile}
     settings = {"voxel_size": dense.voxel_size, "depth_max": depth_max}
     figures |= {"frames": len(loaded) - BLOCK, "open3d_settings": settings}
@@ -105,9 +114,41 @@ def throughput(
         if source.ground_truth is not None:
             trajectory = Trajectory(source.timestamps, torch.stack(contender.poses))
             figures[name]["ate_cm"] = 100 * evaluation.ate(source.ground_truth, trajectory).rmse
-    ratios = [b / a for a, b in zip(*(contender.blocks for contender in contenders.values()), strict=True)]
-    figures["times_as_fast"] = {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
-    _report(figures, {name: contender.blocks for name, contender in contenders.items()})
+    blocks = {name: contender.blocks for name, contender in contenders.items()}
+    figures["times_as_fast_as"] = {name: _ratio(blocks[name], blocks["gradslam_ng"]) for name in RIVALS}
+    _report(figures, blocks, "_".join(["throughput", source.name, *([size] if size else [])]))
+
+
+def build():
+    """The system that is measured."""
+    from gradslam_ng import PointFusion
+
+    return PointFusion()
+
+
+def shrunk(frame, factor: int):
+    """A frame with images smaller by a whole factor, as the systems do it inside."""
+    if factor == 1:
+        return frame
+    from gradslam_ng import RGBDFrames
+    from gradslam_ng.geometry import camera, images
+
+    color, depth = (x[None] for x in (frame.color, frame.depth))
+    color, depth = images.downsample_color(color, factor)[0], images.downsample_depth(depth, factor)[0]
+    return RGBDFrames(color, depth, camera.scale_intrinsics(frame.K, 1 / factor), frame.T_wc, frame.timestamps)
+
+
+def _factor(size: tuple[int, int], wanted: str) -> int:
+    height, width = size
+    for factor in range(1, min(size) + 1):
+        if wanted == f"{width // factor}x{height // factor}" and width % factor == height % factor == 0:
+            return factor
+    raise ValueError(f"size: expected {width}x{height} divided by a whole number, got {wanted!r}")
+
+
+def _ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
+    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
 
 
 def _pin(threads: int) -> None:
@@ -124,7 +165,7 @@ def _pin(threads: int) -> None:
     os.execve(sys.executable, command, os.environ | dict.fromkeys(names, str(threads)))
 
 
-def _report(figures: dict, blocks: dict[str, list[float]]) -> None:
+def _report(figures: dict, blocks: dict[str, list[float]], stem: str) -> None:
     """Print the figures and leave them as JSON and as a plot."""
     from matplotlib.figure import Figure
     from rich.console import Console
@@ -136,7 +177,7 @@ def _report(figures: dict, blocks: dict[str, list[float]]) -> None:
     table = Table("", "ms a frame", "by stage", "ATE [cm]", title=title)
     figure = Figure(figsize=(7, 3.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    for name, color in (("open3d", "#b2182b"), ("gradslam_ng", "#2166ac")):
+    for name, color in (RIVALS | {"gradslam_ng": "#2166ac"}).items():
         spent, error = figures[name]["milliseconds"], figures[name].get("ate_cm")
         stages = ", ".join(f"{stage} {ms:.0f}" for stage, ms in spent["stages"].items())
         table.add_row(name, f"{spent['median']:.1f}", stages, "" if error is None else f"{error:.2f}")
@@ -144,9 +185,10 @@ def _report(figures: dict, blocks: dict[str, list[float]]) -> None:
         axes.plot(middles, blocks[name], "o-", ms=4, color=color, label=name)
     console = Console()
     console.print(table)
-    ratio = figures["times_as_fast"]
-    console.print(f"{ratio['median']:.2f} times as fast ({ratio['lowest']:.2f} to {ratio['highest']:.2f} by block)")
-    path = save(f"throughput_{figures['sequence']}", figures)
+    for name, ratio in figures["times_as_fast_as"].items():
+        spread = f"({ratio['lowest']:.2f} to {ratio['highest']:.2f} by block)"
+        console.print(f"{ratio['median']:.2f} times as fast as {name} {spread}")
+    path = save(stem, figures)
     axes.set(xlabel="frame", ylabel="ms a frame", ylim=(0, None), title=title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

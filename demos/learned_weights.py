@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 import gradslam_ng as gs
 from gradslam_ng.datasets.synthetic.render import View
-from gradslam_ng.datasets.synthetic.rooms import Room, room
+from gradslam_ng.datasets.synthetic.rooms import room
+from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ICPOdometer
 from gradslam_ng.structures import LiveFrame, Surface

@@ -17,7 +17,7 @@ from gradslam_ng.datasets.synthetic.curved import Ellipsoid
 from gradslam_ng.datasets.synthetic.paths import camera_path
 from gradslam_ng.datasets.synthetic.placing import place, shell
 from gradslam_ng.datasets.synthetic.render import View, render
-from gradslam_ng.datasets.synthetic.rooms import Room
+from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
 from gradslam_ng.datasets.synthetic.solids import Box
 from gradslam_ng.geometry import camera

@@ -33,10 +33,13 @@ def compiled() -> bool:
 
 
 def _numbers_are_constants() -> contextlib.AbstractContextManager:
-    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised."""
+    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised.
+
+    A function may be compiled once for each kind of problem, rule and number format it meets.
+    """
     import torch._dynamo  # takes a second
 
-    return torch._dynamo.config.patch(specialize_float=True)
+    return torch._dynamo.config.patch(specialize_float=True, recompile_limit=64)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.backend.residuals import Residual
-from gradslam_ng.optim.costs import Diagonal, Full, Scale
+from gradslam_ng.optim.costs import Diagonal, Full, Scale, push_forward
 from gradslam_ng.optim.kernels import Kernel
 from gradslam_ng.optim.variables import Variable
 
@@ -55,14 +55,6 @@ class Factor:
         return A if self.weight is None else self.weight(A)
 
     def _push_forward(self, k: int, r: Tensor, variable: Variable, x: tuple[Tensor, ...]) -> Tensor:
-        """The Jacobian (..., M, d, n) to the k-th unknown, one tangent direction at a time, all at once."""
-        n = variable.dimension(x[k])
-        zero = r.new_zeros(*r.shape[:-1], n)
-
-        def push(direction: Tensor) -> Tensor:
-            def moved(delta: Tensor) -> Tensor:
-                return self.residual(*x[:k], variable.retract(x[k], delta), *x[k + 1 :])
-
-            return torch.func.jvp(moved, (zero,), (direction.expand_as(zero),))[1]
-
-        return torch.func.vmap(push, out_dims=-1)(torch.eye(n, dtype=r.dtype, device=r.device))
+        """The Jacobian (..., M, d, n) to the k-th unknown."""
+        still = r.new_zeros(*r.shape[:-1], variable.dimension(x[k]))
+        return push_forward(lambda delta: self.residual(*x[:k], variable.retract(x[k], delta), *x[k + 1 :]), still)

@@ -210,9 +210,10 @@ class FactorGraph:
     def _at(self, x: tuple[Tensor, ...]) -> list[list[Tensor]]:
         """The values (..., M, *event) of the unknowns that each kind of factor meets."""
         named = dict(zip(self.values, x, strict=True))
-        return [
-            [named[name].index_select(-1 - len(self._event(name)), index) for name, index in f.on] for f in self.factors
-        ]
+        return [self._met(factor, named) for factor in self.factors]
+
+    def _met(self, factor: Factor, values: dict[str, Tensor]) -> list[Tensor]:
+        return [values[name].index_select(-1 - len(self._event(name)), index) for name, index in factor.on]
 
     def _event(self, name: str) -> tuple[int, ...]:
         return (0, 0) if hasattr(self.variables[name], "group") else (0,)
@@ -236,8 +237,7 @@ class FactorGraph:
         return index
 
     def _check(self, factor: Factor, count: int) -> None:
-        at = [self.values[n].index_select(-1 - len(self._event(n)), index) for n, index in factor.on]
-        r = factor.residual(*at)
+        r = factor.residual(*self._met(factor, self.values))
         if r.ndim < 2 or r.shape[-2] != count:
             raise ValueError(f"factor: expected a residual (..., {count}, d), one for each factor, got {_shape(r)}")
         _check_finite("factor: residual at the start", r)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.backend.graph import FactorGraph
+from gradslam_ng.optim.costs import evaluate
 
 
 def surrogate_loss(
@@ -46,7 +47,7 @@ def negative_log_likelihood(graph: FactorGraph, ground_truth: dict[str, Tensor])
     x = tuple(ground_truth.get(name, value) for name, value in graph.values.items())
     total, count = graph.error(x), 0
     for factor, at in zip(graph.factors, graph._at(x), strict=True):
-        value = factor.weight.value if isinstance(factor.weight.value, Tensor) else factor.weight.value()
+        value = evaluate(factor.weight.value)
         d = factor.residual(*at).shape[-1]
         logarithm = value.log()
         total = total - (d * logarithm if isinstance(factor.weight, optim.Scale) else logarithm.sum(-1)).sum(-1)

@@ -109,14 +109,14 @@ class PointToPlane:
 
     def linearize(self, T_wi: Tensor, T_wj: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         p_w, q_w = (_apply(T, point) for T, point in ((T_wi, self.p_i), (T_wj, self.q_j)))
-        n_w = (T_wj[..., :3, :3] @ self.n_j[..., None])[..., 0]
+        n_w = se3.rotate(T_wj, self.n_j[..., None, :])[..., 0, :]
         r, J = point_to_plane(p_w, q_w, n_w)
         return r[..., None], (-J[..., None, :],)  # moving T_wj is moving the point the other way
 
 
 def _apply(T: Tensor, p: Tensor) -> Tensor:
     """One point p (..., 3) each through T (..., 4, 4)."""
-    return (T[..., :3, :3] @ p[..., None])[..., 0] + T[..., :3, 3]
+    return se3.transform(T, p[..., None, :])[..., 0, :]
 
 
 @dataclass(frozen=True, eq=False)

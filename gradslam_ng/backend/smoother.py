@@ -11,6 +11,7 @@ from gradslam_ng import optim
 from gradslam_ng.backend.factor import Weight
 from gradslam_ng.backend.graph import FactorGraph
 from gradslam_ng.geometry import se3
+from gradslam_ng.optim.costs import evaluate
 from gradslam_ng.optim.kernels import Kernel
 
 
@@ -117,7 +118,7 @@ class Smoother:
         for edge in self.edges:
             alike.setdefault((type(edge.weight), id(edge.kernel)), []).append(edge)
         for (kind, _), edges in alike.items():
-            weight = None if kind is type(None) else kind(torch.cat([_value(edge.weight) for edge in edges]))
+            weight = None if kind is type(None) else kind(torch.cat([evaluate(edge.weight.value) for edge in edges]))
             i, j = ([getattr(edge, end) - self.first for edge in edges] for end in "ij")
             z = torch.stack([edge.T_ij for edge in edges])
             graph.add_between("pose", i, j, z, weight=weight, kernel=edges[0].kernel)
@@ -149,7 +150,3 @@ class Smoother:
         d = torch.linalg.solve_triangular(R.mT, about[:, None], upper=False)[:, 0]
         self.first = old + 1
         self.marginal = Marginal(torch.stack(self.poses[old + 1 : reach + 1]), R, d)
-
-
-def _value(weight: Weight) -> Tensor:
-    return weight.value if isinstance(weight.value, Tensor) else weight.value()

@@ -33,7 +33,7 @@ def synthesize(
     """Render a sequence with exact poses in the TUM layout, and the room's exact surface as mesh.ply.
 
     Args:
-        name: Of the room: living_room, corridor, wall (textured and flat) or corner (bare).
+        name: Of the room: living_room, corridor, wall (textured and flat), corner (bare), twins or doors (alike).
         out: Folder to write; must be new or empty.
         frames: How many, 30 a second.
         size: Image width x height, pixels.

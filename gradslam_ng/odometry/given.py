@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.odometry.icp import Alignment
+from gradslam_ng.odometry.alignment import Alignment
 from gradslam_ng.structures import LiveFrame, Surface
 
 
 class GroundTruthOdometer(nn.Module):
     """Takes the pose that a frame came with; a frame without one is lost."""
 
-    def forward(self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor) -> Alignment:
+    def forward(
+        self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor, T_last: Tensor | None = None
+    ) -> Alignment:
         """See `ICPOdometer.forward`.
 
         Raises:
@@ -21,5 +23,4 @@ class GroundTruthOdometer(nn.Module):
         if live.T_wc is None:
             raise ValueError("odometry 'ground-truth' needs frames with poses (T_wc); these have none")
         ok = torch.isfinite(live.T_wc).flatten(1).all(-1)
-        share = ok.to(T_wc.dtype)
-        return Alignment(torch.where(ok[:, None, None], live.T_wc, T_wc), ok, share, torch.zeros_like(share))
+        return Alignment.known(torch.where(ok[:, None, None], live.T_wc, T_wc), ok)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,61 +11,15 @@ from torch import Tensor, nn
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry.linearization import project_and_reduce
+from gradslam_ng.odometry import directions
+from gradslam_ng.odometry.alignment import Alignment, Reason
 from gradslam_ng.odometry.photometric import Brightness, View
-from gradslam_ng.recompute import recomputed
+from gradslam_ng.odometry.projective import ProjectiveICP, Turning, closer
 from gradslam_ng.structures import LiveFrame, Surface
 
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
 # on a step, and a gradient through such a verdict would be one of noise. `slack` of the rules here.
 PAIRING_NOISE = 1e-3
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Where a frame was found."""
-
-    T_wc: Tensor  # (B, 4, 4)
-    ok: Tensor  # (B,) bool: the pose can be trusted
-    overlap: Tensor  # (B,), share of the frame's vertices, or of the model's if it has fewer, that found a partner
-    error: Tensor  # (B,), m^2: half the mean squared residual, robust; a vertex without a partner counts as an outlier
-
-
-@dataclass(frozen=True)
-class ProjectiveICP:
-    """The least-squares problem of one pyramid level; the unknown is T_mc (B, 4, 4). See `project_and_reduce`."""
-
-    live: Surface
-    model: Surface
-    information: Tensor  # (B, H, W), 1/m^2
-    limits: Tensor  # (2,), greatest distance in metres, least cosine
-    scale: Tensor  # (), standard deviations
-    softness: Tensor  # (), pixels
-    across: int = 1  # candidates along a row and along a column
-    brightness: Brightness | None = None
-    lean: bool = False  # keep nothing of a linearisation for the backward pass but its arguments
-
-    def reduce(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        flat = (self.live.vertices.flatten(1, 2), self.live.normals.flatten(1, 2), self.information.flatten(1))
-        model = (self.model.vertices.flatten(1, 2), self.model.normals.flatten(1, 2), self.model.weights.flatten(1))
-        settings = (self.limits, self.scale, self.softness, self.model.size, self.across)
-        evaluate = partial(recomputed, project_and_reduce) if self.lean else project_and_reduce
-        return evaluate(*flat, *model, T_mc, self.model.K, *settings)
-
-    def linearize(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        H, g, error, _ = self.reduce(T_mc)
-        if self.brightness is None:
-            return H, g, error
-        total = self.information.flatten(1).sum(-1).clamp(min=torch.finfo(error.dtype).tiny)
-        parts = self.brightness.linearize(T_mc, self.scale, self.lean)
-        H_p, g_p, error_p = (part / total.reshape(-1, *(1,) * (part.ndim - 1)) for part in parts)
-        return H + H_p, g + g_p, error + error_p
-
-    def error(self, T_mc: Tensor) -> Tensor:
-        return self.linearize(T_mc)[2]
-
-    def retract(self, T_mc: Tensor, delta: Tensor) -> Tensor:
-        return se3.exp(delta) @ T_mc
 
 
 class ICPOdometer(nn.Module):
@@ -94,8 +48,11 @@ class ICPOdometer(nn.Module):
             constant of the gradient. 4 or 9: their mean, so that the gradient sees which point meets which; see
             `association.mean`.
         softness: how far the candidates' weights reach, pixels.
-        photometric: what is seen must also look as bright as the model remembers it. Colour and depth must come from
-            one viewpoint for that, as they do not in every recording.
+        photometric: what is seen must also look as bright as the model remembers it.
+        registration: how far colour may lie from where the depth says, standard deviation, pixels.
+        turns: iterations at the coarsest level in which the camera only turns, before all others: most of what a hand
+            does from frame to frame.
+        rows: at the finest level every so many-th row of pixels takes part: its neighbours say much the same.
         backward: how the pose is differentiated, as in `optim.solve`. Other than with "unroll", only the finest level
             is, and where the search started gets no gradient.
         last: iterations of the finest level that "truncated" goes back through.
@@ -115,7 +72,10 @@ class ICPOdometer(nn.Module):
         max_step: float = 0.5,
         candidates: int = 1,
         softness: float | Tensor = 0.5,
-        photometric: bool = False,
+        photometric: bool = True,
+        registration: float | Tensor = 0.5,
+        turns: int = 3,
+        rows: int = 2,
         backward: str = "unroll",
         last: int = 2,
     ) -> None:
@@ -136,50 +96,80 @@ class ICPOdometer(nn.Module):
         self.max_distance, self.max_angle = max_distance, max_angle
         self.min_overlap, self.max_step = min_overlap, max_step
         self.across, self.softness = math.isqrt(candidates), softness
-        self.photometric, self.backward, self.last = photometric, backward, last
+        self.photometric, self.registration, self.turns = photometric, registration, turns
+        self.rows = rows
+        self.backward, self.last = backward, last
         for name, value in vars(self.rule).items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
 
-    def forward(self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor) -> Alignment:
+    def forward(
+        self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor, T_last: Tensor | None = None
+    ) -> Alignment:
         """Align a frame with a model.
 
-        live in its camera c, model as seen from camera m at T_wm (B, 4, 4); T_wc (B, 4, 4) is where to start.
-        A frame that is lost stays where it started.
+        live in its camera c, model as seen from camera m at T_wm (B, 4, 4); T_wc (B, 4, 4) is where the camera is
+        expected. T_last (B, 4, 4), where it was before, is where the search starts if things fit better there. A frame
+        that is lost stays where it was expected.
         """
-        start = T_mc = se3.inverse(T_wm) @ T_wc
+        T_mw = se3.inverse(T_wm)
+        start = T_mw @ T_wc
         for level, iterations in zip(reversed(range(len(self.iterations))), self.iterations, strict=True):
-            problem = self.problem(live, model, level)
+            seen, known = (surface.subsampled(2**level) for surface in (live.surface, model))
+            problem = self.problem(live, seen, known, level)
+            if level == len(self.iterations) - 1:
+                if T_last is not None:
+                    start = torch.where(closer(problem, start, T_mw @ T_last), start, T_mw @ T_last)
+                T_mc = start
             if self.photometric and model.intensity is not None:
-                problem = replace(problem, brightness=self.brightness(problem, live, level, T_mc))
+                problem = replace(problem, brightness=self.brightness(problem, seen, T_mc, level))
             backward = self.backward if level == 0 or self.backward == "unroll" else "detach"
+            if self.turns and level == len(self.iterations) - 1:
+                T_mc = optim.solve(Turning(problem), T_mc, self.rule, self.turns, backward=backward, last=1).x
             T_mc = optim.solve(problem, T_mc, self.rule, iterations, backward=backward, last=self.last).x
-        _, _, error, overlap = problem.reduce(T_mc)
-        seen, known = ((s.weights > 0).flatten(1).sum(-1) for s in (live.surface, model))
-        overlap = overlap * seen / torch.minimum(seen, known).clamp(min=1)
-        moved = se3.log((T_mc @ se3.inverse(start)).detach()).abs().amax(-1)
-        ok = (overlap > self.min_overlap) & (moved < self.max_step) & torch.isfinite(T_mc).flatten(1).all(-1)
-        T_mc = torch.where(ok[:, None, None], T_mc, start)
-        return Alignment(se3.renormalize(T_wm @ T_mc), ok, overlap, error)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
+            *sums, overlap = problem.reduce(T_mc)
+            H, _, _ = problem.with_brightness(T_mc, *sums)
+        base = start if self.backward == "unroll" else start.detach()  # other ways back know no start
+        fixed = directions.fixed(H, problem.total)
+        delta = (fixed.keep @ se3.log(T_mc @ se3.inverse(base))[..., None])[..., 0]
+        reason, overlap = self.verdict(delta.detach(), fixed.all, overlap, live.surface, model)
+        found = Alignment(T_wc, reason, overlap, sums[2], fixed.covariance)
+        T_mc = torch.where(found.ok[:, None, None], se3.exp(delta) @ base, start)
+        return replace(found, T_wc=se3.renormalize(T_wm @ T_mc))
 
-    def problem(self, live: LiveFrame, model: Surface, level: int) -> ProjectiveICP:
-        """The alignment on every 2^level-th pixel of every 2^level-th row."""
-        step = 2**level
-        number = partial(torch.as_tensor, dtype=live.sigma.dtype, device=live.sigma.device)
+    def verdict(
+        self, delta: Tensor, fixed: Tensor, overlap: Tensor, seen: Surface, known: Surface
+    ) -> tuple[Tensor, Tensor]:
+        """The `Reason` (B,) of a motion found, and its overlap (B,) if it is relative to the smaller surface."""
+        readings, model = ((surface.weights > 0).flatten(1).sum(-1) for surface in (seen, known))
+        overlap = overlap * readings / torch.minimum(readings, model).clamp(min=1)
+        reason = torch.where(fixed, int(Reason.NONE), int(Reason.UNFIXED))
+        reason = torch.where(delta.abs().amax(-1) < self.max_step, reason, int(Reason.JUMP))
+        reason = torch.where(delta.isfinite().all(-1), reason, int(Reason.NOT_FINITE))
+        reason = torch.where(overlap > self.min_overlap, reason, int(Reason.NO_OVERLAP))
+        return torch.where(readings > 0, reason, int(Reason.NO_READINGS)), overlap
+
+    def problem(self, live: LiveFrame, seen: Surface, known: Surface, level: int) -> ProjectiveICP:
+        """The alignment of what is seen with what is known at one level."""
+        sigma = live.sigma if level == 0 else live.sigma[:, 2**level // 2 :: 2**level, 2**level // 2 :: 2**level]
+        number = partial(torch.as_tensor, dtype=sigma.dtype, device=sigma.device)
         limits = torch.stack([number(self.max_distance), number(math.cos(math.radians(self.max_angle)))])
-        information = live.surface.weights / live.sigma**2
+        points = (self.chosen(value, level) for value in (seen.vertices, seen.normals, seen.weights / sigma**2))
         # the implicit ways go back through one linearisation many times over: there is nothing to save
         lean = self.backward in ("unroll", "truncated")
-        return ProjectiveICP(
-            live.surface.subsampled(step), model.subsampled(step),
-            information[:, step // 2 :: step, step // 2 :: step].contiguous(),
-            limits, number(self.scale) * step, number(self.softness), self.across, lean=lean,
-        )  # fmt: skip
+        scale, softness = number(self.scale) * 2**level, number(self.softness)
+        return ProjectiveICP(*points, known, limits, scale, softness, self.across, lean=lean)
 
-    def brightness(self, problem: ProjectiveICP, live: LiveFrame, level: int, T_mc: Tensor) -> Brightness:
-        """What the photometric term adds at this level, with exposure and noise as found at T_mc (B, 4, 4)."""
-        model, surface = problem.model, live.surface
-        points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
-        reach = problem.limits[0]
-        view = View(*points, surface.blurred(2**level), surface.vertices[..., 2].contiguous(), surface.K, reach)
+    def chosen(self, image: Tensor, level: int) -> Tensor:
+        """The pixels of an image (B, H, W, ...) that take part, (B, P, ...)."""
+        return (image[:, self.rows // 2 :: self.rows] if level == 0 else image).flatten(1, 2)
+
+    def brightness(self, problem: ProjectiveICP, seen: Surface, T_mc: Tensor, level: int) -> Brightness:
+        """What the photometric term adds, with exposure and noise as found at T_mc (B, 4, 4)."""
+        known = problem.model
+        points = (self.chosen(value, level) for value in (known.vertices, known.intensity, known.weights))
+        depth = seen.vertices[..., 2].contiguous()
+        registration = torch.as_tensor(self.registration, dtype=depth.dtype, device=depth.device) / 2**level
+        view = View(*points, seen.intensity.contiguous(), depth, seen.K, problem.limits[0], registration)
         return Brightness.at(T_mc, view, problem.lean)

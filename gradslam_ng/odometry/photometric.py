@@ -19,6 +19,7 @@ from gradslam_ng.odometry.linearization import FULL, UPPER
 from gradslam_ng.recompute import recomputed
 
 LEAST_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
+LEAST_SLOPE = 0.02  # of intensity, per pixel: less may be noise, which would pass for texture
 
 
 class View(NamedTuple):
@@ -31,6 +32,7 @@ class View(NamedTuple):
     depth: Tensor  # (B, H, W), metres
     K: Tensor  # (B, 3, 3), of camera c
     reach: Tensor  # (), metres, see `look`
+    registration: Tensor  # (), pixels, standard deviation of where colour lies relative to depth
 
 
 class Glance(NamedTuple):
@@ -78,6 +80,11 @@ def cell(u: Tensor, v: Tensor, ahead: Tensor, size: tuple[int, int]) -> tuple[Te
     u, v = u.detach(), v.detach()
     inside = ahead & (u >= 0) & (u < size[1] - 1) & (v >= 0) & (v < size[0] - 1)
     return torch.where(inside, u, 0.0).long(), torch.where(inside, v, 0.0).long(), inside
+
+
+def textured(slope: Tensor) -> Tensor:
+    """Where brightness changes enough to be told from noise; slope (B, P), squared. A discrete choice."""
+    return slope.detach() > LEAST_SLOPE**2
 
 
 @dataclass(frozen=True)
@@ -133,27 +140,31 @@ def look_and_reduce(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normal equations H (B, 6, 6), g (B, 6) and error (B) of the brightness residuals, whitened, summed.
 
-    To a left update of T_mc (Steinbruecker et al. 2011, with the roles of the two images exchanged). Weighted by the
-    model's weights and Tukey's biweight, `scale` standard deviations wide; what is not seen costs what an outlier does.
+    To a left update of T_mc (Steinbruecker et al. 2011, with the roles of the two images exchanged). A residual's
+    variance is that of the noise and, where brightness changes along the image, that of how colour lies upon depth.
+    Weighted by the model's weights and Tukey's biweight, `scale` standard deviations wide; what is not seen, or
+    where the image is even, costs what an outlier does.
     """
-    points, intensity, weights, K = view.points, view.intensity, view.weights, view.K
+    intensity, weights, K = view.intensity, view.weights, view.K
     glance = look(T_mc, view)
-    x, y, z = glance.p_c
-    inv_z = 1.0 / torch.where(glance.visible, z, 1.0)
+    x, y, z = (torch.where(glance.visible, plane, 1.0) for plane in glance.p_c)
+    inv_z = 1.0 / z
     du, dv = (gain[:, None] * torch.where(glance.visible, d, 0.0) * inv_z for d in (glance.du, glance.dv))
     j_x = du * K[:, 0, 0, None]
     j_y = du * K[:, 0, 1, None] + dv * K[:, 1, 1, None]
     j_z = -(j_x * x + j_y * y) * inv_z
-    a_0, a_1, a_2 = se3.rotate_planes(T_mc, (j_x, j_y, j_z))  # d residual / d p, in camera m; moving T_mc moves p back
-    q_0, q_1, q_2 = points.unbind(-1)
-    J = [-a_0, -a_1, -a_2, a_1 * q_2 - a_2 * q_1, a_2 * q_0 - a_0 * q_2, a_0 * q_1 - a_1 * q_0]
+    J = [j_x, j_y, j_z, y * j_z - z * j_y, z * j_x - x * j_z, x * j_y - y * j_x]  # the points move, as seen from c
 
     residual = torch.where(glance.visible, gain[:, None] * glance.value + offset[:, None] - intensity, 0.0)
-    information = (1.0 / (noise * noise))[:, None]
+    slope = torch.where(glance.visible, glance.du * glance.du + glance.dv * glance.dv, 0.0)
+    away = (view.registration * gain)[:, None] ** 2 * slope
+    edge = glance.visible & textured(slope)
+    information = 1.0 / ((noise * noise)[:, None] + away)
     inlier = (1.0 - residual * residual * information / (scale * scale)).clamp(min=0.0)
-    w = torch.where(glance.visible, weights * information, 0.0) * inlier * inlier
-    cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(glance.visible, weights * inlier * inlier * inlier, 0.0)
+    w = torch.where(edge, weights * information, 0.0) * inlier * inlier
+    cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(edge, weights * inlier * inlier * inlier, 0.0)
     wJ = [w * j for j in J]
     sums = [(wJ[i] * J[j]).sum(-1) for i, j in UPPER] + [(wj * residual).sum(-1) for wj in wJ]
-    H = torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6))
-    return H, torch.stack(sums[21:], -1), scale * scale / 6.0 * cost.sum(-1)
+    H, g = torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
+    back = -se3.adjoint(se3.inverse(T_mc))  # moving the camera as seen from m moves the points the other way
+    return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], scale * scale / 6.0 * cost.sum(-1)

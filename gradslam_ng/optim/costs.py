@@ -23,7 +23,7 @@ class Scale:
 
     def __call__(self, A: Tensor) -> Tensor:
         """W A for the columns A (..., N, d, m) of every residual."""
-        return _evaluate(self.value)[..., None, None] * A
+        return evaluate(self.value)[..., None, None] * A
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Diagonal:
     value: Value
 
     def __call__(self, A: Tensor) -> Tensor:
-        return _evaluate(self.value)[..., None] * A
+        return evaluate(self.value)[..., None] * A
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,20 @@ class Full:
     value: Value
 
     def __call__(self, A: Tensor) -> Tensor:
-        return _evaluate(self.value) @ A
+        return evaluate(self.value) @ A
 
 
-def _evaluate(value: Value) -> Tensor:
+def evaluate(value: Value) -> Tensor:
+    """The tensor that a weight is made of."""
     return value if isinstance(value, Tensor) else value()
+
+
+def push_forward(function: Callable[[Tensor], Tensor], zero: Tensor) -> Tensor:
+    """The Jacobian (..., n) of a function of tangents (..., n) at zero, one direction at a time, all at once."""
+    directions = torch.eye(zero.shape[-1], dtype=zero.dtype, device=zero.device)
+    return torch.func.vmap(
+        lambda direction: torch.func.jvp(function, (zero,), (direction.expand_as(zero),))[1], out_dims=-1
+    )(directions)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,11 @@ class Cost:
     def linearize(self, x: Point, variable: Variable) -> tuple[Tensor, Tensor, Tensor]:
         """H (..., n, n), g (..., n) and the cost (...), as iteratively reweighted least squares sees them."""
         r = self.residual(x)
-        J = self._push_forward(x, r, variable) if self.jacobian is None else self.jacobian(x)
+        if self.jacobian is not None:
+            J = self.jacobian(x)
+        else:
+            still = r.new_zeros(*r.shape[:-2], variable.dimension(x))
+            J = push_forward(lambda delta: self.residual(variable.retract(x, delta)), still)
         A = self._whiten(torch.cat([J, r[..., None]], -1))  # (..., N, d, n + 1)
         s = A[..., -1].square().sum(-1)
         rho, w = (s, None) if self.kernel is None else (self.kernel.rho(s), self.kernel.weight(s)[..., None, None])
@@ -85,19 +98,6 @@ class Cost:
 
     def _whiten(self, A: Tensor) -> Tensor:
         return A if self.weight is None else self.weight(A)
-
-    def _push_forward(self, x: Point, r: Tensor, variable: Variable) -> Tensor:
-        """The Jacobian (..., N, d, n), one tangent direction at a time, all at once."""
-        n = variable.dimension(x)
-        zero = r.new_zeros(*r.shape[:-2], n)
-
-        def push(direction: Tensor) -> Tensor:
-            def moved(delta: Tensor) -> Tensor:
-                return self.residual(variable.retract(x, delta))
-
-            return torch.func.jvp(moved, (zero,), (direction.expand_as(zero),))[1]
-
-        return torch.func.vmap(push, out_dims=-1)(torch.eye(n, dtype=r.dtype, device=r.device))
 
 
 class LeastSquares:

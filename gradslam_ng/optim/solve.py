@@ -89,17 +89,26 @@ def _iterate(
     resting = None if tolerance is None else torch.zeros_like(here.error, dtype=torch.bool)
     rounding = torch.finfo(here.error.dtype).eps * here.error.detach()
     for _ in range(iterations):
+        if tolerance is None:
+            x, here, damping = _iterated(problem, rule, x, here, damping)
+            continue
         step = rule.propose(here, damping)
-        if tolerance is not None:
-            goal = torch.maximum(tolerance * here.error.detach(), rounding)
-            resting = resting | (step.predicted.detach() <= goal)
-            if bool(resting.all()):
-                break
+        goal = torch.maximum(tolerance * here.error.detach(), rounding)
+        resting = resting | (step.predicted.detach() <= goal)
+        if bool(resting.all()):
+            break
         x, here, damping = _advance(problem, rule, x, here, damping, step, resting)
     return Solution(x, *here, converged=resting), damping
 
 
 @hot
+def _iterated(
+    problem: Problem, rule: Rule, x: Point, here: Linearization, damping: Damping
+) -> tuple[Point, Linearization, Damping]:
+    """One iteration from x on."""
+    return _advance(problem, rule, x, here, damping, rule.propose(here, damping), None)
+
+
 def _advance(
     problem: Problem, rule: Rule, x: Point, here: Linearization, damping: Damping, step: Step, resting: Tensor | None
 ) -> tuple[Point, Linearization, Damping]:

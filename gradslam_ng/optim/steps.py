@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from gradslam_ng.hot import hot
 from gradslam_ng.optim.linear import factor
 from gradslam_ng.optim.problem import Linearization
 
@@ -71,7 +70,6 @@ class LevenbergMarquardt:
         value = (torch.ones_like(here.error) * self.damping).to(here.error.dtype)  # as_tensor waits for a GPU
         return Damping(value, torch.full_like(here.error, 2.0))
 
-    @hot
     def propose(self, here: Linearization, damping: Damping) -> Step:
         solver = factor(here.H, damping.value)
         delta = -solver.solve(here.g)

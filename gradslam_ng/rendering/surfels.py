@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera, images, se3
-from gradslam_ng.geometry._planes import margin
+from gradslam_ng.geometry.planes import margin
 from gradslam_ng.hot import hot
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.index_map import index_map, nearest_centres

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
+from gradslam_ng.slam.relocalisation import Relocaliser
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
@@ -47,12 +50,29 @@ def rule(name: str) -> optim.Rule:
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
 
 
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Ctrl-C inside takes effect at the end: what belongs together is corrected together."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 class Loops(Protocol):
     """What closes loops, see `backend.LoopCloser`: looks on after each frame, and knows the end of the story."""
 
     loops: list  # those closed
 
-    def follow(self, system: System, state: State, frame: RGBDFrames) -> State: ...
+    def follow(self, system: System, state: State, live: LiveFrame) -> State: ...
 
     def finish(self, map_: SurfelMap) -> tuple[SurfelMap, Tensor]: ...
 
@@ -65,6 +85,8 @@ class System(nn.Module):
         noise: depth noise (B, H, W), metres, of a surface and its colour: a function, or a network to be learnt.
         factor: images are shrunk by this before anything else; None chooses what comes nearest to 320 pixels across.
     """
+
+    relocalises = True  # what a frame is tracked against depends on where it is looked for
 
     def __init__(
         self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise
@@ -99,6 +121,11 @@ class System(nn.Module):
         """
         with self.stage("prepare"):
             live = self.prepare(frame)
+        return self.track(state, live)
+
+    def track(self, state: State | None, live: LiveFrame) -> State:
+        """`step` of a frame that is prepared."""
+        with self.stage("prepare"):
             state = self.start(live) if state is None else state
             if live.color.shape != state.last.vertices.shape:
                 now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, state.last.vertices.shape))
@@ -107,7 +134,7 @@ class System(nn.Module):
         with self.stage("predict"):
             model, T_wm = self.model(state, T_init, live)
         with self.stage("localise"):
-            tracking = self.begin(state, live, self.odometry(live, model, T_wm, T_init))
+            tracking = self.begin(state, live, self.odometry(live, model, T_wm, T_init, state.T_wc))
         with self.stage("map"):
             map_ = self.fuse(state.map, live, tracking.T_wc, tracking.ok, state.frames)
         return state.advance(map_, tracking, live.surface)
@@ -140,7 +167,7 @@ class System(nn.Module):
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
         nothing = Surface(*zeros, surface.K, torch.zeros_like(surface.weights))
         map_ = self.empty(batch, device, dtype)
-        return State(map_, T_wc, still, 0, Alignment(T_wc, none > 0, none, none), nothing, none > 0)
+        return State(map_, T_wc, still, 0, Alignment.known(T_wc, none > 0), nothing, none > 0)
 
     @staticmethod
     def given(live: LiveFrame, otherwise: Tensor) -> Tensor:
@@ -154,9 +181,7 @@ class System(nn.Module):
         if isinstance(self.odometry, GroundTruthOdometer):  # it knows without anything to compare with
             return tracking
         readable = (live.surface.weights > 0).flatten(1).any(-1)
-        ok = torch.where(state.started, tracking.ok, readable)
-        T_wc = torch.where(state.started[:, None, None], tracking.T_wc, self.given(live, state.T_wc))
-        return Alignment(T_wc, ok, tracking.overlap, tracking.error)
+        return tracking.where(state.started, Alignment.known(self.given(live, state.T_wc), readable))
 
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
@@ -201,7 +226,9 @@ class System(nn.Module):
             ValueError: no frame of the sequence could be read.
             KeyboardInterrupt: before the first frame was done.
         """
-        state, poses, times, tracked, skipped, interrupted = None, [], [], [], [], False
+        state, poses, times, reasons, skipped, interrupted = None, [], [], [], [], False
+        knows = isinstance(self.odometry, GroundTruthOdometer)  # where it is, or that nobody does
+        relocaliser = Relocaliser() if self.relocalises and not knows else None
         self.seconds.clear()
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         try:
@@ -212,12 +239,21 @@ class System(nn.Module):
                         skipped.append(str(frame))
                         continue
                     frame = frame.to(self.device)
-                    state = self.step(state, frame)
+                    with self.stage("prepare"):
+                        live = self.prepare(frame)
+                    lost = state is not None and bool(state.started[0]) and not bool(state.tracking.ok[0])
+                    if lost and relocaliser is not None:
+                        with self.stage("relocalise"):
+                            state = relocaliser.find(self, state, live)
+                    else:
+                        state = self.track(state, live)
+                    if relocaliser is not None and bool(state.tracking.ok[0]):
+                        relocaliser.remember(state, live)
                     if loops is not None:
-                        with self.stage("loops"):
-                            state = loops.follow(self, state, frame)
+                        with self.stage("loops"), undivided():
+                            state = loops.follow(self, state, live)
                     poses.append(state.T_wc[0].double().cpu())
-                    tracked.append(state.tracking.ok[0])
+                    reasons.append(state.tracking.reason[0])
                     times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))
                     if on_frame is not None:
                         on_frame(index, state)
@@ -228,15 +264,19 @@ class System(nn.Module):
             log.warning("interrupted after %d of %d frames", len(poses), len(sequence))
         if not poses:
             raise ValueError(f"{sequence.name}: none of its {len(sequence)} frames could be read: {skipped[:1]}")
-        n = min(len(poses), len(tracked), len(times))
+        n = min(len(poses), len(reasons), len(times))
         map_, T_wc = state.map, torch.stack(poses[:n])
         if loops is not None:
-            with self.stage("loops"):
-                map_, T_wc = loops.finish(map_)
+            try:
+                with self.stage("loops"), undivided():
+                    map_, T_wc = loops.finish(map_)
+            except KeyboardInterrupt:  # the frames are done, and so is this
+                interrupted = True
         trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
         closed = 0 if loops is None else len(loops.loops)
-        return Result(map_, trajectory, torch.stack(tracked[:n]).cpu(), skipped, stages, interrupted, closed)
+        found = [] if relocaliser is None else relocaliser.found
+        return Result(map_, trajectory, torch.stack(reasons[:n]).cpu(), skipped, stages, interrupted, closed, found)
 
     @property
     def device(self) -> torch.device:

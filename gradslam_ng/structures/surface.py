@@ -48,15 +48,11 @@ class Surface:
         K[..., :2, 2] = (self.K[..., :2, 2] - first) / step
         pick = (slice(None), slice(first, None, step), slice(first, None, step))
         vertices, normals, weights = (image[pick].contiguous() for image in (self.vertices, self.normals, self.weights))
-        intensity = None if self.intensity is None else self.blurred(step)[pick].contiguous()
-        return Surface(vertices, normals, weights, K, intensity)
+        return Surface(vertices, normals, weights, K, None if self.intensity is None else self._blurred(step))
 
-    def blurred(self, step: int) -> Tensor:
-        """Intensity (B, H, W) as sharp as the camera of `subsampled(step)` sees it: at every pixel a mean of what is
-        seen around."""
-        if step == 1:
-            return self.intensity
+    def _blurred(self, step: int) -> Tensor:
+        """Intensity at the pixels of `subsampled(step)`, each a mean of what is seen around it."""
         seen = (self.weights > 0).to(self.intensity.dtype)
-        images = torch.stack([self.intensity * seen, seen], 1)
-        total, share = avg_pool2d(images, 2 * step - 1, stride=1, padding=step - 1).unbind(1)
+        window = {"kernel_size": 2 * step - 1, "stride": step, "padding": step - 1 - step // 2, "ceil_mode": True}
+        total, share = avg_pool2d(torch.stack([self.intensity * seen, seen], 1), **window).unbind(1)
         return torch.where(share > 0, total / torch.where(share > 0, share, 1.0), 0.0)

@@ -257,12 +257,15 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(recording, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_loops_are_closed_when_asked_for(recording, tmp_path, run, results, capsys):
-    assert run(recording, tmp_path / "on", "--loops") == 0
+def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, run, results, capsys, monkeypatch):
+    assert run(recording, tmp_path / "short") == 0
+    assert results(tmp_path / "short")[0]["settings"]["loops"] is False
+    assert " closed" not in capsys.readouterr().out
+    monkeypatch.setattr("gradslam_ng.commands.run.LONG", 6)  # frames, as many as these
+    assert run(recording, tmp_path / "on") == 0
     metrics = results(tmp_path / "on")[0]
     assert metrics["settings"]["loops"] is True and metrics["loops"] == 0  # six frames see nothing again
-    assert "loops" in capsys.readouterr().out
-    assert run(recording, tmp_path / "off") == 0
-    assert results(tmp_path / "off")[0]["settings"]["loops"] is False
-    assert run(recording, tmp_path / "no map", "--loops", "--system", "icpslam") != 0
-    assert "loops: expected pointfusion" in capsys.readouterr().err
+    assert "0 closed" in capsys.readouterr().out
+    for name, options in (("refused", ("--no-loops",)), ("no surfels tracked", ("--system", "icpslam"))):
+        assert run(recording, tmp_path / name, *options) == 0
+        assert results(tmp_path / name)[0]["settings"]["loops"] is False

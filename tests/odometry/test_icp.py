@@ -24,7 +24,7 @@ def align(room) -> Callable[..., tuple]:
         model, live = (LiveFrame.of(room.view(T, size, dtype)) for T in (T_model, T_live))
         T_model = T_model.to(dtype)
         start = T_model if T_init is None else T_init.to(dtype)
-        return (odometer or ICPOdometer())(live, model.surface, T_model, start)
+        return (odometer or ICPOdometer(photometric=False))(live, model.surface, T_model, start)
 
     return aligned
 
@@ -42,7 +42,7 @@ RULES = [None, optim.LevenbergMarquardt(damping=1e-6), optim.GaussNewton()]
 def test_finds_a_known_motion_of_clean_images(align, room, rule):
     """2.6 cm and 1 degree, and 5 cm and 1.8 degrees, found to 0.1 mm and 0.01 degrees."""
     T = room.walk(9)
-    found = align(T[[0, 0]], T[[4, 8]], ICPOdometer(rule), size=(240, 320))
+    found = align(T[[0, 0]], T[[4, 8]], ICPOdometer(rule, photometric=False), size=(240, 320))
     metres, degrees = errors(found.T_wc, T[[4, 8]])
     assert metres < 1e-4 and degrees < 0.01
     assert found.ok.all() and (found.overlap > 0.9).all()
@@ -63,7 +63,7 @@ def test_far_from_the_origin_nothing_gets_worse(align, room):
     away = se3.exp(torch.tensor([300.0, -200, 100, 1, 2, 0.5], dtype=torch.float64))
     T_model = (away @ T[:1]).float()
     model, live = (LiveFrame.of(room.view(x)) for x in (T[:1], T[4:]))
-    there = ICPOdometer()(live, model.surface, T_model, T_model)
+    there = ICPOdometer(photometric=False)(live, model.surface, T_model, T_model)
     first, second = se3.inverse(T[:1].float()) @ here.T_wc, se3.inverse(T_model) @ there.T_wc
     assert torch.allclose(first[:, :3, :3], second[:, :3, :3], atol=1e-5)
     assert torch.allclose(first[:, :3, 3], second[:, :3, 3], atol=2e-4)  # of 375 m, in float32

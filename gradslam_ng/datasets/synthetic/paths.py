@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from gradslam_ng.datasets.synthetic.rooms import Room
+from gradslam_ng.datasets.synthetic.scene import Room
 
 RATE = 30.0  # frames a second
 WALK = 0.35  # metres a second, with a camera in the hand

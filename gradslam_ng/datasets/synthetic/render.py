@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.synthetic.rooms import Room
+from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.datasets.synthetic.solids import Solid
 
 BUNDLE = 64  # rays tested together against the solids' bounding spheres

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.datasets.synthetic import noise as sensor
-from gradslam_ng.datasets.synthetic.paths import camera_path
+from gradslam_ng.datasets.synthetic.paths import RATE, camera_path
 from gradslam_ng.datasets.synthetic.render import nearest, render
-from gradslam_ng.datasets.synthetic.rooms import room
+from gradslam_ng.datasets.synthetic.rooms import Room, room
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.structures import Trajectory
 
@@ -27,7 +29,7 @@ class Synthetic(Sequence):
     """A rendered sequence with exact poses, 30 frames a second, in a world whose z axis points up.
 
     Args:
-        name: of the room: "living_room", "corridor", "wall" or "corner".
+        name: of the room: "living_room", "corridor", "wall", "corner", "twins" or "doors".
         frames: how many.
         size: image height and width.
         noise: "none" (exact), or "kinect" (Handa et al. 2014, with holes at edges and grazing angles).
@@ -71,10 +73,22 @@ class Synthetic(Sequence):
         """The exact surface of the room, `Room.surface`."""
         return self.room.surface
 
+    def scene(self, index: int) -> Room:
+        """What stands in the room at the time of a frame of the recording."""
+        return self.room
+
+    def along(self, T_wc: Tensor) -> Synthetic:
+        """The same, seen from other poses (L, 4, 4), 30 a second."""
+        moved = copy.copy(self)
+        moved.timestamps = torch.arange(len(T_wc), dtype=torch.float64) / RATE
+        moved.T_wc, moved.indices = T_wc.double(), range(len(T_wc))
+        moved.ground_truth = Trajectory(moved.timestamps, moved.T_wc)
+        return moved
+
     @torch.no_grad()
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Colour (H, W, 3) and depth (H, W, 1) of a frame, float32, with the sequence's noise."""
-        view = render(self.room, self.ground_truth.T_wc[index], self.K, self.size)
+        view = render(self.scene(index), self.ground_truth.T_wc[index], self.K, self.size)
         color, depth = view.color.float(), view.depth.float()
         if self.noise == "none":
             return color, depth

@@ -28,6 +28,13 @@ def thumbnail(live: LiveFrame) -> Tensor:
     return normalize(normalize((cells - cells.mean((-2, -1), keepdim=True)).flatten(1), dim=-1).flatten(), dim=-1)
 
 
+def distance(T_a: Tensor, T_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Metres and radians (...) between poses T_a and T_b (..., 4, 4)."""
+    T_ab = se3.inverse(T_a) @ T_b
+    cosine = (T_ab[..., :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    return T_ab[..., :3, 3].norm(dim=-1), cosine.clamp(-1, 1).arccos()
+
+
 @dataclass(eq=False)
 class Keyframes:
     """Poses that carry the map and the frames between them.
@@ -72,6 +79,4 @@ class Keyframes:
         count = sum(frame < before for frame in self.frames)
         if not count:
             return T_wc.new_zeros(0), T_wc.new_zeros(0)
-        T_kc = se3.inverse(torch.stack(self.T_wk[:count])) @ T_wc
-        cosine = (T_kc[:, :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-        return T_kc[:, :3, 3].norm(dim=-1), cosine.clamp(-1, 1).arccos()
+        return distance(torch.stack(self.T_wk[:count]), T_wc)

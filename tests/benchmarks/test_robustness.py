@@ -1,0 +1,41 @@
+"""The benchmark's own measures: known answers."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import gradslam_ng as gs
+from benchmarks.robustness import errors, in_free_space
+from gradslam_ng.datasets.synthetic import Synthetic
+from gradslam_ng.evaluation import sample_mesh
+from gradslam_ng.geometry import se3
+
+
+def test_errors_of_poses_in_metres_and_degrees():
+    truth = se3.exp(torch.tensor([[0.3, -1.0, 2.0, 0.4, 0.1, -0.7]], dtype=torch.float64)).repeat(2, 1, 1)
+    off = se3.exp(torch.tensor([[0, 0, 0, 0, math.radians(10), 0]], dtype=torch.float64))
+    off[0, :3, 3] = torch.tensor([0.12, 0.0, 0.16])
+    metres, degrees = errors(torch.cat([truth[:1], truth[1:] @ off]), truth)
+    torch.testing.assert_close(metres, torch.tensor([0.0, 0.2], dtype=torch.float64))
+    torch.testing.assert_close(degrees, torch.tensor([0.0, 10.0], dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_what_floats_in_a_room_is_counted_and_its_surface_is_not():
+    scene = Synthetic("corner", 1, (12, 16))
+    surface = sample_mesh(scene.mesh, spacing=0.3)[:270].float()
+    floating = torch.tensor([[1.5, 1.2, 1.0]]) + 0.05 * torch.arange(30)[:, None]
+    points = torch.cat([surface, floating])
+    n = len(points)
+    map_ = gs.SurfelMap(
+        points[None], torch.zeros(1, n, 3), torch.zeros(1, n, 3), torch.zeros(1, n),
+        torch.cat([torch.ones(280), torch.zeros(20)])[None], *torch.zeros(2, 1, n, dtype=torch.int64),
+        count=torch.tensor([n]),
+    )  # fmt: skip
+    system = SimpleNamespace(mapper=SimpleNamespace(stable=0.5))
+    all_, lasting = in_free_space(SimpleNamespace(map=map_), scene, system)
+    assert all_ == pytest.approx(10)
+    assert lasting == pytest.approx(100 * 10 / 280)

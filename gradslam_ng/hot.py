@@ -27,11 +27,19 @@ def compiling(on: bool = True) -> Iterator[None]:
         _compiling.reset(token)
 
 
+def compiled() -> bool:
+    """Whether hot functions run compiled here."""
+    return _compiling.get()
+
+
 def _numbers_are_constants() -> contextlib.AbstractContextManager:
-    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised."""
+    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised.
+
+    A function may be compiled once for each kind of problem, rule and number format it meets.
+    """
     import torch._dynamo  # takes a second
 
-    return torch._dynamo.config.patch(specialize_float=True)
+    return torch._dynamo.config.patch(specialize_float=True, recompile_limit=64)
 
 
 @functools.cache
@@ -42,8 +50,8 @@ def _say_once(message: str) -> None:
 def hot(function: Callable) -> Callable:
     """A pure function of tensors whose calls inside `compiling()` go to its `torch.compile`d twin.
 
-    While gradients are recorded the plain function runs. So it does where compilation fails, for want of a C++
-    compiler above all, which is said once.
+    While gradients are recorded the plain function runs (`recomputed` has a twin for the backward pass). So it does
+    where compilation fails, for want of a C++ compiler above all, which is said once.
     """
     works = True
     # inplace_buffers: with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read

@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradslam_ng.backend.keyframes import Describe, Keyframes, distance, thumbnail
 from gradslam_ng.backend.layers import bring_back, joined, moved, split
 from gradslam_ng.backend.posegraph import Edge, Loop, odometry_weight, optimum, surprise
 from gradslam_ng.backend.verification import Verifier
 from gradslam_ng.geometry import se3
+from gradslam_ng.slam.keyframes import Describe, Keyframes, distance, thumbnail
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, SurfelMap

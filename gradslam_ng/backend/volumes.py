@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradslam_ng.backend.keyframes import distance
 from gradslam_ng.geometry import camera, images
 from gradslam_ng.mapping import TSDFFuser
+from gradslam_ng.slam.keyframes import distance
 from gradslam_ng.structures import LiveFrame, VoxelGrid
 
 

@@ -17,6 +17,7 @@ import torch
 from gradslam_ng import evaluation
 from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.mapping import meshing
+from gradslam_ng.odometry import Reason
 from gradslam_ng.slam import Result
 from gradslam_ng.structures import VoxelGrid
 
@@ -81,9 +82,12 @@ def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluat
         "frames": {
             "in_sequence": len(sequence),
             "tracked": tracked,
+            "weak": int((result.reasons == Reason.UNFIXED).sum()),
             "lost": len(result.tracked) - tracked,
             "skipped": len(result.skipped),
+            "relocalised": len(result.relocalised),
         },
+        "reasons": {Reason(i).name.lower(): int((result.reasons == i).sum()) for i in result.reasons.unique() if i},
         "skipped": result.skipped,
         "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
         "peak_memory_mb": peak_memory(),

@@ -8,9 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import se3, so3
-
-IN_SPACE = (0, 1, 5)  # where the plane's tangent lies in that of SE(3)
+from gradslam_ng.geometry import so3
 
 
 def matrix(x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
@@ -66,16 +64,25 @@ def adjoint(T: Tensor) -> Tensor:
     return torch.cat([top, T[..., 2:, :]], dim=-2)
 
 
-def _to_space(xi: Tensor) -> Tensor:
-    zero = torch.zeros_like(xi[..., :1])
-    return torch.cat([xi[..., :2], zero, zero, zero, xi[..., 2:]], dim=-1)
+def _jacobian(diagonal: Tensor, off: Tensor, linear: Tensor | float, square: Tensor, xi: Tensor) -> Tensor:
+    """[[diagonal, -off, u], [off, diagonal, v], [0, 0, 1]], with u, v the coupling of `se3`."""
+    x, y, theta = xi.unbind(-1)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    u, v = linear * y + square * theta * x, square * theta * y - linear * x
+    rows = [diagonal, -off, u, off, diagonal, v, zero, zero, one]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def left_jacobian(xi: Tensor) -> Tensor:
     """J with exp(xi + dxi) = exp(J dxi) exp(xi) to first order. xi (..., 3), returns (..., 3, 3)."""
-    return se3.left_jacobian(_to_space(xi))[..., IN_SPACE, :][..., IN_SPACE]
+    theta = xi[..., 2]
+    s2, s3 = so3.stumpff(theta * theta, 3)
+    return _jacobian(1.0 - s3 * theta * theta, s2 * theta, s2, s3, xi)
 
 
 def left_jacobian_inverse(xi: Tensor) -> Tensor:
     """Inverse of `left_jacobian`; singular at a turn of 2 pi. xi (..., 3), returns (..., 3, 3)."""
-    return se3.left_jacobian_inverse(_to_space(xi))[..., IN_SPACE, :][..., IN_SPACE]
+    theta = xi[..., 2]
+    s2, s3, s4, _ = so3.stumpff(theta * theta, 5)
+    b = (s3 - 2.0 * s4) / (2.0 * s2)
+    return _jacobian(1.0 - b * theta * theta, -0.5 * theta, -0.5, b, xi)

@@ -78,32 +78,38 @@ def _block(A: Tensor, B: Tensor) -> Tensor:
     return torch.cat([torch.cat([A, B], dim=-1), torch.cat([torch.zeros_like(A), A], dim=-1)], dim=-2)
 
 
-def _coupling(rho: Tensor, w: Tensor) -> Tensor:
-    """The translation-rotation block Q of the left Jacobian (Barfoot 7.86). rho, w (..., 3), returns (..., 3, 3)."""
-    x = (w * w).sum(-1)[..., None, None]
-    _, s3, s4, s5 = so3.stumpff(x, 5)
-    P, W = so3.hat(rho), so3.hat(w)
-    WP, PW = W @ P, P @ W
-    WPW = WP @ W
-    return (
-        0.5 * P
-        + s3 * (WP + PW + WPW)
-        + s4 * (W @ WP + PW @ W - 3.0 * WPW)
-        + 0.5 * (s4 - 3.0 * s5) * (WPW @ W + W @ WPW)
-    )
+def _coupling(rho: Tensor, w: Tensor, linear: Tensor | float, square: Tensor, slope: Tensor) -> Tensor:
+    """The coupling block of a Jacobian (Barfoot 7.86) without a product of matrices: the derivative of the rotation's
+    linear hat(w) + square hat(w)^2 as w moves along rho, `linear` held fast.
+
+    rho, w (..., 3); linear, square (...), and the derivative of the latter to |w|^2, slope (...).
+    """
+    eye = torch.eye(3, dtype=w.dtype, device=w.device)
+    w_rho, ww = w[..., :, None] * rho[..., None, :], w[..., :, None] * w[..., None, :]
+    d, x = (w * rho).sum(-1)[..., None, None], (w * w).sum(-1)[..., None, None]
+    linear = linear[..., None, None] if isinstance(linear, Tensor) else linear
+    turned = w_rho + w_rho.mT - 2.0 * d * eye  # hat(w) hat(rho) + hat(rho) hat(w)
+    bent = 2.0 * d * slope[..., None, None] * (ww - x * eye)
+    return linear * so3.hat(rho) + square[..., None, None] * turned + bent
 
 
 def left_jacobian(xi: Tensor) -> Tensor:
     """J with exp(xi + dxi) = exp(J dxi) exp(xi) to first order. xi (..., 6), returns (..., 6, 6)."""
     rho, w = xi.split(3, dim=-1)
-    return _block(so3.left_jacobian(w), _coupling(rho, w))
+    s2, s3, s4, s5 = so3.stumpff((w * w).sum(-1), 5)  # dS_k / d|w|^2 = (k S_{k+2} - S_{k+1}) / 2
+    falling = (2.0 * s4 - s3) * (w * rho).sum(-1)
+    coupling = _coupling(rho, w, s2, s3, 1.5 * s5 - 0.5 * s4) + falling[..., None, None] * so3.hat(w)
+    return _block(so3.quadratic(w, s2, s3), coupling)
 
 
 def left_jacobian_inverse(xi: Tensor) -> Tensor:
     """Inverse of `left_jacobian`; singular at a rotation of 2 pi. xi (..., 6), returns (..., 6, 6)."""
     rho, w = xi.split(3, dim=-1)
-    J_inv = so3.left_jacobian_inverse(w)
-    return _block(J_inv, -J_inv @ _coupling(rho, w) @ J_inv)
+    s2, s3, s4, s5, s6 = so3.stumpff((w * w).sum(-1), 6)
+    top = s3 - 2.0 * s4
+    b = top / (2.0 * s2)
+    slope = (0.5 * (5.0 * s5 - s4 - 8.0 * s6) + b * top) / (2.0 * s2)
+    return _block(so3.quadratic(w, -0.5, b), _coupling(rho, w, -0.5, b, slope))
 
 
 def from_quaternion(t: Tensor, q_xyzw: Tensor) -> Tensor:

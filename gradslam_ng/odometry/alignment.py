@@ -19,9 +19,10 @@ class Reason(IntEnum):
     NOT_FINITE = 4
     UNFIXED = 5  # weak: what is seen leaves directions open, in which the camera was left where it was expected
 
-    @property
-    def lost(self) -> bool:
-        return self not in (Reason.NONE, Reason.UNFIXED)
+    @staticmethod
+    def trusted(reasons: Tensor) -> Tensor:
+        """Where a pose can be trusted, bool."""
+        return (reasons == Reason.NONE) | (reasons == Reason.UNFIXED)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Alignment:
     @property
     def ok(self) -> Tensor:
         """(B,) bool: the pose can be trusted."""
-        return (self.reason == Reason.NONE) | (self.reason == Reason.UNFIXED)
+        return Reason.trusted(self.reason)
 
     @staticmethod
     def known(T_wc: Tensor, ok: Tensor) -> Alignment:

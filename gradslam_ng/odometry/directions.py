@@ -13,23 +13,20 @@ SPURIOUS = 0.04**2  # share of the information that normals 0.04 radians off mak
 MOTION = 0.02  # metres, and of rotation at the distance of the scene: how far a camera strays from where it is expected
 
 
-class Found(NamedTuple):
-    """What alignment knows of a motion."""
+class Fixed(NamedTuple):
+    """What a scene fixes of a motion. A discrete choice."""
 
-    delta: Tensor  # (B, 6), as far as the scene bears it out
+    keep: Tensor  # (B, 6, 6), takes a motion from where the camera was expected to the part of it to be believed
     covariance: Tensor  # (B, 6, 6)
-    fixed: Tensor  # (B,) bool: the scene fixes every direction
+    all: Tensor  # (B,) bool: every direction
 
 
 @hot
-def bear_out(delta: Tensor, H: Tensor, total: Tensor) -> Found:
-    """What of a motion delta (B, 6) from where the camera was expected the scene bears out.
+def fixed(H: Tensor, total: Tensor) -> Fixed:
+    """What a scene fixes, from the normal equations H (B, 6, 6) over their sum of weights, total (B).
 
-    Along the eigenvectors of the information that noise of the normals alone could explain, the camera is left where it
-    was expected (Zhang, Kaess and Singh 2016); which those are is a constant of the gradient. Rotations are compared
-    with translations at the distance of the scene.
-
-    H (B, 6, 6), normal equations of whitened residuals over their sum of weights, total (B).
+    Along the eigenvectors of the information that noise of the normals alone could explain, the camera stays where it
+    was expected (Zhang, Kaess and Singh 2016). Rotations are compared with translations at the distance of the scene.
     """
     A, unit, trace = scaled(H.detach())
     eye = torch.eye(6, dtype=A.dtype, device=A.device)
@@ -39,10 +36,9 @@ def bear_out(delta: Tensor, H: Tensor, total: Tensor) -> Found:
     known = (share @ A) * (trace * total.detach())[:, None, None]
     inverse = torch.linalg.inv_ex(0.5 * (known + known.mT) + eye / MOTION**2).inverse
     covariance = inverse / (unit[:, :, None] * unit[:, None, :])
-    kept = share * unit[:, None, :] / unit[:, :, None]
-    open_ = 6.0 - share.diagonal(dim1=-2, dim2=-1).sum(-1)
-    delta = (kept.to(delta.dtype) @ delta[..., None])[..., 0]
-    return Found(delta, covariance.to(delta.dtype), (trace > 0) & (open_ < 0.5))
+    keep = share * unit[:, None, :] / unit[:, :, None]
+    left_open = 6.0 - share.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return Fixed(keep.to(H.dtype), covariance.to(H.dtype), (trace > 0) & (left_open < 0.5))
 
 
 def scaled(H: Tensor) -> tuple[Tensor, Tensor, Tensor]:

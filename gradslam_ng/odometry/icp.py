@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
+from gradslam_ng.odometry import directions
 from gradslam_ng.odometry.alignment import Alignment, Reason
-from gradslam_ng.odometry.directions import bear_out
 from gradslam_ng.odometry.photometric import Brightness, View
-from gradslam_ng.odometry.projective import ProjectiveICP, Turning, better
+from gradslam_ng.odometry.projective import ProjectiveICP, Turning, closer
 from gradslam_ng.structures import LiveFrame, Surface
 
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
@@ -113,12 +113,14 @@ class ICPOdometer(nn.Module):
         that is lost stays where it was expected.
         """
         T_mw = se3.inverse(T_wm)
-        start = T_mc = T_mw @ T_wc
+        start = T_mw @ T_wc
         for level, iterations in zip(reversed(range(len(self.iterations))), self.iterations, strict=True):
             seen, known = (surface.subsampled(2**level) for surface in (live.surface, model))
             problem = self.problem(live, seen, known, level)
             if level == len(self.iterations) - 1:
-                start = T_mc = start if T_last is None else better(problem, start, T_mw @ T_last)
+                if T_last is not None:
+                    start = torch.where(closer(problem, start, T_mw @ T_last), start, T_mw @ T_last)
+                T_mc = start
             if self.photometric and model.intensity is not None:
                 problem = replace(problem, brightness=self.brightness(problem, seen, T_mc, level))
             backward = self.backward if level == 0 or self.backward == "unroll" else "detach"
@@ -129,9 +131,10 @@ class ICPOdometer(nn.Module):
             *sums, overlap = problem.reduce(T_mc)
             H, _, _ = problem.with_brightness(T_mc, *sums)
         base = start if self.backward == "unroll" else start.detach()  # other ways back know no start
-        delta, covariance, fixed = bear_out(se3.log(T_mc @ se3.inverse(base)), H, problem.total)
-        reason, overlap = self.verdict(delta.detach(), fixed, overlap, live.surface, model)
-        found = Alignment(T_wc, reason, overlap, sums[2], covariance)
+        fixed = directions.fixed(H, problem.total)
+        delta = (fixed.keep @ se3.log(T_mc @ se3.inverse(base))[..., None])[..., 0]
+        reason, overlap = self.verdict(delta.detach(), fixed.all, overlap, live.surface, model)
+        found = Alignment(T_wc, reason, overlap, sums[2], fixed.covariance)
         T_mc = torch.where(found.ok[:, None, None], se3.exp(delta) @ base, start)
         return replace(found, T_wc=se3.renormalize(T_wm @ T_mc))
 

@@ -82,6 +82,11 @@ def cell(u: Tensor, v: Tensor, ahead: Tensor, size: tuple[int, int]) -> tuple[Te
     return torch.where(inside, u, 0.0).long(), torch.where(inside, v, 0.0).long(), inside
 
 
+def textured(slope: Tensor) -> Tensor:
+    """Where brightness changes enough to be told from noise; slope (B, P), squared. A discrete choice."""
+    return slope.detach() > LEAST_SLOPE**2
+
+
 @dataclass(frozen=True)
 class Brightness:
     """The photometric cost of one pyramid level; the unknown is T_mc (B, 4, 4)."""
@@ -153,11 +158,11 @@ def look_and_reduce(
     residual = torch.where(glance.visible, gain[:, None] * glance.value + offset[:, None] - intensity, 0.0)
     slope = torch.where(glance.visible, glance.du * glance.du + glance.dv * glance.dv, 0.0)
     away = (view.registration * gain)[:, None] ** 2 * slope
-    textured = glance.visible & (slope.detach() > LEAST_SLOPE**2)
+    edge = glance.visible & textured(slope)
     information = 1.0 / ((noise * noise)[:, None] + away)
     inlier = (1.0 - residual * residual * information / (scale * scale)).clamp(min=0.0)
-    w = torch.where(textured, weights * information, 0.0) * inlier * inlier
-    cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(textured, weights * inlier * inlier * inlier, 0.0)
+    w = torch.where(edge, weights * information, 0.0) * inlier * inlier
+    cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(edge, weights * inlier * inlier * inlier, 0.0)
     wJ = [w * j for j in J]
     sums = [(wJ[i] * J[j]).sum(-1) for i, j in UPPER] + [(wj * residual).sum(-1) for wj in wJ]
     H, g = torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)

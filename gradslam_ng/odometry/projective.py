@@ -77,7 +77,6 @@ class Turning:
         return self.problem.retract(T_mc, torch.nn.functional.pad(delta, (3, 0)))
 
 
-def better(problem: ProjectiveICP, T_mc: Tensor, other: Tensor) -> Tensor:
-    """Of two places (B, 4, 4) to start from, that where the error is less. A discrete choice."""
-    worse = (problem.error(other) < problem.error(T_mc)).detach()
-    return torch.where(worse[:, None, None], other, T_mc)
+def closer(problem: ProjectiveICP, T_mc: Tensor, other: Tensor) -> Tensor:
+    """Where things fit better at T_mc (B, 4, 4) than elsewhere, (B, 1, 1) bool. A discrete choice."""
+    return (problem.error(T_mc) <= problem.error(other)).detach()[:, None, None]

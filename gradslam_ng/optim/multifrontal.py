@@ -31,7 +31,9 @@ class Supernode:
     width: int
     rows: np.ndarray  # (r,), below the columns
     parent: int  # -1 at a root
-    runs: list[tuple[int, int, int]]  # rows as (first, last, where in the parent's front)
+    runs: list[tuple[int, int, int]]  # rows as (first, last, where in the parent's front), none across its columns' end
+    offset: int  # of its columns of the factor: L11 (w, w), then L21 (r, w), each column by column
+    room: int = 0  # where in the workspace it leaves what its parent takes, (r, r)
 
 
 class Symbolic:
@@ -57,31 +59,48 @@ class Symbolic:
         self.permutation = ranges(own[order], sizes[order])  # scalars in the order of elimination
         self.nodes: list[Supernode] = []
         owner = np.empty(len(sizes), dtype=np.int64)  # of a block, by rank
-        first = 0
+        first = self.size = 0
         for s, (columns, rest, parent) in enumerate(zip(members, below, parents, strict=True)):
             last = first + len(columns)
             owner[first:last] = s
             ranks = np.sort(rank_of_place[np.fromiter(rest, np.int64, len(rest))])
             scalars = ranges(starts[ranks], sizes[order[ranks]])
-            self.nodes.append(Supernode(int(starts[first]), int(starts[last] - starts[first]), scalars, parent, []))
+            width = int(starts[last] - starts[first])
+            self.nodes.append(Supernode(int(starts[first]), width, scalars, parent, [], self.size))
+            self.size += width * (width + len(scalars))  # numbers of the factor
             first = last
-        for node in self.nodes:
-            if node.parent >= 0:
-                node.runs = _runs(self._local(self.nodes[node.parent], node.rows))
         self.children = [[] for _ in self.nodes]
         for s, node in enumerate(self.nodes):
             if node.parent >= 0:
                 self.children[node.parent].append(s)
+                above = self.nodes[node.parent]
+                inside = int(np.searchsorted(node.rows, above.start + above.width))
+                local = np.searchsorted(above.rows, node.rows[inside:]) + above.width
+                node.runs = _runs(node.rows[:inside] - above.start, 0) + _runs(local, inside)
+        self.workspace = self._share_workspace()
         self._place_entries(sizes, rows, cols, starts, owner)
+        self._spare: list[tuple[np.ndarray, np.ndarray]] = []
 
-    @staticmethod
-    def _local(node: Supernode, scalars: np.ndarray) -> np.ndarray:
-        """Where scalars lie in a supernode's front."""
-        inside = scalars < node.start + node.width
-        return np.where(inside, scalars - node.start, node.width + np.searchsorted(node.rows, scalars))
+    def _share_workspace(self) -> int:
+        """Give each supernode room for what it leaves to its parent, free again after that; returns the size."""
+        taken: list[tuple[int, int]] = []  # in the workspace, in order
+        size = 0
+        for s, node in enumerate(self.nodes):
+            area = len(node.rows) ** 2
+            at = 0
+            if area:
+                for k, (first, last) in enumerate([*taken, (np.inf, np.inf)]):  # noqa: B007
+                    if first - at >= area:
+                        break
+                    at = last
+                taken.insert(k, (at, at + area))
+                node.room, size = at, max(size, at + area)
+            free = {(self.nodes[c].room, self.nodes[c].room + len(self.nodes[c].rows) ** 2) for c in self.children[s]}
+            taken = [pair for pair in taken if pair not in free]
+        return size
 
     def _place_entries(self, sizes, rows, cols, starts, owner) -> None:
-        """Which value goes to which place of which front: `source` and `target`, front by front from `bounds`."""
+        """Which value, `source`, goes to which place of the factor's columns, `target`."""
         transposed = self.rank[rows] < self.rank[cols]
         lower, left = np.where(transposed, cols, rows), np.where(transposed, rows, cols)
         counts = sizes[rows] * sizes[cols]
@@ -94,12 +113,26 @@ class Symbolic:
         column = starts[self.rank[left]][block] + across
         front = owner[self.rank[left]][block]
         self.source = np.argsort(front, kind="stable")
-        self.bounds = np.searchsorted(front[self.source], np.arange(len(self.nodes) + 1))
+        bounds = np.searchsorted(front[self.source], np.arange(len(self.nodes) + 1))
+        row, column = row[self.source], column[self.source]
         self.target = np.empty(len(block), dtype=np.int64)
-        for node, a, b in zip(self.nodes, self.bounds[:-1], self.bounds[1:], strict=True):
-            entries = self.source[a:b]
-            height = node.width + len(node.rows)
-            self.target[a:b] = (column[entries] - node.start) * height + self._local(node, row[entries])
+        for node, a, b in zip(self.nodes, bounds[:-1], bounds[1:], strict=True):
+            i, j = row[a:b] - node.start, column[a:b] - node.start
+            below = np.searchsorted(node.rows, row[a:b]) + node.width * node.width
+            self.target[a:b] = node.offset + np.where(
+                i < node.width, j * node.width + i, j * len(node.rows) + below
+            )
+
+    def borrow(self) -> tuple[np.ndarray, np.ndarray]:
+        """Storage for a factor and a workspace, used before if possible: new memory is slow at first touch."""
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return np.empty(self.size), np.empty(self.workspace)
+
+    def give_back(self, *storage: np.ndarray) -> None:
+        if not self._spare:
+            self._spare.append(storage)
 
 
 def _minimum_degree(count: int, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -166,11 +199,11 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(shift, lengths) + np.arange(lengths.sum())
 
 
-def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
+def _runs(index: np.ndarray, first: int) -> list[tuple[int, int, int]]:
     """An increasing index cut into runs of consecutive numbers: (first, last, number at first)."""
     breaks = np.flatnonzero(np.diff(index) != 1) + 1
     edges = [0, *breaks.tolist(), len(index)]
-    return [(a, b, int(index[a])) for a, b in pairwise(edges) if b > a]
+    return [(first + a, first + b, int(index[a])) for a, b in pairwise(edges) if b > a]
 
 
 class Numeric:
@@ -182,30 +215,50 @@ class Numeric:
 
     def __init__(self, symbolic: Symbolic, values: np.ndarray) -> None:
         self.symbolic = symbolic
+        self.storage, self.workspace = symbolic.borrow()
+        self.storage.fill(0.0)
+        self.storage[symbolic.target] = values[symbolic.source]
         self.parts: list[tuple[np.ndarray, np.ndarray | None]] = []  # L11 (w, w) and L21 (r, w) of each supernode
-        values = values[symbolic.source]
-        left: dict[int, np.ndarray] = {}  # what eliminated supernodes leave to their parents, lower triangles
-        bounds = symbolic.bounds.tolist()
         for s, node in enumerate(symbolic.nodes):
-            w, height = node.width, node.width + len(node.rows)
-            flat = np.zeros(height * height)
-            flat[symbolic.target[bounds[s] : bounds[s + 1]]] = values[bounds[s] : bounds[s + 1]]
-            front = flat.reshape(height, height, order="F")
+            w, r = node.width, len(node.rows)
+            at = node.offset
+            own = self.storage[at : at + w * w].reshape(w, w, order="F")
+            below = self.storage[at + w * w : at + w * (w + r)].reshape(r, w, order="F")
+            rest = self._left_by(s)
+            rest.fill(0.0)
             for c in symbolic.children[s]:
-                update = left.pop(c)
-                runs = symbolic.nodes[c].runs
-                for k, (a, b, at) in enumerate(runs):
-                    columns = front[:, at : at + b - a]
-                    for a2, b2, at2 in runs[k:]:
-                        columns[at2 : at2 + b2 - a2] += update[a2:b2, a:b]
-            L11, info = lapack.dpotrf(front[:w, :w], lower=1)
-            if info or not np.isfinite(L11[-1, -1]):
+                self._add(self._left_by(c), symbolic.nodes[c].runs, own, below, rest)
+            own, info = lapack.dpotrf(own, lower=1, clean=0, overwrite_a=1)
+            if info or not np.isfinite(own[-1, -1]):
                 raise NotPositiveDefinite(f"pivot {node.start + abs(info)} of {symbolic.n}")
-            L21 = None
-            if height > w:
-                L21 = blas.dtrsm(1.0, L11, front[w:, :w], side=1, lower=1, trans_a=1)
-                left[s] = blas.dsyrk(-1.0, L21, 1.0, front[w:, w:], lower=1)
-            self.parts.append((L11, L21))
+            if r:
+                blas.dtrsm(1.0, own, below, side=1, lower=1, trans_a=1, overwrite_b=1)
+                blas.dsyrk(-1.0, below, 1.0, rest, lower=1, overwrite_c=1)
+            self.parts.append((own, below if r else None))
+
+    def __del__(self) -> None:
+        self.symbolic.give_back(self.storage, self.workspace)
+
+    def _left_by(self, s: int) -> np.ndarray:
+        """What an eliminated supernode leaves to its parent, lower triangle."""
+        node = self.symbolic.nodes[s]
+        r = len(node.rows)
+        return self.workspace[node.room : node.room + r * r].reshape(r, r, order="F")
+
+    @staticmethod
+    def _add(update: np.ndarray, runs: list[tuple[int, int, int]], own, below, rest) -> None:
+        """The lower triangle of `update`, run by run, into its place in the parent's three parts."""
+        width = own.shape[1]
+        for k, (a, b, at) in enumerate(runs):
+            if at < width:
+                columns = slice(at, at + b - a)
+                above, under, first = own[:, columns], below[:, columns], width
+            else:
+                columns = slice(at - width, at - width + b - a)
+                above, under, first = None, rest[:, columns], width
+            for a2, b2, at2 in runs[k:]:
+                part = under[at2 - first : at2 - first + b2 - a2] if at2 >= width else above[at2 : at2 + b2 - a2]
+                part += update[a2:b2, a:b]
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """The matrix's inverse times b (n, k)."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import Alignment
+from gradslam_ng.odometry import Alignment, Reason
 from gradslam_ng.structures import Surface, SurfelMap, Trajectory, VoxelGrid
 
 Map = SurfelMap | VoxelGrid
@@ -47,8 +47,14 @@ class Result:
 
     map: Map
     trajectory: Trajectory
-    tracked: Tensor  # (L,) bool, per pose of the trajectory
+    reasons: Tensor  # (L,) int64, a `Reason` per pose of the trajectory
     skipped: list[str] = field(default_factory=list)  # frames that could not be read, and why
     milliseconds: dict[str, float] = field(default_factory=dict)  # mean per frame, by stage
     interrupted: bool = False
     loops: int = 0  # closed
+    relocalised: list[int] = field(default_factory=list)  # frames in which a camera that was lost was found again
+
+    @property
+    def tracked(self) -> Tensor:
+        """(L,) bool: poses that can be trusted."""
+        return Reason.trusted(self.reasons)

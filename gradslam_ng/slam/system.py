@@ -23,6 +23,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
+from gradslam_ng.slam.relocalisation import Relocaliser
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
@@ -84,6 +85,8 @@ class System(nn.Module):
         noise: depth noise (B, H, W), metres, of a surface and its colour: a function, or a network to be learnt.
         factor: images are shrunk by this before anything else; None chooses what comes nearest to 320 pixels across.
     """
+
+    relocalises = True  # what a frame is tracked against depends on where it is looked for
 
     def __init__(
         self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise
@@ -223,7 +226,9 @@ class System(nn.Module):
             ValueError: no frame of the sequence could be read.
             KeyboardInterrupt: before the first frame was done.
         """
-        state, poses, times, tracked, skipped, interrupted = None, [], [], [], [], False
+        state, poses, times, reasons, skipped, interrupted = None, [], [], [], [], False
+        knows = isinstance(self.odometry, GroundTruthOdometer)  # where it is, or that nobody does
+        relocaliser = Relocaliser() if self.relocalises and not knows else None
         self.seconds.clear()
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         try:
@@ -236,12 +241,19 @@ class System(nn.Module):
                     frame = frame.to(self.device)
                     with self.stage("prepare"):
                         live = self.prepare(frame)
-                    state = self.track(state, live)
+                    lost = state is not None and bool(state.started[0]) and not bool(state.tracking.ok[0])
+                    if lost and relocaliser is not None:
+                        with self.stage("relocalise"):
+                            state = relocaliser.find(self, state, live)
+                    else:
+                        state = self.track(state, live)
+                    if relocaliser is not None and bool(state.tracking.ok[0]):
+                        relocaliser.remember(state, live)
                     if loops is not None:
                         with self.stage("loops"), undivided():
                             state = loops.follow(self, state, live)
                     poses.append(state.T_wc[0].double().cpu())
-                    tracked.append(state.tracking.ok[0])
+                    reasons.append(state.tracking.reason[0])
                     times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))
                     if on_frame is not None:
                         on_frame(index, state)
@@ -252,7 +264,7 @@ class System(nn.Module):
             log.warning("interrupted after %d of %d frames", len(poses), len(sequence))
         if not poses:
             raise ValueError(f"{sequence.name}: none of its {len(sequence)} frames could be read: {skipped[:1]}")
-        n = min(len(poses), len(tracked), len(times))
+        n = min(len(poses), len(reasons), len(times))
         map_, T_wc = state.map, torch.stack(poses[:n])
         if loops is not None:
             try:
@@ -263,7 +275,8 @@ class System(nn.Module):
         trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
         closed = 0 if loops is None else len(loops.loops)
-        return Result(map_, trajectory, torch.stack(tracked[:n]).cpu(), skipped, stages, interrupted, closed)
+        found = [] if relocaliser is None else relocaliser.found
+        return Result(map_, trajectory, torch.stack(reasons[:n]).cpu(), skipped, stages, interrupted, closed, found)
 
     @property
     def device(self) -> torch.device:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.geometry import camera
+from gradslam_ng.geometry import camera, depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
 from gradslam_ng.slam.state import State
@@ -16,6 +16,8 @@ from gradslam_ng.structures.live import Noise, axial_noise
 
 class ICPOdometry(System):
     """Visual odometry: each frame aligned with the one before, no map."""
+
+    relocalises = False
 
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
         return state.last, state.T_wc
@@ -90,7 +92,10 @@ class KinectFusion(System):
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
         K = live.surface.K
         seen = raycast(state.map, T_wm, K, live.surface.size)
-        return Surface(camera.unproject(seen.depth, K), seen.normal, seen.mask[..., 0].to(seen.depth.dtype), K), T_wm
+        reading = depth_noise.steadiness(depth_noise.axial_sigma(seen.depth)).square()  # what one alone would weigh
+        # the mean of n readings varies by 1 / n of what one does: its distance to one more tells n / (n + 1) of that
+        weights, intensity = seen.weight / (seen.weight + reading), images.intensity(seen.color)
+        return Surface(camera.unproject(seen.depth, K), seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
 
     def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

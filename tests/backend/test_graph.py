@@ -9,6 +9,7 @@ import gradslam_ng as gs
 from gradslam_ng import optim
 from gradslam_ng.backend import graph as graph_module
 from gradslam_ng.backend import residuals
+from gradslam_ng.backend.information import alignment_weight
 from gradslam_ng.geometry import se2, se3, so3
 from gradslam_ng.optim import Diagonal, Full, Scale
 
@@ -195,6 +196,36 @@ def test_velocities():
     solution = graph.optimize()
     torch.testing.assert_close(solution["velocity"], v.expand(5, 6), atol=1e-6, rtol=0)
     torch.testing.assert_close(solution["pose"], T, atol=1e-6, rtol=0)
+
+
+def test_an_alignment_weighs_as_its_normal_equations_say():
+    """ICP's H is of an update of T_ij from the left, `Between` measures from the right: the same cost either way."""
+    generator = torch.Generator().manual_seed(0)
+    A, xi, delta = (torch.randn(*s, dtype=torch.float64, generator=generator) for s in ((3, 8, 6), (3, 6), (3, 6)))
+    H, T_ij = 1e4 * A.mT @ A, se3.exp(xi)
+    delta = 1e-4 * delta
+    r = residuals.Between(se3, T_ij)(torch.eye(4, dtype=torch.float64).expand(3, 4, 4), se3.exp(delta) @ T_ij)
+    cost = alignment_weight(H, T_ij)(r[..., None]).square().sum((-2, -1))
+    torch.testing.assert_close(cost, (delta[:, None] @ H @ delta[..., None]).flatten(), rtol=1e-3, atol=0)
+
+
+def test_memory_of_the_gradient_is_linear_in_edges_and_free_of_iterations(rings):
+    """What "implicit-gn" keeps for the backward pass, in bytes."""
+
+    def kept(n: int, iterations: int) -> int:
+        scene, sizes = rings.make(n=n), {}
+
+        def pack(x: torch.Tensor) -> torch.Tensor:
+            sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            graph = rings.graph(scene, scene.z.clone().requires_grad_(), scene.W.clone().requires_grad_())
+            graph.optimize(optim.GaussNewton(), iterations, tolerance=None, backward="implicit-gn")
+        return sum(sizes.values())
+
+    small, large, longer = kept(100, 3), kept(400, 3), kept(100, 9)
+    assert large < 4.4 * small and longer < 1.1 * small
 
 
 def test_switches_turn_off_false_loops(rings):

@@ -11,12 +11,12 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.backend import Loop, LoopCloser
-from gradslam_ng.backend.keyframes import Keyframes, distance, thumbnail
 from gradslam_ng.backend.layers import bring_back, joined, moved, split
 from gradslam_ng.backend.posegraph import Edge, odometry_weight, optimum, surprise
 from gradslam_ng.backend.verification import Verifier
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import Alignment
+from gradslam_ng.slam.keyframes import Keyframes, distance, thumbnail
 from gradslam_ng.slam.state import State
 from gradslam_ng.structures import LiveFrame
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from gradslam_ng.backend import LoopCloser
-from gradslam_ng.backend.keyframes import distance
 from gradslam_ng.backend.verification import Verifier
 from gradslam_ng.geometry import camera, se3
+from gradslam_ng.slam.keyframes import distance
 
 LOW, HIGH = torch.tensor([[-1.4, -1.5], [1.2, 2.6]], dtype=torch.float64)  # floor, ceiling and walls: y and z, metres
 

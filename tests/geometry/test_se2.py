@@ -25,6 +25,11 @@ def in_space(T: Tensor) -> Tensor:
     return full
 
 
+def to_space(xi: Tensor) -> Tensor:
+    zero = torch.zeros_like(xi[..., :1])
+    return torch.cat([xi[..., :2], zero, zero, zero, xi[..., 2:]], dim=-1)
+
+
 def apply(A: Tensor, x: Tensor) -> Tensor:
     return (A @ x[..., None])[..., 0]
 
@@ -43,8 +48,8 @@ def test_group(angle):
 @angles
 def test_is_the_plane_of_space(angle):
     T, xi = se2.exp(twists(angle)), twists(0.4, 1)
-    torch.testing.assert_close(in_space(T), se3.exp(se2._to_space(twists(angle))))
-    torch.testing.assert_close(se2._to_space(se2.log(T)), se3.log(in_space(T)))
+    torch.testing.assert_close(in_space(T), se3.exp(to_space(twists(angle))))
+    torch.testing.assert_close(to_space(se2.log(T)), se3.log(in_space(T)))
     torch.testing.assert_close(apply(se2.adjoint(T), xi), se2.log(T @ se2.exp(xi) @ se2.inverse(T)))
 
 
@@ -62,3 +67,11 @@ def test_gradients_are_finite_at_rest():
     xi = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     se2.log(se2.exp(xi) @ se2.exp(xi)).sum().backward()
     torch.testing.assert_close(xi.grad, torch.full((3,), 2.0, dtype=torch.float64))
+
+
+@angles
+def test_jacobians_are_those_of_space(angle):
+    xi, plane = twists(angle), (0, 1, 5)
+    for name in ("left_jacobian", "left_jacobian_inverse"):
+        J = getattr(se3, name)(to_space(xi))[..., plane, :][..., plane]
+        torch.testing.assert_close(getattr(se2, name)(xi), J)

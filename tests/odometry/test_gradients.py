@@ -114,7 +114,8 @@ def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit
 def test_truncated_approaches_unrolled(pose, inputs, converged):
     errors = []
     for last in (1, 2, 4, 8, 16):
-        found = gradients(pose, ICPOdometer(RULES["soft"], CONVERGED, photometric=False, backward="truncated", last=last), inputs)
+        odometer = ICPOdometer(RULES["soft"], CONVERGED, photometric=False, backward="truncated", last=last)
+        found = gradients(pose, odometer, inputs)
         errors.append(max(apart(found[name], converged[name]) for name in ("live", "model", "K")))
     assert all(b < 0.5 * a for a, b in pairwise(errors)) and errors[-1] < 1e-9, errors
 
@@ -126,11 +127,10 @@ def test_detached_the_pose_is_a_constant(pose, inputs):
 
 def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
     with torch.no_grad():
-        nearest = pose(ICPOdometer(photometric=False), **inputs)
-        distances = [
-            (pose(ICPOdometer(candidates=9, softness=softness, photometric=False), **inputs) - nearest).abs().max().item()
-            for softness in (0.5, 0.1, 1e-3)
-        ]
+        nearest, distances = pose(ICPOdometer(photometric=False), **inputs), []
+        for softness in (0.5, 0.1, 1e-3):
+            mean = pose(ICPOdometer(candidates=9, softness=softness, photometric=False), **inputs)
+            distances.append((mean - nearest).abs().max().item())
     assert distances[0] > distances[1] > distances[2] and distances[2] < 1e-4, distances
 
 

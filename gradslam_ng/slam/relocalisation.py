@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gradslam_ng.backend.keyframes import Describe, Keyframes, distance, thumbnail
 from gradslam_ng.odometry import Alignment, ICPOdometer
+from gradslam_ng.slam.keyframes import Describe, Keyframes, thumbnail
 from gradslam_ng.structures import LiveFrame, Surface
 
 if TYPE_CHECKING:
@@ -62,9 +62,44 @@ class Relocaliser:
 
     def find(self, system: System, state: State, live: LiveFrame) -> State:
         """The state after a frame of a camera that is lost: found, or lost still."""
-        T_wc = next(filter(None.__ne__, map(lambda T: self.place(system, state, live, T), self.places(state, live))), None)
-        tracking = state.tracking if T_wc is None else Alignment.known(T_wc, torch.ones_like(state.started))
-        after = state.advance(state.map, tracking, live.surface)
-        if T_wc is not None:
-            self.found.append(state.frames)
-        return replace(after, motion=torch.eye(4).to(state.T_wc).expand_as(state.T_wc))
+        tracking = state.tracking
+        for T_wk in self.places(state, live):
+            T_wc = self.aligned(system, state, live, T_wk)
+            if T_wc is not None:
+                tracking = Alignment.known(T_wc, torch.ones_like(state.started))
+                self.found.append(state.frames)
+                break
+        still = torch.eye(4).to(state.T_wc).expand_as(state.T_wc)
+        return replace(state.advance(state.map, tracking, live.surface), motion=still)
+
+    def places(self, state: State, live: LiveFrame) -> list[Tensor]:
+        """Where to look (1, 4, 4): where the camera was last, and from where things looked as they do now."""
+        similar = self.keyframes.alike(self.describe(live), state.frames)
+        best = similar.topk(min(self.candidates, len(similar))).indices.tolist()
+        return [state.T_wc, *(self.keyframes.T_wk[k].to(state.T_wc)[None] for k in best)]
+
+    def aligned(self, system: System, state: State, live: LiveFrame, T_wk: Tensor) -> Tensor | None:
+        """The pose (1, 4, 4) of a frame near T_wk, None if it does not fit there."""
+        T_wc = T_wk
+        for odometer in (self.coarse, self.fine, self.fine):
+            model, T_wm = system.model(state, T_wc, live)
+            found = odometer(live, model, T_wm, T_wc)
+            if not bool(found.ok[0]):
+                return None
+            T_wc = found.T_wc
+        model, _ = system.model(state, T_wc, live)
+        return T_wc if self.fits(live, model) else None
+
+    def fits(self, live: LiveFrame, model: Surface) -> bool:
+        """Whether a frame shows what its model does, both from one place."""
+        reading, depth = live.surface.vertices[..., 2], model.vertices[..., 2]
+        both = (reading > 0) & (depth > 0) & (model.weights > 0)
+        agree = both & ((depth - reading).abs() < 0.02 + 3 * live.sigma)
+        count = agree.sum()
+        if float(count) < max(self.agreement * float(both.sum()), self.overlap * float((reading > 0).sum()), 1.0):
+            return False
+        if model.intensity is None:
+            return True
+        a, b = live.surface.intensity[agree], model.intensity[agree]
+        a, b = a - a.mean(), b - b.mean()
+        return float((a * b).sum()) > self.likeness * float((a.norm() * b.norm()).clamp(min=1e-6))

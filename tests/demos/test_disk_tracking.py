@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+def seen(module, count: int, seed: int):
+    """States, features and positions found: one in four is of something else, and the first feature says so."""
+    generator = torch.Generator().manual_seed(seed)
+    truth, images = module.simulate(count, 16, generator, others=0)
+    wrong = torch.rand(count, 16, generator=generator) < 0.25
+    noise = torch.where(wrong, 8.0, 0.5)[..., None] * torch.randn(count, 16, 2, generator=generator)
+    features = torch.zeros(count, 16, module.FEATURES)
+    features[..., 0] = wrong.float()
+    return truth.double(), features.double(), truth[..., :2].double() + noise.double(), images
+
+
+@pytest.fixture
+def learned(demo):
+    """Function (depends on input, how) -> position error on sequences not taught."""
+    module = demo("disk_tracking")
+    truth, features, z, _ = seen(module, 30, 0)
+    test_truth, test_features, test_z, _ = seen(module, 20, 1)
+
+    def error(depends: bool, loss) -> float:
+        torch.manual_seed(0)
+        noise = module.Noise(depends).double()
+        module.train(noise.parameters(), lambda rows: loss(noise, truth, features, z, rows), 15, 0.1, 30, 15)
+        with torch.no_grad():
+            found = module.positions(noise, test_features, test_z)
+        return float((found - test_truth[..., :2]).square().sum(-1).mean().sqrt())
+
+    return module, error, float((test_z - test_truth[..., :2]).square().sum(-1).mean().sqrt())
+
+
+def test_noise_that_depends_on_the_image_beats_constant_noise_and_that_the_network(learned):
+    module, error, alone = learned
+    by_input, constant = (error(depends, module.by_surrogate) for depends in (True, False))
+    assert by_input < 0.6 * constant and constant < 0.7 * alone
+    likely = error(True, module.by_likelihood)
+    assert by_input < 1.1 * likely  # made for the likelihood: all errors are independent and Gaussian
+
+
+def test_law_of_motion_has_its_jacobian(demo):
+    module = demo("disk_tracking")
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.func.vmap(torch.func.jacrev(module.motion))(x)
+    torch.testing.assert_close(module.motion_jacobian(x), expected)
+
+
+def test_the_red_disk_is_where_the_state_says(demo):
+    module = demo("disk_tracking")
+    truth, _, _, images = seen(module, 4, 0)
+    red = (images[:, :, 0] - images[:, :, 1]).clamp(min=0.5) - 0.5
+    grid = torch.arange(module.SIDE) - (module.SIDE - 1) / 2
+    middle = torch.stack([(red.sum(-2) * grid).sum(-1), (red.sum(-1) * grid).sum(-1)], -1)
+    middle = middle / red.sum((-2, -1))[..., None]
+    inside = truth[..., :2].abs().amax(-1) < module.SIDE / 2 - 4
+    assert inside.any() and (middle - truth[..., :2])[inside].abs().max() < 0.5

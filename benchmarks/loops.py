@@ -65,7 +65,7 @@ class Kept(Sequence):
 
 def main(
     only: str = "", data: Path = DATA, cache: Path = RESULTS / "frames", size: tuple[int, int] = (240, 320),
-    factor: int = 1, stop: int | None = None, photometric: bool = False,
+    factor: int = 1, stop: int | None = None, photometric: bool = True, compile: bool = True,
 ) -> None:  # fmt: skip
     """Every sequence without and with loops.
 
@@ -77,6 +77,7 @@ def main(
         factor: By which those are shrunk before tracking.
         stop: Frames of each to run.
         photometric: Track brightness too.
+        compile: Use the compiled twins of hot functions.
     """
     path = RESULTS / "loops.json"
     figures = json.loads(path.read_text()) if path.exists() else {}
@@ -84,23 +85,23 @@ def main(
         if only in name:
             source = Synthetic(name, frames, size, "kinect", route)
             sequence = Kept(source, cache, f"{name}_{route}_{frames}_{size[0]}")[:stop]
-            figures[name] = {"size": size, "factor": factor} | compared(sequence, factor, photometric)
+            figures[name] = {"size": size, "factor": factor} | compared(sequence, factor, photometric, compile)
             print(name, json.dumps(figures[name], indent=1), flush=True)
             save("loops", figures)
     for name, folder in RECORDED.items():
         if only in name and (data / folder).is_dir():
-            figures[name] = compared(gs.datasets.load(data / folder)[:stop], None, photometric)
+            figures[name] = compared(gs.datasets.load(data / folder)[:stop], None, photometric, compile)
             print(name, json.dumps(figures[name], indent=1), flush=True)
             save("loops", figures)
 
 
-def compared(sequence: Sequence, factor: int | None, photometric: bool) -> dict:
+def compared(sequence: Sequence, factor: int | None, photometric: bool, compile: bool) -> dict:
     """The figures of one sequence, without loops and with them."""
     rows, closer = {}, LoopCloser()
     for name, loops in (("without", None), ("with", closer)):
         slam = gs.PointFusion(gs.odometry.ICPOdometer(photometric=photometric), factor=factor)
         began = time.process_time()
-        result = slam.run(sequence, loops=loops, compile=True)
+        result = slam.run(sequence, loops=loops, compile=compile)
         rows[name] = {
             "frames": len(result.trajectory),
             "ate_cm": 100 * gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse,

@@ -24,6 +24,7 @@ from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.slam import Result, State
 from gradslam_ng.slam.system import System
 
+LONG = 600  # frames, from which a sequence is expected to come back to where it was
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,7 +58,7 @@ def run(
     intrinsics: str | None = None,
     depth_scale: float | None = None,
     compile: bool | None = None,
-    loops: bool = False,
+    loops: bool = True,
     noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, figures and pictures, written to a folder.
@@ -76,7 +77,7 @@ def run(
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
         compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.
-        loops: Close loops; pointfusion only, and not where the poses are given.
+        loops: Close loops, in sequences of 600 frames and more that pointfusion tracks by itself.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """
     console = Console()
@@ -89,8 +90,7 @@ def run(
         raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
     slam = build(system, odometry, parse_scale(scale), config, preset).to(device)
     config_file = None if config is None else str(config)
-    if loops and (system != "pointfusion" or odometry == "ground-truth"):
-        raise ValueError(f"loops: expected pointfusion that tracks by itself, got {system} with {odometry}")
+    loops = loops and len(sequence) >= LONG and system == "pointfusion" and odometry != "ground-truth"
     settings = Settings(source, system, odometry, preset, frames, scale, device, config_file, **options, loops=loops)
     prepare(out)
     result = track(slam, sequence, compile, console, LoopCloser() if loops else None)

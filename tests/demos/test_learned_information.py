@@ -43,7 +43,7 @@ def test_learns_from_the_trajectory_which_alignments_are_astray(demo):
 
 
 def test_alignments_and_their_evidence(demo):
-    """Frames a fraction of a second apart: found to centimetres; where there is little noise nearly all of it agrees."""
+    """Frames a fraction of a second apart: found to centimetres; where there is little noise nearly all agrees."""
     module = demo("learned_information")
     edges = module.clip(module.random_room(3), 1, 0, 3, (72, 96))
     motion = se3.inverse(edges.truth[:, edges.i]) @ edges.truth[:, edges.j]

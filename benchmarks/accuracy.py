@@ -43,7 +43,7 @@ def main(
     Args:
         data: Folder of the real sequences.
         only: Rows whose name contains this.
-        system: PointFusion, ICPSLAM or ICPOdometry.
+        system: PointFusion, KinectFusion, ICPSLAM or ICPOdometry.
         odometry: gradicp or icp.
         photometric: Align brightness too.
     """
@@ -60,27 +60,32 @@ def main(
             sequence = Synthetic("living_room", frames=300, size=(480, 640), noise=noise)
             rows[name] = figures(sequence, mark, system, odometer)
             console.print(name, rows[name])
-    columns = ("sequence", "frames", "ATE [cm]", "mark", "RPE [cm/frame]", "lost", "surfels")
+    columns = ("sequence", "frames", "ATE [cm]", "mark", "RPE [cm/frame]", "lost", "map")
     table = Table(*columns, title=f"{system}, {odometry}{', photometric' * photometric}")
     for name, row in rows.items():
         numbers = (f"{100 * row['ate']:.3f}", f"{row['mark']:.2f}", f"{100 * row['rpe']:.3f}")
-        table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["surfels"]))
+        table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["map"]))
     console.print(table)
     save(f"accuracy_{system}_{odometry}{'_photometric' * photometric}".lower(), {"rows": rows})
 
 
 def figures(sequence: Sequence, mark: float, system: str, odometer: ICPOdometer) -> dict:
     """One row."""
-    result = getattr(gs, system)(odometer).run(sequence)
+    result = getattr(gs, system)(odometry=odometer).run(sequence)
     error = evaluation.ate(sequence.ground_truth, result.trajectory)
     rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
     row = {
         "frames": len(result.tracked), "lost": int((~result.tracked).sum()), "mark": mark, "ate": error.rmse,
-        "rpe": rpe.translation.rmse, "surfels": int(result.map.count[0]),
+        "rpe": rpe.translation.rmse, "map": size_of(result.map),
     }  # fmt: skip
     if isinstance(sequence, Synthetic) and system == "PointFusion":
         row["surface"] = surface(sequence, result.map, result.trajectory.T_wc)
     return row
+
+
+def size_of(map_: gs.SurfelMap | gs.VoxelGrid) -> str:
+    """How much a map holds."""
+    return f"{len(map_.keys)} blocks" if isinstance(map_, gs.VoxelGrid) else f"{int(map_.count[0])} surfels"
 
 
 def surface(sequence: Synthetic, map_: gs.SurfelMap, T_wc: torch.Tensor) -> dict[str, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -49,10 +50,10 @@ def differentiate(frames: gs.RGBDFrames, mode: str) -> None:
     sum(value.square().sum() for value in outputs).backward()
 
 
-def tensors(frames: gs.RGBDFrames, mode: str) -> float:
-    """Peak of what tensors hold beyond what they held before, MB."""
+def tensors(act: Callable[..., None], *args) -> float:
+    """Peak of what tensors hold during act(*args) beyond what they held before, MB."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        differentiate(frames, mode)
+        act(*args)
     held = peak = 0
     for event in record.profiler.kineto_results.events():
         if event.name() == "[memory]":
@@ -100,7 +101,7 @@ def main(frames: tuple[int, ...] = FRAMES, steps: int = 50) -> None:
     table = Table("frames", "", "extra, tensors [MB]", "extra, process [MB]", "mark [MB]", "gradSLAM [MB]")
     for length in frames:
         views = clip(length, (240, 320))
-        peaks = {mode: (_alone(tensors, views, mode), _alone(process, views, mode)) for mode in MODES}
+        peaks = {mode: (_alone(tensors, differentiate, views, mode), _alone(process, views, mode)) for mode in MODES}
         for mode in MODES[1:]:
             extra, beyond = (there - here for there, here in zip(peaks[mode], peaks["no gradient"], strict=True))
             mark = MARK.get(length, 18 * length) / (2 if mode == "checkpoint" else 1)

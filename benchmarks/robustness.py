@@ -236,7 +236,7 @@ def build(system: str, photometric: bool) -> System:
 def main(
     only: str = "",
     system: str = "PointFusion",
-    photometric: bool = False,
+    photometric: bool = True,
     data: Path = DATA,
     cache: Path = CACHE,
     compile: bool | None = None,
@@ -246,7 +246,7 @@ def main(
     Args:
         only: Rows whose name contains this.
         system: A system whose map is of surfels: PointFusion, ICPSLAM.
-        photometric: Align brightness too.
+        photometric: Align brightness too, as is the default of the system.
         data: Folder of the real sequences.
         cache: Folder for the rendered ones.
         compile: Use the compiled twins of hot functions; default: on sequences of 300 frames and more.
@@ -262,14 +262,14 @@ def main(
                 console.print(f"{name}{variant}: {figures}", soft_wrap=True)
         except FileNotFoundError as missing:
             console.print(f"{name}: left out, {missing}")
-    table = Table("", "measured", "mark", "", "lost", title=f"{system}{', photometric' * photometric}")
+    table = Table("", "measured", "mark", "", "lost", title=f"{system}{', geometry alone' * (not photometric)}")
     for name, row in rows.items():
         numbers = (f"{number:.2f} {row.unit}" for number in (row.value, row.mark))
         table.add_row(name, *numbers, "" if row.reached else "missed", str(row.lost))
     console.print(table)
     if not only:
         figures = {name: asdict(row) | {"reached": row.reached} for name, row in rows.items()}
-        save(f"robustness_{system}{'_photometric' * photometric}".lower(), {"rows": figures})
+        save(f"robustness_{system}{'_geometry' * (not photometric)}".lower(), {"rows": figures})
 
 
 if __name__ == "__main__":

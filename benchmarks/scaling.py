@@ -41,12 +41,13 @@ class Point:
     """One setting."""
 
     width: int = 320  # of the images, 4:3
+    factor: int | None = 1  # they are worked on smaller by this; None: as the system chooses
     surfels: int | None = None  # of the map before each frame; default: as it grows
     batch: int = 1
 
 
 PARTS = {
-    "resolution": [Point(width=width) for width in (160, 320, 640, 1280)],
+    "resolution": [*(Point(width=width) for width in (160, 320, 640)), Point(width=1280, factor=None)],
     "map": [Point(surfels=n) for n in (10_000, 30_000, 100_000, 300_000, 1_000_000, 2_000_000)],
     "batch": [Point(batch=n) for n in (1, 2, 4, 8)],
 }
@@ -82,6 +83,7 @@ def measure(point: Point, recorded: Path, compile: bool) -> dict[str, float]:
     torch.manual_seed(0)
     frames = views(point.width, point.batch, torch.load(recorded, weights_only=False))
     slam, state, room, spent, walls = build(), None, None, [], []
+    slam.factor = point.factor
     before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     with compiling(compile):
         for i, frame in enumerate(frames):
@@ -95,7 +97,8 @@ def measure(point: Point, recorded: Path, compile: bool) -> dict[str, float]:
     counted = COPY_AFTER + 2  # frames before this warm up
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     return {
-        "width": point.width, "batch": point.batch, "surfels": int(state.map.count[0]),
+        "width": point.width, "working_width": state.last.size[1], "batch": point.batch,
+        "surfels": int(state.map.count[0]),
         "ms": median(spent[counted:]), "ms_wall": median(walls[counted:]), "peak_mb": peak / 1e6,
     }  # fmt: skip
 
@@ -175,12 +178,17 @@ def plot(figures: dict, path: Path) -> None:
 
     figure = Figure(figsize=(11, 7), dpi=110, layout="constrained")
     panels = figure.subplots(2, 2).flatten()
-    across = {"resolution": "width", "map": "surfels", "batch": "batch"}
-    for axes, (part, key) in zip(panels, across.items(), strict=False):
+    across = {
+        "resolution": ("width", "image width [pixels]; 1280 is worked on at 320"),
+        "map": ("surfels", "surfels in the map"),
+        "batch": ("batch", "sequences in the batch"),
+    }
+    for axes, (part, (key, label)) in zip(panels, across.items(), strict=False):
         x, ms, mb = ([row[name] for row in figures[part]] for name in (key, "ms", "peak_mb"))
         _two(axes, x, ms, mb, "o-")
         scale = "linear" if part == "batch" else "log"
-        axes.set(xscale=scale, xticks=x, xticklabels=[f"{n:,}" for n in x], xlabel=f"{key} ({part})")
+        names = [f"{n / 1e6:.1g}M" if n >= 1e6 else f"{n / 1e3:.0f}k" if n >= 1e4 else f"{n}" for n in x]
+        axes.set(xscale=scale, xticks=x, xticklabels=names, xlabel=label)
         axes.minorticks_off()
     kept = figures["frames"]["every_10_frames"]
     _two(panels[3], range(10, 10 * len(kept["ms"]) + 1, 10), kept["ms"], kept["mb"], "-")

@@ -1,13 +1,14 @@
 """Novel views: what a map shows from where it was not built, beside the photographs taken there.
 
-Every second frame of a sequence builds a volume and a surfel map, at poses tracked by SLAM or given; the frames between
-are held back, and rendered.
+PointFusion tracks a sequence; at the poses that it found, every second frame builds a volume and a surfel map. The
+frames between are held back from both, and rendered.
 
     python demos/novel_views.py SOURCE --out out
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Literal
@@ -21,18 +22,42 @@ from torch import Tensor
 
 import gradslam_ng as gs
 
+EDGE = 0.1  # metres
+
 
 def figures(color: Tensor, depth: Tensor, frame: gs.RGBDFrames) -> dict[str, float]:
-    """How a view (1, H, W, C) compares to the photograph, where both have depth: PSNR, SSIM and depth L1."""
+    """How a view (1, H, W, C) compares to the photograph, where both have depth: PSNR, SSIM, depth L1 and median.
+
+    Of depth also the share of the L1 that comes from the pixels that are off by more than `EDGE`: outlines, where the
+    two see different surfaces.
+    """
     mask = (depth > 0) & (frame.depth > 0)
+    away = (depth - frame.depth)[mask].abs()
     error = (color - frame.color)[mask[..., 0]].square().mean()
     window = ssim(color.movedim(-1, 1).clamp(0, 1), frame.color.movedim(-1, 1), 11).mean(1)[..., None]
     return {
         "psnr_db": float(-10 * error.log10()),
         "ssim": float(window[mask].mean()),
-        "depth_l1_cm": 100 * float((depth - frame.depth)[mask].abs().mean()),
+        "depth_l1_cm": 100 * float(away.mean()),
+        "depth_median_cm": 100 * float(away.median()),
+        "outlines": float((away > EDGE).float().mean()),
+        "outlines_share_of_l1": float(away[away > EDGE].sum() / away.sum().clamp(min=1e-12)),
         "shown": float(mask.sum() / (frame.depth > 0).sum()),
     }
+
+
+def estimated(sequence: gs.datasets.Sequence) -> gs.datasets.Sequence:
+    """The same frames, with the poses that SLAM finds for them.
+
+    Raises:
+        ValueError: a frame could not be read or was lost.
+    """
+    result = gs.PointFusion().run(sequence)
+    if len(result.tracked) < len(sequence) or not result.tracked.all():
+        raise ValueError(f"{sequence.name}: expected to track {len(sequence)} frames, got {int(result.tracked.sum())}")
+    posed = copy.copy(sequence)
+    posed.T_wc = result.trajectory.T_wc
+    return posed
 
 
 @torch.no_grad()
@@ -42,7 +67,7 @@ def main(
     out: Path = Path("out"),
     frames: int = 60,
     views: int = 6,
-    odometry: Literal["ground-truth", "gradicp"] = "ground-truth",
+    poses: Literal["estimated", "given"] = "estimated",
     scale: int = 2,
 ) -> dict:
     """Write novel_views.png and .json.
@@ -50,28 +75,27 @@ def main(
     Args:
         source: folder of a sequence, or synthetic:NAME.
         out: folder for both.
-        frames: the first so many; those with even numbers build the maps.
+        frames: the first so many, which are tracked; those with even numbers build the maps.
         views: of frames with odd numbers, spread over the sequence.
-        odometry: where the poses of the even frames come from; views are taken from the given poses.
+        poses: those that PointFusion finds, or those that come with the frames.
         scale: views are that many times smaller than the photographs.
     """
     sequence = gs.datasets.load(source)[:frames]
     shown = [2 * (i * (len(sequence) // 2) // views) + 1 for i in range(views)]
-    volume = gs.KinectFusion(odometry=odometry).run(sequence[::2]).map
-    surfels = gs.PointFusion(odometry).run(sequence[::2]).map
+    sequence = estimated(sequence) if poses == "estimated" else sequence
+    volume = gs.KinectFusion(odometry="ground-truth").run(sequence[::2]).map
+    surfels = gs.PointFusion("ground-truth").run(sequence[::2]).map
     numbers, pictures = {"volume": [], "surfels": []}, []
     for i in shown:
         live = gs.structures.LiveFrame.of(sequence[i].map(lambda value: value[None]), scale)
         frame = gs.RGBDFrames(live.color, live.surface.vertices[..., 2:], live.surface.K, live.T_wc)
-        cast, drawn = (
-            volume.raycast(frame.T_wc, frame.K, frame.size),
-            gs.render(surfels, frame.T_wc, frame.K, frame.size),
-        )
+        cast = gs.raycast(volume, frame.T_wc, frame.K, frame.size)
+        drawn = gs.render(surfels, frame.T_wc, frame.K, frame.size)
         for name, view in (("volume", cast), ("surfels", drawn)):
             numbers[name].append(figures(view.color, view.depth, frame))
         pictures.append((frame.color, cast.color, drawn.color, frame.depth, cast.depth))
     means = {name: {k: float(np.mean([row[k] for row in rows])) for k in rows[0]} for name, rows in numbers.items()}
-    result = {"sequence": sequence.name, "frames": len(sequence), "views": shown, **means}
+    result = {"sequence": sequence.name, "frames": len(sequence), "poses": poses, "views": shown, **means}
     out.mkdir(parents=True, exist_ok=True)
     (out / "novel_views.json").write_text(json.dumps(result, indent=2) + "\n")
     draw(out / "novel_views.png", pictures[:: max(1, views // 3)])

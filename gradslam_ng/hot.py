@@ -27,6 +27,11 @@ def compiling(on: bool = True) -> Iterator[None]:
         _compiling.reset(token)
 
 
+def compiled() -> bool:
+    """Whether hot functions run compiled here."""
+    return _compiling.get()
+
+
 def _numbers_are_constants() -> contextlib.AbstractContextManager:
     """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised.
 
@@ -45,8 +50,8 @@ def _say_once(message: str) -> None:
 def hot(function: Callable) -> Callable:
     """A pure function of tensors whose calls inside `compiling()` go to its `torch.compile`d twin.
 
-    While gradients are recorded the plain function runs. So it does where compilation fails, for want of a C++
-    compiler above all, which is said once.
+    While gradients are recorded the plain function runs (`recomputed` has a twin for the backward pass). So it does
+    where compilation fails, for want of a C++ compiler above all, which is said once.
     """
     works = True
     # inplace_buffers: with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from gradslam_ng.hot import compiled, hot
 
 R = TypeVar("R")
 
@@ -19,7 +22,8 @@ def recomputed(function: Callable[..., R], *args: Any) -> R:
 
     Chen et al. 2016, for a pure function: its gradient reaches the tensors in `args`, directly or within tuples,
     dictionaries and dataclasses, and nothing else. Unlike `torch.utils.checkpoint` it hooks no saved tensor and costs
-    nothing but the second evaluation.
+    nothing but the second evaluation. Of a hot function of plain tensors that returns a tuple of them, inside
+    `compiling()`, both passes run compiled.
     """
     if not torch.is_grad_enabled():
         return function(*args)
@@ -31,14 +35,38 @@ def recomputed(function: Callable[..., R], *args: Any) -> R:
         made[:] = [_filled(result, repeat(_PLACE))]
         return tuple(_tensors(result))
 
-    outputs = _Recomputed.apply(flat, *_tensors(args))
+    simple = hasattr(function, "plain") and all(isinstance(x, Tensor) for x in args)
+    outputs = _Recomputed.apply(flat, pull_back(function.plain) if simple else None, *_tensors(args))
     return _filled(made[0], iter(outputs))
+
+
+@functools.cache
+def pull_back(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    """The hot function (tensors, wanted, asked, grads) that brings gradients back through a function of tensors.
+
+    grads are those of the outputs number `asked`; it returns those of the inputs number `wanted`.
+    """
+
+    @hot
+    def back(tensors: tuple[Tensor, ...], wanted: tuple[int, ...], asked: tuple[int, ...], grads: tuple[Tensor, ...]):
+        def some(*chosen: Tensor) -> tuple[Tensor, ...]:
+            filled = list(tensors)
+            for i, x in zip(wanted, chosen, strict=True):
+                filled[i] = x
+            outputs = function(*filled)
+            return tuple(outputs[i] for i in asked)
+
+        return torch.func.vjp(some, *(tensors[i] for i in wanted))[1](grads)
+
+    return back
 
 
 class _Recomputed(Function):
     @staticmethod
-    def forward(ctx, flat: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.flat = flat
+    def forward(
+        ctx, flat: Callable[..., tuple[Tensor, ...]], twin: Callable | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.flat, ctx.twin = flat, twin
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         return flat(*tensors)
@@ -46,7 +74,14 @@ class _Recomputed(Function):
     @staticmethod
     def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         again = torch.is_grad_enabled()  # the gradient itself is to be differentiated
-        needed = ctx.needs_input_grad[1:]
+        needed = ctx.needs_input_grad[2:]
+        if ctx.twin is not None and compiled() and not again:
+            wanted = tuple(i for i, need in enumerate(needed) if need)
+            asked = tuple(i for i, grad in enumerate(grads) if grad is not None)
+            if not wanted or not asked:
+                return (None,) * len(ctx.needs_input_grad)
+            found = iter(ctx.twin(ctx.saved_tensors, wanted, asked, tuple(grads[i] for i in asked)))
+            return None, None, *(next(found) if need else None for need in needed)
         with torch.enable_grad():
             # detached, or the engine would walk through all that lies before this function
             tensors = [x.view_as(x) if again else x.detach().requires_grad_(x.requires_grad) for x in ctx.saved_tensors]
@@ -58,7 +93,7 @@ class _Recomputed(Function):
             outputs, grads = zip(*asked, strict=True)
             found = torch.autograd.grad(outputs, inputs, grads, create_graph=again, allow_unused=True)
         found = iter(found)
-        return None, *(next(found) if need else None for need in needed)
+        return None, None, *(next(found) if need else None for need in needed)
 
 
 _PLACE = object()  # stands for a tensor

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets import FrameError, Sequence
-from gradslam_ng.geometry import _planes, camera, images, se3
+from gradslam_ng.geometry import camera, images, planes, se3
 from gradslam_ng.mapping import PointFuser, TSDFFuser, tsdf
 from gradslam_ng.odometry import association, directions, icp, photometric
 from gradslam_ng.rendering import surfels
@@ -92,7 +92,7 @@ class DifferenceCheck:
     """Gradients against central differences, with every discrete choice as it was where the gradient was taken."""
 
     CHOICES = (  # everything in the pipeline that decides something; each is a function without gradient
-        (_planes, "positive"),
+        (planes, "positive"),
         (images, "positive"),
         (camera, "positive"),
         (association, "window"),

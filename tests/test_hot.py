@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import shutil
 import sys
 
@@ -85,3 +86,23 @@ def test_plain_while_gradients_are_recorded(monkeypatch):
         x = torch.ones((), requires_grad=True)
         twice(x).backward()
     assert x.grad == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for torch.compile")
+def test_compiled_gradients_are_the_plain_ones(room):
+    """Of a rendering, to all that it depends on; one output is not asked for, one input is fixed."""
+    frames = room.view(room.walk(2), (45, 60))
+    with torch.no_grad():
+        map_ = gs.ICPSLAM("ground-truth", factor=1)(frames)[0]
+    names = ("points", "colors", "radii", "confidences")
+    found = []
+    for on in (False, True):
+        leaves = {name: getattr(map_, name).clone().requires_grad_() for name in names}
+        T_wc, K = (x[:1].clone().requires_grad_() for x in (frames.T_wc, frames.K))
+        with compiling(on):
+            seen = gs.render(dataclasses.replace(map_, **leaves), T_wc, K, frames.size)
+            (seen.color.square().sum() + seen.depth.sum()).backward()
+        found.append([x.grad for x in (*leaves.values(), T_wc, K)])
+    for mine, theirs in zip(*found, strict=True):
+        assert theirs.abs().sum() > 0 and (mine - theirs).norm() <= 1e-4 * theirs.norm()

@@ -6,6 +6,7 @@ from gradslam_ng.backend.learning import negative_log_likelihood, surrogate_loss
 from gradslam_ng.backend.loops import Loop, LoopCloser
 from gradslam_ng.backend.robust import graduated
 from gradslam_ng.backend.smoother import Smoother
+from gradslam_ng.backend.volumes import Reintegration
 
 __all__ = [
     "Factor",
@@ -13,6 +14,7 @@ __all__ = [
     "GraphSolution",
     "Loop",
     "LoopCloser",
+    "Reintegration",
     "Smoother",
     "graduated",
     "negative_log_likelihood",

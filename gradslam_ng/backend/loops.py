@@ -102,9 +102,8 @@ class LoopCloser:
         state = self.settle(state, live)
         T_wc = state.T_wc[0].double().cpu()
         T_ij = se3.inverse(self.keyframes.T_wk[-1]) @ T_wc
-        shape = self.verify.fine.problem(live, live.surface, live.surface, 0)
-        H = shape.linearize(torch.eye(4).to(state.T_wc)[None])[0]
-        W = odometry_weight(H[0].double().cpu(), *self.travelled, self.sigma, self.drift)
+        H = self.verify.normal_equations(live, live.surface)
+        W = odometry_weight(H, *self.travelled, self.sigma, self.drift)
         self.steps.append(Edge(len(self.keyframes) - 1, len(self.keyframes), T_ij, W))
         self.add(live, T_wc, number)
         old = (state.map.updated < number - self.window) & state.map.mask

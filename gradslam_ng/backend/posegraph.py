@@ -41,12 +41,11 @@ def odometry_weight(H: Tensor, metres: float, radians: float, sigma: float, drif
     """Square-root information (6, 6) of a motion between keyframes, in the frame of the later one.
 
     H (6, 6): normal equations of a frame's alignment with itself, divided by the sum of the weights: which directions
-    its shape fixes, and how well. sigma: of an alignment in a direction that every pixel fixes, metres; 0.1 to 0.2 mm
-    were measured on rendered frames with Kinect noise. drift: per metre and radian travelled, whatever is fixed. What
-    no shape fixes may be anything: along a flat wall odometry says nothing.
+    what it shows fixes, and how well. sigma: of an alignment in a direction that every pixel fixes, metres; 0.1 to
+    0.2 mm were measured on rendered frames with Kinect noise. drift: per metre and radian travelled, whatever is fixed.
+    What nothing fixes may be anything: along a flat bare wall odometry says nothing.
     """
-    lift = 1e-6 * H.diagonal().amax().clamp(min=1e-9)
-    fixed = sigma**2 * torch.linalg.inv(H + lift * torch.eye(6, dtype=H.dtype))
+    fixed = sigma**2 * torch.linalg.inv(H)
     steady = H.new_tensor([drift * (metres + 0.3 * radians)] * 3 + [drift * (0.3 * metres + radians)] * 3)
     covariance = fixed + torch.diag(steady.square() + 1e-8)
     return square_root(torch.linalg.inv(0.5 * (covariance + covariance.mT)))

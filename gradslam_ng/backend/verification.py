@@ -32,13 +32,13 @@ class Verifier:
         overlap: least share of the frame's readings where the earlier pass shows something.
         agreement: least share of these at which depths agree, within 2 cm and three standard deviations.
         likeness: least correlation of brightness there.
-        sigma: of an alignment, metres: what is systematic in it.
+        sigma: of an alignment in a direction that every pixel fixes, metres; more as fewer do.
         slack: greatest standard deviation of the position found, metres, and of the direction, degrees, in whatever
             direction is fixed least: two stretches of a corridor fit each other anywhere along it.
     """
 
     def __init__(
-        self, overlap: float = 0.35, agreement: float = 0.8, likeness: float = 0.6, sigma: float = 0.003,
+        self, overlap: float = 0.35, agreement: float = 0.8, likeness: float = 0.6, sigma: float = 0.001,
         slack: tuple[float, float] = (0.03, 1.0),
     ) -> None:  # fmt: skip
         self.overlap, self.agreement, self.likeness = overlap, agreement, likeness
@@ -47,9 +47,7 @@ class Verifier:
             iterations=(10, 6, 0), max_distance=0.3, max_angle=45.0, scale=15.0, max_step=1.5, min_overlap=0.3,
             photometric=False,
         )  # fmt: skip
-        self.fine = ICPOdometer(
-            iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, registration=0.0, turns=0, rows=1
-        )  # fmt: skip
+        self.fine = ICPOdometer(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, turns=0)
 
     def __call__(self, live: LiveFrame, before: SurfelMap, T_wk: Tensor, start: Tensor, stable: float) -> Match | None:
         """The frame in the map `before`, looked at from T_wk (4, 4), starting at `start`; None where it does not fit.
@@ -71,7 +69,7 @@ class Verifier:
         overlap, agreement, likeness = self.compared(live, *colors_seen(before, T_wc, K, size))
         if overlap < self.overlap or agreement < self.agreement or likeness < self.likeness:
             return None
-        information = self.information(live, predict(before, T_wc, K, size, stable))
+        information = self.normal_equations(live, predict(before, T_wc, K, size, stable)) / self.sigma**2
         spread = torch.linalg.inv(information)
         metres, radians = (torch.linalg.eigvalsh(block)[-1].sqrt() for block in (spread[:3, :3], spread[3:, 3:]))
         if float(metres) > self.slack[0] or math.degrees(float(radians)) > self.slack[1]:
@@ -90,15 +88,15 @@ class Verifier:
             float(shared / (reading > 0).sum().clamp(min=1)), float(agree.sum() / shared.clamp(min=1)), likeness
         )  # fmt: skip
 
-    def information(self, live: LiveFrame, model: Surface) -> Tensor:
-        """Of a right update of the pose (6, 6) float64, from shape and brightness, where model and frame lie alike."""
+    def normal_equations(self, live: LiveFrame, model: Surface) -> Tensor:
+        """H (6, 6) float64 of a right update of the pose where frame and model lie alike, from shape and brightness,
+        divided by the sum of the weights."""
         still = torch.eye(4).to(model.vertices)[None]
         problem = self.fine.problem(live, live.surface, model, 0)
         if model.intensity is not None:
             problem = replace(problem, brightness=self.fine.brightness(problem, live.surface, still, 0))
         H = problem.linearize(still)[0][0].double().cpu()
-        lift = 1e-6 * H.diagonal().amax().clamp(min=1e-9)
-        return (H + lift * torch.eye(6, dtype=H.dtype)) / self.sigma**2
+        return H + 1e-6 * H.diagonal().amax().clamp(min=1e-9) * torch.eye(6, dtype=H.dtype)
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

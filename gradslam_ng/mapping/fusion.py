@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.geometry._planes import margin
+from gradslam_ng.geometry.planes import margin
 from gradslam_ng.hot import hot
 from gradslam_ng.mapping.readings import readings
 from gradslam_ng.recompute import recomputed

@@ -21,17 +21,16 @@ def readings(live: LiveFrame, T_wc: Tensor, sigma: float | Tensor = 0.6) -> dict
     """
     surface = live.surface
     height, width = surface.size
-    z, sigma_z = surface.vertices[..., 2].flatten(1), live.sigma.flatten(1)
+    z = surface.vertices[..., 2].flatten(1)
     offset = camera.pixel_grid(height, width, z.device, z.dtype) - surface.K[:, None, None, :2, 2]
     half_diagonal = 0.5 * (height**2 + width**2) ** 0.5
     centrality = torch.exp(-0.5 * offset.square().sum(-1).flatten(1) / (half_diagonal * sigma) ** 2)
     focal = (0.5 * (surface.K[:, 0, 0] + surface.K[:, 1, 1]))[:, None]
     slant = surface.normals[..., 2].flatten(1).abs().clamp(min=0.5)
-    steadiness = (depth_noise.axial_sigma(torch.ones_like(z)) / sigma_z).clamp(max=1.0)
     return {
         "points": se3.transform(T_wc, surface.vertices.flatten(1, 2)),
         "normals": se3.rotate(T_wc, surface.normals.flatten(1, 2)),
         "colors": live.color.flatten(1, 2),
         "radii": 0.5**0.5 * z / (focal * slant),
-        "confidences": surface.weights.flatten(1) * centrality * steadiness,
+        "confidences": surface.weights.flatten(1) * centrality * depth_noise.steadiness(live.sigma.flatten(1)),
     }

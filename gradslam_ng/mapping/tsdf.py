@@ -14,7 +14,7 @@ from gradslam_ng.structures import LiveFrame, VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
 
 COLOR_BAND = 2.0  # voxels from the surface within which colour is gathered
-CLEAR = 3.0  # truncations before a reading from which on space is free beyond doubt
+CLEAR = 3.0  # bands before a reading from which on space is free beyond doubt
 SAMPLED = 320  # pixels across, at least, from which blocks are found
 
 
@@ -25,8 +25,13 @@ class TSDFFuser(nn.Module):
     depend on where in the pixel the voxel falls, and readings of one surface from different sides agree.
 
     A reading weighs the cosine of its angle to the ray, over the variance of the depth noise relative to that at a
-    metre; behind the surface the weight falls to zero towards the truncation (Bylow et al. 2013). Well before it every
-    reading weighs 1: what one has seen through is free, however far the next surface.
+    metre; behind the surface the weight falls to zero over a band (Bylow et al. 2013). Well before it every reading
+    weighs as much as one of a surface there would: what one has seen through is free, however far the next surface, but
+    a silhouette that lies half in a pixel is not worn away.
+
+    The band is the volume's truncation or, for readings from farther away, three standard deviations of their noise up
+    to twice the truncation: were it narrower, readings that fall short would be left out oftener than those that go too
+    far, and surfaces would recede the more the farther they are.
     """
 
     def forward(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
@@ -39,7 +44,7 @@ class TSDFFuser(nn.Module):
         What a frame said of the blocks near its readings is taken out exactly; that it saw through others, which may
         not have existed then, stays.
         """
-        planes = recomputed(tangent_planes, live, ok)
+        planes = recomputed(tangent_planes, live, ok, grid.truncation)
         keys = self.blocks(grid, live, planes, T_wc, sign)
         grid = grid.allocate(keys)
         rows = grid.lookup(keys)
@@ -54,10 +59,10 @@ class TSDFFuser(nn.Module):
     def blocks(self, grid: VoxelGrid, live: LiveFrame, planes: Tensor, T_wc: Tensor, sign: int) -> Tensor:
         """Keys (n,), sorted, of the blocks that a frame changes: a discrete choice.
 
-        Those within the truncation of a reading; and, where the frame is fused in, those that exist before a reading,
-        in what the camera has seen to be free space.
+        Those within the band of a reading; and, where the frame is fused in, those that exist before a reading, in what
+        the camera has seen to be free space.
         """
-        near = near_surface(live, planes, T_wc, grid.truncation, grid.block_size)
+        near = near_surface(live, planes, T_wc, grid.block_size)
         if sign < 0:
             return near[grid.lookup(near) >= 0]
         owner, block = unpack(grid.keys)
@@ -69,9 +74,9 @@ class TSDFFuser(nn.Module):
 
 
 @hot
-def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
-    """What a frame's pixels say, (B, H W, 9): normal n and offset n p of the tangent plane, camera frame; depth, 0
-    where there is no reading or ok (B,) does not hold; weight; colour.
+def tangent_planes(live: LiveFrame, ok: Tensor, truncation: float) -> Tensor:
+    """What a frame's pixels say, (B, H W, 10): normal n and offset n p of the tangent plane, camera frame; depth, 0
+    where there is no reading or ok (B,) does not hold; weight; colour; band, metres.
 
     A reading without a normal, at an edge, faces the camera and weighs nothing: it only tells what is free."""
     surface = live.surface
@@ -83,25 +88,28 @@ def tangent_planes(live: LiveFrame, ok: Tensor) -> Tensor:
     square = vertices.square().sum(-1)
     valid = surface.weights.flatten(1) * ok[:, None]
     cosine = offset.abs() * torch.where(square > 0, square, 1.0).rsqrt()
-    steadiness = (depth_noise.axial_sigma(torch.ones_like(z)) / live.sigma.flatten(1)).clamp(max=1.0)
-    weight = valid * cosine * steadiness.square()
-    return torch.cat([normals, torch.stack([offset, z, weight], -1), live.color.flatten(1, 2)], -1)
+    sigma = live.sigma.flatten(1)
+    weight = valid * cosine * depth_noise.steadiness(sigma).square()
+    band = (3 * sigma).clamp(truncation, 2 * truncation)
+    return torch.cat([normals, torch.stack([offset, z, weight], -1), live.color.flatten(1, 2), band[..., None]], -1)
 
 
-def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, band: float, block_size: float) -> Tensor:
-    """Keys (n,), sorted, of the blocks within `band` metres of a reading along its normal."""
+def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, block_size: float) -> Tensor:
+    """Keys (n,), sorted, of the blocks within the band of a reading along its normal."""
     step = max(1, live.surface.size[1] // SAMPLED)
 
     def every(image: Tensor) -> Tensor:
         return image[:, ::step, ::step].flatten(0, 2)
 
-    weights = every(planes[..., 5].unflatten(1, live.surface.size))
+    weights, bands = (every(planes[..., i].unflatten(1, live.surface.size)) for i in (5, 9))
     pixel = (weights > 0).nonzero()[:, 0]
     if not len(pixel):
         return pixel
     owner = pixel // (len(weights) // len(T_wc))
     points, normals = (every(image)[pixel] for image in (live.surface.vertices, live.surface.normals))
-    cells = block_cells(points, normals, owner, T_wc, band, math.ceil(4 * band / block_size), block_size)
+    bands = bands[pixel]
+    steps = math.ceil(4 * float(bands.max()) / block_size)
+    cells = block_cells(points, normals, owner, T_wc, bands, steps, block_size)
     low = cells.amin((0, 1))
     extent = (cells.amax((0, 1)) - low + 1).tolist()
     count = math.prod(extent)
@@ -115,14 +123,14 @@ def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, band: float, blo
 
 @hot
 def block_cells(
-    points: Tensor, normals: Tensor, owner: Tensor, T_wc: Tensor, band: float, steps: int, block_size: float
+    points: Tensor, normals: Tensor, owner: Tensor, T_wc: Tensor, bands: Tensor, steps: int, block_size: float
 ) -> Tensor:
     """Block coordinates (P, steps + 1, 3) int32 of camera-frame points (P, 3) of batch elements owner (P,), moved along
-    their normals from one end of the band to the other."""
+    their normals from one end of their bands (P,) to the other."""
     R, t = T_wc[owner, :3, :3], T_wc[owner, :3, 3]
     p_w, n_w = ((R * v[:, None]).sum(-1) for v in (points, normals))
-    along = torch.arange(steps + 1, device=p_w.device, dtype=p_w.dtype) * (2 * band / steps) - band
-    return (((p_w + t)[:, None] + along[:, None] * n_w[:, None]) / block_size).floor().int()
+    along = bands[:, None] * (torch.arange(steps + 1, device=p_w.device, dtype=p_w.dtype) * (2 / steps) - 1)
+    return (((p_w + t)[:, None] + along[..., None] * n_w[:, None]) / block_size).floor().int()
 
 
 @hot
@@ -148,10 +156,10 @@ def average(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Blocks after a frame: weighted averages of distance and colour (Newcombe et al. 2011, equations 11 to 13).
 
-    The blocks at `block` (n, 3) of batch elements owner (n,) lie in `rows` (n,); planes (B, H W, 9), see
+    The blocks at `block` (n, 3) of batch elements owner (n,) lie in `rows` (n,); planes (B, H W, 10), see
     `tangent_planes`. sign -1 takes the frame out. Returns their sdf, weight, color and color_weight.
     """
-    voxel_size, truncation = grid.voxel_size, grid.truncation
+    voxel_size = grid.voxel_size
     sdf, weight, color, color_weight = grid.sdf[rows], grid.weight[rows], grid.color[rows], grid.color_weight[rows]
     R, t, camera_of = T_cw[owner, :3, :3], T_cw[owner, :3, 3], K[owner]
     corner = (R @ (block * (SIDE * voxel_size)).to(R)[..., None])[..., 0] + t
@@ -160,20 +168,20 @@ def average(
         corner[:, i, None] + R[:, i, 0, None] * ox + R[:, i, 1, None] * oy + R[:, i, 2, None] * oz for i in range(3)
     )
     pixel, inside = nearest_pixel((x, y, z), owner, camera_of, size)
-    nx, ny, nz, offset, depth, reliable, red, green, blue = (
+    nx, ny, nz, offset, depth, reliable, red, green, blue, band = (
         planes.flatten(0, 1)[pixel, i] for i in range(planes.shape[-1])
     )
     distance = nx * x + ny * y + nz * z - offset
-    seen = inside & (distance > -truncation) & (z - depth < 2 * truncation)
-    sure = (
-        (depth - z > CLEAR * truncation) & (distance > 0.5 * truncation) & (depth > 0)
-    )  # whatever the noise, the camera saw through here
-    new = torch.where(sure, 1.0, reliable * (2 + 2 * distance / truncation).clamp(0, 1))
+    seen = inside & (distance > -band) & (z - depth < 2 * band)
+    # whatever the noise, the camera saw through here
+    sure = (depth - z > CLEAR * band) & (distance > 0.5 * band) & (depth > 0)
+    free = depth_noise.steadiness(depth_noise.axial_sigma(z)).square()
+    new = torch.where(sure, free, reliable * (2 + 2 * distance / band).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
     total = (weight + sign * new).clamp(min=0)
     kept = total > 1e-6
     share = torch.where(kept, sign * new / torch.where(kept, total, 1.0), 0.0)
-    sdf_after = torch.where(kept, sdf + share * (distance.clamp(max=truncation) - sdf), 0.0)
+    sdf_after = torch.where(kept, sdf + share * (distance.clamp(max=grid.truncation) - sdf), 0.0)
 
     new = torch.where(distance.abs() < COLOR_BAND * voxel_size, new, 0.0)
     color_total = (color_weight + sign * new).clamp(min=0)
@@ -192,11 +200,7 @@ def nearest_pixel(p_c: tuple[Tensor, Tensor, Tensor], owner: Tensor, K: Tensor, 
     """The row of `planes` in which voxels p_c (n, 512) of blocks, each with its camera K (n, 3, 3), fall, (n, 512)
     int64; and whether they are in sight. A discrete choice."""
     height, width = size
-    x, y, z = (c.detach() for c in p_c)
-    fx, skew, cx, fy, cy = (K[:, i, j, None].detach() for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
-    ahead = z > 1e-3
-    inverse = 1 / torch.where(ahead, z, 1.0)
-    a, b = x * inverse, y * inverse
-    u, v = (fx * a + skew * b + cx + 0.5).floor(), (fy * b + cy + 0.5).floor()
+    u, v, ahead = camera.project_planes(tuple(c.detach() for c in p_c), K.detach(), near=1e-3)
+    u, v = (u + 0.5).floor(), (v + 0.5).floor()
     inside = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     return torch.where(inside, v * width + u, 0.0).long() + owner[:, None] * (height * width), inside

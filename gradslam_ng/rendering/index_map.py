@@ -47,6 +47,16 @@ def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: in
     return torch.where(best == EMPTY, -1, best & 0xFFFFFFFF)
 
 
+def nearest_centres(
+    points: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where surfels appear, u and v in pixels and z in metres (B, N), and the nearest in each pixel (B, H * W), -1 for
+    none: what every picture of a map begins with."""
+    u, v, z, inside = visible_pixels(points, mask, T_cw, K, size, near)
+    pixel = pixel_index(u, v, inside, size[1])
+    return u, v, z, nearest_per_pixel(pixel, z.clamp(min=0), inside, size[0] * size[1])
+
+
 @hot
 def index_map(
     points: Tensor, mask: Tensor, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05
@@ -57,6 +67,4 @@ def index_map(
     choice: no gradient.
     """
     with torch.no_grad():
-        u, v, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, size, near)
-        chosen = nearest_per_pixel(pixel_index(u, v, inside, size[1]), z.clamp(min=0), inside, size[0] * size[1])
-    return chosen.unflatten(-1, size)
+        return nearest_centres(points, mask, se3.inverse(T_wc), K, size, near)[-1].unflatten(-1, size)

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.hot import hot
 from gradslam_ng.recompute import recomputed
+from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, VOXELS, Sample, interpolate, unpack
 
@@ -18,7 +19,7 @@ TILE = 4  # pixels; rays of a tile start together
 CELL = 2  # voxels along an edge of the cells in which surfaces are looked for
 STEPS = 500  # after which a ray is given up
 FEWER = 0.7  # rays that have ended are sorted out when so many of them go on
-POLISH = 3  # Newton steps before the one that carries the gradient, where one is wanted
+POLISH = 5  # Newton steps before the one that carries the gradient, where one is wanted: with three a few rays lag
 SLACK = 0.2  # voxels from zero at most where a ray meets the surface
 
 
@@ -30,6 +31,7 @@ class RayCast:
     normal: Tensor  # (B, H, W, 3), camera frame, unit, towards the camera
     color: Tensor  # (B, H, W, 3)
     mask: Tensor  # (B, H, W, 1) bool: a surface is met
+    weight: Tensor  # (B, H, W, 1), how much was measured there
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +74,15 @@ def raycast(grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], nea
     Raises:
         ValueError: T_wc or K of another shape.
     """
-    for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
-        if value.shape != (grid.batch, *tail):
-            raise ValueError(f"{name}: expected shape {(grid.batch, *tail)}, one per volume, got {tuple(value.shape)}")
+    check_view(T_wc, K, grid.batch, "volume")
     exact = torch.is_grad_enabled()
     hits, directory = first_hits(grid, T_wc, K, size, near, exact)
     if directory is None:
         nothing = (0.0 * (T_wc.sum() + K.sum())).expand(grid.batch, *size, 1)  # zero gradients, not none
-        return RayCast(nothing, nothing.expand(-1, -1, -1, 3), nothing.expand(-1, -1, -1, 3), nothing > 0)
-    depth, normal, color, met = recomputed(meet, grid, directory, T_wc, K, hits, exact)
-    return RayCast(depth, normal, color, met > 0)
+        images = nothing.expand(-1, -1, -1, 3)
+        return RayCast(nothing, images, images, nothing > 0, nothing)
+    depth, normal, color, weight = recomputed(meet, grid, directory, T_wc, K, hits, exact)
+    return RayCast(depth, normal, color, weight > 0, weight)
 
 
 @hot
@@ -272,7 +273,7 @@ def polish(grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_
 def meet(
     grid: VoxelGrid, directory: Directory, T_wc: Tensor, K: Tensor, hits: Tensor, exact: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depth, normal, colour where rays meet the surface near hits (B, H, W), and 1 where they do: (B, H, W, ...).
+    """Depth, normal, colour and weight where rays meet the surface near hits (B, H, W), 0 elsewhere: (B, H, W, ...).
 
     One Newton step from a constant that solves the equation already is the solution's derivative, as the implicit
     function theorem has it. Where hits are not exact the step makes them so to second order, and normal and colour are
@@ -291,4 +292,4 @@ def meet(
     scale = torch.where(met, torch.where(met, square, 1.0).rsqrt(), 0.0)
     normal = (T_wc[:, None, None, :3, :3] * (scale[..., None] * n_w)[..., None]).sum(-2)
     color = torch.where(met[..., None], found.color, 0.0)
-    return torch.where(met, depth, 0.0)[..., None], normal, color, met.to(depth.dtype)[..., None]
+    return torch.where(met, depth, 0.0)[..., None], normal, color, torch.where(met, found.weight, 0.0)[..., None]

@@ -1,4 +1,12 @@
-"""Surfel maps rendered: what a map predicts that a camera sees."""
+"""Surfel maps rendered, in two ways that share the choice of who is in front (`index_map.nearest_centres`).
+
+`render` draws a picture: discs that cover what lies between their centres, met by each pixel's ray and blended. What
+is looked at or compared with an image comes from it: `map.png`, novel views, losses on images, poses from images.
+
+`predict` reads the map: at each pixel the one surfel whose centre falls there, its own point, normal and confidence.
+Tracking and fusion want that, since they pair readings with surfels: a blend would average away the noise by which a
+surfel is judged, would have no single confidence, and would put points where the map has none.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +16,15 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera, images, se3
-from gradslam_ng.geometry._planes import margin
+from gradslam_ng.geometry.planes import margin
 from gradslam_ng.hot import hot
 from gradslam_ng.recompute import recomputed
-from gradslam_ng.rendering.index_map import index_map, nearest_per_pixel, pixel_index, visible_pixels
+from gradslam_ng.rendering.index_map import index_map, nearest_centres
+from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import Surface, SurfelMap
 
 FADE = 8.0  # squared radii from a disc's centre beyond which its weight falls no further
+PIXEL = 0.6  # pixels, standard deviation of the bell of a pixel itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +91,17 @@ def render(
     where the pixel's ray meets its plane (Botsch and Kobbelt 2003). Colour, depth and normal have gradients to points,
     normals, colours, radii, confidences, T_wc and K; which discs a pixel sees is a constant of the gradient.
 
+    The bell has the disc's radius, and that of the pixel itself is laid over it (`PIXEL`), so that neighbours blend
+    even where each surfel is smaller than a pixel: the derivative of colour to the pose is then that of the painted
+    surface, not of the lone dot that a pixel happens to see.
+
     T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is drawn; reach: pixels, the greatest radius
     of a disc in the image.
 
     Raises:
         ValueError: T_wc or K of another shape.
     """
-    for name, value, tail in (("T_wc", T_wc, (4, 4)), ("K", K, (3, 3))):
-        if value.shape != (map_.batch, *tail):
-            raise ValueError(f"{name}: expected shape {(map_.batch, *tail)}, one per map, got {tuple(value.shape)}")
+    check_view(T_wc, K, map_.batch, "map")
     n, T_cw = map_.occupied, se3.inverse(T_wc)
     with torch.no_grad():
         index = disc_map(map_.points[:, :n], map_.radii[:, :n], map_.mask[:, :n], T_cw, K, size, near, reach)
@@ -108,9 +120,8 @@ def disc_map(
 
     A surfel whose centre is hidden in its own pixel is seen nowhere.
     """
-    u_0, v_0, z, inside = visible_pixels(points, mask, T_cw, K, size, near)
     height, width = size
-    centre = nearest_per_pixel(pixel_index(u_0, v_0, inside, width), z.clamp(min=0), inside, height * width)
+    u_0, v_0, z, centre = nearest_centres(points, mask, T_cw, K, size, near)
     there, slot = centre >= 0, centre.clamp(min=0)
     z_there = torch.where(there, z.gather(1, slot), torch.inf)
     extent = torch.where(there, radii.gather(1, slot) * K[:, 0, 0, None] / z_there, -1.0)  # pixels
@@ -148,6 +159,7 @@ def shade(
     planes = [margin(margin(x, 1, -1), 1, -2) for x in planes]
     number = margin(margin(index, 1, -1, -1), 1, -2, -1)
     rx, ry, _ = camera.unproject(torch.ones_like(p_c[..., :1]), K).unbind(-1)
+    pixel = PIXEL / K[:, 0, 0, None, None]
     sums, front, own = [0.0] * 8, None, None
     for dv, du in NEIGHBOURS:
         x, y, z, nx, ny, nz, red, green, blue, radius, trust, hit = (
@@ -157,10 +169,10 @@ def shade(
         meets = facing.detach().abs() > 0.1  # at a grazing angle the plane is met anywhere: keep the centre's depth
         depth = torch.where(meets, (nx * x + ny * y + nz * z) / torch.where(meets, facing, 1.0), z)
         off = (rx * depth - x).square() + (ry * depth - y).square() + (depth - z).square()
-        radius = radius.clamp(min=1e-4)
-        bell = torch.exp(-0.5 * (off / radius.square()).clamp(max=FADE)) * (trust.clamp(min=0) + 1e-3) * hit
+        spread = radius.clamp(min=1e-4).square() + (pixel * z).square()
+        bell = torch.exp(-0.5 * (off / spread).clamp(max=FADE)) * (trust.clamp(min=0) + 1e-3) * hit
         if front is None:
-            front, own, band = depth, number[:, 1:-1, 1:-1], 4 * radius
+            front, own, band = depth, number[:, 1:-1, 1:-1], 4 * spread.sqrt()
         else:
             bell = bell * (1 - ((depth - front) / band).square()).clamp(min=0).square()
             bell = torch.where(number[:, dv : dv + height, du : du + width] == own, 0.0, bell)  # it counts once

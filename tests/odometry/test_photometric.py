@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry import ICPOdometer
 from gradslam_ng.odometry.photometric import LEAST_NOISE, View, exposure, look, look_and_reduce
@@ -87,3 +88,15 @@ def test_a_painted_wall_fixes_the_pose(light):
         found = ICPOdometer(iterations=(10, 10, 10), photometric=photometric)(live, model, start, start)
         errors.append(float((found.T_wc - T_wc)[:, :3, 3].norm()))
     assert errors[0] < 1e-3 and errors[1] > 1e-2
+
+
+def test_a_volume_remembers_how_bright_it_was():
+    """KinectFusion before the same wall: its ray-cast model brings the brightness along."""
+    T_wc = torch.cat([pose(0, 0, 0, 0, 0, 0), pose(0.02, -0.015, 0.01, 0.005, 0.01, -0.02)])
+    errors = []
+    for photometric in (True, False):
+        odometry = ICPOdometer(iterations=(10, 10, 10), photometric=photometric)
+        with torch.no_grad():
+            _, found = gs.KinectFusion(0.02, 0.08, odometry=odometry)(wall(T_wc))
+        errors.append(float((found[0, 1] - T_wc[1])[:3, 3].norm()))
+    assert errors[0] < 2e-3 and errors[1] > 1e-2

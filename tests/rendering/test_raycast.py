@@ -116,38 +116,40 @@ def test_batch_elements_are_seen_by_their_own_cameras(room):
 
 
 def test_depth_normal_and_colour_have_the_gradients_of_central_differences(ball_grid):
-    """To the volume, pose and camera; everything is computed anew, the search included. A few rays in a thousand pass
-    through an edge between voxels, where there are two derivatives; the outline is left out."""
+    """To the volume, pose and camera, at every pixel but the outline's; everything is computed anew, the search
+    included: nothing is held."""
     generator = torch.Generator().manual_seed(0)
+    inner = gs.raycast(ball_grid, HERE, K, SIZE)
+    inner = (inner.normal[..., 2] < -0.5)[0]  # away from the depth edge
+    assert inner.sum() > 300
 
     def images(xi, K, sdf, color):
-        grid = dataclasses.replace(ball_grid, sdf=sdf, color=color)
-        seen = gs.raycast(grid, se3.exp(xi) @ HERE, K, SIZE)
-        inner = (slice(None), slice(11, 17, 3), slice(20, 26, 3))
-        return {name: getattr(seen, name)[inner] for name in ("depth", "normal", "color")}
+        seen = gs.raycast(dataclasses.replace(ball_grid, sdf=sdf, color=color), se3.exp(xi) @ HERE, K, SIZE)
+        return {name: getattr(seen, name)[0, inner] for name in ("depth", "normal", "color")}
 
     inputs = {"xi": torch.zeros(1, 6, dtype=torch.float64), "K": K, "sdf": ball_grid.sdf, "color": ball_grid.color}
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
-    outputs, errors = images(**leaves), []
+    outputs, errors, compared = images(**leaves), [], set()
     for name, value in inputs.items():
         direction = torch.randn(value.shape, generator=generator, dtype=torch.float64) * (value if value.any() else 1)
         h = 1e-7
         ends = [images(**(inputs | {name: value + sign * h * direction})) for sign in (1, -1)]
         for output, image in outputs.items():
             numeric = (ends[0][output] - ends[1][output]) / (2 * h)
-            (one,) = torch.autograd.grad(image.sum(), leaves[name], retain_graph=True, allow_unused=True)
-            if one is None:
+            # along the direction, for all pixels at once: the backward pass is linear in what it is given
+            given = torch.zeros_like(image, requires_grad=True)
+            options = {"create_graph": True, "allow_unused": True}
+            (back,) = torch.autograd.grad(image, leaves[name], given, **options)
+            if back is None:
                 assert numeric.abs().max() == 0
                 continue
-            analytic = torch.stack([
-                torch.autograd.grad(x, leaves[name], retain_graph=True)[0].mul(direction).sum()
-                for x in image.flatten()
-            ])  # fmt: skip
-            scale = numeric.abs().max()
-            if scale > 0:
-                errors.append((analytic - numeric.flatten()).abs() / scale)
+            (analytic,) = torch.autograd.grad((back * direction).sum(), given, retain_graph=True)
+            assert numeric.abs().max() > 0
+            errors.append((analytic - numeric).abs().flatten() / numeric.abs().max())
+            compared.add((output, name))
+    assert len(compared) == 10  # all but depth and normal to colour
     errors = torch.cat(errors)
-    assert errors.median() <= 1e-6 and errors.quantile(0.99) <= 1e-4, errors.sort(descending=True).values[:10]
+    assert errors.median() <= 1e-6 and errors.max() <= 1e-4, errors.sort(descending=True).values[:10]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -157,3 +157,39 @@ def test_the_prediction_for_tracking_is_the_surfels_themselves():
 def test_shapes_that_do_not_fit_are_refused(T_wc, K_, match):
     with pytest.raises(ValueError, match=match):
         gs.render(map_of(wall()), T_wc, K_, SIZE)
+
+
+@pytest.mark.parametrize("spoil", ["radii", "confidences", "normals", "points"])
+def test_surfels_without_extent_or_trust_have_finite_gradients(spoil):
+    """Zero and negative radii and confidences, normals edge on or none, surfels at the camera and in its plane."""
+    part = wall(2.0, tilt=0.3, step=2)
+    value = part[spoil].clone()
+    value[:, ::3] = 0
+    value[:, 1::3] = torch.linalg.cross(part["points"], value)[:, 1::3] if spoil == "normals" else -value[:, 1::3]
+    map_ = map_of(part | {spoil: value}, wall(2.5))
+    leaves = {n: v.clone().requires_grad_() for n, v in map_.attributes().items() if v.is_floating_point()}
+    T, camera_matrix = HERE.clone().requires_grad_(), K.clone().requires_grad_()
+    image = gs.render(SurfelMap(**(map_.attributes() | leaves), count=map_.count), T, camera_matrix, SIZE)
+    (image.depth.sum() + image.color.square().sum() + image.normal[..., 0].sum()).backward()
+    assert image.alpha.mean() > 0.9
+    for tensor in (image.color, image.depth, image.normal, T.grad, camera_matrix.grad):
+        assert tensor.isfinite().all()
+    assert all(leaf.grad is None or leaf.grad.isfinite().all() for leaf in leaves.values())
+
+
+def test_a_painted_wall_slides_in_the_gradient_as_it_does_in_the_picture():
+    """Colour rises to the right over surfels smaller than a pixel; the slope of the picture is that of the painting.
+
+    Of a kernel regression over the nearest neighbours alone, hence to a factor; without the pixel's own bell each pixel
+    would see one dot and the derivative would vanish.
+    """
+    part = wall(2.0, radius=0.01)
+    x = part["points"][..., :1]
+    part["colors"] = (0.5 + 0.5 * x).expand(-1, -1, 3)
+    map_ = map_of(part)
+
+    def color(shift: torch.Tensor) -> torch.Tensor:
+        return gs.render(map_, se3.exp(torch.nn.functional.pad(shift, (0, 5))), K, SIZE).color[0, 4:-4, 4:-4, 0]
+
+    slope = torch.autograd.functional.jacobian(color, K.new_zeros(1, 1))
+    assert 0.5 * 0.6 < slope.mean() < 0.5 * 1.2

@@ -1,0 +1,78 @@
+"""Volumes that follow a correction: frames are taken out where they were and put back where they belong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import camera, images
+from gradslam_ng.mapping import TSDFFuser
+from gradslam_ng.slam.keyframes import distance
+from gradslam_ng.structures import LiveFrame, VoxelGrid
+
+
+@dataclass(eq=False)
+class Kept:
+    """What a volume needs of a frame that it holds, 11 bytes a pixel."""
+
+    T_wc: Tensor  # (4, 4), where it was fused
+    live: LiveFrame  # without what follows from the depth
+    depth: Tensor  # (1, H, W), as it was fused
+    color: Tensor  # (1, H, W, 3) uint8
+
+
+class Reintegration:
+    """A volume (a batch of one) and the frames in it, so that they can be moved (Dai et al. 2017, BundleFusion).
+
+        volume = Reintegration(gs.VoxelGrid.empty())
+        volume.add(live, T_wc)                            # frame by frame
+        volume.correct(closer.keyframes.trajectory())     # after a loop
+
+    Colour is kept with eight bits, so that it is fused and taken out alike; distances come back as if the frames had
+    never been elsewhere, but for free space that a wrong pose saw through blocks which it did not reach otherwise.
+    """
+
+    def __init__(self, grid: VoxelGrid) -> None:
+        if grid.batch != 1:
+            raise ValueError(f"grid: expected a batch of one, got {grid.batch}")
+        self.grid, self.fuser, self.kept = grid, TSDFFuser(), []
+
+    @torch.no_grad()
+    def add(self, live: LiveFrame, T_wc: Tensor) -> None:
+        """One frame more, at T_wc (4, 4)."""
+        depth, color = live.surface.vertices[..., 2], (255 * live.color).round().byte()
+        nothing = live.surface.vertices.new_zeros(0)
+        surface = replace(live.surface, vertices=nothing, normals=nothing, weights=nothing, intensity=None)
+        kept = Kept(T_wc, LiveFrame(surface, nothing, live.sigma.half(), None), depth, color)
+        self.kept.append(kept)
+        self._integrate(kept, 1)
+
+    @torch.no_grad()
+    def correct(self, T_wc: Tensor, tolerance: tuple[float, float] = (0.002, 0.002)) -> int:
+        """All frames at T_wc (L, 4, 4), in the order in which they came. Those that moved by less than `tolerance`,
+        metres and radians, stay. Returns how many were moved.
+
+        Raises:
+            ValueError: another number of poses than of frames.
+        """
+        if len(T_wc) != len(self.kept):
+            raise ValueError(f"T_wc: expected one for each of {len(self.kept)} frames, got {len(T_wc)}")
+        metres, radians = distance(torch.stack([kept.T_wc for kept in self.kept]), T_wc.to(self.kept[0].T_wc))
+        moved = ((metres > tolerance[0]) | (radians > tolerance[1])).nonzero()[:, 0].tolist()
+        for k in moved:
+            self._integrate(self.kept[k], -1)
+            self.kept[k].T_wc = T_wc[k].to(self.kept[k].T_wc)
+            self._integrate(self.kept[k], 1)
+        return len(moved)
+
+    def _integrate(self, kept: Kept, sign: int) -> None:
+        surface = kept.live.surface
+        vertices = camera.unproject(kept.depth[..., None], surface.K)
+        normals = images.normal_map(vertices)
+        weights = (normals != 0).any(-1).to(vertices.dtype)
+        surface = replace(surface, vertices=vertices, normals=normals, weights=weights)
+        live = LiveFrame(surface, kept.color.to(vertices.dtype) / 255, kept.live.sigma.to(vertices.dtype), None)
+        ok = torch.ones(1, dtype=torch.bool, device=vertices.device)
+        self.grid = self.fuser.integrate(self.grid, live, kept.T_wc.to(vertices)[None], ok, sign)

@@ -1,0 +1,50 @@
+"""Frames moved in a volume after a correction of their poses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gradslam_ng as gs
+from gradslam_ng.backend.volumes import Reintegration
+from gradslam_ng.geometry import se3
+
+
+@pytest.fixture(scope="module")
+def frames(room):
+    """Three live frames of the closed-form room, and their poses (3, 4, 4)."""
+    T_wc = room.walk(30)[::10]
+    clip, system = room.view(T_wc), gs.KinectFusion()
+    with torch.no_grad():
+        return [system.prepare(clip[i]) for i in range(3)], T_wc
+
+
+def volume(frames, T_wc):
+    built = Reintegration(gs.VoxelGrid.empty(voxel_size=0.04, truncation=0.16))
+    for live, pose in zip(frames, T_wc, strict=True):
+        built.add(live, pose)
+    return built
+
+
+def test_frames_moved_are_as_if_they_had_never_been_elsewhere(frames):
+    live, T_wc = frames
+    drift = se3.exp(torch.tensor([[0.0] * 6, [0.05, 0, -0.04, 0, 0.03, 0], [0.1, 0, -0.08, 0, 0.06, 0]]).double())
+    drifted, right = volume(live, drift @ T_wc), volume(live, T_wc)
+    assert drifted.correct(T_wc) == 2  # the first was where it belongs
+    points = se3.transform(T_wc.float(), live[0].surface.vertices.flatten(1, 2))[:1, ::7]
+    sdf, _, weight = drifted.grid.query(points)
+    expected, _, known = right.grid.query(points)
+    assert (known > 0).float().mean() > 0.5
+    both = (known > 0) & (weight > 0)
+    assert both.sum() > 0.98 * (known > 0).sum()
+    assert (sdf - expected)[both].abs().quantile(0.99) < 2e-3
+    assert (sdf - volume(live, drift @ T_wc).grid.query(points)[0])[both].abs().quantile(0.9) > 0.01  # it did matter
+    assert drifted.correct(T_wc) == 0
+
+
+def test_poses_must_be_those_of_the_frames(frames):
+    live, T_wc = frames
+    with pytest.raises(ValueError, match="one for each of 3 frames, got 2"):
+        volume(live, T_wc).correct(T_wc[:2])
+    with pytest.raises(ValueError, match="batch of one, got 2"):
+        Reintegration(gs.VoxelGrid.empty(2))

@@ -2,8 +2,9 @@
 
 GTSAM comes from PyPI (`pip install gtsam`) and is no dependency of the package. Both get the same start and the same
 edges on one thread and take turns, Gauss-Newton: GTSAM until a step changed the error by less than 1e-5 of itself, ours
-until one promises to. What is timed is from the loaded file's numbers to the optimum: making the graph, ordering it,
-and all steps.
+until one promises to. What is timed, in seconds of the processor, is from the loaded file's numbers to the optimum:
+making the graph, ordering it, and all steps. Of the published times (sphere: GTSAM 0.51 s, g2o 1.9 s, Ceres 5.1 s) g2o
+takes 3.7 and Ceres 10 times as long as GTSAM: who needs less than 3.7 times GTSAM's time is faster than both.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ def duel(path: Path, from_chordal: bool, rounds: int) -> dict:
     from gradslam_ng.geometry import se2
 
     graph = g2o.load(path)
-    began = time.perf_counter()
+    began = time.process_time()
     if from_chordal:
         graph = graph.moved(chordal(graph.T, graph.i, graph.j, graph.T_ij, graph.information))
-    spent = {"start": time.perf_counter() - began}
+    spent = {"start": time.process_time() - began}
 
     def pose(T: torch.Tensor):
         return gtsam.Pose2(*se2.components(T).tolist()) if graph.planar else gtsam.Pose3(T.numpy())
@@ -94,12 +95,12 @@ def duel(path: Path, from_chordal: bool, rounds: int) -> dict:
     found, times = {}, {"gradslam_ng": [], "gtsam": []}
     for _ in range(rounds):
         for name, solve in (("gradslam_ng", ours), ("gtsam", theirs)):
-            began = time.perf_counter()
+            began = time.process_time()
             try:
                 found[name] = solve()
             except RuntimeError as error:
                 found[name] = str(error).strip().splitlines()[0]
-            times[name].append(time.perf_counter() - began)
+            times[name].append(time.process_time() - began)
     ratios = [a / b for a, b in zip(times["gradslam_ng"], times["gtsam"], strict=True)]
     shares = [gradient(graph)[0] for _ in range(rounds)]
     figures = {
@@ -171,16 +172,16 @@ def growth(largest: int) -> list[dict]:
         xi = torch.zeros(len(graph.i), 6, dtype=torch.float64, requires_grad=True)
         z = graph.T_ij @ optim.SE3.group.exp(xi)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        began = time.perf_counter()
+        began = time.process_time()
         problem = FactorGraph()
         problem.add_variables("pose", optim.SE3(), graph.T)
         problem.add_between("pose", graph.i, graph.j, z, weight=optim.Scale(z.new_full((len(graph.i),), 100.0)))
         _ = problem.layout.pattern.symbolic
-        ordered = time.perf_counter()
+        ordered = time.process_time()
         solution = problem.optimize(optim.GaussNewton(), tolerance=TOLERANCE, backward="implicit-gn")
-        solved = time.perf_counter()
+        solved = time.process_time()
         solution["pose"][..., -1].square().sum().backward()
-        done = time.perf_counter()
+        done = time.process_time()
         rows.append({
             "poses": count, "edges": len(graph.i), "error": float(solution.error.detach()), "analyse": ordered - began,
             "optimise": solved - ordered, "backward": done - solved,

@@ -34,7 +34,7 @@ from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.rooms import Room
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ICPOdometer, association
-from gradslam_ng.odometry.icp import ProjectiveICP
+from gradslam_ng.odometry.projective import ProjectiveICP
 from gradslam_ng.structures import LiveFrame
 
 DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -45,6 +45,7 @@ REAL = {  # frames of each, below --real
 }
 SPANS = (1, 2, 4, 8)  # frames from one end of an edge to the other
 SPEEDS = (2, 3, 4, 6)  # thirtieths of a second from one frame to the next
+WIDTH = 80  # pixels across, of recordings: every edge is an alignment, and there are many
 REACH = 2.0  # metres: a turn of one radian moves what is seen about so far
 FEATURES = 6
 KERNEL = 50.0  # of the robust kernel, standard deviations as H has them: by the median, alignments are 35 of them off
@@ -76,8 +77,8 @@ class Edges:
 @torch.no_grad()
 def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ICPOdometer | None = None) -> Edges:
     """All edges of one sequence; frames (N, H, W, C), T_wc (N, 4, 4) the truth."""
-    odometer = ICPOdometer() if odometer is None else odometer
-    live = LiveFrame.of(frames, factor=max(1, frames.size[1] // 160))
+    odometer = ICPOdometer(photometric=False) if odometer is None else odometer
+    live = LiveFrame.of(frames, factor=max(1, frames.size[1] // WIDTH))
     count = len(T_wc)
     origin = torch.eye(4)[None].expand(count, 4, 4)
     parts, chained = [], None
@@ -91,12 +92,11 @@ def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ICPOdometer | None = No
             for T in found.T_wc:
                 chained.append(chained[-1] @ T)
             chained = torch.stack(chained)
-        problem = odometer.problem(frame, model, 0)
+        problem = odometer.problem(frame, frame.surface, model, 0)
         H, _, _, _ = problem.reduce(found.T_wc)
-        total = problem.information.flatten(1).sum(-1)
         seen = evidence(problem, found.T_wc)
         turn = se3.adjoint(found.T_wc.double()) / TURNS
-        H = turn.mT @ (H.double() * total[:, None, None]) @ turn
+        H = turn.mT @ (H * problem.total[:, None, None]).double() @ turn
         parts.append((i, j, found.T_wc.double(), H, seen.double(), found.ok))
     i, j, *rest = (torch.cat(part) for part in zip(*parts, strict=True))
     truth = T_wc.double()
@@ -106,11 +106,10 @@ def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ICPOdometer | None = No
 def evidence(problem: ProjectiveICP, T_mc: Tensor) -> Tensor:
     """Of the vertices of each frame (B, 3): the share that meets something in the model; of those, the share within 3
     standard deviations of its plane, and the root mean square distance from that, at most 10, in those deviations."""
-    live, model = problem.live, problem.model
-    p = se3.transform_planes(T_mc, live.vertices.flatten(1, 2).unbind(-1))
+    model, information = problem.model, problem.information
+    p = se3.transform_planes(T_mc, problem.vertices.unbind(-1))
     images = (model.vertices.flatten(1, 2), model.normals.flatten(1, 2), model.weights.flatten(1))
     d, n, _, candidate = association.nearest(p, model.K, images, model.size)
-    information = problem.information.flatten(1)
     known = information > 0
     met = (candidate & known).to(information.dtype)
     r = (sum(a * b for a, b in zip(d, n, strict=True)).abs() * information.sqrt()).clamp(max=10.0)
@@ -260,7 +259,7 @@ def recording(path: Path, part: slice) -> Edges:
 def main(
     out: Path = Path("out"),
     real: Path = DATA,
-    size: tuple[int, int] = (120, 160),
+    size: tuple[int, int] = (60, 80),
     rooms: int = 16,
     unseen: int = 6,
     frames: int = 12,
@@ -335,9 +334,9 @@ def draw(path: Path, tables: dict, edges: Edges, network: Learned) -> None:
             for name, error in row.items():
                 color = "#d95f02" if name.startswith("learned") else {"H, robust": "#1b9e77"}.get(name)
                 if color:
-                    axes.semilogx(error / row["H"], k, "o", ms=5, color=color, alpha=0.7)
+                    axes.plot(error / row["H"], k, "o", ms=5, color=color, alpha=0.7)
         axes.set_yticks(range(len(rows)), list(rows), fontsize=7)
-        axes.set(title=kind, xlabel="error / error with H  (orange: learned, green: robust H)")
+        axes.set(title=f"{kind}; green: robust H", xlabel="error / error with H")
     for axes in (left, *right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)

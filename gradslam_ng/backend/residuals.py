@@ -51,7 +51,7 @@ class Between:
     relative = True
 
     def __call__(self, x_i: Tensor, x_j: Tensor) -> Tensor:
-        return self.group.log(self.group.inverse(self.z) @ self.group.inverse(x_i) @ x_j)
+        return self.group.log(self.group.inverse(self.z) @ (self.group.inverse(x_i) @ x_j))
 
     def linearize(self, x_i: Tensor, x_j: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         r = self(x_i, x_j)

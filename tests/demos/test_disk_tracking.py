@@ -7,7 +7,8 @@ import torch
 def seen(module, count: int, seed: int):
     """States, features and positions found: one in four is of something else, and the first feature says so."""
     generator = torch.Generator().manual_seed(seed)
-    truth, images = module.simulate(count, 16, generator, others=0)
+    scene = module.Scene(others=0, spread=1.0, force=0.35, wind=0.0, grain=0.03)
+    truth, images = module.simulate(scene, count, 16, generator)
     wrong = torch.rand(count, 16, generator=generator) < 0.25
     noise = torch.where(wrong, 8.0, 0.5)[..., None] * torch.randn(count, 16, 2, generator=generator)
     features = torch.zeros(count, 16, module.FEATURES)
@@ -57,3 +58,11 @@ def test_the_red_disk_is_where_the_state_says(demo):
     middle = middle / red.sum((-2, -1))[..., None]
     inside = truth[..., :2].abs().amax(-1) < module.SIDE / 2 - 4
     assert inside.any() and (middle - truth[..., :2])[inside].abs().max() < 0.5
+
+
+def test_writes_a_table_for_each_scene_and_a_picture(demo, tmp_path):
+    numbers = demo("disk_tracking").main(tmp_path, folds=2, sequences=6, steps=5, epochs=1)
+    for rows in numbers["position error, pixels"].values():
+        assert len(rows) == 9 and all(0 < row["mean"] < 100 for row in rows.values())
+        assert rows["smoother, noise by input"]["more than the first"]["mean"] == 0
+    assert (tmp_path / "disk_tracking.png").stat().st_size > 10_000

@@ -127,9 +127,10 @@ def test_detached_the_pose_is_a_constant(pose, inputs):
 
 def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
     with torch.no_grad():
-        nearest, distances = pose(ICPOdometer(iterations=(6, 4, 3), rows=1, photometric=False), **inputs), []
+        settings = {"iterations": (6, 4, 3), "rows": 1, "photometric": False}
+        nearest, distances = pose(ICPOdometer(**settings), **inputs), []
         for softness in (0.5, 0.1, 1e-3):
-            mean = pose(ICPOdometer(iterations=(6, 4, 3), candidates=9, softness=softness, rows=1, photometric=False), **inputs)
+            mean = pose(ICPOdometer(**settings, candidates=9, softness=softness), **inputs)
             distances.append((mean - nearest).abs().max().item())
     assert distances[0] > distances[1] > distances[2] and distances[2] < 1e-4, distances
 

@@ -36,7 +36,7 @@ def main(
     only: str = "",
     system: str = "PointFusion",
     odometry: str = "gradicp",
-    photometric: bool = False,
+    photometric: bool = True,
 ) -> None:
     """Run every row and print the table.
 
@@ -45,7 +45,7 @@ def main(
         only: Rows whose name contains this.
         system: PointFusion, KinectFusion, ICPSLAM or ICPOdometry.
         odometry: gradicp or icp.
-        photometric: Align brightness too.
+        photometric: Align brightness too, as is the default.
     """
     console, rows = Console(), {}
     odometer = ICPOdometer(rule(odometry), photometric=photometric)
@@ -61,12 +61,12 @@ def main(
             rows[name] = figures(sequence, mark, system, odometer)
             console.print(name, rows[name])
     columns = ("sequence", "frames", "ATE [cm]", "mark", "RPE [cm/frame]", "lost", "map")
-    table = Table(*columns, title=f"{system}, {odometry}{', photometric' * photometric}")
+    table = Table(*columns, title=f"{system}, {odometry}{', geometry alone' * (not photometric)}")
     for name, row in rows.items():
         numbers = (f"{100 * row['ate']:.3f}", f"{row['mark']:.2f}", f"{100 * row['rpe']:.3f}")
         table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["map"]))
     console.print(table)
-    save(f"accuracy_{system}_{odometry}{'_photometric' * photometric}".lower(), {"rows": rows})
+    save(f"accuracy_{system}_{odometry}{'_geometry' * (not photometric)}".lower(), {"rows": rows})
 
 
 def figures(sequence: Sequence, mark: float, system: str, odometer: ICPOdometer) -> dict:

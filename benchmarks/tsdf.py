@@ -6,7 +6,7 @@ against them: what floats before a reading is no surface. A mesh takes every vox
 The two take turns frame by frame, so that whatever else the machine does meets both alike; the first frames warm up and
 do not count. Images are rendered from what was held back: every second frame.
 
-The clean room takes some two minutes of one core, the noisy one as long, the real one one minute.
+A row takes some minutes of one core.
 """
 
 from __future__ import annotations

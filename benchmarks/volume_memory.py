@@ -8,7 +8,7 @@ by the frames between. gradSLAM's authors put theirs at 6 GB (Jatavallabhula et 
 Without one: a thousand frames of a recording, looked at back and forth, fused at 1 cm at the given poses, the model
 ray-cast before each as tracking does. Memory is the whole process's, frames, torch and all.
 
-Takes about four minutes of one core.
+Takes some minutes of one core.
 """
 
 from __future__ import annotations

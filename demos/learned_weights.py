@@ -144,12 +144,12 @@ def training_pairs(rooms: int, draws: int, size: tuple[int, int], first: int = 2
     color, depth, normal = (torch.cat([getattr(view, name) for view in views]) for name in ("color", "depth", "normal"))
     T_wc, K = torch.cat(T_wc), K[0].expand(len(depth), 3, 3)
     neighbour = torch.arange(3 * rooms).reshape(rooms, 3).roll(-1, dims=1).flatten()
-    model = LiveFrame.of(gs.RGBDFrames(color, depth, K)).surface.subsampled(4)
+    model = LiveFrame.of(gs.RGBDFrames(color, depth, K)).surface.halved().halved()
     generator = torch.Generator().manual_seed(0)
     frames = [LiveFrame.of(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K)) for _ in range(draws)]
-    live = [frame.surface.subsampled(4) for frame in frames]
+    live = [frame.surface.halved().halved() for frame in frames]
     live = Surface(*(torch.cat([getattr(part, field.name) for part in live]) for field in fields(Surface)))
-    seen = torch.cat([features(frame.surface)[:, 2::4, 2::4] for frame in frames])
+    seen = torch.cat([features(frame.surface)[:, 3::4, 3::4] for frame in frames])
     return Pairs(live, seen, taken(model, neighbour), se3.inverse(T_wc[neighbour]) @ T_wc)
 
 
@@ -182,7 +182,7 @@ def best_constant(rooms: int, frames: int, size: tuple[int, int]) -> float:
 @torch.no_grad()
 def judge(models: dict[str, Noise], frames: Iterable[gs.RGBDFrames], truth: gs.Trajectory) -> dict[str, float]:
     """Absolute trajectory error, RMSE in cm, of PointFusion at 160 pixels across with each noise model."""
-    slam = gs.PointFusion(noise=side_by_side(list(models.values())))
+    slam = gs.PointFusion(ICPOdometer(photometric=False), noise=side_by_side(list(models.values())))
     state, times, poses = None, [], []
     for frame in frames:
         slam.factor = max(1, frame.size[1] // 160)

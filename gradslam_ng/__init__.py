@@ -3,7 +3,7 @@
 from gradslam_ng import backend, datasets, evaluation, geometry, optim
 from gradslam_ng.backend import FactorGraph, Smoother, surrogate_loss
 from gradslam_ng.rendering import raycast, render
-from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
+from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion, Settings
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 
 __version__ = "0.1.0"
@@ -14,6 +14,7 @@ __all__ = [
     "KinectFusion",
     "PointFusion",
     "RGBDFrames",
+    "Settings",
     "Smoother",
     "SurfelMap",
     "Trajectory",

@@ -9,6 +9,7 @@ import math
 import resource
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluat
             "skipped": len(result.skipped),
             "relocalised": len(result.relocalised),
         },
-        "reasons": {Reason(i).name.lower(): int((result.reasons == i).sum()) for i in result.reasons.unique() if i},
+        "reasons": {Reason(i).name.lower(): n for i, n in Counter(result.reasons.tolist()).items() if i},
         "skipped": result.skipped,
         "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
         "peak_memory_mb": peak_memory(),

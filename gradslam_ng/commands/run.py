@@ -33,6 +33,7 @@ class Settings:
     source: str
     system: str
     odometry: str
+    preset: str
     frames: str
     scale: float | None
     device: str
@@ -49,6 +50,7 @@ def run(
     out: Path,
     system: Literal["pointfusion", "kinectfusion", "icpslam", "icp-odometry"] = "pointfusion",
     odometry: Literal["gradicp", "icp", "ground-truth"] = "gradicp",
+    preset: Literal["default", "fast", "accurate"] = "default",
     frames: str = "::",
     scale: float | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -66,8 +68,9 @@ def run(
         out: Folder for the results; made if need be.
         system: What to run.
         odometry: How a frame finds its pose: soft-damped or classical Levenberg-Marquardt ICP, or the given poses.
+        preset: How much work for how much accuracy: images 320, 160 or 640 pixels across, and iterations to suit.
         frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
-        scale: Working resolution relative to the images', 1, 0.5, 0.25, ...; default: about 320 pixels across.
+        scale: Working resolution relative to the images', 1, 0.5, 0.25, ...; default: the preset's.
         device: Where to compute.
         config: TOML file with the tables [odometry] and [mapping]: arguments of ICPOdometer, and of PointFuser
             or KinectFusion.
@@ -85,10 +88,10 @@ def run(
     sequence = sequence[parse_frames(frames)]
     if not len(sequence):
         raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
-    slam = build(system, odometry, parse_scale(scale), config).to(device)
+    slam = build(system, odometry, parse_scale(scale), config, preset).to(device)
     config_file = None if config is None else str(config)
     loops = loops and len(sequence) >= LONG and system == "pointfusion" and odometry != "ground-truth"
-    settings = Settings(source, system, odometry, frames, scale, device, config_file, **options, loops=loops)
+    settings = Settings(source, system, odometry, preset, frames, scale, device, config_file, **options, loops=loops)
     prepare(out)
     result = track(slam, sequence, compile, console, LoopCloser() if loops else None)
     metrics, written = write(out, result, sequence, settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from gradslam_ng.mapping import PointFuser
 from gradslam_ng.odometry import GroundTruthOdometer, ICPOdometer
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
+from gradslam_ng.slam.settings import preset
 from gradslam_ng.slam.system import System, rule
 
 SYSTEMS = {"icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
@@ -44,8 +45,10 @@ def parse_scale(scale: float | None) -> int | None:
     return factor
 
 
-def build(system: str, odometry: str, factor: int | None, config: Path | None = None) -> System:
-    """The system of that name, with the settings of a TOML file.
+def build(
+    system: str, odometry: str, factor: int | None, config: Path | None = None, settings: str = "default"
+) -> System:
+    """The system of that name, with a preset's settings and those of a TOML file, which go before.
 
     Raises:
         FileNotFoundError, ValueError: no such file, not TOML, a table or setting that does not exist, or a value of
@@ -55,14 +58,14 @@ def build(system: str, odometry: str, factor: int | None, config: Path | None = 
     if odometry == "ground-truth":
         odometer = GroundTruthOdometer(**known(tables, "odometry", GroundTruthOdometer))
     else:
-        odometer = ICPOdometer(rule(odometry), **known(tables, "odometry", ICPOdometer))
+        odometer = preset(settings).odometer(rule(odometry), **known(tables, "odometry", ICPOdometer))
+    common = {"odometry": odometer, "factor": factor, "settings": settings}
     if system == "pointfusion":
-        return PointFusion(odometer, factor, mapper=PointFuser(**known(tables, "mapping", PointFuser)))
+        return PointFusion(**common, mapper=PointFuser(**known(tables, "mapping", PointFuser)))
     if system == "kinectfusion":
-        sizes = known(tables, "mapping", KinectFusion, "odometry", "factor", "noise")
-        return KinectFusion(**sizes, odometry=odometer, factor=factor)
+        return KinectFusion(**common, **known(tables, "mapping", KinectFusion, "noise", *common))
     known(tables, "mapping", None)
-    return SYSTEMS[system](odometer, factor)
+    return SYSTEMS[system](**common)
 
 
 def read_config(config: Path | None) -> dict[str, dict]:

@@ -64,7 +64,7 @@ class ICPOdometer(nn.Module):
     def __init__(
         self,
         rule: optim.Rule | None = None,
-        iterations: tuple[int, ...] = (6, 4, 3),
+        iterations: tuple[int, ...] = (4, 3, 2),
         max_distance: float | Tensor = 0.1,
         max_angle: float = 30.0,
         scale: float | Tensor = 4.685,
@@ -114,8 +114,11 @@ class ICPOdometer(nn.Module):
         """
         T_mw = se3.inverse(T_wm)
         start = T_mw @ T_wc
+        pyramid = [(live.surface, model)]
+        for _ in self.iterations[1:]:
+            pyramid.append(tuple(surface.halved() for surface in pyramid[-1]))
         for level, iterations in zip(reversed(range(len(self.iterations))), self.iterations, strict=True):
-            seen, known = (surface.subsampled(2**level) for surface in (live.surface, model))
+            seen, known = pyramid[level]
             problem = self.problem(live, seen, known, level)
             if level == len(self.iterations) - 1:
                 if T_last is not None:
@@ -152,7 +155,7 @@ class ICPOdometer(nn.Module):
 
     def problem(self, live: LiveFrame, seen: Surface, known: Surface, level: int) -> ProjectiveICP:
         """The alignment of what is seen with what is known at one level."""
-        sigma = live.sigma if level == 0 else live.sigma[:, 2**level // 2 :: 2**level, 2**level // 2 :: 2**level]
+        sigma = live.sigma[:, 2**level - 1 :: 2**level, 2**level - 1 :: 2**level]
         number = partial(torch.as_tensor, dtype=sigma.dtype, device=sigma.device)
         limits = torch.stack([number(self.max_distance), number(math.cos(math.radians(self.max_angle)))])
         points = (self.chosen(value, level) for value in (seen.vertices, seen.normals, seen.weights / sigma**2))

@@ -21,9 +21,10 @@ from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, Sequence
 from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling
-from gradslam_ng.odometry import Alignment, GroundTruthOdometer, ICPOdometer
+from gradslam_ng.odometry import Alignment, GroundTruthOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
 from gradslam_ng.slam.relocalisation import Relocaliser
+from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
@@ -32,12 +33,11 @@ log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
 WORTH_COMPILING = 300  # frames
 SMALLEST = 8  # pixels across an image at working size
-WORKING_WIDTH = 320  # pixels: images are shrunk by the whole factor that brings them nearest
 
 
-def odometer(name: str) -> nn.Module:
+def odometer(name: str, settings: Settings) -> nn.Module:
     """The odometer of that name: gradicp (soft-damped, differentiable), icp (Levenberg-Marquardt), ground-truth."""
-    return GroundTruthOdometer() if name == "ground-truth" else ICPOdometer(rule(name))
+    return GroundTruthOdometer() if name == "ground-truth" else settings.odometer(rule(name))
 
 
 def rule(name: str) -> optim.Rule:
@@ -81,20 +81,26 @@ class System(nn.Module):
     """A SLAM system. It says what a frame is tracked against (`model`) and how it joins the map (`fuse`).
 
     Args:
-        odometry: a name (see `odometer`) or a module called like `ICPOdometer`.
+        odometry: a name (see `odometer`), or a module called like `ICPOdometer`, which brings its own settings.
         noise: depth noise (B, H, W), metres, of a surface and its colour: a function, or a network to be learnt.
-        factor: images are shrunk by this before anything else; None chooses what comes nearest to 320 pixels across.
+        factor: images are shrunk by this before anything else; None chooses what comes nearest to the settings' width.
+        settings: a preset's name, "default", "fast" or "accurate", or one's own; see `Settings`.
     """
 
     relocalises = True  # what a frame is tracked against depends on where it is looked for
 
     def __init__(
-        self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise
+        self,
+        odometry: str | nn.Module = "gradicp",
+        factor: int | None = None,
+        noise: Noise = axial_noise,
+        settings: str | Settings = "default",
     ) -> None:
         super().__init__()
         if factor is not None and factor < 1:
             raise ValueError(f"factor: expected at least 1, got {factor}")
-        self.odometry = odometer(odometry) if isinstance(odometry, str) else odometry
+        self.settings = preset(settings) if isinstance(settings, str) else settings
+        self.odometry = odometer(odometry, self.settings) if isinstance(odometry, str) else odometry
         self.factor, self.noise = factor, noise
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # follows .to(device)
         self.seconds: dict[str, float] = defaultdict(float)  # spent, by stage
@@ -146,7 +152,7 @@ class System(nn.Module):
             raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
         if frame.depth.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"step: expected images in float32 or float64, got {frame.depth.dtype}")
-        factor = self.factor or max(1, round(frame.size[1] / WORKING_WIDTH))
+        factor = self.factor or max(1, round(frame.size[1] / self.settings.width))
         if min(frame.size) < SMALLEST * factor:
             height, width = frame.size
             raise ValueError(f"images of {width}x{height} shrunk by {factor}: at least {SMALLEST} pixels must be left")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gradslam_ng.geometry import camera, depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
+from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, Surface, SurfelMap, VoxelGrid
@@ -30,9 +31,13 @@ class ICPSLAM(ICPOdometry):
     """Frame-to-frame odometry whose readings are gathered in one map (Jatavallabhula et al. 2020)."""
 
     def __init__(
-        self, odometry: str | nn.Module = "gradicp", factor: int | None = None, noise: Noise = axial_noise
+        self,
+        odometry: str | nn.Module = "gradicp",
+        factor: int | None = None,
+        noise: Noise = axial_noise,
+        settings: str | Settings = "default",
     ) -> None:
-        super().__init__(odometry, factor, noise)
+        super().__init__(odometry, factor, noise, settings)
         self.mapper = Aggregate()
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
@@ -43,7 +48,7 @@ class PointFusion(System):
     """Surfel SLAM: each frame aligned with what the map predicts it to see, then fused into it (Keller et al. 2013).
 
     Args:
-        odometry, factor, noise: see `System`.
+        odometry, factor, noise, settings: see `System`.
         mapper: how frames are fused, by default `PointFuser()`.
     """
 
@@ -53,8 +58,9 @@ class PointFusion(System):
         factor: int | None = None,
         noise: Noise = axial_noise,
         mapper: PointFuser | None = None,
+        settings: str | Settings = "default",
     ) -> None:
-        super().__init__(odometry, factor, noise)
+        super().__init__(odometry, factor, noise, settings)
         self.mapper = PointFuser() if mapper is None else mapper
 
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
@@ -70,7 +76,7 @@ class KinectFusion(System):
     Args:
         voxel_size: edge of a voxel, metres.
         truncation: distance from the surface, metres, that is told from farther ones.
-        odometry, factor, noise: see `System`.
+        odometry, factor, noise, settings: see `System`.
     """
 
     def __init__(
@@ -80,8 +86,9 @@ class KinectFusion(System):
         odometry: str | nn.Module = "gradicp",
         factor: int | None = None,
         noise: Noise = axial_noise,
+        settings: str | Settings = "default",
     ) -> None:
-        super().__init__(odometry, factor, noise)
+        super().__init__(odometry, factor, noise, settings)
         VoxelGrid.empty(1, voxel_size, truncation)  # refuses bad sizes at once
         self.voxel_size, self.truncation = voxel_size, truncation
         self.mapper = TSDFFuser()

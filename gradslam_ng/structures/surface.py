@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+
+from gradslam_ng.geometry.planes import margin, positive
+from gradslam_ng.hot import hot
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +40,31 @@ class Surface:
             None if self.intensity is None or other.intensity is None else pick(self.intensity, other.intensity),
         )  # fmt: skip
 
-    def subsampled(self, step: int) -> Surface:
-        """Every `step`-th pixel of every `step`-th row, the camera's K with it."""
-        if step == 1:
-            return self
-        first = step // 2
+    def halved(self) -> Surface:
+        """Every second pixel of every second row, from the second on, the camera's K with it; brightness as the mean of
+        what is seen around there."""
         K = self.K.clone()
-        K[..., :2, :2] = self.K[..., :2, :2] / step
-        K[..., :2, 2] = (self.K[..., :2, 2] - first) / step
-        pick = (slice(None), slice(first, None, step), slice(first, None, step))
-        vertices, normals, weights = (image[pick].contiguous() for image in (self.vertices, self.normals, self.weights))
-        return Surface(vertices, normals, weights, K, None if self.intensity is None else self._blurred(step))
+        K[..., :2, :2] = self.K[..., :2, :2] / 2
+        K[..., :2, 2] = (self.K[..., :2, 2] - 1) / 2
+        vertices, normals, weights, intensity = thinned(self.vertices, self.normals, self.weights, self.intensity)
+        return Surface(vertices, normals, weights, K, intensity)
 
-    def _blurred(self, step: int) -> Tensor:
-        """Intensity at the pixels of `subsampled(step)`, each a mean of what is seen around it."""
-        seen = (self.weights > 0).to(self.intensity.dtype)
-        window = {"kernel_size": 2 * step - 1, "stride": step, "padding": step - 1 - step // 2, "ceil_mode": True}
-        total, share = avg_pool2d(torch.stack([self.intensity * seen, seen], 1), **window).unbind(1)
-        return torch.where(share > 0, total / torch.where(share > 0, share, 1.0), 0.0)
+
+@hot
+def thinned(
+    vertices: Tensor, normals: Tensor, weights: Tensor, intensity: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The images of `Surface.halved`."""
+    second = (slice(None), slice(1, None, 2), slice(1, None, 2))
+    images = tuple(image[second].clone() for image in (vertices, normals, weights))
+    if intensity is None:
+        return *images, None
+    height, width = images[2].shape[1:]
+    seen = positive(weights)
+    bright, seen = (margin(margin(image, 1, -1), 1, -2) for image in (intensity * seen, seen))
+    total, share = 0.0, 0.0
+    for dv in (1, 2, 3):
+        for du in (1, 2, 3):
+            there = (slice(None), slice(dv, dv + 2 * height - 1, 2), slice(du, du + 2 * width - 1, 2))
+            total, share = total + bright[there], share + seen[there]
+    return *images, total / (share + (1.0 - positive(share)))

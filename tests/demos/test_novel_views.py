@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,7 +9,8 @@ import gradslam_ng as gs
 
 
 def test_views_that_were_held_back_are_shown(demo, tmp_path):
-    numbers = demo("novel_views").main("synthetic:living_room", tmp_path, frames=6, views=2)
+    embedded = Path(__file__).parents[2] / "datasets" / "living_room"
+    numbers = demo("novel_views").main(str(embedded), tmp_path, frames=6, views=2)
     assert all(i % 2 for i in numbers["views"])
     for name in ("volume", "surfels"):
         assert numbers[name]["psnr_db"] > 24 and numbers[name]["ssim"] > 0.7, numbers

@@ -51,7 +51,7 @@ def test_a_frame_without_any_depth_is_lost_and_the_next_ones_are_not(clip, room,
     assert result.trajectory.T_wc.isfinite().all() and result.map[0].points.isfinite().all()
     truth = room.InMemory(clip).ground_truth
     keep = result.tracked
-    assert ate(truth, result.trajectory[keep], align="none").rmse < 3e-3
+    assert ate(truth, result.trajectory[keep], align="none").rmse < 6e-3
 
 
 def test_depth_with_nan_holes_tracks_as_with_zeros(clip, room, quick, same_maps):
@@ -89,7 +89,7 @@ def test_a_view_from_elsewhere_is_lost_leaves_the_map_alone_and_is_recovered_fro
     found = torch.stack([T for _, _, T in maps[-3:]]).double()
     T_wc = clip.T_wc.double()
     expected = se3.inverse(T_wc[:1]) @ T_wc[5:]
-    assert se3.log(found @ se3.inverse(expected)).abs().max() < 3e-3
+    assert se3.log(found @ se3.inverse(expected)).abs().max() < 6e-3
 
 
 def test_losing_one_sequence_of_a_batch_does_not_touch_the_others(clip, other, quick, blanked):

@@ -116,7 +116,7 @@ def test_images_too_small_for_the_factor_are_refused(clip):
 
 def test_unknown_odometry_is_refused_with_the_names_known():
     for name in ("gradicp", "icp", "ground-truth"):
-        assert odometer(name) is not None
+        assert odometer(name, gs.Settings()) is not None
     with pytest.raises(ValueError, match=r"gradicp, icp or ground-truth.*'magic'"):
         gs.PointFusion("magic")
 

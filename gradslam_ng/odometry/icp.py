@@ -132,7 +132,8 @@ class ICPOdometer(nn.Module):
             T_mc = optim.solve(problem, T_mc, self.rule, iterations, backward=backward, last=self.last).x
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
             *sums, overlap = problem.reduce(T_mc)
-            H, _, _ = problem.with_brightness(T_mc, *sums)
+            # depth is smoothed: what the rows left out know is in their neighbours
+            H, _, _ = problem.with_brightness(T_mc, self.rows * sums[0], *sums[1:])
         base = start if self.backward == "unroll" else start.detach()  # other ways back know no start
         fixed = directions.fixed(H, problem.total)
         delta = (fixed.keep @ se3.log(T_mc @ se3.inverse(base))[..., None])[..., 0]

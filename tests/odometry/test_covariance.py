@@ -1,0 +1,95 @@
+"""The covariance says how far off a pose is, and the reasons say why one is not to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from gradslam_ng.geometry import depth_noise, se3
+from gradslam_ng.odometry import ICPOdometer, Reason, directions
+from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface
+
+DRAWS = 40
+
+
+@pytest.fixture(scope="module")
+def disturbed(room) -> tuple[LiveFrame, Surface, torch.Tensor, torch.Tensor]:
+    """A view with 40 draws of depth and colour noise, the clean one before it, and where the two were seen from."""
+    T, generator = room.walk(9), torch.Generator().manual_seed(0)
+    before, now = room.view(T[:1], (120, 160)), room.view(T[4:5], (120, 160))
+
+    def drawn(image: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:
+        noise = torch.randn(DRAWS, *image.shape[1:], generator=generator)
+        return image + sigma * noise
+
+    depth, color = drawn(now.depth, depth_noise.axial_sigma(now.depth)), drawn(now.color, 0.01).clamp(0, 1)
+    live = LiveFrame.of(RGBDFrames(color, depth, now.K.expand(DRAWS, 3, 3)))
+    known = LiveFrame.of(before).surface
+    model = Surface(*(getattr(known, f.name).expand(DRAWS, *getattr(known, f.name).shape[1:]) for f in fields(Surface)))
+    return live, model, T[:1].float(), T[4:5]
+
+
+@pytest.mark.parametrize("settings", [{"photometric": False}, {"photometric": False, "rows": 1}, {}], ids=str)
+def test_the_covariance_is_that_of_the_errors(disturbed, settings):
+    """The mean of 40 squared errors of six dimensions, normalised, lies within 6 +- 1.1, 95% of them would."""
+    live, model, T_wm, T_wc = disturbed
+    found = ICPOdometer(iterations=(6, 6, 6), **settings)(live, model, *(T_wm.expand(DRAWS, 4, 4),) * 2)
+    T_mw = se3.inverse(T_wm.double())
+    error = se3.log(T_mw @ found.T_wc.double() @ se3.inverse(T_mw @ T_wc))
+    squared = (error[:, None] @ torch.linalg.inv(found.covariance.double()) @ error[..., None]).flatten()
+    assert found.ok.all() and 4.9 < squared.mean() < 7.1
+
+
+def test_a_bare_wall_leaves_three_directions_open():
+    """They keep the motion that was expected, the others do not."""
+    K = torch.tensor([[[64.0, 0, 39.5], [0, 64.0, 29.5], [0, 0, 1]]], dtype=torch.float64)
+
+    def wall(distance: float) -> LiveFrame:
+        depth = torch.full((1, 60, 80, 1), distance, dtype=torch.float64)
+        noise = 0.001 * torch.randn(depth.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        return LiveFrame.of(RGBDFrames(torch.full((1, 60, 80, 3), 0.5, dtype=torch.float64), depth + noise, K))
+
+    still = torch.eye(4, dtype=torch.float64)[None]
+    expected = se3.exp(torch.tensor([[0.02, 0.01, 0.03, 0, 0, 0.01]], dtype=torch.float64))
+    found = ICPOdometer()(wall(1.98), wall(2.0).surface, still, expected)
+    assert found.reason == Reason.UNFIXED and found.ok
+    xi = se3.log(found.T_wc @ se3.inverse(expected))[0]
+    assert xi[[0, 1, 5]].abs().max() < 1e-3  # along the wall and about its normal
+    assert abs(found.T_wc[0, 2, 3] - 0.02) < 1e-3  # across it
+    sigma = found.covariance[0].diagonal().sqrt()
+    assert sigma[2] < 1e-3 and sigma[:2].min() > 0.01
+
+
+def test_what_is_fixed_does_not_depend_on_units_of_noise(room):
+    """Nor is anything taken from a scene that fixes everything."""
+    live = LiveFrame.of(room.view(room.walk(1), (60, 80), torch.float64))
+    seen = live.surface
+    problem = ICPOdometer(photometric=False).problem(live, seen, seen, 0)
+    H, _, _ = problem.linearize(torch.eye(4, dtype=torch.float64)[None])
+    for scale in (1e-6, 1.0, 1e6):
+        fixed = directions.fixed(scale * H, problem.total)
+        assert fixed.all and torch.allclose(fixed.keep, torch.eye(6, dtype=torch.float64), atol=1e-6)
+    nothing = directions.fixed(torch.zeros_like(H), problem.total)
+    assert not nothing.all and not nothing.keep.any() and nothing.covariance.isfinite().all()
+
+
+def test_reasons(room):
+    T = room.walk(2)
+    live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
+    start = T[:1].float()
+    empty = LiveFrame.of(RGBDFrames(live.color, torch.zeros(1, 60, 80, 1), live.surface.K))
+    assert ICPOdometer()(empty, model, start, start).reason == Reason.NO_READINGS
+    assert ICPOdometer(min_overlap=1.0)(live, model, start, start).reason == Reason.NO_OVERLAP
+    assert ICPOdometer(max_step=1e-6)(live, model, start, start).reason == Reason.JUMP
+    assert ICPOdometer()(live, model, start, start).reason == Reason.NONE
+
+
+def test_the_better_of_two_starts_is_taken(room):
+    """A camera that stopped is not where its velocity would have taken it."""
+    T = room.walk(2)
+    live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
+    last, thrown = T[:1].float(), (T[:1] @ se3.exp(torch.tensor([0.2, 0.1, 0, 0, 0.3, 0]).double())).float()
+    found = ICPOdometer(iterations=(0, 0, 0), turns=0, min_overlap=0.0)(live, model, last, thrown, last)
+    assert torch.allclose(found.T_wc, last, atol=1e-6)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradslam_ng.geometry import se3
 from gradslam_ng.hot import hot
 
 SPURIOUS = 0.04**2  # share of the information that normals 0.04 radians off make up where there is no structure
@@ -39,6 +40,13 @@ def fixed(H: Tensor, total: Tensor) -> Fixed:
     keep = share * unit[:, None, :] / unit[:, :, None]
     left_open = 6.0 - share.diagonal(dim1=-2, dim2=-1).sum(-1)
     return Fixed(keep.to(H.dtype), covariance.to(H.dtype), (trace > 0) & (left_open < 0.5))
+
+
+@hot
+def believed(keep: Tensor, T_mc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of the way from start to T_mc (B, 4, 4) that is kept, and the twist (B, 6) to there, a constant."""
+    delta = (keep @ se3.log(T_mc @ se3.inverse(start))[..., None])[..., 0]
+    return se3.exp(delta) @ start, delta.detach()
 
 
 def scaled(H: Tensor) -> tuple[Tensor, Tensor, Tensor]:

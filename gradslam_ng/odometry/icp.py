@@ -74,7 +74,7 @@ class ICPOdometer(nn.Module):
         softness: float | Tensor = 0.5,
         photometric: bool = True,
         registration: float | Tensor = 0.5,
-        turns: int = 3,
+        turns: int = 2,
         rows: int = 2,
         backward: str = "unroll",
         last: int = 2,
@@ -136,11 +136,10 @@ class ICPOdometer(nn.Module):
             H, _, _ = problem.with_brightness(T_mc, self.rows * sums[0], *sums[1:])
         base = start if self.backward == "unroll" else start.detach()  # other ways back know no start
         fixed = directions.fixed(H, problem.total)
-        delta = (fixed.keep @ se3.log(T_mc @ se3.inverse(base))[..., None])[..., 0]
-        reason, overlap = self.verdict(delta.detach(), fixed.all, overlap, live.surface, model)
+        T_mc, delta = directions.believed(fixed.keep, T_mc, base)
+        reason, overlap = self.verdict(delta, fixed.all, overlap, live.surface, model)
         found = Alignment(T_wc, reason, overlap, sums[2], fixed.covariance)
-        T_mc = torch.where(found.ok[:, None, None], se3.exp(delta) @ base, start)
-        return replace(found, T_wc=se3.renormalize(T_wm @ T_mc))
+        return replace(found, T_wc=se3.renormalize(T_wm @ torch.where(found.ok[:, None, None], T_mc, start)))
 
     def verdict(
         self, delta: Tensor, fixed: Tensor, overlap: Tensor, seen: Surface, known: Surface

@@ -14,7 +14,7 @@ class Settings:
 
     width: int = 320  # pixels: images are shrunk by the whole factor that brings them nearest to it
     iterations: tuple[int, ...] = (4, 3, 2)  # per pyramid level, coarsest first
-    turns: int = 3  # iterations before them in which the camera only turns
+    turns: int = 2  # iterations before them in which the camera only turns
     rows: int = 2  # every so many-th row of pixels takes part at the finest level
     photometric: bool = True  # what is seen must look as bright as the map remembers it
 

@@ -125,7 +125,8 @@ class Pairs:
         view = which % len(self.T)
         live, T = taken(self.live, which), self.T[view]
         start = se3.exp(0.005 * torch.randn(len(T), 6, generator=generator)) @ T
-        odometer = ICPOdometer(iterations=(6,), scale=30.0, backward="implicit-gn")
+        shape = {"photometric": False, "turns": 0, "rows": 1}
+        odometer = ICPOdometer(iterations=(6,), scale=30.0, backward="implicit-gn", **shape)
         frame = LiveFrame(live, live.normals, sigma, None)
         found = odometer(frame, taken(self.model, view), torch.eye(4).expand_as(T), start).T_wc
         xi = se3.log(found @ se3.inverse(T))

@@ -29,12 +29,12 @@ def test_errors_are_of_the_size_that_the_graph_expects_and_the_gradient_is_right
     error = se3.log(found @ se3.inverse(X))
     assert (error.detach() / covariance.diagonal().sqrt()).abs().max() < 4
     error.norm().backward()
-    assert module.check(A.detach(), B, A.grad, X) < 1e-5
+    assert module.check(A.detach(), B, A.grad, X) < 1e-4
 
 
 def test_two_cameras_find_their_mounting_by_slam(demo, tmp_path):
-    """Ten frames of 80 x 60: centimetres and degrees, and a gradient to the depth of both."""
-    numbers = demo("two_cameras").main(tmp_path, size=(60, 80), frames=10, every=5, spans=(3, 6))
+    """Twelve frames of 120 x 90: centimetres and degrees, and a gradient to the depth of both."""
+    numbers = demo("two_cameras").main(tmp_path, size=(90, 120), frames=12, every=3, spans=(4, 8))
     assert numbers["translation error, mm"] < 80 and numbers["rotation error, degrees"] < 3
     assert numbers["check of one gradient, relative"] < 1e-3
     assert (tmp_path / "two_cameras.png").stat().st_size > 10_000

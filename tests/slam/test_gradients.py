@@ -25,7 +25,7 @@ ODOMETRY = {"scale": 4.685, "damping": 1e-2, "temperature": 0.5, "max_distance":
 FUSION = {"sigma": 0.6, "stable": 1.0}
 # relative; a depth image has thousands of places where one of two values is the larger, and must not cross them
 STEPS = dict.fromkeys((*ODOMETRY, *FUSION), 1e-3) | dict.fromkeys(("scale", "max_distance"), 1e-4)
-STEPS |= {"depth": 5e-9, "K": 3e-7}
+STEPS |= {"depth": 5e-9, "K": 3e-7, "temperature": 3e-5}
 RULES = {  # and the settings that each has
     "gauss-newton": (lambda damping, temperature: optim.GaussNewton(), set()),
     "classical": (lambda damping, temperature: optim.LevenbergMarquardt(damping), {"damping"}),

@@ -37,5 +37,5 @@ def test_settings_of_ones_own_and_of_a_file_go_before(tmp_path):
 
 
 def test_a_preset_that_there_is_not():
-    with pytest.raises(ValueError, match="default, fast, accurate.*'quick'"):
+    with pytest.raises(ValueError, match=r"default, fast, accurate.*'quick'"):
         gs.PointFusion(settings="quick")

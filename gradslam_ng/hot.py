@@ -57,7 +57,7 @@ def hot(function: Callable) -> Callable:
     # inplace_buffers: with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read
     # min_chunk_size: threads that wait for each other at every small loop cost more than they bring, all the more on a
     # machine that others use too
-    options = {"inplace_buffers": False, "cpp.min_chunk_size": 16384, "cpp.enable_floating_point_contract_flag": "fast"}
+    options = {"inplace_buffers": False, "cpp.min_chunk_size": 16384}
     twin = functools.cache(lambda: torch.compile(function, dynamic=True, fullgraph=True, options=options))
 
     @functools.wraps(function)

@@ -26,6 +26,7 @@ from gradslam_ng.slam.system import System
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 
+
 @dataclass(frozen=True)
 class Settings:
     """Of one run, as they go into `metrics.json`."""

@@ -20,8 +20,8 @@ class Settings:
 
     def odometer(self, rule: optim.Rule | None = None, **others) -> ICPOdometer:
         """An odometer so set; `others` of its arguments go before."""
-        mine = {name: getattr(self, name) for name in ("iterations", "turns", "rows", "photometric")}
-        return ICPOdometer(rule, **mine | others)
+        tracking = {name: value for name, value in vars(self).items() if name != "width"}
+        return ICPOdometer(rule, **tracking | others)
 
 
 PRESETS = {

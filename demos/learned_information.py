@@ -85,7 +85,8 @@ def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ICPOdometer | None = No
     for span in (span for span in SPANS if span < count):
         i, j = torch.arange(count - span), torch.arange(span, count)
         start = origin[i] if chained is None else se3.inverse(chained[i]) @ chained[j]
-        model, frame = taken(live.surface, i), LiveFrame(taken(live.surface, j), live.color[j], live.sigma[j], None)
+        images = (live.color[j], live.depth[j], live.sigma[j])
+        model, frame = taken(live.surface, i), LiveFrame(taken(live.surface, j), *images, None)
         found = odometer(frame, model, origin[i], start)
         if chained is None:
             chained = [torch.eye(4)]

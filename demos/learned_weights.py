@@ -127,7 +127,7 @@ class Pairs:
         start = se3.exp(0.005 * torch.randn(len(T), 6, generator=generator)) @ T
         shape = {"photometric": False, "turns": 0, "rows": 1}
         odometer = ICPOdometer(iterations=(6,), scale=30.0, backward="implicit-gn", **shape)
-        frame = LiveFrame(live, live.normals, sigma, None)
+        frame = LiveFrame(live, live.normals, live.weights, sigma, None)
         found = odometer(frame, taken(self.model, view), torch.eye(4).expand_as(T), start).T_wc
         xi = se3.log(found @ se3.inverse(T))
         return (xi[:, :3].square().sum(-1) + 4 * xi[:, 3:].square().sum(-1) + 1e-8).sqrt()

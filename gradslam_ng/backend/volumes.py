@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import camera, images
 from gradslam_ng.mapping import TSDFFuser
 from gradslam_ng.slam.keyframes import distance
-from gradslam_ng.structures import LiveFrame, VoxelGrid
+from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 
 
 @dataclass(eq=False)
 class Kept:
-    """What a volume needs of a frame that it holds, 11 bytes a pixel."""
+    """What a volume needs of a frame that it holds, 9 bytes a pixel."""
 
     T_wc: Tensor  # (4, 4), where it was fused
-    live: LiveFrame  # without what follows from the depth
-    depth: Tensor  # (1, H, W), as it was fused
-    color: Tensor  # (1, H, W, 3) uint8
+    K: Tensor  # (1, 3, 3)
+    depth: Tensor  # (1, H, W), metres
+    sigma: Tensor  # (1, H, W), metres, half
+    color: Tensor  # (1, H, W, 3), uint8
+
+    def live(self) -> LiveFrame:
+        """The frame, made ready once more."""
+        frame = RGBDFrames(self.color.to(self.depth.dtype) / 255, self.depth[..., None], self.K)
+        return LiveFrame.of(frame, noise=lambda surface, color: self.sigma.to(self.depth.dtype))
 
 
 class Reintegration:
@@ -42,10 +47,8 @@ class Reintegration:
     @torch.no_grad()
     def add(self, live: LiveFrame, T_wc: Tensor) -> None:
         """One frame more, at T_wc (4, 4)."""
-        depth, color = live.surface.vertices[..., 2], (255 * live.color).round().byte()
-        nothing = live.surface.vertices.new_zeros(0)
-        surface = replace(live.surface, vertices=nothing, normals=nothing, weights=nothing, intensity=None)
-        kept = Kept(T_wc, LiveFrame(surface, nothing, live.sigma.half(), None), depth, color)
+        color = (255 * live.color).round().byte()
+        kept = Kept(T_wc, live.surface.K, live.depth, live.sigma.half(), color)
         self.kept.append(kept)
         self._integrate(kept, 1)
 
@@ -68,11 +71,5 @@ class Reintegration:
         return len(moved)
 
     def _integrate(self, kept: Kept, sign: int) -> None:
-        surface = kept.live.surface
-        vertices = camera.unproject(kept.depth[..., None], surface.K)
-        normals = images.normal_map(vertices)
-        weights = (normals != 0).any(-1).to(vertices.dtype)
-        surface = replace(surface, vertices=vertices, normals=normals, weights=weights)
-        live = LiveFrame(surface, kept.color.to(vertices.dtype) / 255, kept.live.sigma.to(vertices.dtype), None)
-        ok = torch.ones(1, dtype=torch.bool, device=vertices.device)
-        self.grid = self.fuser.integrate(self.grid, live, kept.T_wc.to(vertices)[None], ok, sign)
+        ok = torch.ones(1, dtype=torch.bool, device=kept.depth.device)
+        self.grid = self.fuser.integrate(self.grid, kept.live(), kept.T_wc.to(kept.depth)[None], ok, sign)

@@ -24,6 +24,9 @@ class TSDFFuser(nn.Module):
     The distance of a voxel is that to the tangent plane of the reading in its pixel, not along the ray: it does not
     depend on where in the pixel the voxel falls, and readings of one surface from different sides agree.
 
+    Readings are taken as they are: smoothed ones would round off the corners of a room. Their normals are of the smoothed
+    surface.
+
     A reading weighs the cosine of its angle to the ray, over the variance of the depth noise relative to that at a
     metre; behind the surface the weight falls to zero over a band (Bylow et al. 2013). Well before it every reading
     weighs as much as one of a surface there would: what one has seen through is free, however far the next surface, but
@@ -80,16 +83,15 @@ def tangent_planes(live: LiveFrame, ok: Tensor, truncation: float) -> Tensor:
 
     A reading without a normal, at an edge, faces the camera and weighs nothing: it only tells what is free."""
     surface = live.surface
-    normals, vertices = surface.normals.flatten(1, 2), surface.vertices.flatten(1, 2)
+    normals, vertices = surface.normals.flatten(1, 2), camera.unproject(live.depth[..., None], surface.K).flatten(1, 2)
     z = torch.where(ok[:, None], vertices[..., 2], 0.0)
     flat = (normals.detach() == 0).all(-1)
     normals = torch.where(flat[..., None], normals.new_tensor([0.0, 0.0, -1.0]), normals)
     offset = (normals * vertices).sum(-1)
     square = vertices.square().sum(-1)
-    valid = surface.weights.flatten(1) * ok[:, None]
     cosine = offset.abs() * torch.where(square > 0, square, 1.0).rsqrt()
     sigma = live.sigma.flatten(1)
-    weight = valid * cosine * depth_noise.steadiness(sigma).square()
+    weight = surface.weights.flatten(1) * ok[:, None] * cosine * depth_noise.steadiness(sigma).square()
     band = (3 * sigma).clamp(truncation, 2 * truncation)
     return torch.cat([normals, torch.stack([offset, z, weight], -1), live.color.flatten(1, 2), band[..., None]], -1)
 
@@ -106,7 +108,8 @@ def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, block_size: floa
     if not len(pixel):
         return pixel
     owner = pixel // (len(weights) // len(T_wc))
-    points, normals = (every(image)[pixel] for image in (live.surface.vertices, live.surface.normals))
+    vertices = camera.unproject(live.depth[..., None], live.surface.K)
+    points, normals = (every(image)[pixel] for image in (vertices, live.surface.normals))
     bands = bands[pixel]
     steps = math.ceil(4 * float(bands.max()) / block_size)
     cells = block_cells(points, normals, owner, T_wc, bands, steps, block_size)

@@ -28,6 +28,7 @@ class LiveFrame:
 
     surface: Surface
     color: Tensor  # (B, H, W, 3)
+    depth: Tensor  # (B, H, W), metres, as it was read, where the surface is smoothed; 0 for a hole
     sigma: Tensor  # (B, H, W), metres, standard deviation of the depth
     T_wc: Tensor | None  # (B, 4, 4), the pose that came with the frame, NaN where unknown
 
@@ -35,17 +36,18 @@ class LiveFrame:
     def of(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:
         """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
         K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
-        color, vertices, normals, seen = recomputed(observe, frame.color, frame.depth, K, factor)
+        color, depth, vertices, normals, seen = recomputed(observe, frame.color, frame.depth, K, factor)
         surface = Surface(vertices, normals, seen, K, images.intensity(color)[..., 0])
-        return LiveFrame(surface, color, noise(surface, color), frame.T_wc)
+        return LiveFrame(surface, color, depth, noise(surface, color), frame.T_wc)
 
 
 @hot
-def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Colour (B, H / factor, W / factor, 3), vertices and normals alike, and 1 or 0 for whether there is a normal."""
+def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Colour (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and 1
+    or 0 for whether there is a normal."""
     depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading
     if factor > 1:
         color, depth = images.downsample_color(color, factor), images.downsample_depth(depth, factor)
     vertices = camera.unproject(images.bilateral_depth(depth), K)
     normals = images.normal_map(vertices)
-    return color, vertices, normals, (normals.detach() != 0).any(-1).to(depth.dtype)
+    return color, depth[..., 0].clone(), vertices, normals, (normals.detach() != 0).any(-1).to(depth.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_frames_ride_on_their_keyframes():
 
 def test_codes_know_a_place_from_another(seen):
     here, near, away, dark = (seen(turned(yaw))[0] for yaw in (0.3, 0.38, 2.0, 0.3))
-    dark = LiveFrame(dark.surface, 0.5 * dark.color, dark.sigma, dark.T_wc)
+    dark = replace(dark, color=0.5 * dark.color)
     code = thumbnail(here)
     assert code.norm() == pytest.approx(1)
     similar = {name: float(code @ thumbnail(live)) for name, live in (("near", near), ("away", away), ("dark", dark))}
@@ -213,7 +214,7 @@ def test_a_frame_is_found_in_an_earlier_pass(seen):
     metres, radians = distance(match.T_wc, turned(0.3, 0.05))
     assert metres < 0.01 and radians < 0.01
     assert verify(live, before, turned(0.3), turned(2.0), stable=1.0) is None  # looks elsewhere
-    dark = LiveFrame(live.surface, 1 - live.color, live.sigma, live.T_wc)
+    dark = replace(live, color=1 - live.color)
     assert verify(dark, before, turned(0.3), turned(0.33, 0.03), stable=1.0) is None  # shaped alike, coloured unlike
 
 

@@ -26,7 +26,7 @@ def plane() -> Callable[..., LiveFrame]:
         normals = seen * torch.tensor([0.0, 0, -1], dtype=torch.float64)
         surface = Surface(vertices, normals, seen[..., 0], K.expand(batch, 3, 3))
         colors = torch.full((batch, *SIZE, 3), color, dtype=torch.float64)
-        return LiveFrame(surface, colors, torch.full((batch, *SIZE), sigma, dtype=torch.float64), None)
+        return LiveFrame(surface, colors, depth[..., 0], torch.full((batch, *SIZE), sigma, dtype=torch.float64), None)
 
     return frame
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ def test_takes_what_the_frames_came_with(room):
     live = LiveFrame.of(room.view(T))
     given = live.T_wc.clone()
     given[1] = math.nan
-    live = LiveFrame(live.surface, live.color, live.sigma, given)
+    live = replace(live, T_wc=given)
     start = torch.eye(4).expand(3, 4, 4)
     found = GroundTruthOdometer()(live, live.surface, start, start)
     assert found.ok.tolist() == [True, False, True]

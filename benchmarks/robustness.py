@@ -172,15 +172,18 @@ def box(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
     share = {"covers_up_to": max(covers), "covers_mean": sum(covers) / len(covers)}
     details = {"cm": found, "static_cm": reference, **share}
     yield ", error", Row(found / reference, 1.5, "x", lost(result), details)
-    (floating, lasting), (noise, lasting_noise) = (in_free_space(r, scene, bench.system()) for r in (result, static))
-    details = {"lasting_percent": lasting, "static_percent": noise, "static_lasting_percent": lasting_noise}
+    (floating, lasting), (noise, _) = (on_visitor(r, scene, bench.system()) for r in (result, static))
+    details = {"lasting_percent": lasting, "static_percent": noise}
     yield ", map points on it", Row(floating, 1.0, "%", lost(result), details)
 
 
-def in_free_space(result: Result, scene: Synthetic, system: System) -> tuple[float, float]:
-    """Per cent of all surfels, and of those that the map is rendered from, that float in the room's free space."""
+def on_visitor(result: Result, scene: Visited, system: System) -> tuple[float, float]:
+    """Per cent of all surfels, and of those that are stable, that lie on the box where it was in one of the frames, and on
+    nothing else."""
     map_ = result.map[0]
-    away = scene.room.clearance(map_.points[0].double()) > NEAR_SURFACE
+    p = map_.points[0].double()
+    away = scene.room.clearance(p) > NEAR_SURFACE
+    away &= torch.stack([scene.visitor(i).distance(p).abs() < NEAR_SURFACE for i in range(len(scene))]).any(0)
     there = map_.mask[0]
     lasting = there & (map_.confidences[0].flatten() >= float(system.mapper.stable))
     return tuple(100 * float((away & some).sum() / some.sum().clamp(min=1)) for some in (there, lasting))

@@ -17,8 +17,15 @@ from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visi
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
 
+DOUBT = 0.01  # of its confidence, what a reading keeps that stands where one could see through before
+SETTLED = 30  # frames after which it is believed to stay
+
+
 class PointFuser(nn.Module):
     """Point fusion after Keller et al. 2013, section 4.
+
+    What stands before a surface that is known, where nothing stood, has come there since, and may go: it counts for little
+    until it has stood for a second. So somebody who walks by is not tracked against, and is carved away behind them.
 
     Args:
         sigma: width of the weight's fall towards the image's edge, relative to the half diagonal.
@@ -57,31 +64,35 @@ class PointFuser(nn.Module):
 
     def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds."""
-        surfel, founding, violated = self.associate(map_, live, T_wc, ok)
+        surfel, founding, doubted, violated = self.associate(map_, live, T_wc, ok)
         map_, slots = self.carve(map_, violated).claim(founding)
         joining, number = surfel >= 0, torch.full((), frame, device=slots.device)
-        map_ = merge(map_, torch.where(joining, surfel, slots), joining, founding, live, T_wc, number, self.sigma)
+        slots = torch.where(joining, surfel, slots)
+        map_ = merge(map_, slots, joining, founding, doubted, live, T_wc, number, self.sigma)
         return self.tidy(map_, ok, frame) if frame % self.tidy_every == 0 else map_
 
     @torch.no_grad()
-    def associate(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def associate(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor) -> tuple[Tensor, ...]:
         """Which surfel each reading belongs to. Discrete choices, constants of the gradient.
 
         Returns surfel (B, P) int64, -1 for none; founding (B, P) bool: no surfel of the reading's surface lies within
-        one pixel; violated (B, n) bool, the first n slots: a surfel in what the camera has seen to be free space.
+        one pixel; doubted (B, P) bool: it hides a proven surfel, and joins no settled one; violated (B, n) bool, the first n
+        slots: a surfel in what the camera has seen to be free space.
         """
         n, surface = map_.occupied, live.surface
+        proven = self.proven(map_)[:, :n]
         return match(
-            map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], surface.vertices, surface.normals,
-            (surface.weights > 0) & ok[:, None, None], live.sigma, T_wc, surface.K, self.depth_gate,
-            math.cos(math.radians(self.max_angle)),
+            map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], proven,
+            self.settled(map_)[:, :n], surface.vertices, surface.normals, (surface.weights > 0) & ok[:, None, None],
+            live.sigma, T_wc, surface.K, self.depth_gate, math.cos(math.radians(self.max_angle)),
         )  # fmt: skip
 
     def carve(self, map_: SurfelMap, violated: Tensor) -> SurfelMap:
-        """Confidence halved for surfels found in free space: a few frames that see through one remove it."""
+        """Confidence halved for surfels found in free space: a few frames that see through one remove it. Those that are
+        not proven go at once."""
         n = violated.shape[1]
         confidences = map_.confidences[:, :n]
-        halved = torch.where(violated, 0.5 * confidences, confidences)
+        halved = torch.where(violated, torch.where(self.proven(map_)[:, :n], 0.5, 0.0) * confidences, confidences)
         if not torch.is_grad_enabled():
             confidences.copy_(halved)
             return map_
@@ -94,9 +105,17 @@ class PointFuser(nn.Module):
     @torch.no_grad()
     def lasting(self, map_: SurfelMap, ok: Tensor, frame: int) -> Tensor:
         """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
+        recent = (frame - map_.updated < self.patience) & (map_.confidences > 0)
+        return self.proven(map_) | recent | ~ok[:, None]
+
+    def proven(self, map_: SurfelMap) -> Tensor:
+        """Which surfels (B, N) were seen for long enough to be more than strays."""
         persistent = map_.updated - map_.created >= self.persistence
-        proven = map_.confidences >= self.stable * torch.where(persistent, 0.05, 1.0)
-        return proven | (frame - map_.updated < self.patience) | ~ok[:, None]
+        return map_.confidences >= self.stable * torch.where(persistent, 0.05, 1.0)
+
+    def settled(self, map_: SurfelMap) -> Tensor:
+        """Which surfels (B, N) are part of the room, whatever they hide."""
+        return (map_.confidences >= self.stable) | (map_.updated - map_.created >= SETTLED)
 
 
 @hot
@@ -104,6 +123,8 @@ def match(
     points: Tensor,
     normals: Tensor,
     mask: Tensor,
+    proven: Tensor,
+    settled: Tensor,
     vertices: Tensor,
     seen_normals: Tensor,
     valid: Tensor,
@@ -112,9 +133,9 @@ def match(
     K: Tensor,
     depth_gate: float,
     cosine: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See `PointFuser.associate`. Surfels points, normals (B, n, 3), world, and mask (B, n); a frame's vertices and
-    normals (B, H, W, 3), camera, valid and sigma (B, H, W)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See `PointFuser.associate`. Surfels points, normals (B, n, 3), world, mask, proven and settled (B, n); a frame's
+    vertices and normals (B, H, W, 3), camera, valid and sigma (B, H, W)."""
     height, width = valid.shape[-2:]
     depth = torch.where(valid, vertices[..., 2], 0.0)
     gate = torch.where(valid, depth_gate + 3 * sigma, 0.0)
@@ -131,7 +152,19 @@ def match(
     there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
     founding = valid & ~covered(*planes, there, depth, gate)
-    return surfel, founding.flatten(1), violated
+    doubted = hiding(pixel, inside & proven & (within > 0) & (behind < -5 * within), (height, width)).flatten(1)
+    doubted = doubted & ~((surfel >= 0) & settled.gather(1, surfel.clamp(min=0)))
+    return surfel, founding.flatten(1), doubted, violated
+
+
+def hiding(pixel: Tensor, hidden: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixels (B, H, W) that are, or are next to, the `pixel` (B, n) of a surfel that is hidden (B, n)."""
+    pixels = size[0] * size[1]
+    mark = torch.zeros(len(pixel), pixels + 1, dtype=torch.float32, device=pixel.device)
+    mark = mark.scatter(1, torch.where(hidden, pixel, pixels), 1.0)[:, :pixels].unflatten(1, size)
+    mark = margin(margin(mark, 1, -1), 1, -2)
+    height, width = size
+    return sum(mark[:, dv : dv + height, du : du + width] for dv in range(3) for du in range(3)) > 0
 
 
 def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:
@@ -161,6 +194,7 @@ def merge(
     slots: Tensor,
     joining: Tensor,
     founding: Tensor,
+    doubted: Tensor,
     live: LiveFrame,
     T_wc: Tensor,
     frame: Tensor,
@@ -170,18 +204,20 @@ def merge(
     old = map_.at(slots)
     created = torch.where(joining, old.pop("created"), frame)
     del old["updated"]
-    values = recomputed(average, old, joining, live, T_wc, sigma)
+    values = recomputed(average, old, joining, doubted, live, T_wc, sigma)
     return map_.put(slots, joining | founding, **values, created=created, updated=frame.expand_as(created))
 
 
 def average(
-    old: dict[str, Tensor], joining: Tensor, live: LiveFrame, T_wc: Tensor, sigma: float | Tensor
+    old: dict[str, Tensor], joining: Tensor, doubted: Tensor, live: LiveFrame, T_wc: Tensor, sigma: float | Tensor
 ) -> dict[str, Tensor]:
     """The surfels that readings leave: confidence-weighted averages where they join one (equations 1 to 4).
 
-    old: the surfel of each reading, attributes (B, P, ...), where joining (B, P) holds; elsewhere it founds one.
+    old: the surfel of each reading, attributes (B, P, ...), where joining (B, P) holds; elsewhere it founds one. Those
+    that are doubted (B, P) count less.
     """
     new = readings(live, T_wc, sigma)
+    new["confidences"] = torch.where(doubted, DOUBT, 1.0) * new["confidences"]
     total = torch.where(joining, old["confidences"], 0.0) + new["confidences"]
     averaged = joining & (total > 0)
     share = torch.where(averaged, new["confidences"] / torch.where(averaged, total, 1.0), 1.0)[..., None]

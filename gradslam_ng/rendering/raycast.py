@@ -62,39 +62,70 @@ class Directory:
         return torch.where(inside, self.rows[torch.where(inside, cell, 0)], -1)
 
 
-def raycast(grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05) -> RayCast:
+def raycast(
+    grid: VoxelGrid,
+    T_wc: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    near: float = 0.05,
+    offset: Tensor | None = None,
+) -> RayCast:
     """What cameras see of volumes (Newcombe et al. 2011, section 3.4).
 
     A ray's hit solves sdf(o + t d) = 0, and the solution is differentiated as such (implicit function theorem), not
     through the search for it: depth, normal and colour have gradients to the volume's values, T_wc and K. Which
     voxels a ray meets its surface between is a constant of the gradient.
 
-    T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is seen.
+    T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is seen; offset (H, W, 2): pixels, of each ray
+    from its pixel's centre.
 
     Raises:
         ValueError: T_wc or K of another shape.
     """
     check_view(T_wc, K, grid.batch, "volume")
     exact = torch.is_grad_enabled()
-    hits, directory = first_hits(grid, T_wc, K, size, near, exact)
+    hits, directory = first_hits(grid, T_wc, K, size, near, exact, offset)
     if directory is None:
         nothing = (0.0 * (T_wc.sum() + K.sum())).expand(grid.batch, *size, 1)  # zero gradients, not none
         images = nothing.expand(-1, -1, -1, 3)
         return RayCast(nothing, images, images, nothing > 0, nothing)
-    depth, normal, color, weight = recomputed(meet, grid, directory, T_wc, K, hits, exact)
+    depth, normal, color, weight = recomputed(meet, grid, directory, T_wc, K, hits, exact, offset)
     return RayCast(depth, normal, color, weight > 0, weight)
 
 
 @hot
-def directions(T_wc: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
+def directions(T_wc: Tensor, K: Tensor, size: tuple[int, int], offset: Tensor | None) -> Tensor:
     """Of the pixels' rays, (B, H, W, 3): world frame, of unit depth."""
-    rays = camera.unproject(torch.ones(len(K), *size, 1, dtype=T_wc.dtype, device=T_wc.device), K)
-    return (T_wc[:, None, None, :3, :3] * rays[..., None, :]).sum(-1)
+    return (T_wc[:, None, None, :3, :3] * rays(K, size, offset)[..., None, :]).sum(-1)
+
+
+def rays(K: Tensor, size: tuple[int, int], offset: Tensor | None = None) -> Tensor:
+    """Through the pixels, `offset` (H, W, 2) pixels from their centres: (B, H, W, 3), camera frame, of unit depth."""
+    through = camera.unproject(torch.ones(len(K), *size, 1, dtype=K.dtype, device=K.device), K)
+    if offset is None:
+        return through
+    side, down = offset.to(K).unbind(-1)
+    fx, skew, fy = (K[:, i, j, None, None] for i, j in ((0, 0), (0, 1), (1, 1)))
+    down = down / fy
+    return through + torch.stack([(side - skew * down) / fx, down, torch.zeros_like(down)], -1)
+
+
+def scattered(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """A place within each pixel, relative to its centre, (H, W, 2), at most half a pixel away, evenly spread over
+    neighbours (the R2 sequence of Roberts 2018, along rows and columns).
+
+    What is compared with an image at the centres of its pixels alone sees it sharper there than between them, and
+    pulls a camera towards whole pixels.
+    """
+    row, column = (torch.arange(n, dtype=torch.float64, device=device) for n in size)
+    along = torch.tensor([[0.7548776662466927, 0.5698402909980532], [0.5698402909980532, 0.3247179572447461]])
+    place = column[:, None] * along[0].to(column) + row[:, None, None] * along[1].to(row)
+    return place.frac() - 0.5
 
 
 @torch.no_grad()
 def first_hits(
-    grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float, exact: bool
+    grid: VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float, exact: bool, offset: Tensor | None
 ) -> tuple[Tensor, Directory | None]:
     """Depth (B, H, W) at which each ray passes a surface, to a fraction of a voxel or exactly, 0 for none."""
     hits = T_wc.new_zeros(len(T_wc), *size)
@@ -114,7 +145,7 @@ def first_hits(
     centres = ((block[which] * SIDE + place) * grid.voxel_size).to(T_wc)
     tiles = bounds(centres, owner[which], 0.87 * CELL * grid.voxel_size, T_cw, K, size, near)
     start, end = (enlarged(tile, TILE)[:, : size[0], : size[1]].flatten() for tile in tiles)
-    d_w, o_w, flat = directions(T_wc, K, size).flatten(0, 2), T_wc[:, :3, 3], hits.flatten()
+    d_w, o_w, flat = directions(T_wc, K, size, offset).flatten(0, 2), T_wc[:, :3, 3], hits.flatten()
     pixel = torch.isfinite(start).nonzero()[:, 0]
     rays = [pixel, pixel // math.prod(size), d_w[pixel], start[pixel], end[pixel], *flat.new_zeros(3, len(pixel))]
     for _ in range(STEPS):
@@ -271,7 +302,7 @@ def polish(grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_
 
 @hot
 def meet(
-    grid: VoxelGrid, directory: Directory, T_wc: Tensor, K: Tensor, hits: Tensor, exact: bool
+    grid: VoxelGrid, directory: Directory, T_wc: Tensor, K: Tensor, hits: Tensor, exact: bool, offset: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Depth, normal, colour and weight where rays meet the surface near hits (B, H, W), 0 elsewhere: (B, H, W, ...).
 
@@ -279,7 +310,7 @@ def meet(
     function theorem has it. Where hits are not exact the step makes them so to second order, and normal and colour are
     taken where it began, a fraction of a voxel away: half the work, where no gradient is wanted.
     """
-    d_w, o_w = directions(T_wc, K, hits.shape[1:]), T_wc[:, None, None, :3, 3]
+    d_w, o_w = directions(T_wc, K, hits.shape[1:], offset), T_wc[:, None, None, :3, 3]
     owner = torch.arange(len(hits), device=hits.device)[:, None, None].expand(hits.shape)
     start = sample(grid, directory, owner, o_w + hits[..., None] * d_w)
     depth = hits + newton(start, d_w, grid.voxel_size)

@@ -49,7 +49,7 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], stable: float) -> Surface:
     """The surface that tracking expects to see from T_wm (B, 4, 4): the surfels' own centres and normals, unblended.
 
-    A surfel weighs c / (c + stable), c its confidence. K (B, 3, 3); size (H, W).
+    A surfel weighs c / (c + stable), c its confidence; without any it is not there. K (B, 3, 3); size (H, W).
     """
     n = map_.occupied
     known = (map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.confidences[:, :n], map_.mask[:, :n])
@@ -71,7 +71,7 @@ def splat(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vertices and normals (B, H, W, 3), camera m, weights and intensity (B, H, W) of surfels (B, N, ...); see
     `predict`."""
-    index = index_map(points, mask, T_wm, K, size)
+    index = index_map(points, mask & (confidences > 0), T_wm, K, size)
     T_mw = se3.inverse(T_wm)
     hit = (index >= 0)[..., None]
     vertices = se3.transform(T_mw, gather(points, index).flatten(1, 2)).unflatten(1, size)

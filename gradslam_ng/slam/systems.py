@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.geometry import camera, depth_noise, images
+from gradslam_ng.geometry import depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
+from gradslam_ng.rendering.raycast import rays, scattered
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, Surface, SurfelMap, VoxelGrid
+from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, VoxelGrid
 from gradslam_ng.structures.live import Noise, axial_noise
 
 
@@ -96,13 +97,18 @@ class KinectFusion(System):
     def empty(self, batch: int, device: torch.device, dtype: torch.dtype) -> VoxelGrid:
         return VoxelGrid.empty(batch, self.voxel_size, self.truncation, device, dtype)
 
+    def prepare(self, frame: RGBDFrames) -> LiveFrame:
+        return super().prepare(frame).unsmoothed()  # as it is fused: the model's corners are sharp
+
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
         K = live.surface.K
-        seen = raycast(state.map, T_wm, K, live.surface.size)
+        size = live.surface.size
+        offset = scattered(size, K.device)
+        seen = raycast(state.map, T_wm, K, size, offset=offset)
         reading = depth_noise.steadiness(depth_noise.axial_sigma(seen.depth)).square()  # what one alone would weigh
         # the mean of n readings varies by 1 / n of what one does: its distance to one more tells n / (n + 1) of that
         weights, intensity = seen.weight / (seen.weight + reading), images.intensity(seen.color)
-        return Surface(camera.unproject(seen.depth, K), seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
+        return Surface(seen.depth * rays(K, size, offset), seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
 
     def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,11 @@ class LiveFrame:
         color, depth, vertices, normals, seen = recomputed(observe, frame.color, frame.depth, K, factor)
         surface = Surface(vertices, normals, seen, K, images.intensity(color)[..., 0])
         return LiveFrame(surface, color, depth, noise(surface, color), frame.T_wc)
+
+    def unsmoothed(self) -> LiveFrame:
+        """With the surface where it was read; its normals are those of the smoothed one."""
+        vertices = camera.unproject(self.depth[..., None], self.surface.K)
+        return replace(self, surface=replace(self.surface, vertices=vertices))
 
 
 @hot

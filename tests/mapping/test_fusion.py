@@ -152,6 +152,25 @@ def test_what_is_seen_for_long_stays_however_faint(plane, eye, yes, grad, frames
 
 
 @MODES
+@pytest.mark.parametrize("frames, stays", [(8, False), (40, True)], ids=["walks by", "comes to stay"])
+def test_what_comes_before_a_known_wall_counts_once_it_has_stood_for_a_second(plane, eye, yes, grad, frames, stays):
+    wall, z = plane(1.2), torch.full((12, 16), 1.2)
+    z[3:9, 5:11] = 0.8
+    visitor, fuser = plane(z), PointFuser()
+    with torch.set_grad_enabled(grad):
+        map_ = fused(fuser, *[wall] * 10, T_wc=eye, ok=yes)
+        for number in range(10, 10 + frames):
+            map_ = fuser(map_, visitor, eye, yes, number)
+        near = map_.mask & (map_.points[..., 2] < 1.0)
+        assert near.sum() == 36
+        weight = map_.confidences[near] / (map_.confidences[near] + fuser.stable)
+        assert (weight > 0.5).all() if stays else (weight < 0.1).all()
+        for number in range(10 + frames, 40 + frames):
+            map_ = fuser(map_, wall, eye, yes, number)
+        assert not (map_.mask & (map_.points[..., 2] < 1.0)).any()
+
+
+@MODES
 def test_what_floats_in_free_space_is_removed(plane, eye, yes, grad):
     """A wall at 1 m, stable and long seen; then the camera sees through it to 2 m."""
     fuser = PointFuser(patience=3, tidy_every=1)

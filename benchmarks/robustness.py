@@ -178,8 +178,8 @@ def box(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
 
 
 def on_visitor(result: Result, scene: Visited, system: System) -> tuple[float, float]:
-    """Per cent of all surfels, and of those that are stable, that lie on the box where it was in one of the frames, and on
-    nothing else."""
+    """Per cent of all surfels, and of those that are stable, that lie on the box where it was in one of the frames, and
+    on nothing else."""
     map_ = result.map[0]
     p = map_.points[0].double()
     away = scene.room.clearance(p) > NEAR_SURFACE

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.geometry.planes import margin
 from gradslam_ng.hot import hot
+from gradslam_ng.mapping.arrivals import connected, near_pixels
 from gradslam_ng.mapping.readings import readings
 from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import LiveFrame, SurfelMap
-
 
 DOUBT = 0.01  # of its confidence, what a reading keeps that stands where one could see through before
 SETTLED = 30  # frames after which it is believed to stay
@@ -24,8 +24,9 @@ SETTLED = 30  # frames after which it is believed to stay
 class PointFuser(nn.Module):
     """Point fusion after Keller et al. 2013, section 4.
 
-    What stands before a surface that is known, where nothing stood, has come there since, and may go: it counts for little
-    until it has stood for a second. So somebody who walks by is not tracked against, and is carved away behind them.
+    What stands before a surface that is known, where nothing stood, has come there since, and may go: it counts for
+    little until it has stood for a second. So somebody who walks by is not tracked against, and is carved away behind
+    them.
 
     Args:
         sigma: width of the weight's fall towards the image's edge, relative to the half diagonal.
@@ -76,8 +77,8 @@ class PointFuser(nn.Module):
         """Which surfel each reading belongs to. Discrete choices, constants of the gradient.
 
         Returns surfel (B, P) int64, -1 for none; founding (B, P) bool: no surfel of the reading's surface lies within
-        one pixel; doubted (B, P) bool: it hides a proven surfel, and joins no settled one; violated (B, n) bool, the first n
-        slots: a surfel in what the camera has seen to be free space.
+        one pixel; doubted (B, P) bool: it, or the surface that it is part of, hides a proven surfel, and it joins no
+        settled one; violated (B, n) bool, the first n slots: a surfel in what the camera has seen to be free space.
         """
         n, surface = map_.occupied, live.surface
         proven = self.proven(map_)[:, :n]
@@ -88,8 +89,9 @@ class PointFuser(nn.Module):
         )  # fmt: skip
 
     def carve(self, map_: SurfelMap, violated: Tensor) -> SurfelMap:
-        """Confidence halved for surfels found in free space: a few frames that see through one remove it. Those that are
-        not proven go at once."""
+        """Confidence halved for surfels found in free space: a few frames that see through one remove it.
+
+        Those that are not proven go at once."""
         n = violated.shape[1]
         confidences = map_.confidences[:, :n]
         halved = torch.where(violated, torch.where(self.proven(map_)[:, :n], 0.5, 0.0) * confidences, confidences)
@@ -152,19 +154,10 @@ def match(
     there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
     founding = valid & ~covered(*planes, there, depth, gate)
-    doubted = hiding(pixel, inside & proven & (within > 0) & (behind < -5 * within), (height, width)).flatten(1)
-    doubted = doubted & ~((surfel >= 0) & settled.gather(1, surfel.clamp(min=0)))
-    return surfel, founding.flatten(1), doubted, violated
-
-
-def hiding(pixel: Tensor, hidden: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixels (B, H, W) that are, or are next to, the `pixel` (B, n) of a surfel that is hidden (B, n)."""
-    pixels = size[0] * size[1]
-    mark = torch.zeros(len(pixel), pixels + 1, dtype=torch.float32, device=pixel.device)
-    mark = mark.scatter(1, torch.where(hidden, pixel, pixels), 1.0)[:, :pixels].unflatten(1, size)
-    mark = margin(margin(mark, 1, -1), 1, -2)
-    height, width = size
-    return sum(mark[:, dv : dv + height, du : du + width] for dv in range(3) for du in range(3)) > 0
+    hiding = near_pixels(pixel, inside & proven & (within > 0) & (behind < -5 * within), (height, width))
+    joining = (surfel >= 0) & settled.gather(1, surfel.clamp(min=0))
+    doubted = connected(hiding, valid & ~joining.unflatten(1, (height, width)), depth)
+    return surfel, founding.flatten(1), doubted.flatten(1), violated
 
 
 def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:

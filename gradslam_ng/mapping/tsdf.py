@@ -24,8 +24,8 @@ class TSDFFuser(nn.Module):
     The distance of a voxel is that to the tangent plane of the reading in its pixel, not along the ray: it does not
     depend on where in the pixel the voxel falls, and readings of one surface from different sides agree.
 
-    Readings are taken as they are: smoothed ones would round off the corners of a room. Their normals are of the smoothed
-    surface.
+    Readings are taken as they are: smoothed ones would round off the corners of a room. Their normals are of the
+    smoothed surface.
 
     A reading weighs the cosine of its angle to the ray, over the variance of the depth noise relative to that at a
     metre; behind the surface the weight falls to zero over a band (Bylow et al. 2013). Well before it every reading

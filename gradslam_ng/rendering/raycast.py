@@ -76,8 +76,8 @@ def raycast(
     through the search for it: depth, normal and colour have gradients to the volume's values, T_wc and K. Which
     voxels a ray meets its surface between is a constant of the gradient.
 
-    T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is seen; offset (H, W, 2): pixels, of each ray
-    from its pixel's centre.
+    T_wc (B, 4, 4), K (B, 3, 3), size (H, W); near: metres, nothing closer is seen; offset (H, W, 2): pixels, of each
+    ray from its pixel's centre.
 
     Raises:
         ValueError: T_wc or K of another shape.

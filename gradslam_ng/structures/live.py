@@ -48,8 +48,8 @@ class LiveFrame:
 
 @hot
 def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Colour (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and 1
-    or 0 for whether there is a normal."""
+    """Colour (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and
+    1 or 0 for whether there is a normal."""
     depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading
     if factor > 1:
         color, depth = images.downsample_color(color, factor), images.downsample_depth(depth, factor)

@@ -8,6 +8,7 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng.backend.volumes import Reintegration
 from gradslam_ng.geometry import se3
+from gradslam_ng.mapping import TSDFFuser
 
 
 @pytest.fixture(scope="module")
@@ -20,31 +21,33 @@ def frames(room):
 
 
 def volume(frames, T_wc):
-    built = Reintegration(gs.VoxelGrid.empty(voxel_size=0.04, truncation=0.16))
-    for live, pose in zip(frames, T_wc, strict=True):
-        built.add(live, pose)
-    return built
+    grid, fused = gs.VoxelGrid.empty(voxel_size=0.04, truncation=0.16), Reintegration()
+    with torch.no_grad():
+        for live, pose in zip(frames, T_wc.float(), strict=True):
+            grid = TSDFFuser()(grid, live, pose[None], torch.tensor([True]), 0)
+            fused.remember(live, pose)
+    return grid, fused
 
 
 def test_frames_moved_are_as_if_they_had_never_been_elsewhere(frames):
     live, T_wc = frames
     drift = se3.exp(torch.tensor([[0.0] * 6, [0.05, 0, -0.04, 0, 0.03, 0], [0.1, 0, -0.08, 0, 0.06, 0]]).double())
-    drifted, right = volume(live, drift @ T_wc), volume(live, T_wc)
-    assert drifted.correct(T_wc) == 2  # the first was where it belongs
+    (drifted, fused), (right, _) = volume(live, drift @ T_wc), volume(live, T_wc)
+    drifted = fused.correct(drifted, T_wc)
     points = se3.transform(T_wc.float(), live[0].surface.vertices.flatten(1, 2))[:1, ::7]
-    sdf, _, weight = drifted.grid.query(points)
-    expected, _, known = right.grid.query(points)
+    sdf, _, weight = drifted.query(points)
+    expected, _, known = right.query(points)
     assert (known > 0).float().mean() > 0.5
     both = (known > 0) & (weight > 0)
     assert both.sum() > 0.98 * (known > 0).sum()
     assert (sdf - expected)[both].abs().quantile(0.99) < 2e-3
-    assert (sdf - volume(live, drift @ T_wc).grid.query(points)[0])[both].abs().quantile(0.9) > 0.01  # it did matter
-    assert drifted.correct(T_wc) == 0
+    assert (sdf - volume(live, drift @ T_wc)[0].query(points)[0])[both].abs().quantile(0.9) > 0.01  # it did matter
+    assert fused.correct(drifted, T_wc) is drifted
 
 
 def test_poses_must_be_those_of_the_frames(frames):
     live, T_wc = frames
     with pytest.raises(ValueError, match="one for each of 3 frames, got 2"):
-        volume(live, T_wc).correct(T_wc[:2])
+        volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(), T_wc[:2])
     with pytest.raises(ValueError, match="batch of one, got 2"):
-        Reintegration(gs.VoxelGrid.empty(2))
+        volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(2), T_wc)

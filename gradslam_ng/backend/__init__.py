@@ -6,7 +6,7 @@ from gradslam_ng.backend.learning import negative_log_likelihood, surrogate_loss
 from gradslam_ng.backend.loops import Loop, LoopCloser
 from gradslam_ng.backend.robust import graduated
 from gradslam_ng.backend.smoother import Smoother
-from gradslam_ng.backend.volumes import Reintegration
+from gradslam_ng.backend.volumes import Reintegration, VolumeLoopCloser
 
 __all__ = [
     "Factor",
@@ -16,6 +16,7 @@ __all__ = [
     "LoopCloser",
     "Reintegration",
     "Smoother",
+    "VolumeLoopCloser",
     "graduated",
     "negative_log_likelihood",
     "surrogate_loss",

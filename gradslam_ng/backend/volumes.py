@@ -78,13 +78,13 @@ class VolumeLoopCloser:
     """Closes loops of a system whose map is a volume; see `System.run`. One for each run.
 
     A `LoopCloser` looks for them in surfels of the keyframes, which it moves as it goes. Tracking goes on where it was:
-    a camera that returns finds the old surface in the volume and stays with it. At the end every frame is moved to where
-    the pose graph has it.
+    a camera that returns finds the old surface in the volume and stays with it. At the end frames move to where the
+    pose graph has them.
     """
 
     def __init__(self, closer: LoopCloser | None = None) -> None:
         self.closer = LoopCloser() if closer is None else closer
-        self.mapper = PointFuser(stable=0.05, patience=10**9)  # keyframes alone are fused: a surfel is met but a few times
+        self.mapper = PointFuser(stable=0.05, patience=10**9)  # keyframes alone are fused: a surfel is met rarely
         self.surfels: SurfelMap | None = None
         self.correction = torch.eye(4, dtype=torch.float64)  # from where tracking has the camera to where the loops do
         self.fused: Reintegration | None = None

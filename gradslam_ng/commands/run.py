@@ -16,15 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gradslam_ng import datasets
-from gradslam_ng.backend import LoopCloser
+from gradslam_ng.backend import LoopCloser, VolumeLoopCloser
 from gradslam_ng.commands.info import Source
 from gradslam_ng.commands.outputs import prepare, write
 from gradslam_ng.commands.settings import build, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.slam import Result, State
-from gradslam_ng.slam.system import System
+from gradslam_ng.slam.system import Loops, System
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
+CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def run(
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
         compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.
-        loops: Close loops, in sequences of 600 frames and more that pointfusion tracks by itself.
+        loops: Close loops, in sequences of 600 frames and more that pointfusion or kinectfusion tracks by itself.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """
     console = Console()
@@ -91,10 +92,10 @@ def run(
         raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
     slam = build(system, odometry, parse_scale(scale), config, preset).to(device)
     config_file = None if config is None else str(config)
-    loops = loops and len(sequence) >= LONG and system == "pointfusion" and odometry != "ground-truth"
+    loops = loops and len(sequence) >= LONG and system in CLOSERS and odometry != "ground-truth"
     settings = Settings(source, system, odometry, preset, frames, scale, device, config_file, **options, loops=loops)
     prepare(out)
-    result = track(slam, sequence, compile, console, LoopCloser() if loops else None)
+    result = track(slam, sequence, compile, console, CLOSERS[system]() if loops else None)
     metrics, written = write(out, result, sequence, settings)
     report(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
@@ -104,7 +105,7 @@ def run(
 
 
 def track(
-    slam: System, sequence: Sequence, compile: bool | None, console: Console, closer: LoopCloser | None = None
+    slam: System, sequence: Sequence, compile: bool | None, console: Console, closer: Loops | None = None
 ) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))

@@ -68,13 +68,14 @@ def undivided() -> Iterator[None]:
 
 
 class Loops(Protocol):
-    """What closes loops, see `backend.LoopCloser`: looks on after each frame, and knows the end of the story."""
+    """What closes loops, see `backend.LoopCloser` and, for volumes, `backend.VolumeLoopCloser`: looks on after each
+    frame, and knows the end of the story."""
 
     loops: list  # those closed
 
     def follow(self, system: System, state: State, live: LiveFrame) -> State: ...
 
-    def finish(self, map_: SurfelMap) -> tuple[SurfelMap, Tensor]: ...
+    def finish(self, map_: Map) -> tuple[Map, Tensor]: ...
 
 
 class System(nn.Module):
@@ -116,6 +117,10 @@ class System(nn.Module):
     def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> Map:
         """The map with one frame more, where ok (B,)."""
         raise NotImplementedError
+
+    def concluded(self, state: State) -> Map:
+        """The map after the last frame of a stream."""
+        return state.map
 
     def step(self, state: State | None, frame: RGBDFrames) -> State:
         """Localise one frame, then let it join the map. `state` is None for the first; frame () or (B,).
@@ -271,7 +276,7 @@ class System(nn.Module):
         if not poses:
             raise ValueError(f"{sequence.name}: none of its {len(sequence)} frames could be read: {skipped[:1]}")
         n = min(len(poses), len(reasons), len(times))
-        map_, T_wc = state.map, torch.stack(poses[:n])
+        map_, T_wc = self.concluded(state), torch.stack(poses[:n])
         if loops is not None:
             try:
                 with self.stage("loops"), undivided():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.backend.volumes import Reintegration
+from gradslam_ng.backend import LoopCloser
+from gradslam_ng.backend.volumes import Reintegration, VolumeLoopCloser
 from gradslam_ng.geometry import se3
 from gradslam_ng.mapping import TSDFFuser
+from gradslam_ng.slam.keyframes import distance
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +55,24 @@ def test_poses_must_be_those_of_the_frames(frames):
         volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(), T_wc[:2])
     with pytest.raises(ValueError, match="batch of one, got 2"):
         volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(2), T_wc)
+
+
+@pytest.mark.slow
+def test_a_volume_follows_its_loops(room):
+    """There and back with noise: loops are found, and frames lie in the volume where the trajectory has them."""
+    yaw = 0.1 + 0.65 * (1 - torch.cos(torch.arange(90, dtype=torch.float64) / 90 * 2 * math.pi))
+    way = [se3.exp(torch.tensor([0.1 * float(a), 0, 0, 0, float(a), 0], dtype=torch.float64)) for a in yaw]
+    tilt = se3.exp(torch.tensor([0, 0, 0, -0.4, 0, 0], dtype=torch.float64))
+    clip = room.view(torch.stack(way) @ tilt)
+    clip.depth.mul_(1 + 0.004 * torch.randn(clip.depth.shape, generator=torch.Generator().manual_seed(0)))
+    sequence, errors = room.InMemory(clip), {}
+    for name, loops in (("without", None), ("with", VolumeLoopCloser(LoopCloser(40)))):
+        result = gs.KinectFusion(0.04, 0.16).run(sequence, loops=loops)
+        assert len(result.trajectory) == len(sequence) and bool(result.tracked.all())
+        errors[name] = gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse
+    assert len(loops.loops) > 0
+    fused = torch.stack([kept.T_wc for kept in loops.fused.kept]).double()
+    assert len(fused) == len(sequence)
+    metres, radians = distance(fused, result.trajectory.T_wc)
+    assert metres.max() < 0.003 and radians.max() < 0.003
+    assert errors["with"] < 1.1 * errors["without"] + 0.002

@@ -267,6 +267,8 @@ def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, 
     metrics = results(tmp_path / "on")[0]
     assert metrics["settings"]["loops"] is True and metrics["loops"] == 0  # six frames see nothing again
     assert "0 closed" in capsys.readouterr().out
+    assert run(recording, tmp_path / "volume", "--system", "kinectfusion") == 0
+    assert json.loads((tmp_path / "volume" / "metrics.json").read_text())["settings"]["loops"] is True
     for name, options in (("refused", ("--no-loops",)), ("no surfels tracked", ("--system", "icpslam"))):
         assert run(recording, tmp_path / name, *options) == 0
         assert results(tmp_path / name)[0]["settings"]["loops"] is False

@@ -57,6 +57,7 @@ def throughput(
     threads: int = 2,
     depth_max: float = 4.0,
     compile: bool = True,
+    preset: str = "default",
 ) -> None:
     """Milliseconds per frame of each system, by stage, and how many times as fast ours is.
 
@@ -68,6 +69,7 @@ def throughput(
         depth_max: How far Open3D looks, metres; less makes it faster, and on large rooms less accurate. Ours looks as
             far as the sensor does.
         compile: Let our hot functions run compiled, as `run` does on long sequences; compiled in the first block.
+        preset: Ours: default, fast or accurate.
     """
     _pin(threads)
     import torch
@@ -84,7 +86,7 @@ def throughput(
         raise ValueError(f"frames: expected at least {2 * BLOCK}, got {len(source)}")
     factor = 1 if size is None else _factor(source.size, size)
     loaded = [shrunk(source[i], factor) for i in range(len(source))]
-    fusion, state = build(), None
+    fusion, state = build(preset), None
     K, (height, width) = loaded[0].K, loaded[0].size
     dense = open3d_slam.DenseSLAM(K, (height, width), depth_max=depth_max)
     hybrid = open3d_slam.HybridOdometry(K, depth_max)
@@ -106,7 +108,7 @@ def throughput(
                 contender.advance(start)
 
     figures = {"sequence": source.name, "size": f"{width}x{height}"}
-    figures |= {"threads": threads, "compiled": compile}
+    figures |= {"threads": threads, "compiled": compile, "preset": preset}
     settings = {"voxel_size": dense.voxel_size, "depth_max": depth_max}
     figures |= {"frames": len(loaded) - BLOCK, "open3d_settings": settings}
     figures |= {name: contender.figures() for name, contender in contenders.items()}
@@ -116,14 +118,15 @@ def throughput(
             figures[name]["ate_cm"] = 100 * evaluation.ate(source.ground_truth, trajectory).rmse
     blocks = {name: contender.blocks for name, contender in contenders.items()}
     figures["times_as_fast_as"] = {name: _ratio(blocks[name], blocks["gradslam_ng"]) for name in RIVALS}
-    _report(figures, blocks, "_".join(["throughput", source.name, *([size] if size else [])]))
+    names = ["throughput", source.name, *([size] if size else []), *([preset] if preset != "default" else [])]
+    _report(figures, blocks, "_".join(names))
 
 
-def build():
+def build(preset: str = "default"):
     """The system that is measured."""
     from gradslam_ng import PointFusion
 
-    return PointFusion()
+    return PointFusion(settings=preset)
 
 
 def shrunk(frame, factor: int):

@@ -82,11 +82,14 @@ class PointFuser(nn.Module):
         """
         n, surface = map_.occupied, live.surface
         proven = self.proven(map_)[:, :n]
-        return match(
+        valid = (surface.weights > 0) & ok[:, None, None]
+        surfel, founding, violated, pixel, hidden, free = match(
             map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], proven,
-            self.settled(map_)[:, :n], surface.vertices, surface.normals, (surface.weights > 0) & ok[:, None, None],
+            self.settled(map_)[:, :n], surface.vertices, surface.normals, valid,
             live.sigma, T_wc, surface.K, self.depth_gate, math.cos(math.radians(self.max_angle)),
         )  # fmt: skip
+        doubted = connected(near_pixels(pixel, hidden, surface.size), free, surface.vertices[..., 2])
+        return surfel, founding, doubted.flatten(1), violated
 
     def carve(self, map_: SurfelMap, violated: Tensor) -> SurfelMap:
         """Confidence halved for surfels found in free space: a few frames that see through one remove it.
@@ -140,9 +143,13 @@ def match(
     K: Tensor,
     depth_gate: float,
     cosine: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """See `PointFuser.associate`. Surfels points, normals (B, n, 3), world, mask, proven and settled (B, n); a frame's
-    vertices and normals (B, H, W, 3), camera, valid and sigma (B, H, W)."""
+    vertices and normals (B, H, W, 3), camera, valid and sigma (B, H, W).
+
+    Returns surfel, founding and violated; the pixel of each surfel, and whether it is proven and hidden there, (B, n);
+    and which readings (B, H, W) join no settled surfel.
+    """
     height, width = valid.shape[-2:]
     depth = torch.where(valid, vertices[..., 2], 0.0)
     gate = torch.where(valid, depth_gate + 3 * sigma, 0.0)
@@ -159,10 +166,10 @@ def match(
     there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
     founding = valid & ~covered(*planes, there, depth, gate)
-    hiding = near_pixels(pixel, inside & proven & (within > 0) & (behind < -5 * within), (height, width))
+    hidden = inside & proven & (within > 0) & (behind < -5 * within)
     joining = (surfel >= 0) & settled.gather(1, surfel.clamp(min=0))
-    doubted = connected(hiding, valid & ~joining.unflatten(1, (height, width)), depth)
-    return surfel, founding.flatten(1), doubted.flatten(1), violated
+    free = valid & ~joining.unflatten(1, (height, width))
+    return surfel, founding.flatten(1), violated, pixel, hidden, free
 
 
 def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:

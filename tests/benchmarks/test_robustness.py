@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from benchmarks.robustness import errors, in_free_space
-from gradslam_ng.datasets.synthetic import Synthetic
+from benchmarks.robustness import errors, on_visitor
+from gradslam_ng.datasets.synthetic import Visited
 from gradslam_ng.evaluation import sample_mesh
 from gradslam_ng.geometry import se3
 
@@ -24,11 +24,14 @@ def test_errors_of_poses_in_metres_and_degrees():
     torch.testing.assert_close(degrees, torch.tensor([0.0, 10.0], dtype=torch.float64), atol=1e-6, rtol=0)
 
 
-def test_what_floats_in_a_room_is_counted_and_its_surface_is_not():
-    scene = Synthetic("corner", 1, (12, 16))
-    surface = sample_mesh(scene.mesh, spacing=0.3)[:270].float()
-    floating = torch.tensor([[1.5, 1.2, 1.0]]) + 0.05 * torch.arange(30)[:, None]
-    points = torch.cat([surface, floating])
+def test_surfels_on_the_visitor_are_counted_and_others_are_not():
+    scene = Visited("living_room", 1, (12, 16))
+    anywhere = torch.rand(200_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5 - 2.5
+    anywhere = anywhere[scene.room.clearance(anywhere) > 0.05]
+    away = scene.visitor(0).distance(anywhere).abs()
+    on_box, floating = anywhere[away < 0.02][:30], anywhere[away > 0.3][:100]
+    assert len(on_box) == 30 and len(floating) == 100
+    points = torch.cat([sample_mesh(scene.mesh, spacing=0.3)[:170], floating, on_box]).float()
     n = len(points)
     map_ = gs.SurfelMap(
         points[None], torch.zeros(1, n, 3), torch.zeros(1, n, 3), torch.zeros(1, n),
@@ -36,6 +39,6 @@ def test_what_floats_in_a_room_is_counted_and_its_surface_is_not():
         count=torch.tensor([n]),
     )  # fmt: skip
     system = SimpleNamespace(mapper=SimpleNamespace(stable=0.5))
-    all_, lasting = in_free_space(SimpleNamespace(map=map_), scene, system)
+    all_, lasting = on_visitor(SimpleNamespace(map=map_), scene, system)
     assert all_ == pytest.approx(10)
     assert lasting == pytest.approx(100 * 10 / 280)

@@ -107,13 +107,14 @@ class PointFuser(nn.Module):
         """Without the surfels that were seen for too short a time to be trusted, and are not any more."""
         return map_.keep(self.lasting(map_, ok, frame, self.patience))
 
-    def concluded(self, map_: SurfelMap, frame: int) -> SurfelMap:
-        """The map after the last frame: without the surfels that wait for more, but for those of the last frames."""
+    def concluded(self, map_: SurfelMap) -> SurfelMap:
+        """The map after the last frame: without the surfels that wait for more, but for those fused last."""
+        last = map_.updated.amax(-1, keepdim=True) if map_.capacity else 0
         ok = torch.ones_like(map_.count, dtype=torch.bool)
-        return map_.keep(self.lasting(map_, ok, frame, min(self.patience, self.persistence)))
+        return map_.keep(self.lasting(map_, ok, last, min(self.patience, self.persistence)))
 
     @torch.no_grad()
-    def lasting(self, map_: SurfelMap, ok: Tensor, frame: int, patience: int) -> Tensor:
+    def lasting(self, map_: SurfelMap, ok: Tensor, frame: int | Tensor, patience: int) -> Tensor:
         """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
         recent = (frame - map_.updated < patience) & (map_.confidences > 0)
         return self.proven(map_) | recent | ~ok[:, None]

@@ -14,7 +14,6 @@ from gradslam_ng.structures import LiveFrame, VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
 
 COLOR_BAND = 2.0  # voxels from the surface within which colour is gathered
-FREE = 0.3  # weight of having seen through a place, relative to having seen a surface there
 CLEAR = 3.0  # bands before a reading from which on space is free beyond doubt
 SAMPLED = 320  # pixels across, at least, from which blocks are found
 
@@ -30,7 +29,7 @@ class TSDFFuser(nn.Module):
 
     A reading weighs the cosine of its angle to the ray, over the variance of the depth noise relative to that at a
     metre; behind the surface the weight falls to zero over a band (Bylow et al. 2013). Well before it every reading
-    weighs a share of what one of a surface there would: what one has seen through is free, however far the next
+    weighs as much as one of a surface there would: what one has seen through is free, however far the next
     surface, but a silhouette that lies half in a pixel is not worn away.
 
     The band is the volume's truncation or, for readings from farther away, three standard deviations of their noise up
@@ -179,7 +178,7 @@ def average(
     seen = inside & (distance > -band) & (z - depth < 2 * band)
     # whatever the noise, the camera saw through here
     sure = (depth - z > CLEAR * band) & (distance > 0.5 * band) & (depth > 0)
-    free = FREE * depth_noise.steadiness(depth_noise.axial_sigma(z)).square()
+    free = depth_noise.steadiness(depth_noise.axial_sigma(z)).square()
     new = torch.where(sure, free, reliable * (2 + 2 * distance / band).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
     total = (weight + sign * new).clamp(min=0)

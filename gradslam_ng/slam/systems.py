@@ -68,7 +68,7 @@ class PointFusion(System):
         return predict(state.map, T_wm, live.surface.K, live.surface.size, self.mapper.stable), T_wm
 
     def concluded(self, state: State) -> SurfelMap:
-        return self.mapper.concluded(state.map, state.frames - 1)
+        return self.mapper.concluded(state.map)
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         return self.mapper(map_, live, T_wc, ok, frame)

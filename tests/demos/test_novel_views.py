@@ -12,7 +12,7 @@ def test_views_that_were_held_back_are_shown(demo, tmp_path):
     embedded = Path(__file__).parents[2] / "datasets" / "living_room"
     numbers = demo("novel_views").main(str(embedded), tmp_path, frames=6, views=2)
     assert all(i % 2 for i in numbers["views"])
-    for name, alike, shown in (("volume", 0.45, 0.85), ("surfels", 0.7, 0.9)):  # three noisy frames leave a volume holes
+    for name, alike, shown in (("volume", 0.45, 0.85), ("surfels", 0.7, 0.9)):  # three noisy frames leave holes
         assert numbers[name]["psnr_db"] > 24 and numbers[name]["ssim"] > alike, numbers
         assert numbers[name]["depth_median_cm"] <= numbers[name]["depth_l1_cm"] < 1.0, numbers
         assert numbers[name]["shown"] > shown, numbers

@@ -65,39 +65,41 @@ class PointFuser(nn.Module):
 
     def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds."""
-        surfel, founding, doubted, violated = self.associate(map_, live, T_wc, ok)
-        map_, slots = self.carve(map_, violated).claim(founding)
+        proven = self.proven(map_)
+        surfel, founding, doubted, violated = self.associate(map_, live, T_wc, ok, proven)
+        map_, slots = self.carve(map_, violated, proven).claim(founding)
         joining, number = surfel >= 0, torch.full((), frame, device=slots.device)
         slots = torch.where(joining, surfel, slots)
         map_ = merge(map_, slots, joining, founding, doubted, live, T_wc, number, self.sigma)
         return self.tidy(map_, ok, frame) if frame % self.tidy_every == 0 else map_
 
     @torch.no_grad()
-    def associate(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor) -> tuple[Tensor, ...]:
-        """Which surfel each reading belongs to. Discrete choices, constants of the gradient.
+    def associate(
+        self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, proven: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Which surfel each reading belongs to, given those `proven` (B, N). Discrete: constants of the gradient.
 
         Returns surfel (B, P) int64, -1 for none; founding (B, P) bool: no surfel of the reading's surface lies within
         one pixel; doubted (B, P) bool: it, or the surface that it is part of, hides a proven surfel, and it joins no
         settled one; violated (B, n) bool, the first n slots: a surfel in what the camera has seen to be free space.
         """
         n, surface = map_.occupied, live.surface
-        proven = self.proven(map_)[:, :n]
         valid = (surface.weights > 0) & ok[:, None, None]
         surfel, founding, violated, pixel, hidden, free = match(
-            map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], proven,
+            map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], proven[:, :n],
             self.settled(map_)[:, :n], surface.vertices, surface.normals, valid,
             live.sigma, T_wc, surface.K, self.depth_gate, math.cos(math.radians(self.max_angle)),
         )  # fmt: skip
         doubted = connected(near_pixels(pixel, hidden, surface.size), free, surface.vertices[..., 2])
         return surfel, founding, doubted.flatten(1), violated
 
-    def carve(self, map_: SurfelMap, violated: Tensor) -> SurfelMap:
+    def carve(self, map_: SurfelMap, violated: Tensor, proven: Tensor) -> SurfelMap:
         """Confidence halved for surfels found in free space: a few frames that see through one remove it.
 
-        Those that are not proven go at once."""
+        Those that are not `proven` (B, N) go at once."""
         n = violated.shape[1]
         confidences = map_.confidences[:, :n]
-        halved = torch.where(violated, torch.where(self.proven(map_)[:, :n], 0.5, 0.0) * confidences, confidences)
+        halved = torch.where(violated, torch.where(proven[:, :n], 0.5, 0.0) * confidences, confidences)
         if not torch.is_grad_enabled():
             confidences.copy_(halved)
             return map_

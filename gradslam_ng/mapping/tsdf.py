@@ -47,6 +47,7 @@ class TSDFFuser(nn.Module):
         What a frame said of the blocks near its readings is taken out exactly; that it saw through others, which may
         not have existed then, stays.
         """
+        live = live.unsmoothed()
         planes = recomputed(tangent_planes, live, ok, grid.truncation)
         keys = self.blocks(grid, live, planes, T_wc, sign)
         grid = grid.allocate(keys)
@@ -83,7 +84,7 @@ def tangent_planes(live: LiveFrame, ok: Tensor, truncation: float) -> Tensor:
 
     A reading without a normal, at an edge, faces the camera and weighs nothing: it only tells what is free."""
     surface = live.surface
-    normals, vertices = surface.normals.flatten(1, 2), camera.unproject(live.depth[..., None], surface.K).flatten(1, 2)
+    normals, vertices = surface.normals.flatten(1, 2), surface.vertices.flatten(1, 2)
     z = torch.where(ok[:, None], vertices[..., 2], 0.0)
     flat = (normals.detach() == 0).all(-1)
     normals = torch.where(flat[..., None], normals.new_tensor([0.0, 0.0, -1.0]), normals)
@@ -108,8 +109,7 @@ def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, block_size: floa
     if not len(pixel):
         return pixel
     owner = pixel // (len(weights) // len(T_wc))
-    vertices = camera.unproject(live.depth[..., None], live.surface.K)
-    points, normals = (every(image)[pixel] for image in (vertices, live.surface.normals))
+    points, normals = (every(image)[pixel] for image in (live.surface.vertices, live.surface.normals))
     bands = bands[pixel]
     steps = math.ceil(4 * float(bands.max()) / block_size)
     cells = block_cells(points, normals, owner, T_wc, bands, steps, block_size)

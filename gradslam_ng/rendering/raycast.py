@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -96,10 +97,10 @@ def raycast(
 @hot
 def directions(T_wc: Tensor, K: Tensor, size: tuple[int, int], offset: Tensor | None) -> Tensor:
     """Of the pixels' rays, (B, H, W, 3): world frame, of unit depth."""
-    return (T_wc[:, None, None, :3, :3] * rays(K, size, offset)[..., None, :]).sum(-1)
+    return (T_wc[:, None, None, :3, :3] * pixel_rays(K, size, offset)[..., None, :]).sum(-1)
 
 
-def rays(K: Tensor, size: tuple[int, int], offset: Tensor | None = None) -> Tensor:
+def pixel_rays(K: Tensor, size: tuple[int, int], offset: Tensor | None = None) -> Tensor:
     """Through the pixels, `offset` (H, W, 2) pixels from their centres: (B, H, W, 3), camera frame, of unit depth."""
     through = camera.unproject(torch.ones(len(K), *size, 1, dtype=K.dtype, device=K.device), K)
     if offset is None:
@@ -110,6 +111,7 @@ def rays(K: Tensor, size: tuple[int, int], offset: Tensor | None = None) -> Tens
     return through + torch.stack([(side - skew * down) / fx, down, torch.zeros_like(down)], -1)
 
 
+@functools.cache
 def scattered(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """A place within each pixel, relative to its centre, (H, W, 2), at most half a pixel away, evenly spread over
     neighbours (the R2 sequence of Roberts 2018, along rows and columns).

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gradslam_ng.geometry import depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
-from gradslam_ng.rendering.raycast import rays, scattered
+from gradslam_ng.rendering.raycast import pixel_rays, scattered
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
@@ -111,7 +111,8 @@ class KinectFusion(System):
         reading = depth_noise.steadiness(depth_noise.axial_sigma(seen.depth)).square()  # what one alone would weigh
         # the mean of n readings varies by 1 / n of what one does: its distance to one more tells n / (n + 1) of that
         weights, intensity = seen.weight / (seen.weight + reading), images.intensity(seen.color)
-        return Surface(seen.depth * rays(K, size, offset), seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
+        vertices = seen.depth * pixel_rays(K, size, offset)
+        return Surface(vertices, seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
 
     def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

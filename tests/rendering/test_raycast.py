@@ -8,7 +8,7 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering import raycast
-from gradslam_ng.rendering.raycast import rays, scattered
+from gradslam_ng.rendering.raycast import pixel_rays, scattered
 from gradslam_ng.structures.voxel_grid import offsets, pack, unpack
 
 SIZE = (30, 40)
@@ -69,9 +69,9 @@ def test_rays_beside_the_centres_of_their_pixels_meet_the_same_plane(plane_grid)
     assert offset.abs().max() <= 0.5 and offset.mean((0, 1)).abs().max() < 0.01
     assert offset.diff(dim=0).abs().amin() > 0.1 and offset.diff(dim=1).abs().amin() > 0.1
     seen = gs.raycast(plane_grid, HERE, K, SIZE, offset=offset)
-    p = (rays(K, SIZE, offset) * seen.depth)[seen.mask[..., 0]]
+    p = (pixel_rays(K, SIZE, offset) * seen.depth)[seen.mask[..., 0]]
     assert len(p) > 1000 and plane(p).abs().max() < 1e-9
-    uv, _ = camera.project(rays(K, SIZE, offset).flatten(1, 2), K)
+    uv, _ = camera.project(pixel_rays(K, SIZE, offset).flatten(1, 2), K)
     assert torch.allclose(uv, (camera.pixel_grid(*SIZE, dtype=K.dtype) + offset).reshape(1, -1, 2))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.geometry.planes import margin
+from gradslam_ng.geometry.planes import interleave, margin
 from gradslam_ng.hot import hot
 from gradslam_ng.mapping.arrivals import connected, near_pixels
 from gradslam_ng.mapping.readings import readings
@@ -228,14 +228,19 @@ def average(
     new["confidences"] = torch.where(doubted, DOUBT, 1.0) * new["confidences"]
     total = torch.where(joining, old["confidences"], 0.0) + new["confidences"]
     averaged = joining & (total > 0)
-    share = torch.where(averaged, new["confidences"] / torch.where(averaged, total, 1.0), 1.0)[..., None]
-    normals = torch.lerp(old["normals"], new["normals"], share)
-    square = normals.square().sum(-1, keepdim=True)
+    share = torch.where(averaged, new["confidences"] / torch.where(averaged, total, 1.0), 1.0)
+    points, normals, colors = (
+        [torch.lerp(a, b, share) for a, b in zip(old[name].unbind(-1), new[name].unbind(-1), strict=True)]
+        for name in ("points", "normals", "colors")
+    )
+    square = sum(n * n for n in normals)
     usable = square > 1e-12
+    shrink = torch.where(usable, square, 1.0).rsqrt()
+    normals = (torch.where(usable, n * shrink, was) for n, was in zip(normals, old["normals"].unbind(-1), strict=True))
     return {
-        "points": torch.lerp(old["points"], new["points"], share),
-        "normals": torch.where(usable, normals * torch.where(usable, square, 1.0).rsqrt(), old["normals"]),
-        "colors": torch.lerp(old["colors"], new["colors"], share),
+        "points": interleave(*points),
+        "normals": interleave(*normals),
+        "colors": interleave(*colors),
         "radii": torch.where(joining, torch.minimum(old["radii"], new["radii"]), new["radii"]),
         "confidences": total,
     }

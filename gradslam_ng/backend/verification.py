@@ -10,8 +10,10 @@ from torch import Tensor
 
 from gradslam_ng.backend.information import square_root
 from gradslam_ng.backend.layers import colors_seen
+from gradslam_ng.geometry import images
 from gradslam_ng.odometry import ICPOdometer
 from gradslam_ng.rendering import predict
+from gradslam_ng.slam.agreement import compared, wide_search
 from gradslam_ng.structures import LiveFrame, Surface, SurfelMap
 
 
@@ -43,10 +45,7 @@ class Verifier:
     ) -> None:  # fmt: skip
         self.overlap, self.agreement, self.likeness = overlap, agreement, likeness
         self.sigma, self.slack = sigma, slack
-        self.coarse = ICPOdometer(
-            iterations=(10, 6, 0), max_distance=0.3, max_angle=45.0, scale=15.0, max_step=1.5, min_overlap=0.3,
-            photometric=False,
-        )  # fmt: skip
+        self.coarse = wide_search(max_step=1.5)
         self.fine = ICPOdometer(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, turns=0)
 
     def __call__(self, live: LiveFrame, before: SurfelMap, T_wk: Tensor, start: Tensor, stable: float) -> Match | None:
@@ -66,7 +65,9 @@ class Verifier:
             if not bool(found.ok[0]):
                 return None
             T_wc = T_wm = found.T_wc
-        overlap, agreement, likeness = self.compared(live, *colors_seen(before, T_wc, K, size))
+        color, depth = colors_seen(before, T_wc, K, size)
+        intensity = images.intensity(color)[..., 0].unflatten(1, size)
+        overlap, agreement, likeness = compared(live, depth.unflatten(1, size), intensity)
         if overlap < self.overlap or agreement < self.agreement or likeness < self.likeness:
             return None
         information = self.normal_equations(live, predict(before, T_wc, K, size, stable)) / self.sigma**2
@@ -75,18 +76,6 @@ class Verifier:
         if float(metres) > self.slack[0] or math.degrees(float(radians)) > self.slack[1]:
             return None
         return Match(T_wc[0].double().cpu(), square_root(information), overlap, likeness)
-
-    @staticmethod
-    def compared(live: LiveFrame, color: Tensor, depth: Tensor) -> tuple[float, float, float]:
-        """Overlap, agreement and likeness of a frame and an image (1, P, 3), (1, P) of the earlier pass."""
-        reading = live.surface.vertices[..., 2].flatten(1)
-        both = (depth > 0) & (reading > 0)
-        agree = both & ((depth - reading).abs() < 0.02 + 3 * live.sigma.flatten(1))
-        likeness = _correlation(color[agree], live.color.flatten(1, 2)[agree]) if bool(agree.any()) else 0.0
-        shared = both.sum()
-        return (
-            float(shared / (reading > 0).sum().clamp(min=1)), float(agree.sum() / shared.clamp(min=1)), likeness
-        )  # fmt: skip
 
     def normal_equations(self, live: LiveFrame, model: Surface) -> Tensor:
         """H (6, 6) float64 of a right update of the pose where frame and model lie alike, from shape and brightness,
@@ -97,10 +86,3 @@ class Verifier:
             problem = replace(problem, brightness=self.fine.brightness(problem, live.surface, still, 0))
         H = problem.linearize(still)[0][0].double().cpu()
         return H + 1e-6 * H.diagonal().amax().clamp(min=1e-9) * torch.eye(6, dtype=H.dtype)
-
-
-def _correlation(a: Tensor, b: Tensor) -> float:
-    """Of brightness, (N, 3) each; the mean of both taken off."""
-    a, b = a.mean(-1), b.mean(-1)
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-9))

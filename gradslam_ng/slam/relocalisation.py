@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.odometry import Alignment, ICPOdometer
+from gradslam_ng.slam.agreement import compared, wide_search
 from gradslam_ng.slam.keyframes import Describe, Keyframes, thumbnail
 from gradslam_ng.structures import LiveFrame, Surface
 
@@ -47,8 +48,7 @@ class Relocaliser:
         self.agreement, self.overlap, self.likeness = agreement, overlap, likeness
         self.keyframes = Keyframes()
         self.found: list[int] = []  # numbers of the frames in which the camera was found again
-        wide = {"max_distance": 0.3, "max_angle": 45.0, "scale": 15.0, "max_step": 1.0, "min_overlap": 0.3}
-        self.coarse = ICPOdometer(iterations=(10, 6, 0), photometric=False, **wide)
+        self.coarse = wide_search(max_step=1.0)
         self.fine = ICPOdometer(iterations=(3, 4, 4), min_overlap=0.3)
 
     def remember(self, state: State, live: LiveFrame) -> None:
@@ -92,14 +92,6 @@ class Relocaliser:
 
     def fits(self, live: LiveFrame, model: Surface) -> bool:
         """Whether a frame shows what its model does, both from one place."""
-        reading, depth = live.surface.vertices[..., 2], model.vertices[..., 2]
-        both = (reading > 0) & (depth > 0) & (model.weights > 0)
-        agree = both & ((depth - reading).abs() < 0.02 + 3 * live.sigma)
-        count = agree.sum()
-        if float(count) < max(self.agreement * float(both.sum()), self.overlap * float((reading > 0).sum()), 1.0):
-            return False
-        if model.intensity is None:
-            return True
-        a, b = live.surface.intensity[agree], model.intensity[agree]
-        a, b = a - a.mean(), b - b.mean()
-        return float((a * b).sum()) > self.likeness * float((a.norm() * b.norm()).clamp(min=1e-6))
+        depth = torch.where(model.weights > 0, model.vertices[..., 2], 0.0)
+        overlap, shape, brightness = compared(live, depth, model.intensity)
+        return shape >= self.agreement and overlap * shape >= self.overlap and brightness > self.likeness

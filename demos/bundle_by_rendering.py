@@ -29,12 +29,8 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.structures import Trajectory
 
 DEPTH, COLOR = (0.05, 0.01), (0.2, 0.1)  # metres and shades at which a difference counts half of its most; first, last
-STEP = (
-    2e-3,
-    1.5e-3,
-    1e-3,
-    1e-2,
-)  # of Adam, first: metres and radians of a pose, metres of a surfel along its normal, shades
+# of Adam, first: metres and radians of a pose, metres of a surfel along its normal, shades
+STEP = (2e-3, 1.5e-3, 1e-3, 1e-2)
 
 
 def disturbed(T_wc: Tensor, metres: float, degrees: float, generator: torch.Generator) -> Tensor:

@@ -15,21 +15,21 @@ one kind.)
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from matplotlib.figure import Figure
+from recordings import DATA, ratios, recordings
 from rooms import random_room, sense, walk
 from torch import Tensor, nn
 
 import gradslam_ng as gs
 from gradslam_ng import optim
+from gradslam_ng.datasets import Sequence
 from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.rooms import Room
 from gradslam_ng.geometry import se3
@@ -37,12 +37,7 @@ from gradslam_ng.odometry import ICPOdometer, association
 from gradslam_ng.odometry.projective import ProjectiveICP
 from gradslam_ng.structures import LiveFrame
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).parents[2] / "shared" / "data"))
-REAL = {  # frames of each, below --real
-    "ICL office": ("icl/office_room_traj3_frei_png", slice(0, 100, 5)),
-    "TUM structure": ("tum/rgbd_dataset_freiburg3_structure_notexture_far", slice(0, 240, 10)),
-    "7-Scenes kitchen": ("sevenscenes_tum/redkitchen", slice(0, 240, 10)),
-}
+REAL = {"ICL office": slice(0, 100, 5), "TUM structure": slice(0, 240, 10), "7-Scenes kitchen": slice(0, 240, 10)}
 SPANS = (1, 2, 4, 8)  # frames from one end of an edge to the other
 SPEEDS = (2, 3, 4, 6)  # thirtieths of a second from one frame to the next
 WIDTH = 80  # pixels across, of recordings: every edge is an alignment, and there are many
@@ -249,9 +244,8 @@ def clip(place: Room, every: int, seed: int, frames: int, size: tuple[int, int],
     return align(gs.RGBDFrames(color, depth, K.expand(frames, 3, 3)), T_wc)
 
 
-def recording(path: Path, part: slice) -> Edges:
+def recording(sequence: Sequence) -> Edges:
     """Frames of a recording and its true trajectory, aligned."""
-    sequence = gs.datasets.load(path)[part]
     frames = [sequence[k] for k in range(len(sequence))]
     known = [frame for frame in frames if frame.T_wc is not None and bool(frame.T_wc.isfinite().all())]
     return align(gs.RGBDFrames.stack(known), torch.stack([frame.T_wc for frame in known]))
@@ -291,15 +285,12 @@ def main(
         name = f"room {k}, {SPEEDS[k // 2 % 4]} frames a step, {'Kinect' if k % 2 else 'as trained'}"
         tables["unseen rooms"][name] = judge(models, edges)
         print(name, tables["unseen rooms"][name], flush=True)
-    for name, (path, part) in REAL.items():
-        if (real / path).is_dir():
-            tables["recordings"][name] = judge(models, recording(real / path, part))
-            print(name, tables["recordings"][name], flush=True)
-        else:
-            print(f"{name}: left out, no {real / path}")
+    for name, sequence in recordings(real, REAL):
+        tables["recordings"][name] = judge(models, recording(sequence))
+        print(name, tables["recordings"][name], flush=True)
     numbers = {
         "ATE, cm": tables,
-        "mean ratio to H": {kind: ratios(rows) for kind, rows in tables.items() if rows},
+        "mean ratio to H": {kind: ratios(rows, to="H") for kind, rows in tables.items() if rows},
         "seconds": time.perf_counter() - began,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -307,12 +298,6 @@ def main(
     draw(out / "learned_information.png", tables, taught, models["learned 0"])
     print(json.dumps(numbers["mean ratio to H"], indent=2))
     return numbers
-
-
-def ratios(rows: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Of each model's error to that with H, geometric mean over the rows."""
-    names = next(iter(rows.values()))
-    return {name: float(np.exp(np.mean([np.log(row[name] / row["H"]) for row in rows.values()]))) for name in names}
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 import tyro
 from matplotlib.figure import Figure
+from recordings import DATA, ratios, recordings
 from rooms import facing, random_room, sense, sigma, walk
 from torch import Tensor, nn
 
@@ -35,12 +35,7 @@ from gradslam_ng.odometry import ICPOdometer
 from gradslam_ng.structures import LiveFrame, Surface
 from gradslam_ng.structures.live import Noise, axial_noise
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).parents[2] / "shared" / "data"))
-REAL = {  # frames of each, below --real
-    "ICL office": ("icl/office_room_traj3_frei_png", slice(0, 100)),
-    "TUM structure": ("tum/rgbd_dataset_freiburg3_structure_notexture_far", slice(0, 240, 2)),
-    "7-Scenes kitchen": ("sevenscenes_tum/redkitchen", slice(0, 300, 2)),
-}
+REAL = {"ICL office": slice(0, 100), "TUM structure": slice(0, 240, 2), "7-Scenes kitchen": slice(0, 300, 2)}
 CONSTANTS = (0.003, 0.005, 0.01, 0.02, 0.04, 0.08)  # metres
 UNSEEN = {
     "living room": (partial(room, "living_room"), 0),
@@ -236,18 +231,14 @@ def main(
     for name, (place, seed) in UNSEEN.items():
         tables["unseen rooms"][name] = judge(models, *clip(place(), seed, frames, size))
         print(name, tables["unseen rooms"][name], flush=True)
-    for name, (path, part) in REAL.items():
-        if (real / path).is_dir():
-            sequence = gs.datasets.load(real / path)[part]
-            views = (sequence[i] for i in range(len(sequence)))
-            tables["recordings"][name] = judge(models, views, sequence.ground_truth)
-            print(name, tables["recordings"][name], flush=True)
-        else:
-            print(f"{name}: left out, no {real / path}")
+    for name, sequence in recordings(real, REAL):
+        views = (sequence[i] for i in range(len(sequence)))
+        tables["recordings"][name] = judge(models, views, sequence.ground_truth)
+        print(name, tables["recordings"][name], flush=True)
     numbers = {
         "constant, m": constant,
         "ATE, cm": tables,
-        "mean ratio to constant": {k: ratios(v) for k, v in tables.items() if v},
+        "mean ratio to constant": {k: ratios(v, to="constant") for k, v in tables.items() if v},
         "grows with range^p / cosine^q": {name: exponents(models[name], size) for name in learned},
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -255,12 +246,6 @@ def main(
     draw(out / "learned_weights.png", models["learned 0"], tables, size)
     print(json.dumps(numbers, indent=2))
     return numbers
-
-
-def ratios(rows: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Of each model's error to the constant's, geometric mean over the rows."""
-    logs = {name: np.mean([np.log(row[name] / row["constant"]) for row in rows.values()]) for name in models_of(rows)}
-    return {name: float(np.exp(value)) for name, value in logs.items()}
 
 
 def models_of(rows: dict[str, dict[str, float]]) -> list[str]:

@@ -85,8 +85,9 @@ def main(
         if only in name:
             source = Synthetic(name, frames, size, "kinect", route)
             sequence = Kept(source, cache, f"{name}_{route}_{frames}_{size[0]}")[:stop]
-            figures[name] = {"size": size, "factor": factor} | compared(sequence, factor, photometric, compile)
-            print(name, json.dumps(figures[name], indent=1), flush=True)
+            label = name if photometric else f"{name}, shape alone"
+            figures[label] = {"size": size, "factor": factor} | compared(sequence, factor, photometric, compile)
+            print(label, json.dumps(figures[label], indent=1), flush=True)
             save("loops", figures)
     for name, folder in RECORDED.items():
         if only in name and (data / folder).is_dir():

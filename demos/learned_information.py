@@ -40,6 +40,7 @@ from gradslam_ng.structures import LiveFrame
 REAL = {"ICL office": slice(0, 100, 5), "TUM structure": slice(0, 240, 10), "7-Scenes kitchen": slice(0, 240, 10)}
 SPANS = (1, 2, 4, 8)  # frames from one end of an edge to the other
 SPEEDS = (2, 3, 4, 6)  # thirtieths of a second from one frame to the next
+FAR_APART = {"iterations": (8, 6, 4), "max_distance": 0.2, "rows": 1}  # what images of frames eight apart want
 WIDTH = 80  # pixels across, of recordings: every edge is an alignment, and there are many
 REACH = 2.0  # metres: a turn of one radian moves what is seen about so far
 FEATURES = 6
@@ -72,7 +73,7 @@ class Edges:
 @torch.no_grad()
 def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ICPOdometer | None = None) -> Edges:
     """All edges of one sequence; frames (N, H, W, C), T_wc (N, 4, 4) the truth."""
-    odometer = ICPOdometer(photometric=False) if odometer is None else odometer
+    odometer = ICPOdometer(photometric=False, **FAR_APART) if odometer is None else odometer
     live = LiveFrame.of(frames, factor=max(1, frames.size[1] // WIDTH))
     count = len(T_wc)
     origin = torch.eye(4)[None].expand(count, 4, 4)

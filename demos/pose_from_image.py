@@ -28,7 +28,7 @@ from gradslam_ng import optim
 from gradslam_ng.geometry import camera, images, se3
 
 # how much the image is shrunk; metres and shades at which a difference counts half of what it can at most; steps
-STAGES = ((3, 0.1, 0.2, 20), (2, 0.03, 0.1, 12), (2, 0.005, 0.1, 8))
+STAGES = ((3, 0.3, 0.5, 20), (3, 0.1, 0.2, 20), (2, 0.03, 0.1, 12), (2, 0.005, 0.1, 8))
 KERNEL = optim.GemanMcClure(1.0)
 
 

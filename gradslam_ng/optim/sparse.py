@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gradslam_ng.optim.multifrontal import NotPositiveDefinite, Numeric, Symbolic, ranges
+from gradslam_ng.optim import cholmod, multifrontal
+from gradslam_ng.optim.multifrontal import NotPositiveDefinite, ranges
 
+factorization = cholmod if cholmod.installed() else multifrontal
 FLOOR = 2e-12  # under the eigenvalues, relative to the diagonal: what nothing observes stays where it is
 INDEFINITE = (0.0, 1e-6, 1e-3, 1.0)  # more damping, where rounding or a robust kernel leaves H without a factor
 
@@ -39,8 +41,8 @@ class Pattern:
         return self.offsets[np.searchsorted(self._codes, rows * len(self.sizes) + cols)]
 
     @cached_property
-    def symbolic(self) -> Symbolic:
-        return Symbolic(self.sizes, self.rows, self.cols)
+    def symbolic(self) -> multifrontal.Symbolic | cholmod.Symbolic:
+        return factorization.Symbolic(self.sizes, self.rows, self.cols)
 
     @cached_property
     def places(self) -> tuple[Tensor, Tensor]:
@@ -146,9 +148,9 @@ class SparseFactor:
         return torch.from_numpy(np.stack(solved)).reshape(b.shape).to(b)
 
 
-def _factorize(values: Tensor, pattern: Pattern) -> list[Numeric]:
+def _factorize(values: Tensor, pattern: Pattern) -> list[multifrontal.Numeric | cholmod.Numeric]:
     batch = values.detach().double().cpu().reshape(-1, pattern.nnz).numpy()
-    return [Numeric(pattern.symbolic, one) for one in batch]
+    return [factorization.Numeric(pattern.symbolic, one) for one in batch]
 
 
 class _Solve(Function):

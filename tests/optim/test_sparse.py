@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gradslam_ng.optim import BlockSparse, Pattern
+from gradslam_ng.optim import BlockSparse, Pattern, cholmod, multifrontal, sparse
 from gradslam_ng.optim.linear import factor, observed_inverse
-from gradslam_ng.optim.multifrontal import NotPositiveDefinite, Numeric, Symbolic
+from gradslam_ng.optim.multifrontal import NotPositiveDefinite
 
 SHAPES = {  # sizes of the blocks, and how many edges
     "one block": ([3], 0),
@@ -18,6 +18,15 @@ SHAPES = {  # sizes of the blocks, and how many edges
     "dense": ([2] * 12, 66),
     "many": ([3] * 300, 900),
 }
+
+
+@pytest.fixture(autouse=True, params=[multifrontal, cholmod], ids=["multifrontal", "cholmod"])
+def factorization(request, monkeypatch):
+    """Every way to factorise that is installed."""
+    if request.param is cholmod and not cholmod.installed():
+        pytest.skip("scikit-sparse is not installed")
+    monkeypatch.setattr(sparse, "factorization", request.param)
+    return request.param
 
 
 def matrix(name: str, batch: tuple[int, ...] = (), seed: int = 0) -> BlockSparse:
@@ -103,14 +112,14 @@ def test_what_nothing_observes_does_not_move():
     torch.testing.assert_close(W @ step, torch.tensor([3.0, 1.0], dtype=torch.float64), rtol=1e-5, atol=1e-5)
 
 
-def test_an_indefinite_matrix_gets_more_damping_and_nan_stays_nan():
+def test_an_indefinite_matrix_gets_more_damping_and_nan_stays_nan(factorization):
     pattern = Pattern(np.array([2, 2]), np.array([1]), np.array([0]))
     row, col = pattern.places
     W = torch.tensor([[1.0, 0, -1, 0], [0, 1, 0, -1]], dtype=torch.float64)
     H = BlockSparse((W.mT @ W - 1e-9 * torch.eye(4, dtype=torch.float64))[row, col], pattern)
     b = torch.ones(4, dtype=torch.float64)
     with pytest.raises(NotPositiveDefinite):
-        Numeric(pattern.symbolic, H.values.numpy())
+        factorization.Numeric(pattern.symbolic, H.values.numpy())
     assert factor(H).solve(b).isfinite().all()
     H = BlockSparse(torch.where(torch.arange(pattern.nnz) == 3, torch.nan, H.values), pattern)
     assert factor(H).solve(b).isnan().all()
@@ -122,7 +131,7 @@ def test_fill_in_stays_linear_for_a_long_chain():
     def stored(n):
         i = np.arange(n - 1)
         far = np.arange(0, n - 50, 5)
-        symbolic = Symbolic(*(lambda p: (p.sizes, p.rows, p.cols))(
+        symbolic = multifrontal.Symbolic(*(lambda p: (p.sizes, p.rows, p.cols))(
             Pattern(np.full(n, 6), np.concatenate([i + 1, far + 50]), np.concatenate([i, far]))
         ))  # fmt: skip
         return sum(node.width * (node.width + len(node.rows)) for node in symbolic.nodes)

@@ -252,7 +252,7 @@ def main(
         photometric: Align brightness too, as is the default of the system.
         data: Folder of the real sequences.
         cache: Folder for the rendered ones.
-        compile: Use the compiled twins of hot functions; default: on sequences of 300 frames and more.
+        compile: Use the compiled twins of hot functions; default: on sequences of 1,000 frames and more.
     """
     console, rows = Console(), {}
     bench = Bench(functools.partial(build, system, photometric), data, cache, compile)

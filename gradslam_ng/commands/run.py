@@ -78,7 +78,7 @@ def run(
             or KinectFusion.
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
-        compile: Compile the hot functions (half a minute, once); default: for 300 frames and more.
+        compile: Compile the hot functions (minutes, once, then kept on disk); default: for 1,000 frames and more.
         loops: Close loops, in sequences of 600 frames and more that pointfusion or kinectfusion tracks by itself.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """

@@ -31,7 +31,7 @@ from gradslam_ng.structures.live import Noise, axial_noise
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
-WORTH_COMPILING = 300  # frames
+WORTH_COMPILING = 1000  # frames
 SMALLEST = 8  # pixels across an image at working size
 
 
@@ -230,7 +230,7 @@ class System(nn.Module):
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C ends the run, not its result.
 
         on_frame(index, state) is called after every frame. compile: use the compiled twins of hot functions (see
-        `hot`); None: where the sequence is long enough to earn the half minute that compiling takes. loops: closes
+        `hot`, minutes at first, then kept on disk); None: where the sequence is long enough to earn it. loops: closes
         loops and corrects map and trajectory, `backend.LoopCloser()`.
 
         Raises:

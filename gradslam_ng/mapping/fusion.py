@@ -170,8 +170,7 @@ def match(
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
     founding = valid & ~covered(*planes, there, depth, gate)
     hidden = inside & proven & (within > 0) & (behind < -5 * within)
-    joining = (surfel >= 0) & settled.gather(1, surfel.clamp(min=0))
-    free = valid & ~joining.unflatten(1, (height, width))
+    free = valid & ~(there & settled.gather(1, seen).unflatten(1, (height, width)))
     return surfel, founding.flatten(1), violated, pixel, hidden, free
 
 

@@ -10,7 +10,7 @@ import importlib.util
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from gradslam_ng.optim.multifrontal import NotPositiveDefinite, ranges
+from gradslam_ng.optim.multifrontal import NotPositiveDefinite, entries
 
 
 def installed() -> bool:
@@ -23,14 +23,11 @@ class Symbolic:
     def __init__(self, sizes: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> None:
         from sksparse.cholmod import analyze
 
-        starts, areas = np.concatenate([[0], np.cumsum(sizes)]), sizes[rows] * sizes[cols]
-        within, wide = ranges(np.zeros(len(areas), np.int64), areas), np.repeat(sizes[cols], areas)
-        row, col = np.repeat(starts[rows], areas) + within // wide, np.repeat(starts[cols], areas) + within % wide
+        n, (row, col) = int(sizes.sum()), entries(sizes, rows, cols)
         lower = np.flatnonzero(row >= col)
-        order = lower[np.lexsort((row[lower], col[lower]))]
-        self.source = order  # which value goes where
-        ends = np.searchsorted(col[order], np.arange(starts[-1] + 1))
-        self.matrix = csc_matrix((np.ones(len(order)), row[order], ends), shape=(starts[-1],) * 2)
+        order = self.source = lower[np.lexsort((row[lower], col[lower]))]  # which value goes where
+        ends = np.searchsorted(col[order], np.arange(n + 1))
+        self.matrix = csc_matrix((np.ones(len(order)), row[order], ends), shape=(n, n))
         self.factor = analyze(self.matrix, mode="supernodal")  # else it might be L D L^T, which takes indefinite ones
 
 

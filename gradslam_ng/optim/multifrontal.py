@@ -199,6 +199,14 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(shift, lengths) + np.arange(lengths.sum())
 
 
+def entries(sizes: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of every value of stored blocks, which lie one after the other, each row by row."""
+    areas = sizes[rows] * sizes[cols]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    within, wide = ranges(np.zeros(len(areas), np.int64), areas), np.repeat(sizes[cols], areas)
+    return np.repeat(starts[rows], areas) + within // wide, np.repeat(starts[cols], areas) + within % wide
+
+
 def _runs(index: np.ndarray, first: int) -> list[tuple[int, int, int]]:
     """An increasing index cut into runs of consecutive numbers: (first, last, number at first)."""
     breaks = np.flatnonzero(np.diff(index) != 1) + 1

@@ -12,7 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from gradslam_ng.optim import cholmod, multifrontal
-from gradslam_ng.optim.multifrontal import NotPositiveDefinite, ranges
+from gradslam_ng.optim.multifrontal import NotPositiveDefinite, entries
 
 factorization = cholmod if cholmod.installed() else multifrontal
 FLOOR = 2e-12  # under the eigenvalues, relative to the diagonal: what nothing observes stays where it is
@@ -47,11 +47,7 @@ class Pattern:
     @cached_property
     def places(self) -> tuple[Tensor, Tensor]:
         """Row and column (nnz,) of every value."""
-        areas = np.diff(self.offsets)
-        within = ranges(np.zeros(len(areas), np.int64), areas)
-        wide = np.repeat(self.sizes[self.cols], areas)
-        row = np.repeat(self.starts[self.rows], areas) + within // wide
-        col = np.repeat(self.starts[self.cols], areas) + within % wide
+        row, col = entries(self.sizes, self.rows, self.cols)
         return torch.from_numpy(row), torch.from_numpy(col)
 
     @cached_property

@@ -11,7 +11,7 @@ from gradslam_ng.structures import LiveFrame
 
 @pytest.fixture
 def live(room):
-    return LiveFrame.of(room.view(room.walk(1)).map(lambda value: value))
+    return LiveFrame.of(room.view(room.walk(1)))
 
 
 def test_a_frame_agrees_with_itself(live):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 
@@ -21,7 +24,7 @@ def compiling(on: bool = True) -> Iterator[None]:
     """Inside, hot functions run compiled. Compiling takes seconds; the result is kept on disk."""
     token = _compiling.set(on)
     try:
-        with _numbers_are_constants() if on else contextlib.nullcontext():
+        with _compiler_settings() if on else contextlib.nullcontext():
             yield
     finally:
         _compiling.reset(token)
@@ -32,14 +35,25 @@ def compiled() -> bool:
     return _compiling.get()
 
 
-def _numbers_are_constants() -> contextlib.AbstractContextManager:
+def seconds_compiling() -> float:
+    """What compiling hot functions, and loading those compiled before, has taken in this process so far."""
+    if "torch._dynamo" not in sys.modules:
+        return 0.0
+    return torch._dynamo.utils.calculate_time_spent()["total_wall_time"]
+
+
+@contextlib.contextmanager
+def _compiler_settings() -> Iterator[None]:
     """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised.
 
-    A function may be compiled once for each kind of problem, rule and number format it meets.
+    A function may be compiled once for each kind of problem, rule and number format it meets, but sizes that happen to
+    agree in its first call need not agree in others.
     """
     import torch._dynamo  # takes a second
+    import torch.fx.experimental._config as shapes
 
-    return torch._dynamo.config.patch(specialize_float=True, recompile_limit=64)
+    with torch._dynamo.config.patch(specialize_float=True, recompile_limit=64), shapes.patch(use_duck_shape=False):
+        yield
 
 
 @functools.cache
@@ -56,18 +70,37 @@ def _may_change(entries: list) -> list[bool]:
     return [not entry.is_global and entry.guard_type not in fixed for entry in entries]
 
 
-def hot(function: Callable) -> Callable:
+OPTIONS = {
+    "guard_filter_fn": _may_change,
+    # with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read
+    "inplace_buffers": False,
+    # threads that wait for each other at every small loop cost more than they bring, all the more on a machine that
+    # others use too
+    "cpp.min_chunk_size": 16384,
+    # halves the time to compile; the few last pixels of a row are not worth it
+    "cpp.enable_loop_tail_vec": False,
+    "size_asserts": False,  # what guards have just made sure of
+    "alignment_asserts": False,
+}
+
+
+def hot(function: Callable | None = None, *, growing: tuple[str, ...] | None = None) -> Callable:
     """A pure function of tensors whose calls inside `compiling()` go to its `torch.compile`d twin.
 
     While gradients are recorded the plain function runs (`recomputed` has a twin for the backward pass). So it does
     where compilation fails, for want of a C++ compiler above all, which is said once.
+
+    growing: names of the arguments, tensors or dataclasses of them, whose second axis changes in size from call to
+    call. With None every size may change, which takes twice as long to compile as sizes that are known.
     """
+    if function is None:
+        return functools.partial(hot, growing=growing)
     works = True
-    # inplace_buffers: with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read
-    # min_chunk_size: threads that wait for each other at every small loop cost more than they bring, all the more on a
-    # machine that others use too
-    options = {"inplace_buffers": False, "cpp.min_chunk_size": 16384, "guard_filter_fn": _may_change}
-    twin = functools.cache(lambda: torch.compile(function, dynamic=True, fullgraph=True, options=options))
+    names = list(inspect.signature(function).parameters)
+    places = [names.index(name) for name in growing or ()]
+    twin = functools.cache(
+        lambda: torch.compile(function, dynamic=growing is None or None, fullgraph=True, options=OPTIONS)
+    )
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -75,6 +108,8 @@ def hot(function: Callable) -> Callable:
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or not (_compiling.get() and works):
             return function(*args, **kwargs)
         try:
+            for place in places:
+                _mark_growing(args[place])
             return twin()(*args, **kwargs)
         except Exception as error:  # of many kinds, none of them documented
             result = function(*args, **kwargs)  # an error of the caller's own making is raised here, as itself
@@ -85,3 +120,9 @@ def hot(function: Callable) -> Callable:
 
     call.plain = function
     return call
+
+
+def _mark_growing(value: Any) -> None:
+    for tensor in (value,) if isinstance(value, torch.Tensor) else vars(value).values():
+        if tensor.ndim > 1:
+            torch._dynamo.maybe_mark_dynamic(tensor, 1)

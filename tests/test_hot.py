@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.hot import compiling, hot
+from gradslam_ng.hot import compiling, hot, seconds_compiling
 from gradslam_ng.recompute import _tensors
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -66,7 +66,17 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
     with torch.no_grad(), compiling():
         gs.PointFusion(factor=2)(clip)
     assert compared >= {"match", "merge", "near_pixels", "connected"}  # mapping
-    assert compared >= {"splat", "project_and_reduce", "observe", "_iterated"}
+    assert compared >= {"splat", "project_and_reduce", "observe", "look_and_reduce", "_proposed", "_judged"}
+
+
+def test_compiling_is_counted():
+    before = seconds_compiling()
+    doubled = hot(lambda x: 2 * x, growing=("x",))
+    with torch.no_grad(), compiling():
+        assert doubled(torch.ones(2, 3)).sum() == 12
+        after = seconds_compiling()
+        assert doubled(torch.ones(2, 5)).sum() == 20 and doubled(torch.ones(2, 7)).sum() == 28
+    assert after > before and seconds_compiling() == after  # a size that grows is compiled for once
 
 
 def test_a_function_that_cannot_be_compiled_runs_plain_and_says_so(monkeypatch, caplog):

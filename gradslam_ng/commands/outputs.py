@@ -91,6 +91,7 @@ def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluat
         "reasons": {Reason(i).name.lower(): n for i, n in Counter(result.reasons.tolist()).items() if i},
         "skipped": result.skipped,
         "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
+        "seconds_compiling": round(result.seconds_compiling, 1),
         "peak_memory_mb": peak_memory(),
         "map": {"surfels": int(result.map.count[0])},
         "loops": result.loops,

@@ -130,6 +130,8 @@ def report(metrics: dict, written: list[str], out: Path, console: Console) -> No
     if metrics["settings"]["loops"]:
         table.add_row("loops", f"{metrics['loops']} closed")
     table.add_row("time", f"{metrics['milliseconds_per_frame']['total']:.0f} ms a frame")
+    if metrics["seconds_compiling"]:
+        table.add_row("compiling", f"{metrics['seconds_compiling']:.0f} s beside that")
     table.add_row("map", f"{metrics['map']['surfels']} surfels, peak memory {metrics['peak_memory_mb']:.0f} MB")
     if "ate" in metrics:
         table.add_row("ATE", f"{100 * metrics['ate']['rmse']:.2f} cm RMSE")

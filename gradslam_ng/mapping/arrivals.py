@@ -12,7 +12,7 @@ GROWTH = 10  # steps of four pixels that doubt spreads over a surface
 JOINED = 0.04  # of the depth, by which it differs at most between pixels four apart on one surface
 
 
-@hot
+@hot(growing=("pixel", "chosen"))
 def near_pixels(pixel: Tensor, chosen: Tensor, size: tuple[int, int]) -> Tensor:
     """Pixels (B, H, W) that are, or are next to, the `pixel` (B, n) of a surfel that is chosen (B, n)."""
     pixels = size[0] * size[1]
@@ -29,7 +29,7 @@ def around(image: Tensor, reach: int) -> Tensor:
     return image
 
 
-@hot
+@hot(growing=())
 def connected(seed: Tensor, candidate: Tensor, depth: Tensor) -> Tensor:
     """Candidates that are seeds, or on one surface with a patch of seeds: all (B, H, W); depth, metres.
 

@@ -131,7 +131,7 @@ class PointFuser(nn.Module):
         return (map_.confidences >= self.stable) | (map_.updated - map_.created >= SETTLED)
 
 
-@hot
+@hot(growing=("points", "normals", "mask", "proven", "settled"))
 def match(
     points: Tensor,
     normals: Tensor,
@@ -195,7 +195,7 @@ def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate:
     return result
 
 
-@hot
+@hot(growing=("map_",))
 def merge(
     map_: SurfelMap,
     slots: Tensor,

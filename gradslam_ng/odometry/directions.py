@@ -22,7 +22,6 @@ class Fixed(NamedTuple):
     all: Tensor  # (B,) bool: every direction
 
 
-@hot
 def fixed(H: Tensor, total: Tensor) -> Fixed:
     """What a scene fixes, from the normal equations H (B, 6, 6) over their sum of weights, total (B).
 
@@ -42,7 +41,7 @@ def fixed(H: Tensor, total: Tensor) -> Fixed:
     return Fixed(keep.to(H.dtype), covariance.to(H.dtype), (trace > 0) & (left_open < 0.5))
 
 
-@hot
+@hot(growing=())
 def believed(keep: Tensor, T_mc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """The part of the way from start to T_mc (B, 4, 4) that is kept, and the twist (B, 6) to there, a constant."""
     delta = (keep @ se3.log(T_mc @ se3.inverse(start))[..., None])[..., 0]

@@ -14,7 +14,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import directions
 from gradslam_ng.odometry.alignment import Alignment, Reason
 from gradslam_ng.odometry.photometric import Brightness, View
-from gradslam_ng.odometry.projective import ProjectiveICP, Turning, closer
+from gradslam_ng.odometry.projective import ProjectiveICP, closer
 from gradslam_ng.structures import LiveFrame, Surface
 
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
@@ -128,7 +128,8 @@ class ICPOdometer(nn.Module):
                 problem = replace(problem, brightness=self.brightness(problem, seen, T_mc, level))
             backward = self.backward if level == 0 or self.backward == "unroll" else "detach"
             if self.turns and level == len(self.iterations) - 1:
-                T_mc = optim.solve(Turning(problem), T_mc, self.rule, self.turns, backward=backward, last=1).x
+                turning = replace(problem, turning=True)
+                T_mc = optim.solve(turning, T_mc, self.rule, self.turns, backward=backward, last=1).x
             T_mc = optim.solve(problem, T_mc, self.rule, iterations, backward=backward, last=self.last).x
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
             *sums, overlap = problem.reduce(T_mc)
@@ -158,21 +159,25 @@ class ICPOdometer(nn.Module):
         sigma = live.sigma[:, 2**level - 1 :: 2**level, 2**level - 1 :: 2**level]
         number = partial(torch.as_tensor, dtype=sigma.dtype, device=sigma.device)
         limits = torch.stack([number(self.max_distance), number(math.cos(math.radians(self.max_angle)))])
-        points = (self.chosen(value, level) for value in (seen.vertices, seen.normals, seen.weights / sigma**2))
+        images = (seen.vertices, seen.normals, seen.weights / sigma**2)
+        vertices, normals, information = (self.chosen(value, level) for value in images)
+        total = information.sum(-1).clamp(min=1.0)  # less is no reading at all
         # the implicit ways go back through one linearisation many times over: there is nothing to save
         lean = self.backward in ("unroll", "truncated")
         scale, softness = number(self.scale) * 2**level, number(self.softness)
+        points = (vertices, normals, information, total)
         return ProjectiveICP(*points, known, limits, scale, softness, self.across, lean=lean)
 
     def chosen(self, image: Tensor, level: int) -> Tensor:
         """The pixels of an image (B, H, W, ...) that take part, (B, P, ...)."""
-        return (image[:, self.rows // 2 :: self.rows] if level == 0 else image).flatten(1, 2)
+        image = image[:, self.rows // 2 :: self.rows].contiguous() if level == 0 else image
+        return image.flatten(1, 2)  # a view at every level: a tensor of its own would be compiled for once more
 
     def brightness(self, problem: ProjectiveICP, seen: Surface, T_mc: Tensor, level: int) -> Brightness:
         """What the photometric term adds, with exposure and noise as found at T_mc (B, 4, 4)."""
         known = problem.model
         points = (self.chosen(value, level) for value in (known.vertices, known.intensity, known.weights))
-        depth = seen.vertices[..., 2].contiguous()
+        depth, K = seen.vertices[..., 2].contiguous(), seen.K.clone()  # one tensor under two names: compiled once more
         registration = torch.as_tensor(self.registration, dtype=depth.dtype, device=depth.device) / 2**level
-        view = View(*points, seen.intensity.contiguous(), depth, seen.K, problem.limits[0], registration)
+        view = View(*points, seen.intensity, depth, K, problem.limits[0], registration)
         return Brightness.at(T_mc, view, problem.lean)

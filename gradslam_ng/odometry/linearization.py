@@ -24,6 +24,16 @@ def point_to_plane(p_w: Tensor, q_w: Tensor, n_w: Tensor) -> tuple[Tensor, Tenso
     return r, J
 
 
+def normal_equations(J: list[Tensor], r: Tensor, w: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """J^T W J (B, 6, 6) and J^T W r (B, 6) over `total` (B), of the six columns of J, residuals r and weights w (B, P).
+
+    Each entry summed by itself: compiled, that is one pass over the pixels in which no column is ever stored.
+    """
+    wJ = [w * j for j in J]
+    sums = [(wJ[i] * J[j]).sum(-1) / total for i, j in UPPER] + [(wj * r).sum(-1) / total for wj in wJ]
+    return torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
+
+
 @hot
 def project_and_reduce(
     vertices: Tensor,
@@ -45,8 +55,8 @@ def project_and_reduce(
     Each vertex is paired with the model pixel it projects to (Blais and Levine 1995), or with the mean of several
     around there (`association`), kept if the two lie close and their normals agree, whitened by the frame's depth
     noise, and weighted by Tukey's biweight and by the model's weight. A vertex without a partner costs what an outlier
-    costs, so that losing pairs never looks like progress. Written one scalar at a time and summed at once:
-    `torch.compile` makes it one pass over the pixels.
+    costs, so that losing pairs never looks like progress. Written one scalar at a time: `torch.compile` makes it one
+    pass over the pixels.
 
     vertices, normals (B, P, 3), camera c, metres; information (B, P), 1 / variance of a vertex along its ray, 1/m^2, 0
     where there is none; model_* (B, H W, 3) and (B, H W), camera m; T_mc (B, 4, 4); K (B, 3, 3) of the model's image,
@@ -78,12 +88,9 @@ def project_and_reduce(
     cost = seen - torch.where(paired, model_weight * inlier * inlier * inlier, 0.0)
 
     J = [n_0, n_1, n_2, p_1 * n_2 - p_2 * n_1, p_2 * n_0 - p_0 * n_2, p_0 * n_1 - p_1 * n_0]
-    wJ = [w * j for j in J]
-    sums = [(wJ[i] * J[j]).sum(-1) for i, j in UPPER] + [(wj * r).sum(-1) for wj in wJ]
-    total = (information.sum(-1)).clamp(min=torch.finfo(r.dtype).tiny)
+    total = information.sum(-1).clamp(min=torch.finfo(r.dtype).tiny)
     count = seen.sum(-1).clamp(min=1.0)
-    H = torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)) / total[:, None, None]
-    g = torch.stack(sums[21:], -1) / total[:, None]
+    H, g = normal_equations(J, r, w, total)
     error = scale * scale / 6.0 * cost.sum(-1) / total
     overlap = paired.to(r.dtype).sum(-1) / count
     return H, g, error, overlap

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.hot import hot
-from gradslam_ng.odometry.linearization import FULL, UPPER
+from gradslam_ng.odometry.linearization import normal_equations
 from gradslam_ng.recompute import recomputed
 
 LEAST_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
@@ -102,10 +102,10 @@ class Brightness:
         evaluate = partial(recomputed, exposure) if lean else exposure
         return Brightness(view, *evaluate(T_mc, view))
 
-    def linearize(self, T_mc: Tensor, scale: Tensor, lean: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """H (B, 6, 6), g (B, 6) and error (B), summed."""
+    def linearize(self, T_mc: Tensor, scale: Tensor, total: Tensor, lean: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """H (B, 6, 6), g (B, 6) and error (B), divided by `total` (B)."""
         evaluate = partial(recomputed, look_and_reduce) if lean else look_and_reduce
-        return evaluate(T_mc, self.view, self.gain, self.offset, self.noise, scale)
+        return evaluate(T_mc, self.view, self.gain, self.offset, self.noise, scale, total)
 
 
 @hot
@@ -136,9 +136,9 @@ def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
 
 @hot
 def look_and_reduce(
-    T_mc: Tensor, view: View, gain: Tensor, offset: Tensor, noise: Tensor, scale: Tensor
+    T_mc: Tensor, view: View, gain: Tensor, offset: Tensor, noise: Tensor, scale: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Normal equations H (B, 6, 6), g (B, 6) and error (B) of the brightness residuals, whitened, summed.
+    """Normal equations H (B, 6, 6), g (B, 6) and error (B) of the brightness residuals, whitened, over `total` (B).
 
     To a left update of T_mc (Steinbruecker et al. 2011, with the roles of the two images exchanged). A residual's
     variance is that of the noise and, where brightness changes along the image, that of how colour lies upon depth.
@@ -163,8 +163,6 @@ def look_and_reduce(
     inlier = (1.0 - residual * residual * information / (scale * scale)).clamp(min=0.0)
     w = torch.where(edge, weights * information, 0.0) * inlier * inlier
     cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(edge, weights * inlier * inlier * inlier, 0.0)
-    wJ = [w * j for j in J]
-    sums = [(wJ[i] * J[j]).sum(-1) for i, j in UPPER] + [(wj * residual).sum(-1) for wj in wJ]
-    H, g = torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
+    H, g = normal_equations(J, residual, w, total)
     back = -se3.adjoint(se3.inverse(T_mc))  # moving the camera as seen from m moves the points the other way
-    return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], scale * scale / 6.0 * cost.sum(-1)
+    return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], scale * scale / 6.0 * cost.sum(-1) / total

@@ -22,12 +22,14 @@ class ProjectiveICP:
     vertices: Tensor  # (B, P, 3), camera c, metres
     normals: Tensor  # (B, P, 3)
     information: Tensor  # (B, P), 1/m^2, 0 where there is no reading
+    total: Tensor  # (B,): what the normal equations are divided by
     model: Surface
     limits: Tensor  # (2,), greatest distance in metres, least cosine
     scale: Tensor  # (), standard deviations
     softness: Tensor  # (), pixels
     across: int = 1  # candidates along a row and along a column
     brightness: Brightness | None = None
+    turning: bool = False  # the camera only turns
     lean: bool = False  # keep nothing of a linearisation for the backward pass but its arguments
 
     def reduce(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -42,39 +44,21 @@ class ProjectiveICP:
         """H, g and error of the shape, those of the brightness added where it plays a part."""
         if self.brightness is None:
             return sums
-        parts = self.brightness.linearize(T_mc, self.scale, self.lean)
-        return tuple(a + b / self.total.reshape(-1, *(1,) * (b.ndim - 1)) for a, b in zip(sums, parts, strict=True))
-
-    @property
-    def total(self) -> Tensor:
-        """(B,): what the normal equations are divided by."""
-        return self.information.sum(-1).clamp(min=1.0)  # less is no reading at all
+        parts = self.brightness.linearize(T_mc, self.scale, self.total, self.lean)
+        return tuple(a + b for a, b in zip(sums, parts, strict=True))
 
     def linearize(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.with_brightness(T_mc, *self.reduce(T_mc)[:3])
+        H, g, error = self.with_brightness(T_mc, *self.reduce(T_mc)[:3])
+        if self.turning:  # the solver takes no step where there is no information
+            free = torch.cat([torch.zeros_like(g[..., :3]), torch.ones_like(g[..., 3:])], -1)
+            H, g = H * free[..., :, None] * free[..., None, :], g * free
+        return H, g, error
 
     def error(self, T_mc: Tensor) -> Tensor:
         return self.linearize(T_mc)[2]
 
     def retract(self, T_mc: Tensor, delta: Tensor) -> Tensor:
         return se3.exp(delta) @ T_mc
-
-
-@dataclass(frozen=True)
-class Turning:
-    """An alignment in which the camera only turns."""
-
-    problem: ProjectiveICP
-
-    def linearize(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        H, g, error = self.problem.linearize(T_mc)
-        return H[..., 3:, 3:], g[..., 3:], error
-
-    def error(self, T_mc: Tensor) -> Tensor:
-        return self.problem.error(T_mc)
-
-    def retract(self, T_mc: Tensor, delta: Tensor) -> Tensor:
-        return self.problem.retract(T_mc, torch.nn.functional.pad(delta, (3, 0)))
 
 
 def closer(problem: ProjectiveICP, T_mc: Tensor, other: Tensor) -> Tensor:

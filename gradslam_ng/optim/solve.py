@@ -89,32 +89,38 @@ def _iterate(
     resting = None if tolerance is None else torch.zeros_like(here.error, dtype=torch.bool)
     rounding = torch.finfo(here.error.dtype).eps * here.error.detach()
     for _ in range(iterations):
-        if tolerance is None:
-            x, here, damping = _iterated(problem, rule, x, here, damping)
-            continue
-        step = rule.propose(here, damping)
-        goal = torch.maximum(tolerance * here.error.detach(), rounding)
-        resting = resting | (step.predicted.detach() <= goal)
-        if bool(resting.all()):
-            break
-        x, here, damping = _advance(problem, rule, x, here, damping, step, resting)
+        propose, judge = (_proposed, _judged) if tolerance is None else (_proposed.plain, _judged.plain)
+        step, trial = propose(problem, rule, x, here, damping)
+        if tolerance is not None:
+            goal = torch.maximum(tolerance * here.error.detach(), rounding)
+            resting = resting | (step.predicted.detach() <= goal)
+            if bool(resting.all()):
+                break
+        there = Linearization(*problem.linearize(trial))
+        x, here, damping = judge(problem, rule, x, here, trial, there, step, damping, resting)
     return Solution(x, *here, converged=resting), damping
 
 
-@hot
-def _iterated(
-    problem: Problem, rule: Rule, x: Point, here: Linearization, damping: Damping
-) -> tuple[Point, Linearization, Damping]:
-    """One iteration from x on."""
-    return _advance(problem, rule, x, here, damping, rule.propose(here, damping), None)
+@hot(growing=())
+def _proposed(problem: Problem, rule: Rule, x: Point, here: Linearization, damping: Damping) -> tuple[Step, Point]:
+    """The step to try from x, and where it leads."""
+    step = rule.propose(here, damping)
+    return step, problem.retract(x, step.delta)
 
 
-def _advance(
-    problem: Problem, rule: Rule, x: Point, here: Linearization, damping: Damping, step: Step, resting: Tensor | None
+@hot(growing=())
+def _judged(
+    problem: Problem,
+    rule: Rule,
+    x: Point,
+    here: Linearization,
+    trial: Point,
+    there: Linearization,
+    step: Step,
+    damping: Damping,
+    resting: Tensor | None,
 ) -> tuple[Point, Linearization, Damping]:
-    """One iteration from x on, along a proposed step; x stays where `resting` (...) holds."""
-    trial = problem.retract(x, step.delta)
-    there = Linearization(*problem.linearize(trial))
+    """Where the step tried from x leaves it; x stays where `resting` (...) holds."""
     taken, damping = rule.judge(here, there, step, damping)
     if resting is not None:
         taken = torch.where(resting, torch.zeros_like(taken), taken)

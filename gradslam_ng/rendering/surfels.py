@@ -57,7 +57,7 @@ def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], sta
     return Surface(vertices, normals, weights, K, intensity)
 
 
-@hot
+@hot(growing=("points", "normals", "colors", "confidences", "mask"))
 def splat(
     points: Tensor,
     normals: Tensor,

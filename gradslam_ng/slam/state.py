@@ -53,6 +53,7 @@ class Result:
     interrupted: bool = False
     loops: int = 0  # closed
     relocalised: list[int] = field(default_factory=list)  # frames in which a camera that was lost was found again
+    seconds_compiling: float = 0.0  # beside the above
 
     @property
     def tracked(self) -> Tensor:

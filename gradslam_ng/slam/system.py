@@ -20,7 +20,7 @@ from gradslam_ng import optim
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, Sequence
 from gradslam_ng.geometry import se3
-from gradslam_ng.hot import compiling
+from gradslam_ng.hot import compiling, seconds_compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
 from gradslam_ng.slam.relocalisation import Relocaliser
@@ -241,6 +241,7 @@ class System(nn.Module):
         knows = isinstance(self.odometry, GroundTruthOdometer)  # where it is, or that nobody does
         relocaliser = Relocaliser() if self.relocalises and not knows else None
         self.seconds.clear()
+        compiling_before = seconds_compiling()
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         try:
             with compiling(compile):
@@ -287,7 +288,9 @@ class System(nn.Module):
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
         closed = 0 if loops is None else len(loops.loops)
         found = [] if relocaliser is None else relocaliser.found
-        return Result(map_, trajectory, torch.stack(reasons[:n]).cpu(), skipped, stages, interrupted, closed, found)
+        compiled = seconds_compiling() - compiling_before
+        reasons = torch.stack(reasons[:n]).cpu()
+        return Result(map_, trajectory, reasons, skipped, stages, interrupted, closed, found, compiled)
 
     @property
     def device(self) -> torch.device:
@@ -295,10 +298,10 @@ class System(nn.Module):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to `seconds`."""
-        began = time.perf_counter()
+        """Adds the time spent inside, but for compiling, to `seconds`."""
+        began, compiling_before = time.perf_counter(), seconds_compiling()
         yield
-        self.seconds[name] += time.perf_counter() - began
+        self.seconds[name] += time.perf_counter() - began - (seconds_compiling() - compiling_before)
 
     def timed(self, name: str, iterator: Iterator) -> Iterator:
         """The same items, the time spent waiting for them added to `seconds`."""

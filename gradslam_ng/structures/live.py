@@ -36,8 +36,8 @@ class LiveFrame:
     def of(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:
         """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
         K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
-        color, depth, vertices, normals, seen = recomputed(observe, frame.color, frame.depth, K, factor)
-        surface = Surface(vertices, normals, seen, K, images.intensity(color)[..., 0])
+        color, depth, *surface, intensity = recomputed(observe, frame.color, frame.depth, K, factor)
+        surface = Surface(*surface, K, intensity)
         return LiveFrame(surface, color, depth, noise(surface, color), frame.T_wc)
 
     def unsmoothed(self) -> LiveFrame:
@@ -46,13 +46,14 @@ class LiveFrame:
         return replace(self, surface=replace(self.surface, vertices=vertices))
 
 
-@hot
-def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+@hot(growing=())
+def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, ...]:
     """Colour (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and
-    1 or 0 for whether there is a normal."""
+    1 or 0 for whether there is a normal; the intensity, without a channel."""
     depth = torch.where((depth > 0) & (depth < torch.inf), depth, 0.0)  # NaN too is no reading
     if factor > 1:
         color, depth = images.downsample_color(color, factor), images.downsample_depth(depth, factor)
     vertices = camera.unproject(images.bilateral_depth(depth), K)
     normals = images.normal_map(vertices)
-    return color, depth[..., 0].clone(), vertices, normals, (normals.detach() != 0).any(-1).to(depth.dtype)
+    seen = (normals.detach() != 0).any(-1).to(depth.dtype)
+    return color, depth[..., 0].clone(), vertices, normals, seen, images.intensity(color)[..., 0].clone()

@@ -39,7 +39,7 @@ class SurfelMap:
     @staticmethod
     def empty(
         batch: int = 1,
-        capacity: int = 1,
+        capacity: int = 4,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> SurfelMap:
@@ -62,8 +62,8 @@ class SurfelMap:
 
     @property
     def occupied(self) -> int:
-        """Slots, from the first, beyond which every map is empty; at least 1. Asks the device."""
-        return max(1, int(self.count.max()))
+        """Slots, from the first, beyond which every map is empty; at least 2. Asks the device."""
+        return max(2, int(self.count.max()))  # compiled functions take a single one for a case of its own
 
     @property
     def mask(self) -> Tensor:

@@ -50,7 +50,8 @@ def test_a_wall_seen_again_looks_the_same():
 def test_the_gradient_of_the_error_is_its_derivative():
     view = looking(pose(0.03, -0.02, 0.05, 0.01, 0.02, -0.03))
     at = pose(0.01, 0.0, 0.02, 0.0, 0.01, 0.0)
-    light = (torch.tensor([1.1]).double(), torch.tensor([-0.02]).double(), torch.tensor([0.05]).double(), SCALE)
+    numbers = torch.tensor([[1.1], [-0.02], [0.05], [3.0]]).double()
+    light = (*numbers[:3], SCALE, numbers[3])
 
     def error(xi):
         return look_and_reduce(se3.exp(xi)[None] @ at, view, *light)[2].sum()
@@ -74,7 +75,7 @@ def test_an_image_of_one_brightness_says_nothing():
     view = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=0.0, offset=0.5)
     gain, _, noise = exposure(T, view)
     assert float(gain) == 1 and noise.isfinite().all()
-    H, g, error = look_and_reduce(T, view, gain, torch.zeros_like(gain), noise, SCALE)
+    H, g, error = look_and_reduce(T, view, gain, torch.zeros_like(gain), noise, SCALE, torch.ones_like(gain))
     assert H.abs().max() < 1e-9 and g.abs().max() < 1e-9 and error.isfinite().all()
 
 

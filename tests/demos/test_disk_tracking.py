@@ -7,7 +7,7 @@ import torch
 def seen(module, count: int, seed: int):
     """States, features and positions found: one in four is of something else, and the first feature says so."""
     generator = torch.Generator().manual_seed(seed)
-    scene = module.Scene(others=0, spread=1.0, force=0.35, wind=0.0, grain=0.03)
+    scene = module.Scene(others=0, spread=1.0, force=0.35, wind=0.0, grain=0.03, shake=0.0, stays=False)
     truth, images = module.simulate(scene, count, 16, generator)
     wrong = torch.rand(count, 16, generator=generator) < 0.25
     noise = torch.where(wrong, 8.0, 0.5)[..., None] * torch.randn(count, 16, 2, generator=generator)
@@ -58,6 +58,28 @@ def test_the_red_disk_is_where_the_state_says(demo):
     middle = middle / red.sum((-2, -1))[..., None]
     inside = truth[..., :2].abs().amax(-1) < module.SIDE / 2 - 4
     assert inside.any() and (middle - truth[..., :2])[inside].abs().max() < 0.5
+
+
+def test_noise_by_input_starts_constant_and_is_bounded_without_a_dead_end(demo):
+    module = demo("disk_tracking")
+    noise = module.Noise(True).double()
+    features = 10 * torch.randn(2, 5, module.FEATURES, generator=torch.Generator().manual_seed(0)).double()
+    assert torch.equal(noise(features)[1], noise.sight.exp().expand(2, 5, 2))
+    with torch.no_grad():
+        noise.head[-1].bias.fill_(20.0)
+    sigma = noise(features)[1]
+    assert (sigma.log() - noise.sight).max() < 5
+    (gradient,) = torch.autograd.grad(sigma.sum(), noise.head[-1].bias)
+    assert (gradient != 0).all()
+
+
+def test_a_disk_in_the_wind_stays_in_the_picture_and_one_in_the_crowd_need_not(demo):
+    module = demo("disk_tracking")
+    farthest = {
+        name: module.simulate(scene, 40, 12, torch.Generator().manual_seed(0))[0][..., :2].abs().amax()
+        for name, scene in module.SCENES.items()
+    }
+    assert farthest["in the wind"] <= module.SIDE / 2 - module.RADIUS < farthest["in a crowd"]
 
 
 def test_writes_a_table_for_each_scene_and_a_picture(demo, tmp_path):

@@ -66,7 +66,7 @@ def adjust(
         one, poses = now()
         many = one.map(lambda x: x.expand(length, *x.shape[1:]))  # the same for each frame
         depth, color = (a * (b / a) ** (i / steps) for a, b in (DEPTH, COLOR))
-        loss = Difference(partial(gs.render, many), clip, depth, color).error(poses).sum()
+        loss = Difference(partial(gs.render, many), clip, 1, depth, color).error(poses).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -28,7 +28,7 @@ from gradslam_ng import optim
 from gradslam_ng.geometry import camera, images, se3
 
 # how much the image is shrunk; metres and shades at which a difference counts half of what it can at most; steps
-STAGES = ((3, 0.3, 0.5, 20), (3, 0.1, 0.2, 20), (2, 0.03, 0.1, 12), (2, 0.005, 0.1, 8))
+STAGES = ((3, 0.3, 0.5, 20), (2, 0.03, 0.1, 12), (2, 0.005, 0.1, 8))
 KERNEL = optim.GemanMcClure(1.0)
 
 
@@ -38,20 +38,27 @@ class Difference:
     Differences in depth count along the surface's normal, as tracking has them: along the ray, slanted walls would
     outweigh all else. A reading that the view does not show costs what the worst does, so that to look elsewhere is
     never the way out.
+
+    Image and view are shrunk alike, from full size: a small view drawn as such sees a point in each pixel, and its
+    derivative is that of the paint around this point, not of what the pixel holds.
     """
 
-    def __init__(self, show: Callable, frame: gs.RGBDFrames, depth: float, color: float) -> None:
-        self.show, self.frame = show, frame  # show(T_wc, K, size) is an image of the map
+    def __init__(self, show: Callable, frame: gs.RGBDFrames, factor: int, depth: float, color: float) -> None:
+        self.show, self.factor = show, factor  # show(T_wc, K, size) is an image of the map
+        self.K, self.size = frame.K, frame.size
+        self.depth, self.color = shrunk(frame.depth, frame.color, factor)
         self.units = frame.depth.new_tensor([depth, *[color * 3**0.5] * 3])
-        self.rays = camera.unproject(torch.ones_like(frame.depth), frame.K)
-        self.read = (frame.depth > 0)[..., 0]
+        self.rays = camera.unproject(torch.ones_like(self.depth), camera.scale_intrinsics(frame.K, 1 / factor))
+        self.read = (self.depth > 0)[..., 0]
 
     def residuals(self, T_wc: Tensor) -> tuple[Tensor, Tensor]:
         """Of depth and colour, (B, H, W, 4) without unit, and where there are any, (B, H, W)."""
-        seen = self.show(T_wc, self.frame.K, self.frame.size)
-        facing = (seen.normal.detach() * self.rays).sum(-1, keepdim=True)
-        off = torch.cat([facing * (seen.depth - self.frame.depth), seen.color - self.frame.color], -1) / self.units
-        both = self.read & (seen.depth.detach() > 0)[..., 0]
+        seen = self.show(T_wc, self.K, self.size)
+        depth, color = shrunk(seen.depth, seen.color, self.factor)
+        normal = torch.nn.functional.normalize(images.downsample_color(seen.normal.detach(), self.factor), dim=-1)
+        facing = (normal * self.rays).sum(-1, keepdim=True)
+        off = torch.cat([facing * (depth - self.depth), color - self.color], -1) / self.units
+        both = self.read & (depth.detach() > 0)[..., 0]
         return torch.where(both[..., None], off, 0.0), both
 
     def cost(self, squares: Tensor, both: Tensor) -> Tensor:
@@ -89,10 +96,9 @@ def squared(off: Tensor) -> Tensor:
     return torch.stack([off[..., 0].square(), off[..., 1:].square().sum(-1)], -1)
 
 
-def shrunk(frame: gs.RGBDFrames, factor: int) -> gs.RGBDFrames:
-    """The image (B,) at a smaller size."""
-    color, depth = images.downsample_color(frame.color, factor), images.downsample_depth(frame.depth, factor)
-    return gs.RGBDFrames(color, depth, camera.scale_intrinsics(frame.K, 1 / factor), frame.T_wc)
+def shrunk(depth: Tensor, color: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Both (B, H, W, ...) at a smaller size."""
+    return images.downsample_depth(depth, factor), images.downsample_color(color, factor)
 
 
 @torch.no_grad()
@@ -100,7 +106,7 @@ def localise(show: Callable, T_wc: Tensor, frame: gs.RGBDFrames) -> list[Tensor]
     """The pose (B, 4, 4) at which a camera that starts at T_wc ends, after each of the stages."""
     poses = []
     for factor, depth, color, steps in STAGES:
-        problem = Difference(show, shrunk(frame, factor), depth, color)
+        problem = Difference(show, frame, factor, depth, color)
         T_wc = optim.solve(problem, T_wc, optim.LevenbergMarquardt(), steps, tolerance=1e-3).x
         poses.append(T_wc)
     return poses

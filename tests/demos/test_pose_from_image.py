@@ -34,7 +34,7 @@ def test_both_maps_bring_the_camera_back(demo, tmp_path):
 
 def test_the_normal_equations_are_those_of_the_error(demo, surfels, frame):
     """g is the gradient of the error, by reverse mode; H is positive and predicts the decrease of a small step."""
-    problem = demo("pose_from_image").Difference(partial(gs.render, surfels), frame, 0.05, 0.1)
+    problem = demo("pose_from_image").Difference(partial(gs.render, surfels), frame, 1, 0.05, 0.1)
     T_wc = se3.exp(torch.tensor([[0.01, -0.02, 0.01, 0.01, 0.02, -0.01]], dtype=torch.float64)) @ frame.T_wc
     H, g, error = problem.linearize(T_wc)
     xi = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
@@ -48,7 +48,7 @@ def test_the_normal_equations_are_those_of_the_error(demo, surfels, frame):
 
 
 def test_to_look_away_is_the_worst(demo, surfels, frame):
-    problem = demo("pose_from_image").Difference(partial(gs.render, surfels), frame, 0.05, 0.1)
+    problem = demo("pose_from_image").Difference(partial(gs.render, surfels), frame, 1, 0.05, 0.1)
     away = frame.T_wc.clone()
     away[:, :3, 3] += 1e3
     assert problem.error(frame.T_wc) < 0.2 and abs(float(problem.error(away)) - 1.0) < 1e-12

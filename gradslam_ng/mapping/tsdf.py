@@ -15,7 +15,7 @@ from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
 
 COLOR_BAND = 2.0  # voxels from the surface within which colour is gathered
 CLEAR = 3.0  # bands before a reading from which on space is free beyond doubt
-SAMPLED = 320  # pixels across, at least, from which blocks are found
+SAMPLED = 200  # pixels across, at least, from which blocks are found
 
 
 class TSDFFuser(nn.Module):

@@ -76,7 +76,7 @@ def throughput(
 
     from benchmarks import open3d_slam
     from gradslam_ng import datasets, evaluation
-    from gradslam_ng.hot import compiling
+    from gradslam_ng.hot import compiling, seconds_compiling
     from gradslam_ng.structures import Trajectory
 
     torch.set_num_threads(threads)
@@ -108,7 +108,7 @@ def throughput(
                 contender.advance(start)
 
     figures = {"sequence": source.name, "size": f"{width}x{height}"}
-    figures |= {"threads": threads, "compiled": compile, "preset": preset}
+    figures |= {"threads": threads, "compiled": compile, "seconds_compiling": seconds_compiling(), "preset": preset}
     settings = {"voxel_size": dense.voxel_size, "depth_max": depth_max}
     figures |= {"frames": len(loaded) - BLOCK, "open3d_settings": settings}
     figures |= {name: contender.figures() for name, contender in contenders.items()}

@@ -88,8 +88,8 @@ def _iterate(
     damping = rule.start(here) if damping is None else damping
     resting = None if tolerance is None else torch.zeros_like(here.error, dtype=torch.bool)
     rounding = torch.finfo(here.error.dtype).eps * here.error.detach()
+    propose, judge = (_proposed, _judged) if tolerance is None else (_proposed.plain, _judged.plain)
     for _ in range(iterations):
-        propose, judge = (_proposed, _judged) if tolerance is None else (_proposed.plain, _judged.plain)
         step, trial = propose(problem, rule, x, here, damping)
         if tolerance is not None:
             goal = torch.maximum(tolerance * here.error.detach(), rounding)

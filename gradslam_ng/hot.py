@@ -74,17 +74,23 @@ OPTIONS = {
     "guard_filter_fn": _may_change,
     # with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read
     "inplace_buffers": False,
-    # threads that wait for each other at every small loop cost more than they bring, all the more on a machine that
-    # others use too
-    "cpp.min_chunk_size": 16384,
+    "cpp.min_chunk_size": 2048,  # less for each thread costs more to hand out than it takes
     # halves the time to compile; the few last pixels of a row are not worth it
     "cpp.enable_loop_tail_vec": False,
     "size_asserts": False,  # what guards have just made sure of
     "alignment_asserts": False,
+    "assert_indirect_indexing": False,  # indices are made here, from what lies within the image or the map
+    "max_fusion_size": 256,
+    "cpp.max_horizontal_fusion_size": 256,  # the default would take the sums of the normal equations sixteen at a time
 }
+# What all sums of a function share is worked out within the one pass that adds them up, not stored in between.
+ONE_PASS = {"realize_opcount_threshold": 120, "realize_acc_reads_threshold": 30}
+GROWN = 100_000  # entries, the size for which loops over what grows are laid out
 
 
-def hot(function: Callable | None = None, *, growing: tuple[str, ...] | None = None) -> Callable:
+def hot(
+    function: Callable | None = None, *, growing: tuple[str, ...] | None = None, one_pass: bool = False
+) -> Callable:
     """A pure function of tensors whose calls inside `compiling()` go to its `torch.compile`d twin.
 
     While gradients are recorded the plain function runs (`recomputed` has a twin for the backward pass). So it does
@@ -92,14 +98,16 @@ def hot(function: Callable | None = None, *, growing: tuple[str, ...] | None = N
 
     growing: names of the arguments, tensors or dataclasses of them, whose second axis changes in size from call to
     call. With None every size may change, which takes twice as long to compile as sizes that are known.
+    one_pass: see `ONE_PASS`; for functions that end in sums over all pixels.
     """
     if function is None:
-        return functools.partial(hot, growing=growing)
+        return functools.partial(hot, growing=growing, one_pass=one_pass)
     works = True
+    options = OPTIONS | ONE_PASS if one_pass else OPTIONS
     names = list(inspect.signature(function).parameters)
     places = [names.index(name) for name in growing or ()]
     twin = functools.cache(
-        lambda: torch.compile(function, dynamic=growing is None or None, fullgraph=True, options=OPTIONS)
+        lambda: torch.compile(function, dynamic=growing is None or None, fullgraph=True, options=options)
     )
 
     @functools.wraps(function)
@@ -125,4 +133,4 @@ def hot(function: Callable | None = None, *, growing: tuple[str, ...] | None = N
 def _mark_growing(value: Any) -> None:
     for tensor in (value,) if isinstance(value, torch.Tensor) else vars(value).values():
         if tensor.ndim > 1:
-            torch._dynamo.maybe_mark_dynamic(tensor, 1)
+            torch._dynamo.mark_dynamic(tensor, 1, hint_override=GROWN)

@@ -34,7 +34,7 @@ def normal_equations(J: list[Tensor], r: Tensor, w: Tensor, total: Tensor) -> tu
     return torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
 
 
-@hot
+@hot(one_pass=True)
 def project_and_reduce(
     vertices: Tensor,
     normals: Tensor,
@@ -76,21 +76,22 @@ def project_and_reduce(
     (d_0, d_1, d_2), (n_0, n_1, n_2) = d, n
     turned = se3.rotate_planes(T_mc, normals.unbind(-1))
     agreement = turned[0] * n_0 + turned[1] * n_1 + turned[2] * n_2
-    paired = association.accepted(d, agreement, candidate & (information > 0), limits)
+    # 0 or 1: planes of bool are written and read byte by byte
+    paired = association.accepted(d, agreement, candidate & (information > 0), limits).to(d_0.dtype)
 
-    r = torch.where(paired, d_0 * n_0 + d_1 * n_1 + d_2 * n_2, 0.0)
+    r = paired * (d_0 * n_0 + d_1 * n_1 + d_2 * n_2)
     square = r * r * information / (scale * scale)
     inlier = (1.0 - square).clamp(min=0.0)
-    trust = torch.where(paired, information * model_weight, 0.0)
-    w = trust * inlier * inlier
+    trust = paired * model_weight * inlier * inlier
+    w = trust * information
     seen = (information > 0).to(r.dtype)
     # Tukey's rho in whitened units: every vertex starts at its ceiling, and a partner brings it down
-    cost = seen - torch.where(paired, model_weight * inlier * inlier * inlier, 0.0)
+    cost = seen - trust * inlier
 
     J = [n_0, n_1, n_2, p_1 * n_2 - p_2 * n_1, p_2 * n_0 - p_0 * n_2, p_0 * n_1 - p_1 * n_0]
-    total = information.sum(-1).clamp(min=torch.finfo(r.dtype).tiny)
+    total = information.sum(-1).clamp(min=1.0)  # less is no reading at all
     count = seen.sum(-1).clamp(min=1.0)
     H, g = normal_equations(J, r, w, total)
     error = scale * scale / 6.0 * cost.sum(-1) / total
-    overlap = paired.to(r.dtype).sum(-1) / count
+    overlap = paired.sum(-1) / count
     return H, g, error, overlap

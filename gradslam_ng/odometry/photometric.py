@@ -42,7 +42,7 @@ class Glance(NamedTuple):
     du: Tensor  # its derivatives along the row and the column, per pixel
     dv: Tensor
     p_c: tuple[Tensor, Tensor, Tensor]  # the points in the camera, metres
-    visible: Tensor  # bool: in the image, and not hidden
+    visible: Tensor  # 1 in the image and not hidden, else 0: planes of bool are written and read byte by byte
 
 
 def look(T_mc: Tensor, view: View) -> Glance:
@@ -57,7 +57,7 @@ def look(T_mc: Tensor, view: View) -> Glance:
     u, v, ahead = camera.project_planes(p_c, K)
     column, row, inside = cell(u, v, ahead, (height, width))
     offset = torch.arange(len(image), device=image.device)[:, None] * (height * width)
-    first = row * width + column + offset
+    first = (row * width + column).long() + offset
     flat = image.flatten()
     top_left, top_right = flat[first], flat[first + 1]
     low_left, low_right = flat[first + width], flat[first + width + 1]
@@ -66,7 +66,8 @@ def look(T_mc: Tensor, view: View) -> Glance:
     dv = torch.lerp(low_left - top_left, low_right - top_right, a)
     value = torch.lerp(torch.lerp(top_left, top_right, a), torch.lerp(low_left, low_right, a), b)
     nearest = first + (a.detach() > 0.5) + width * (b.detach() > 0.5)
-    return Glance(value, du, dv, p_c, inside & unhidden(p_c[2], depth.flatten()[nearest], view.reach))
+    visible = inside & unhidden(p_c[2], depth.flatten()[nearest], view.reach)
+    return Glance(value, du, dv, p_c, visible.to(value.dtype))
 
 
 def unhidden(z: Tensor, reading: Tensor, reach: Tensor) -> Tensor:
@@ -76,15 +77,16 @@ def unhidden(z: Tensor, reading: Tensor, reach: Tensor) -> Tensor:
 
 
 def cell(u: Tensor, v: Tensor, ahead: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """The pixel left and above of u, v (B, P), int64, and whether all four around are in the image; 0, 0 if not."""
+    """The pixel left and above of u, v (B, P), whole numbers, and whether all four around are in the image; 0, 0 if
+    not."""
     u, v = u.detach(), v.detach()
     inside = ahead & (u >= 0) & (u < size[1] - 1) & (v >= 0) & (v < size[0] - 1)
-    return torch.where(inside, u, 0.0).long(), torch.where(inside, v, 0.0).long(), inside
+    return torch.where(inside, u, 0.0).floor(), torch.where(inside, v, 0.0).floor(), inside
 
 
 def textured(slope: Tensor) -> Tensor:
-    """Where brightness changes enough to be told from noise; slope (B, P), squared. A discrete choice."""
-    return slope.detach() > LEAST_SLOPE**2
+    """1 where brightness changes enough to be told from noise, else 0; slope (B, P), squared. A discrete choice."""
+    return (slope.detach() > LEAST_SLOPE**2).to(slope.dtype)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Brightness:
         return evaluate(T_mc, self.view, self.gain, self.offset, self.noise, scale, total)
 
 
-@hot
+@hot(one_pass=True)
 def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     """Gain and offset (B,) that bring the image's intensities to the model's, and the noise (B,) that is left.
 
@@ -117,11 +119,11 @@ def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     """
     weights, intensity = view.weights, view.intensity
     glance = look(T_mc, view)
-    w = torch.where(glance.visible, weights, 0.0)
+    w = glance.visible * weights
     total = w.sum(-1)
     some = total > 0
     w = w / torch.where(some, total, 1.0)[:, None]
-    value, truth = torch.where(glance.visible, glance.value, 0.0), torch.where(glance.visible, intensity, 0.0)
+    value, truth = glance.visible * glance.value, glance.visible * intensity
     mean_value, mean_truth = (w * value).sum(-1), (w * truth).sum(-1)
     spread_value = (w * (value - mean_value[:, None]) ** 2).sum(-1)
     spread_truth = (w * (truth - mean_truth[:, None]) ** 2).sum(-1)
@@ -134,7 +136,7 @@ def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     return gain, offset, noise.clamp(min=LEAST_NOISE)
 
 
-@hot
+@hot(one_pass=True)
 def look_and_reduce(
     T_mc: Tensor, view: View, gain: Tensor, offset: Tensor, noise: Tensor, scale: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,22 +149,22 @@ def look_and_reduce(
     """
     intensity, weights, K = view.intensity, view.weights, view.K
     glance = look(T_mc, view)
-    x, y, z = (torch.where(glance.visible, plane, 1.0) for plane in glance.p_c)
-    inv_z = 1.0 / z
-    du, dv = (gain[:, None] * torch.where(glance.visible, d, 0.0) * inv_z for d in (glance.du, glance.dv))
+    visible, (x, y, z) = glance.visible, glance.p_c
+    inv_z = visible / torch.where(visible > 0, z, 1.0)
+    du, dv = (gain[:, None] * inv_z * d for d in (glance.du, glance.dv))
     j_x = du * K[:, 0, 0, None]
     j_y = du * K[:, 0, 1, None] + dv * K[:, 1, 1, None]
     j_z = -(j_x * x + j_y * y) * inv_z
     J = [j_x, j_y, j_z, y * j_z - z * j_y, z * j_x - x * j_z, x * j_y - y * j_x]  # the points move, as seen from c
 
-    residual = torch.where(glance.visible, gain[:, None] * glance.value + offset[:, None] - intensity, 0.0)
-    slope = torch.where(glance.visible, glance.du * glance.du + glance.dv * glance.dv, 0.0)
+    residual = visible * (gain[:, None] * glance.value + offset[:, None] - intensity)
+    slope = visible * (glance.du * glance.du + glance.dv * glance.dv)
     away = (view.registration * gain)[:, None] ** 2 * slope
-    edge = glance.visible & textured(slope)
     information = 1.0 / ((noise * noise)[:, None] + away)
     inlier = (1.0 - residual * residual * information / (scale * scale)).clamp(min=0.0)
-    w = torch.where(edge, weights * information, 0.0) * inlier * inlier
-    cost = torch.where(weights > 0, 1.0, 0.0) - torch.where(edge, weights * inlier * inlier * inlier, 0.0)
+    trust = textured(slope) * weights * inlier * inlier
+    w = trust * information
+    cost = (weights > 0).to(trust.dtype) - trust * inlier
     H, g = normal_equations(J, residual, w, total)
     back = -se3.adjoint(se3.inverse(T_mc))  # moving the camera as seen from m moves the points the other way
     return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], scale * scale / 6.0 * cost.sum(-1) / total

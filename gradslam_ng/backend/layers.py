@@ -50,7 +50,7 @@ def bring_back(
         u, v, z, inside = visible_pixels(map_.points, map_.mask, se3.inverse(T_wc), K, size, near=0.05)
         pixel = pixel_index(u, v, inside, size[1])
         off = (depth.gather(1, pixel) - z).abs()
-        facing = (se3.rotate(se3.inverse(T_wc), map_.normals)[..., 2] < 0) & inside
+        facing = (se3.rotate(se3.inverse(T_wc), map_.normals)[..., 2] < 0) & (inside > 0)
         return pixel, off, facing & (depth.gather(1, pixel) > 0) & (off < gate)
 
     old_pixel, _, again = seen(archive)

@@ -14,11 +14,11 @@ JOINED = 0.04  # of the depth, by which it differs at most between pixels four a
 
 @hot(growing=("pixel", "chosen"))
 def near_pixels(pixel: Tensor, chosen: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixels (B, H, W) that are, or are next to, the `pixel` (B, n) of a surfel that is chosen (B, n)."""
+    """1 for pixels (B, H, W) that are, or are next to, the `pixel` (B, n) of a surfel for which chosen (B, n) is 1."""
     pixels = size[0] * size[1]
-    mark = torch.zeros(len(pixel), pixels + 1, dtype=torch.float32, device=pixel.device)
-    mark = mark.scatter(1, torch.where(chosen, pixel, pixels), 1.0)[:, :pixels].unflatten(1, size)
-    return around(mark, 1) > 0
+    mark = torch.zeros(len(pixel), pixels + 1, dtype=chosen.dtype, device=pixel.device)
+    mark = mark.scatter(1, torch.where(chosen > 0, pixel, pixels), 1.0)[:, :pixels].unflatten(1, size)
+    return positive(around(mark, 1))
 
 
 def around(image: Tensor, reach: int) -> Tensor:
@@ -31,12 +31,12 @@ def around(image: Tensor, reach: int) -> Tensor:
 
 @hot(growing=())
 def connected(seed: Tensor, candidate: Tensor, depth: Tensor) -> Tensor:
-    """Candidates that are seeds, or on one surface with a patch of seeds: all (B, H, W); depth, metres.
+    """Candidates that are seeds, or on one surface with a patch of seeds: 1 or 0, all (B, H, W); depth, metres.
 
     Regions grow as by Keller et al. 2013, section 5, over every fourth pixel of every fourth row, GROWTH at most.
     """
-    seed = seed & candidate
-    patch = around(1.0 - seed.to(depth.dtype), 2) == 0
+    seed = seed * candidate
+    patch = 1.0 - positive(around(1.0 - seed, 2))
     some = (slice(None), slice(2, None, 4), slice(2, None, 4))
     z, grown, open_ = depth[some], patch[some], candidate[some]
     links = []
@@ -44,7 +44,6 @@ def connected(seed: Tensor, candidate: Tensor, depth: Tensor) -> Tensor:
         size = z.shape[dim]
         a, b = z.narrow(dim, 0, size - 1), z.narrow(dim, 1, size - 1)
         links.append(positive(JOINED * torch.minimum(a, b) - (a - b).abs()))
-    grown = grown.to(z.dtype)
     for _ in range(GROWTH):
         for dim, link in zip((-1, -2), links, strict=True):
             size = z.shape[dim]
@@ -54,4 +53,4 @@ def connected(seed: Tensor, candidate: Tensor, depth: Tensor) -> Tensor:
     spread = grown.repeat_interleave(4, 1).repeat_interleave(4, 2)
     height, width = seed.shape[1:]
     spread = torch.nn.functional.pad(spread, (0, max(0, width - spread.shape[2]), 0, max(0, height - spread.shape[1])))
-    return seed | (spread[:, :height, :width] > 0) & candidate
+    return torch.maximum(seed, positive(spread[:, :height, :width]) * candidate)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.geometry.planes import interleave, margin
+from gradslam_ng.geometry.planes import interleave, margin, positive
 from gradslam_ng.hot import hot
 from gradslam_ng.mapping.arrivals import connected, near_pixels
 from gradslam_ng.mapping.readings import readings
@@ -91,7 +91,7 @@ class PointFuser(nn.Module):
             live.sigma, T_wc, surface.K, self.depth_gate, math.cos(math.radians(self.max_angle)),
         )  # fmt: skip
         doubted = connected(near_pixels(pixel, hidden, surface.size), free, surface.vertices[..., 2])
-        return surfel, founding, doubted.flatten(1), violated
+        return surfel, founding > 0, doubted.flatten(1) > 0, violated > 0
 
     def carve(self, map_: SurfelMap, violated: Tensor, proven: Tensor) -> SurfelMap:
         """Confidence halved for surfels found in free space: a few frames that see through one remove it.
@@ -151,7 +151,8 @@ def match(
     vertices and normals (B, H, W, 3), camera, valid and sigma (B, H, W).
 
     Returns surfel, founding and violated; the pixel of each surfel, and whether it is proven and hidden there, (B, n);
-    and which readings (B, H, W) join no settled surfel.
+    and which readings (B, H, W) join no settled surfel. What is so or not is 1 or 0, as numbers: compiled, planes of
+    bool are written byte by byte.
     """
     height, width = valid.shape[-2:]
     depth = torch.where(valid, vertices[..., 2], 0.0)
@@ -162,20 +163,20 @@ def match(
     pixel = pixel_index(u, v, inside, width)
     behind = depth.flatten(1).gather(1, pixel) - z  # positive where the surfel lies in front of the reading
     agreement = sum(a * b.gather(1, pixel) for a, b in zip(normals.unbind(-1), n, strict=True))
-    within = gate.flatten(1).gather(1, pixel)
-    belongs = inside & (behind.abs() < within) & (agreement > cosine)
+    within = inside * gate.flatten(1).gather(1, pixel)  # 0 where it is not seen or there is no reading
+    belongs = (behind.abs() < within) & (agreement > cosine)
     surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
-    violated = inside & (within > 0) & (behind > 5 * within)
+    violated = positive(within) * positive(behind - 5 * within)
     there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
-    founding = valid & ~covered(*planes, there, depth, gate)
-    hidden = inside & proven & (within > 0) & (behind < -5 * within)
-    free = valid & ~(there & settled.gather(1, seen).unflatten(1, (height, width)))
+    founding = positive(gate) * (1.0 - covered(*planes, there, depth, gate))
+    hidden = proven.to(z.dtype) * positive(within) * positive(-behind - 5 * within)
+    free = positive(gate) * (1.0 - (there & settled.gather(1, seen).unflatten(1, (height, width))).to(z.dtype))
     return surfel, founding.flatten(1), violated, pixel, hidden, free
 
 
 def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:
-    """Which readings lie next to a surfel of their surface: among the four pixels around its centre, and within `gate`.
+    """1 for readings next to a surfel of their surface: among the four pixels around its centre, and within `gate`.
 
     All (B, H, W): u, v, pixels, and z, metres, of the surfel whose centre falls into a pixel, where `there`; the depth.
     """
@@ -184,14 +185,15 @@ def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate:
     z = torch.where(there, z, -1.0)  # nothing is near it
     right, lower = (u >= grid[..., 0]).to(z.dtype), (v >= grid[..., 1]).to(z.dtype)  # the side it reaches to
     z, right, lower = (margin(margin(plane, 1, -1), 1, -2) for plane in (z, right, lower))
-    result = torch.zeros_like(there)
+    result = torch.zeros_like(depth)
     for dv in (-1, 0, 1):
         for du in (-1, 0, 1):
             theirs = (plane[:, 1 + dv : 1 + dv + height, 1 + du : 1 + du + width] for plane in (z, right, lower))
             neighbour, to_right, to_lower = theirs
-            near = (neighbour - depth).abs() < gate
-            near = near if du == 0 else near & (to_right == float(du < 0))
-            result = result | (near if dv == 0 else near & (to_lower == float(dv < 0)))
+            near = positive(gate - (neighbour - depth).abs())
+            near = near if du == 0 else near * (to_right if du < 0 else 1.0 - to_right)
+            near = near if dv == 0 else near * (to_lower if dv < 0 else 1.0 - to_lower)
+            result = torch.maximum(result, near)
     return result
 
 

@@ -17,19 +17,19 @@ def visible_pixels(
     """Points of a map as a camera sees them.
 
     points (B, N, 3) world, mask (B, N), T_cw (B, 4, 4), K (B, 3, 3). Returns, each (B, N), u and v in pixels, z in
-    metres, and inside, bool: in the mask, beyond `near` and within the image.
+    metres, and inside, 1 or 0: in the mask, beyond `near` and within the image.
     """
     p_c = se3.transform_planes(T_cw, points.unbind(-1))
     u, v, ahead = camera.project_planes(p_c, K, near)
     height, width = size
     inside = mask & ahead & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-    return u, v, p_c[2], inside
+    return u, v, p_c[2], inside.to(u.dtype)  # compiled, planes of bool are written byte by byte
 
 
 def pixel_index(u: Tensor, v: Tensor, inside: Tensor, width: int) -> Tensor:
-    """Row-major index of the pixel nearest to u, v (B, N); 0 where not inside."""
+    """Row-major index of the pixel nearest to u, v (B, N); 0 where inside (B, N) is."""
     column, row = (u.detach() + 0.5).floor(), (v.detach() + 0.5).floor()
-    return torch.where(inside, row * width + column, 0.0).long()
+    return torch.where(inside > 0, row * width + column, 0.0).long()
 
 
 def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: int) -> Tensor:
@@ -54,7 +54,7 @@ def nearest_centres(
     none: what every picture of a map begins with."""
     u, v, z, inside = visible_pixels(points, mask, T_cw, K, size, near)
     pixel = pixel_index(u, v, inside, size[1])
-    return u, v, z, nearest_per_pixel(pixel, z.clamp(min=0), inside, size[0] * size[1])
+    return u, v, z, nearest_per_pixel(pixel, z.clamp(min=0), inside > 0, size[0] * size[1])
 
 
 @hot

@@ -2,7 +2,7 @@
 
 Rendered: a room walked around twice and a corridor there and back, twice, with Kinect noise; two scenes that look like
 themselves elsewhere, where a loop by looks alone would be false. Recordings: those below --data, which have no loops.
-Each is run without and with `LoopCloser`: ATE, time, and every loop accepted against the true motion between its two
+Each is run without and with `LoopCloser` (of a volume, `VolumeLoopCloser`): ATE, time, and every loop accepted against the true motion between its two
 keyframes. A loop is false if it is off by more than 5 cm or 3 degrees. A keyframe is a true revisit if one at least
 `window` frames older lies within 0.3 m and 20 degrees; it is recalled if it or one of its five neighbours on either
 side closed a loop. Time is that of the processor, of all threads, and what tracking waits for loops.
@@ -13,11 +13,13 @@ no loops, ATE within 2% and the frame rate within 10%. Rendering takes half a se
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ import tyro
 
 import gradslam_ng as gs
 from benchmarks.report import RESULTS, save
-from gradslam_ng.backend import LoopCloser
+from gradslam_ng.backend import LoopCloser, VolumeLoopCloser
 from gradslam_ng.datasets import Sequence, Synthetic
 from gradslam_ng.geometry import se3
 from gradslam_ng.slam.keyframes import distance
@@ -66,6 +68,7 @@ class Kept(Sequence):
 def main(
     only: str = "", data: Path = DATA, cache: Path = RESULTS / "frames", size: tuple[int, int] = (240, 320),
     factor: int = 1, stop: int | None = None, photometric: bool = True, compile: bool = True,
+    system: Literal["PointFusion", "KinectFusion"] = "PointFusion",
 ) -> None:  # fmt: skip
     """Every sequence without and with loops.
 
@@ -78,29 +81,32 @@ def main(
         stop: Frames of each to run.
         photometric: Track brightness too.
         compile: Use the compiled twins of hot functions.
+        system: Whose loops.
     """
+    variant = (f", {system}" if system != "PointFusion" else "") + (", shape alone" if not photometric else "")
+    run = functools.partial(compared, system, photometric, compile)
     path = RESULTS / "loops.json"
     figures = json.loads(path.read_text()) if path.exists() else {}
     for name, (route, frames) in RENDERED.items():
         if only in name:
             source = Synthetic(name, frames, size, "kinect", route)
             sequence = Kept(source, cache, f"{name}_{route}_{frames}_{size[0]}")[:stop]
-            label = name if photometric else f"{name}, shape alone"
-            figures[label] = {"size": size, "factor": factor} | compared(sequence, factor, photometric, compile)
-            print(label, json.dumps(figures[label], indent=1), flush=True)
+            figures[name + variant] = {"size": size, "factor": factor} | run(sequence, factor)
+            print(name + variant, json.dumps(figures[name + variant], indent=1), flush=True)
             save("loops", figures)
     for name, folder in RECORDED.items():
         if only in name and (data / folder).is_dir():
-            figures[name] = compared(gs.datasets.load(data / folder)[:stop], None, photometric, compile)
-            print(name, json.dumps(figures[name], indent=1), flush=True)
+            figures[name + variant] = run(gs.datasets.load(data / folder)[:stop], None)
+            print(name + variant, json.dumps(figures[name + variant], indent=1), flush=True)
             save("loops", figures)
 
 
-def compared(sequence: Sequence, factor: int | None, photometric: bool, compile: bool) -> dict:
+def compared(system: str, photometric: bool, compile: bool, sequence: Sequence, factor: int | None) -> dict:
     """The figures of one sequence, without loops and with them."""
     rows, closer = {}, LoopCloser()
-    for name, loops in (("without", None), ("with", closer)):
-        slam = gs.PointFusion(gs.odometry.ICPOdometer(photometric=photometric), factor=factor)
+    closing = closer if system == "PointFusion" else VolumeLoopCloser(closer)
+    for name, loops in (("without", None), ("with", closing)):
+        slam = getattr(gs, system)(odometry=gs.odometry.ICPOdometer(photometric=photometric), factor=factor)
         began = time.process_time()
         result = slam.run(sequence, loops=loops, compile=compile)
         rows[name] = {

@@ -22,7 +22,7 @@ from gradslam_ng.commands.outputs import prepare, write
 from gradslam_ng.commands.settings import build, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import Sequence
 from gradslam_ng.slam import Result, State
-from gradslam_ng.slam.system import Loops, System
+from gradslam_ng.slam.system import WORTH_COMPILING, Loops, System
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
@@ -59,7 +59,8 @@ def run(
     config: Path | None = None,
     intrinsics: str | None = None,
     depth_scale: float | None = None,
-    compile: bool | None = None,
+    compile: bool = True,
+    compile_from: int = WORTH_COMPILING,
     loops: bool = True,
     noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
 ) -> None:
@@ -78,7 +79,8 @@ def run(
             or KinectFusion.
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a metre; overrides the layout's.
-        compile: Compile the hot functions (minutes, once, then kept on disk); default: for 1,000 frames and more.
+        compile: Compile the hot functions for long sequences: a minute or two, once, then kept on disk.
+        compile_from: Frames that make a sequence long enough; some 150 where all is on disk.
         loops: Close loops, in sequences of 600 frames and more that pointfusion or kinectfusion tracks by itself.
         noise: Of the depth and colour that a synthetic scene is rendered with.
     """
@@ -95,6 +97,7 @@ def run(
     loops = loops and len(sequence) >= LONG and system in CLOSERS and odometry != "ground-truth"
     settings = Settings(source, system, odometry, preset, frames, scale, device, config_file, **options, loops=loops)
     prepare(out)
+    compile = compile and len(sequence) >= compile_from
     result = track(slam, sequence, compile, console, CLOSERS[system]() if loops else None)
     metrics, written = write(out, result, sequence, settings)
     report(metrics, [name for name, done in written.items() if done], out, console)
@@ -105,7 +108,7 @@ def run(
 
 
 def track(
-    slam: System, sequence: Sequence, compile: bool | None, console: Console, closer: Loops | None = None
+    slam: System, sequence: Sequence, compile: bool, console: Console, closer: Loops | None = None
 ) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))

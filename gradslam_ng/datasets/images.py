@@ -24,7 +24,8 @@ def read_color(path: Path) -> Tensor:
         pixels = pixels[..., None]
     if pixels.shape[-1] in (1, 2):
         pixels = pixels[..., :1].repeat(3, axis=-1)
-    return torch.from_numpy(pixels[..., :3].astype(np.float32)).div_(float(np.iinfo(pixels.dtype).max))
+    # NumPy, not torch, which would bring more threads into those that read ahead
+    return torch.from_numpy(np.divide(pixels[..., :3], np.float32(np.iinfo(pixels.dtype).max), dtype=np.float32))
 
 
 def read_depth(path: Path, scale: float, no_depth: int = 0) -> Tensor:

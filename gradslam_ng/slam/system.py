@@ -67,6 +67,18 @@ def undivided() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def one_core_left() -> Iterator[None]:
+    """Inside, torch works with one thread less than it has, if it has more than one: the threads that read ahead want a
+    core, and where threads meet at the end of every small loop all wait for the one that has to share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Loops(Protocol):
     """What closes loops, see `backend.LoopCloser` and, for volumes, `backend.VolumeLoopCloser`: looks on after each
     frame, and knows the end of the story."""
@@ -244,7 +256,7 @@ class System(nn.Module):
         compiling_before = seconds_compiling()
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         try:
-            with compiling(compile):
+            with one_core_left(), compiling(compile):
                 for index, frame in self.timed("read", prefetch(sequence)):
                     if isinstance(frame, FrameError):
                         log.warning("skipped: %s", frame)

@@ -173,6 +173,17 @@ def test_on_frame_sees_every_frame_done(clip, room, quick):
     assert seen == [(0, 1), (1, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7)]
 
 
+@pytest.mark.parametrize(("threads", "inside"), [(1, 1), (3, 2)])
+def test_a_core_is_left_to_those_who_read_ahead(clip, room, quick, threads, inside):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(threads)
+    try:
+        quick().run(room.InMemory(clip), lambda *_: seen.append(torch.get_num_threads()))
+        assert set(seen) == {inside} and torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_stages_are_timed_afresh_in_every_run(clip, room, quick):
     slam = quick()
     for _ in range(2):

@@ -118,17 +118,18 @@ def _inverse_coefficients(w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def left_jacobian_inverse_transposed_times(xi: Tensor, p: Tensor) -> Tensor:
-    """The transpose of `left_jacobian_inverse` at xi times p (..., 6), the matrix never written out. Returns (..., 6)."""
+    """The transpose of `left_jacobian_inverse` at xi times p (..., 6), the matrix never written out. Returns (..., 6).
+
+    SO(3)'s, p + hat(w) p / 2 + b hat(w)^2 p, on the one half, and on the other its derivative as w moves along rho and
+    the half p_rho along p_w.
+    """
     (rho, w), (p_rho, p_w) = xi.split(3, dim=-1), p.split(3, dim=-1)
-    b, slope = _inverse_coefficients(w)
+    b, slope = (c[..., None] for c in _inverse_coefficients(w))
     cross = torch.linalg.cross
-    once, again = cross(w, p_rho), cross(rho, p_rho)
-    twice = cross(w, once)
-    turned = cross(rho, once) + cross(w, again)  # the derivative of `twice` along rho
-    bent = 2.0 * ((w * rho).sum(-1) * slope)[..., None] * twice
-    straight = p_rho + 0.5 * once + b[..., None] * twice
-    coupled = 0.5 * again + b[..., None] * turned + bent
-    return torch.cat([straight, coupled + so3.quadratic_times(w, 0.5, b, p_w)], dim=-1)
+    once, d_once = cross(w, p_rho), cross(rho, p_rho) + cross(w, p_w)
+    twice, d_twice = cross(w, once), cross(rho, once) + cross(w, d_once)
+    d_b = 2.0 * slope * (w * rho).sum(-1, keepdim=True)
+    return torch.cat([p_rho + 0.5 * once + b * twice, p_w + 0.5 * d_once + b * d_twice + d_b * twice], dim=-1)
 
 
 def from_quaternion(t: Tensor, q_xyzw: Tensor) -> Tensor:

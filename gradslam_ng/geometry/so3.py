@@ -60,12 +60,6 @@ def quadratic(w: Tensor, a: Tensor | float, b: Tensor) -> Tensor:
     return eye + a * W + b[..., None, None] * W2
 
 
-def quadratic_times(w: Tensor, a: float, b: Tensor, p: Tensor) -> Tensor:
-    """`quadratic` times p (..., 3), returns (..., 3)."""
-    w_p = torch.linalg.cross(w, p)
-    return p + a * w_p + b[..., None] * torch.linalg.cross(w, w_p)
-
-
 def exp(w: Tensor) -> Tensor:
     """Rotation by |w| radians about w (Rodrigues). w (..., 3), returns R (..., 3, 3)."""
     x = (w * w).sum(-1)
@@ -98,7 +92,8 @@ def left_jacobian_inverse(w: Tensor) -> Tensor:
 def left_jacobian_inverse_times(w: Tensor, p: Tensor) -> Tensor:
     """`left_jacobian_inverse` at w times p (..., 3), the matrix never written out. Returns (..., 3)."""
     s2, s3, s4, _ = stumpff((w * w).sum(-1), 5)
-    return quadratic_times(w, -0.5, (s3 - 2.0 * s4) / (2.0 * s2), p)
+    w_p = torch.linalg.cross(w, p)
+    return p - 0.5 * w_p + ((s3 - 2.0 * s4) / (2.0 * s2))[..., None] * torch.linalg.cross(w, w_p)
 
 
 def left_jacobian_inverse_transposed_times(w: Tensor, p: Tensor) -> Tensor:

@@ -58,8 +58,8 @@ class Full:
     def weigh(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """W r and W^T W r for the residuals r (..., N, d)."""
         W = evaluate(self.value)
-        white = W @ r[..., None]
-        return white[..., 0], (W.mT @ white)[..., 0]
+        white = (W @ r[..., None])[..., 0]
+        return white, (white[..., None, :] @ W)[..., 0, :]  # from the left: no gradient has to be transposed
 
 
 def evaluate(value: Value) -> Tensor:

@@ -49,7 +49,7 @@ class Factor:
         return J, r[..., 0], self.kernel.weight(s), 0.5 * self.kernel.rho(s).sum(-1)
 
     def gradient(self, variables: list[Variable], *x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The gradient (..., M, n) of the cost to each unknown that `linearize` has a Jacobian for, and the cost (...)."""
+        """Gradients (..., M, n) of the cost to the unknowns whose Jacobians `linearize` returns, and the cost (...)."""
         short = hasattr(self.residual, "pull_back")
         r, J = (self.residual(*x), None) if short else self._differentiate(variables, x)
         white, p = (r, r) if self.weight is None else self.weight.weigh(r)

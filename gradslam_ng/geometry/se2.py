@@ -89,7 +89,7 @@ def left_jacobian_inverse(xi: Tensor) -> Tensor:
 
 
 def left_jacobian_inverse_transposed_times(xi: Tensor, p: Tensor) -> Tensor:
-    """The transpose of `left_jacobian_inverse` at xi times p (..., 3), the matrix never written out. Returns (..., 3)."""
+    """The transpose of `left_jacobian_inverse` times p, no matrix written out. xi, p (..., 3), returns (..., 3)."""
     (x, y, theta), (p_x, p_y, p_theta) = xi.unbind(-1), p.unbind(-1)
     s2, s3, s4, _ = so3.stumpff(theta * theta, 5)
     b_theta = (s3 - 2.0 * s4) / (2.0 * s2) * theta

@@ -110,7 +110,7 @@ def left_jacobian_inverse(xi: Tensor) -> Tensor:
 
 
 def _inverse_coefficients(w: Tensor) -> tuple[Tensor, Tensor]:
-    """The factor (...) of hat(w)^2 in SO(3)'s `left_jacobian_inverse`, and its derivative (...) to |w|^2. w (..., 3)."""
+    """The factor of hat(w)^2 in SO(3)'s `left_jacobian_inverse` and its derivative to |w|^2, both (...). w (..., 3)."""
     s2, s3, s4, s5, s6 = so3.stumpff((w * w).sum(-1), 6)
     top = s3 - 2.0 * s4
     b = top / (2.0 * s2)
@@ -118,7 +118,7 @@ def _inverse_coefficients(w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def left_jacobian_inverse_transposed_times(xi: Tensor, p: Tensor) -> Tensor:
-    """The transpose of `left_jacobian_inverse` at xi times p (..., 6), the matrix never written out. Returns (..., 6).
+    """The transpose of `left_jacobian_inverse` times p, no matrix written out. xi, p (..., 6), returns (..., 6).
 
     SO(3)'s, p + hat(w) p / 2 + b hat(w)^2 p, on the one half, and on the other its derivative as w moves along rho and
     the half p_rho along p_w.

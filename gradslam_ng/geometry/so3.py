@@ -90,14 +90,14 @@ def left_jacobian_inverse(w: Tensor) -> Tensor:
 
 
 def left_jacobian_inverse_times(w: Tensor, p: Tensor) -> Tensor:
-    """`left_jacobian_inverse` at w times p (..., 3), the matrix never written out. Returns (..., 3)."""
+    """`left_jacobian_inverse` times p, no matrix written out. w, p (..., 3), returns (..., 3)."""
     s2, s3, s4, _ = stumpff((w * w).sum(-1), 5)
     w_p = torch.linalg.cross(w, p)
     return p - 0.5 * w_p + ((s3 - 2.0 * s4) / (2.0 * s2))[..., None] * torch.linalg.cross(w, w_p)
 
 
 def left_jacobian_inverse_transposed_times(w: Tensor, p: Tensor) -> Tensor:
-    """Its transpose times p (..., 3). Returns (..., 3)."""
+    """The transpose of `left_jacobian_inverse` times p. w, p (..., 3), returns (..., 3)."""
     return left_jacobian_inverse_times(-w, p)
 
 

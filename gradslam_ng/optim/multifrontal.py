@@ -215,7 +215,7 @@ def _runs(index: np.ndarray, first: int) -> list[tuple[int, int, int]]:
 
 
 def _solve_triangular(L: np.ndarray, y: np.ndarray, trans: int = 0) -> None:
-    """Overwrite y (w,) or (w, k) by L^-1 y, or by L^-T y. A vector BLAS overwrites itself, contiguous as it is."""
+    """Overwrite y, contiguous (w,) or any (w, k), by L^-1 y, or with trans = 1 by L^-T y."""
     if y.ndim == 1:
         blas.dtrsv(L, y, lower=1, trans=trans, overwrite_x=1)
     else:

@@ -72,7 +72,7 @@ def _linear(x: Tensor, i: Tensor, j: Tensor, A: Tensor | None, sure: Tensor, b: 
     gradients = []
     for column, offset in zip(columns, b, strict=True):
         graph.factors[0].residual.b = offset
-        gradients.append(graph.linearize((column,))[1])
+        gradients.append(graph.gradient((column,))[0])
     g = torch.stack(gradients, dim=-1)
     delta = -torch.linalg.solve(H, g) if isinstance(H, Tensor) else -H.factor().solve_columns(g)
     return torch.stack([graph.retract((c,), step)[0] for c, step in zip(columns, delta.mT, strict=True)], dim=-1)

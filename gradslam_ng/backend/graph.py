@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -163,10 +164,7 @@ class FactorGraph:
     def linearize(self, x: tuple[Tensor, ...]) -> tuple[optim.BlockSparse | Tensor, Tensor, Tensor]:
         """H (..., n, n), g (..., n) and the error (...) at x."""
         blocks, gradients, errors = [], [], []
-        for factor, at in zip(self.factors, self._at(x), strict=True):
-            if not at[0].shape[-1 - len(self._event(factor.on[0][0]))]:
-                continue
-            variables = [self.variables[name] for name, _ in factor.on]
+        for factor, variables, at in self._present(x):
             J, r, w, error = factor.linearize(variables, *at)
             if factor.kernel is None:
                 weighted = J
@@ -175,7 +173,7 @@ class FactorGraph:
             errors.append(error)
             lead = r.shape[:-2]
             g = [(A.mT @ r[..., None])[..., 0] for A in J]
-            if getattr(factor.residual, "relative", False):
+            if _relative(factor):
                 N = (J[0].mT @ weighted[0]).reshape(*lead, -1)
                 blocks += [N, -N, N]
                 g = [-g[0], g[0]]
@@ -188,6 +186,17 @@ class FactorGraph:
         g = layout.gather(gradients, layout.gradient_places, layout.n, lead, x[0])
         H = optim.BlockSparse(H, layout.pattern)
         return (H.dense() if layout.n <= DENSE_UP_TO else H), g, sum(errors, x[0].new_zeros(lead))
+
+    def gradient(self, x: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """g (..., n) and the error (...) at x, at a fraction of what `linearize` takes, there and to differentiate."""
+        gradients, errors = [], []
+        for factor, variables, at in self._present(x):
+            g, error = factor.gradient(variables, *at)
+            errors.append(error)
+            gradients += [part.flatten(-2) for part in ([-g[0], g[0]] if _relative(factor) else g)]
+        lead = torch.broadcast_shapes(*(e.shape for e in errors)) if errors else self._lead(x)
+        g = self.layout.gather(gradients, self.layout.gradient_places, self.layout.n, lead, x[0])
+        return g, sum(errors, x[0].new_zeros(lead))
 
     def error(self, x: tuple[Tensor, ...]) -> Tensor:
         errors = [factor.error(*at) for factor, at in zip(self.factors, self._at(x), strict=True)]
@@ -211,6 +220,12 @@ class FactorGraph:
         """The values (..., M, *event) of the unknowns that each kind of factor meets."""
         named = dict(zip(self.values, x, strict=True))
         return [self._met(factor, named) for factor in self.factors]
+
+    def _present(self, x: tuple[Tensor, ...]) -> Iterator[tuple[Factor, list[Variable], list[Tensor]]]:
+        """Each kind of factors that has any, with its variables and their values (..., M, *event)."""
+        for factor, at in zip(self.factors, self._at(x), strict=True):
+            if len(factor.on[0][1]):
+                yield factor, [self.variables[name] for name, _ in factor.on], at
 
     def _met(self, factor: Factor, values: dict[str, Tensor]) -> list[Tensor]:
         return [values[name].index_select(-1 - len(self._event(name)), index) for name, index in factor.on]
@@ -280,6 +295,10 @@ class GraphSolution:
         solved = torch.nn.functional.pad(solved, (0, 0, 0, 1)).unflatten(-1, tuple(places.shape))  # (..., n + 1, K, d)
         return solved[..., places[:, :, None], torch.arange(len(index), device=places.device)[:, None, None],
                       torch.arange(places.shape[1], device=places.device)]  # fmt: skip
+
+
+def _relative(factor: Factor) -> bool:
+    return getattr(factor.residual, "relative", False)
 
 
 def _shape(x: Tensor) -> str:

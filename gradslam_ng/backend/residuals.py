@@ -1,8 +1,9 @@
 """What factors measure: residuals of one, two or more unknowns, with their Jacobians to left updates.
 
 A residual is called with one tensor (..., M, *event) for each unknown it meets and returns r (..., M, d). One that
-has `linearize` gives r and its Jacobians (..., M, d, n) together, the others are differentiated forward. Where
-`relative` holds, the two unknowns count only by how they lie to each other, so that a common left update changes
+has `linearize` gives r and its Jacobians (..., M, d, n) together, the others are differentiated forward. `pull_back`
+gives their transposes' products with p (..., M, d) straight away, which takes no matrices and less to differentiate.
+Where `relative` holds, the two unknowns count only by how they lie to each other, so that a common left update changes
 nothing: the Jacobian to the first is minus that to the second, and only the latter is returned. One that `ties` its
 unknowns to the world, as those on a single one are taken to do, saves them from being held.
 """
@@ -56,6 +57,10 @@ class Between:
     def linearize(self, x_i: Tensor, x_j: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         r = self(x_i, x_j)
         return r, (self.group.left_jacobian_inverse(-r) @ self.group.adjoint(self.group.inverse(x_j)),)
+
+    def pull_back(self, r: Tensor, p: Tensor, x_i: Tensor, x_j: Tensor) -> tuple[Tensor]:
+        turned = self.group.left_jacobian_inverse_transposed_times(-r, p)
+        return ((self.group.adjoint(self.group.inverse(x_j)).mT @ turned[..., None])[..., 0],)
 
 
 @dataclass(frozen=True, eq=False)

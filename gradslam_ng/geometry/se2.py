@@ -86,3 +86,14 @@ def left_jacobian_inverse(xi: Tensor) -> Tensor:
     s2, s3, s4, _ = so3.stumpff(theta * theta, 5)
     b = (s3 - 2.0 * s4) / (2.0 * s2)
     return _jacobian(1.0 - b * theta * theta, -0.5 * theta, -0.5, b, xi)
+
+
+def left_jacobian_inverse_transposed_times(xi: Tensor, p: Tensor) -> Tensor:
+    """The transpose of `left_jacobian_inverse` times p, no matrix written out. xi, p (..., 3), returns (..., 3)."""
+    (x, y, theta), (p_x, p_y, p_theta) = xi.unbind(-1), p.unbind(-1)
+    s2, s3, s4, _ = so3.stumpff(theta * theta, 5)
+    b_theta = (s3 - 2.0 * s4) / (2.0 * s2) * theta
+    diagonal = 1.0 - b_theta * theta
+    u, v = b_theta * x - 0.5 * y, b_theta * y + 0.5 * x
+    q = [diagonal * p_x - 0.5 * theta * p_y, 0.5 * theta * p_x + diagonal * p_y, u * p_x + v * p_y + p_theta]
+    return torch.stack(q, dim=-1)

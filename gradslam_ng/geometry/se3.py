@@ -33,8 +33,8 @@ def exp(xi: Tensor) -> Tensor:
 def log(T: Tensor) -> Tensor:
     """Twist of a rigid motion, rotation at most pi: exp(log(T)) = T. T (..., 4, 4), returns xi (..., 6)."""
     w = so3.log(T[..., :3, :3])
-    rho = so3.left_jacobian_inverse(w) @ T[..., :3, 3:]
-    return torch.cat([rho[..., 0], w], dim=-1)
+    rho = so3.left_jacobian_inverse_times(w, T[..., :3, 3])
+    return torch.cat([rho, w], dim=-1)
 
 
 def inverse(T: Tensor) -> Tensor:
@@ -105,11 +105,31 @@ def left_jacobian(xi: Tensor) -> Tensor:
 def left_jacobian_inverse(xi: Tensor) -> Tensor:
     """Inverse of `left_jacobian`; singular at a rotation of 2 pi. xi (..., 6), returns (..., 6, 6)."""
     rho, w = xi.split(3, dim=-1)
+    b, slope = _inverse_coefficients(w)
+    return _block(so3.quadratic(w, -0.5, b), _coupling(rho, w, -0.5, b, slope))
+
+
+def _inverse_coefficients(w: Tensor) -> tuple[Tensor, Tensor]:
+    """The factor of hat(w)^2 in SO(3)'s `left_jacobian_inverse` and its derivative to |w|^2, both (...). w (..., 3)."""
     s2, s3, s4, s5, s6 = so3.stumpff((w * w).sum(-1), 6)
     top = s3 - 2.0 * s4
     b = top / (2.0 * s2)
-    slope = (0.5 * (5.0 * s5 - s4 - 8.0 * s6) + b * top) / (2.0 * s2)
-    return _block(so3.quadratic(w, -0.5, b), _coupling(rho, w, -0.5, b, slope))
+    return b, (0.5 * (5.0 * s5 - s4 - 8.0 * s6) + b * top) / (2.0 * s2)
+
+
+def left_jacobian_inverse_transposed_times(xi: Tensor, p: Tensor) -> Tensor:
+    """The transpose of `left_jacobian_inverse` times p, no matrix written out. xi, p (..., 6), returns (..., 6).
+
+    SO(3)'s, p + hat(w) p / 2 + b hat(w)^2 p, on the one half, and on the other its derivative as w moves along rho and
+    the half p_rho along p_w.
+    """
+    (rho, w), (p_rho, p_w) = xi.split(3, dim=-1), p.split(3, dim=-1)
+    b, slope = (c[..., None] for c in _inverse_coefficients(w))
+    cross = torch.linalg.cross
+    once, d_once = cross(w, p_rho), cross(rho, p_rho) + cross(w, p_w)
+    twice, d_twice = cross(w, once), cross(rho, once) + cross(w, d_once)
+    d_b = 2.0 * slope * (w * rho).sum(-1, keepdim=True)
+    return torch.cat([p_rho + 0.5 * once + b * twice, p_w + 0.5 * d_once + b * d_twice + d_b * twice], dim=-1)
 
 
 def from_quaternion(t: Tensor, q_xyzw: Tensor) -> Tensor:

@@ -89,6 +89,18 @@ def left_jacobian_inverse(w: Tensor) -> Tensor:
     return quadratic(w, -0.5, (s3 - 2.0 * s4) / (2.0 * s2))
 
 
+def left_jacobian_inverse_times(w: Tensor, p: Tensor) -> Tensor:
+    """`left_jacobian_inverse` times p, no matrix written out. w, p (..., 3), returns (..., 3)."""
+    s2, s3, s4, _ = stumpff((w * w).sum(-1), 5)
+    w_p = torch.linalg.cross(w, p)
+    return p - 0.5 * w_p + ((s3 - 2.0 * s4) / (2.0 * s2))[..., None] * torch.linalg.cross(w, w_p)
+
+
+def left_jacobian_inverse_transposed_times(w: Tensor, p: Tensor) -> Tensor:
+    """The transpose of `left_jacobian_inverse` times p. w, p (..., 3), returns (..., 3)."""
+    return left_jacobian_inverse_times(-w, p)
+
+
 def to_quaternion(R: Tensor) -> Tensor:
     """Unit quaternion, ordered x y z w, w >= 0 (Shepperd 1978). R (..., 3, 3), returns (..., 4)."""
     r00, r01, r02, r10, r11, r12, r20, r21, r22 = R.flatten(-2).unbind(-1)

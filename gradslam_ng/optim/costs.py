@@ -25,6 +25,11 @@ class Scale:
         """W A for the columns A (..., N, d, m) of every residual."""
         return evaluate(self.value)[..., None, None] * A
 
+    def weigh(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """W r and W^T W r for the residuals r (..., N, d)."""
+        w = evaluate(self.value)[..., None]
+        return w * r, w.square() * r
+
 
 @dataclass(frozen=True)
 class Diagonal:
@@ -35,6 +40,11 @@ class Diagonal:
     def __call__(self, A: Tensor) -> Tensor:
         return evaluate(self.value)[..., None] * A
 
+    def weigh(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """W r and W^T W r for the residuals r (..., N, d)."""
+        w = evaluate(self.value)
+        return w * r, w.square() * r
+
 
 @dataclass(frozen=True)
 class Full:
@@ -44,6 +54,12 @@ class Full:
 
     def __call__(self, A: Tensor) -> Tensor:
         return evaluate(self.value) @ A
+
+    def weigh(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """W r and W^T W r for the residuals r (..., N, d)."""
+        W = evaluate(self.value)
+        white = (W @ r[..., None])[..., 0]
+        return white, (white[..., None, :] @ W)[..., 0, :]  # from the left: no gradient has to be transposed
 
 
 def evaluate(value: Value) -> Tensor:

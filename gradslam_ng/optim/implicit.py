@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from gradslam_ng.optim.linear import conjugate_gradients, observed_inverse
-from gradslam_ng.optim.problem import Point, Problem
+from gradslam_ng.optim.problem import Point, Problem, gradient
 from gradslam_ng.optim.sparse import BlockSparse
 
 Map = Callable[[Tensor], Tensor]
@@ -71,15 +71,16 @@ def exact(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = 
     """
     H, error = None, None
 
-    def gradient(delta: Tensor) -> Tensor:
+    def residual(delta: Tensor) -> Tensor:
         nonlocal H, error
-        H, g, error = problem.linearize(problem.retract(x, delta))
+        there = problem.retract(x, delta)
+        H, g, error = problem.linearize(there) if known is None else (known, *gradient(problem, there))
         return g
 
     def inverse(hessian: Map, v: Tensor) -> Tensor:
-        return conjugate_gradients(hessian, v, observed_inverse(known or H), iterations=2 * v.shape[-1])
+        return conjugate_gradients(hessian, v, observed_inverse(H), iterations=2 * v.shape[-1])
 
-    return differentiate_root(gradient, zero, inverse), error
+    return differentiate_root(residual, zero, inverse), error
 
 
 def gauss_newton(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
@@ -89,8 +90,8 @@ def gauss_newton(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | 
     point-to-plane problems.
     """
     with torch.enable_grad():
-        H, g, error = problem.linearize(x)
-    return _Root.apply(g, lambda v: observed_inverse(known or H)(v)), error
+        H, g, error = problem.linearize(x) if known is None else (known, *gradient(problem, x))
+    return _Root.apply(g, lambda v: observed_inverse(H)(v)), error
 
 
 class _Direct(Function):
@@ -130,7 +131,7 @@ def direct_loss(
             for side, sign in enumerate((1.0, -1.0)):
                 place = x
                 for _ in range(iterations):
-                    g = problem.linearize(place)[1] + sign * e[..., None] * v
+                    g = gradient(problem, place)[0] + sign * e[..., None] * v
                     place = problem.retract(place, -inverse(g))
                 places[side] = place
         return e

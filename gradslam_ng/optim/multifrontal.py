@@ -214,6 +214,14 @@ def _runs(index: np.ndarray, first: int) -> list[tuple[int, int, int]]:
     return [(first + a, first + b, int(index[a])) for a, b in pairwise(edges) if b > a]
 
 
+def _solve_triangular(L: np.ndarray, y: np.ndarray, trans: int = 0) -> None:
+    """Overwrite y, contiguous (w,) or any (w, k), by L^-1 y, or with trans = 1 by L^-T y."""
+    if y.ndim == 1:
+        blas.dtrsv(L, y, lower=1, trans=trans, overwrite_x=1)
+    else:
+        y[:] = lapack.dtrtrs(L, y, lower=1, trans=trans)[0]
+
+
 class Numeric:
     """The factor of one matrix with a known structure.
 
@@ -272,15 +280,17 @@ class Numeric:
         """The matrix's inverse times b (n, k)."""
         x = np.empty(b.shape)
         y = b[self.symbolic.permutation]
+        y = y[:, 0] if y.shape[1] == 1 else y  # products with vectors are quicker
         nodes = self.symbolic.nodes
         for node, (L11, L21) in zip(nodes, self.parts, strict=True):
-            own = slice(node.start, node.start + node.width)
-            y[own] = lapack.dtrtrs(L11, y[own], lower=1)[0]
+            own = y[node.start : node.start + node.width]
+            _solve_triangular(L11, own)
             if L21 is not None:
-                y[node.rows] -= L21 @ y[own]
+                y[node.rows] -= L21 @ own
         for node, (L11, L21) in zip(reversed(nodes), reversed(self.parts), strict=True):
-            own = slice(node.start, node.start + node.width)
-            rest = y[own] if L21 is None else y[own] - L21.T @ y[node.rows]
-            y[own] = lapack.dtrtrs(L11, rest, lower=1, trans=1)[0]
-        x[self.symbolic.permutation] = y
+            own = y[node.start : node.start + node.width]
+            if L21 is not None:
+                own -= L21.T @ y[node.rows]
+            _solve_triangular(L11, own, trans=1)
+        x[self.symbolic.permutation] = y.reshape(b.shape)
         return x

@@ -44,6 +44,11 @@ class Problem(Protocol):
         ...
 
 
+def gradient(problem: Problem, x: Point) -> tuple[Tensor, Tensor]:
+    """g (..., n) and error (...) at x; a problem with a `gradient` of its own saves the work of H."""
+    return problem.gradient(x) if hasattr(problem, "gradient") else problem.linearize(x)[1:]
+
+
 def leafwise(function: Callable[..., Tensor], *points: Point) -> Point:
     """`function` applied to the tensors of points of one structure, or to the values of sparse matrices."""
     if isinstance(points[0], tuple):

@@ -45,6 +45,29 @@ def test_jacobians_are_those_of_forward_differentiation(rings, kind):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("kind", ["SE(3)", "SE(2)", "SO(3)", "Euclidean"])
+def test_gradient_alone_is_that_of_the_normal_equations(rings, kind, batch):
+    """With every kind of weight, a kernel and a residual without Jacobians; and so is what it depends on."""
+    scene = rings.make(kind, n=9, batch=batch)
+    found = []
+    for way in (lambda graph, x: graph.linearize(x)[1:], lambda graph, x: graph.gradient(x)):
+        leaves = [leaf.clone().requires_grad_() for leaf in (scene.z, scene.W, scene.start)]
+        z, W, start = leaves
+        graph = rings.graph(scene, z, W, kernel=optim.Cauchy(2.0), start=start)
+        graph.add_between("x", scene.i, scene.j, z, weight=Diagonal(W.diagonal(dim1=-2, dim2=-1)))
+        graph.add_prior("x", [3, 4], scene.truth.narrow(len(batch), 3, 2), weight=Scale(W[..., :2, 0, 0]))
+        plain = graph.factors[0].residual
+        graph.add_factor(lambda *x, f=plain: f(*x), ("x", scene.i), ("x", scene.j), kernel=optim.Huber(0.3))
+        g, error = way(graph, graph.x)
+        weight = torch.linspace(-1, 1, g.numel(), dtype=g.dtype).reshape(g.shape)
+        first = torch.autograd.grad((g * weight).sum() + error.sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum(f.square().sum() for f in first), leaves)
+        found.append((g, error, *first, *second))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-8, atol=1e-8 * float(other.abs().max()))
+
+
 def test_dense_and_sparse_equations_agree(rings, monkeypatch):
     scene = rings.make(n=12)
     for batch_scene in (scene, rings.make(n=12, batch=(3,))):

@@ -57,7 +57,9 @@ def test_is_the_plane_of_space(angle):
 def test_left_jacobian(angle):
     xi = twists(angle)
     J = se2.left_jacobian(xi)
-    torch.testing.assert_close(J @ se2.left_jacobian_inverse(xi), torch.eye(3, dtype=xi.dtype).expand_as(J))
+    J_inv, p = se2.left_jacobian_inverse(xi), twists(0.9, 1)
+    torch.testing.assert_close(J @ J_inv, torch.eye(3, dtype=xi.dtype).expand_as(J))
+    torch.testing.assert_close(se2.left_jacobian_inverse_transposed_times(xi, p), apply(J_inv.mT, p))
     small = 1e-6 * twists(1.0, 2)
     moved = se2.log(se2.exp(xi + small) @ se2.inverse(se2.exp(xi)))
     torch.testing.assert_close(moved, apply(J, small), rtol=0, atol=1e-10)

@@ -66,6 +66,8 @@ def test_left_jacobian(dtype, batch, angle):
     xi = twists(batch, angle, dtype)
     J, J_inv = se3.left_jacobian(xi), se3.left_jacobian_inverse(xi)
     assert_close(J @ J_inv, torch.eye(6, dtype=dtype).expand(*batch, 6, 6))
+    p = twists(batch, 0.9, dtype, 1)
+    assert_close(se3.left_jacobian_inverse_transposed_times(xi, p), apply(J_inv.mT, p))
     assert_close(apply(J, xi), xi)  # moving along itself, a twist stays what it is
     assert_close(se3.left_jacobian(-xi), se3.adjoint(se3.exp(-xi)) @ J)
 

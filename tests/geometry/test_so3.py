@@ -54,7 +54,11 @@ def test_group(dtype, batch, angle):
 def test_left_jacobian_inverse_inverts(dtype, batch, angle):
     w = rotation_vectors(batch, angle, dtype)
     eye = torch.eye(3, dtype=dtype).expand(*batch, 3, 3)
-    assert_close(so3.left_jacobian(w) @ so3.left_jacobian_inverse(w), eye)
+    J_inv = so3.left_jacobian_inverse(w)
+    assert_close(so3.left_jacobian(w) @ J_inv, eye)
+    p = rotation_vectors(batch, 0.9, dtype, 1)
+    assert_close(so3.left_jacobian_inverse_times(w, p), (J_inv @ p[..., None])[..., 0])
+    assert_close(so3.left_jacobian_inverse_transposed_times(w, p), (J_inv.mT @ p[..., None])[..., 0])
 
 
 def test_hat_is_the_cross_product():

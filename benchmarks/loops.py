@@ -2,10 +2,11 @@
 
 Rendered: a room walked around twice and a corridor there and back, twice, with Kinect noise; two scenes that look like
 themselves elsewhere, where a loop by looks alone would be false. Recordings: those below --data, which have no loops.
-Each is run without and with `LoopCloser` (of a volume, `VolumeLoopCloser`): ATE, time, and every loop accepted against the true motion between its two
-keyframes. A loop is false if it is off by more than 5 cm or 3 degrees. A keyframe is a true revisit if one at least
-`window` frames older lies within 0.3 m and 20 degrees; it is recalled if it or one of its five neighbours on either
-side closed a loop. Time is that of the processor, of all threads, and what tracking waits for loops.
+Each is run without and with `LoopCloser` (of a volume, `VolumeLoopCloser`): ATE, time, and every loop accepted against
+the true motion between its two keyframes. A loop is false if it is off by more than 5 cm or 3 degrees. A keyframe is a
+true revisit if one at least `window` frames older lies within 0.3 m and 20 degrees; it is recalled if it or one of its
+five neighbours on either side closed a loop. Time is that of the processor, of all threads, and what tracking waits for
+loops.
 
 Marks: ATE with loops at most half of that without and at most 1 cm; no false loop, recall at least 80%; where there are
 no loops, ATE within 2% and the frame rate within 10%. Rendering takes half a second a frame (--cache keeps the frames).

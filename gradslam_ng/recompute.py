@@ -27,17 +27,17 @@ def recomputed(function: Callable[..., R], *args: Any) -> R:
     """
     if not torch.is_grad_enabled():
         return function(*args)
-    form = _filled(args, repeat(_PLACE))  # the function must hold no tensor that autograd does not know of
+    form = filled(args, repeat(_PLACE))  # the function must hold no tensor that autograd does not know of
     made = []
 
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-        result = function(*_filled(form, iter(tensors)))
-        made[:] = [_filled(result, repeat(_PLACE))]
-        return tuple(_tensors(result))
+        result = function(*filled(form, iter(tensors)))
+        made[:] = [filled(result, repeat(_PLACE))]
+        return tuple(tensors_of(result))
 
     simple = hasattr(function, "plain") and all(isinstance(x, Tensor) for x in args)
-    outputs = _Recomputed.apply(flat, pull_back(function.plain) if simple else None, *_tensors(args))
-    return _filled(made[0], iter(outputs))
+    outputs = _Recomputed.apply(flat, pull_back(function.plain) if simple else None, *tensors_of(args))
+    return filled(made[0], iter(outputs))
 
 
 @functools.cache
@@ -99,20 +99,20 @@ class _Recomputed(Function):
 _PLACE = object()  # stands for a tensor
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in a value, in the order in which `_filled` takes them."""
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors in a value, in the order in which `filled` takes them."""
     if isinstance(value, Tensor):
         yield value
     else:
         for part in _parts(value).values():
-            yield from _tensors(part)
+            yield from tensors_of(part)
 
 
-def _filled(value: Any, tensors: Iterator[Any]) -> Any:
+def filled(value: Any, tensors: Iterator[Any]) -> Any:
     """The value with others in the places of its tensors."""
     if value is _PLACE or isinstance(value, Tensor):
         return next(tensors)
-    parts = {name: _filled(part, tensors) for name, part in _parts(value).items()}
+    parts = {name: filled(part, tensors) for name, part in _parts(value).items()}
     if dataclasses.is_dataclass(value):
         return dataclasses.replace(value, **parts)
     if hasattr(value, "_fields"):

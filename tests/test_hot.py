@@ -12,7 +12,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.hot import compiling, hot, seconds_compiling
-from gradslam_ng.recompute import _tensors
+from gradslam_ng.recompute import tensors_of
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
@@ -41,7 +41,7 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
                 return function.plain(*args, **kwargs)
             expected = function.plain(*copy.deepcopy(args), **kwargs)
             found = function(*args, **kwargs)
-            for value, truth in zip(_tensors(found), _tensors(expected), strict=True):
+            for value, truth in zip(tensors_of(found), tensors_of(expected), strict=True):
                 if value.is_floating_point():
                     close = torch.isclose(value, truth, rtol=1e-4, atol=1e-4)
                 else:

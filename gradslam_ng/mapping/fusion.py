@@ -43,6 +43,8 @@ class PointFuser(nn.Module):
         ValueError: a setting that is not more than 0.
     """
 
+    capturable = True  # see `slam.captured`
+
     def __init__(
         self,
         sigma: float = 0.6,
@@ -63,15 +65,20 @@ class PointFuser(nn.Module):
         self.stable, self.patience = stable, patience
         self.persistence, self.tidy_every = persistence, tidy_every
 
-    def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
-        """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds."""
+    def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int | Tensor) -> SurfelMap:
+        """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds.
+
+        frame: its number. Where that is a tensor () int64, nothing is removed: the host would have to wait to know
+        whether it is time to; call `tidy` when it is.
+        """
         proven = self.proven(map_)
         surfel, founding, doubted, violated = self.associate(map_, live, T_wc, ok, proven)
         map_, slots = self.carve(map_, violated, proven).claim(founding)
-        joining, number = surfel >= 0, torch.full((), frame, device=slots.device)
+        joining = surfel >= 0
+        number = frame if isinstance(frame, Tensor) else torch.full((), frame, device=slots.device)
         slots = torch.where(joining, surfel, slots)
         map_ = merge(map_, slots, joining, founding, doubted, live, T_wc, number, self.sigma)
-        return self.tidy(map_, ok, frame) if frame % self.tidy_every == 0 else map_
+        return self.tidy(map_, ok, frame) if number is not frame and frame % self.tidy_every == 0 else map_
 
     @torch.no_grad()
     def associate(

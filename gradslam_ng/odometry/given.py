@@ -12,6 +12,8 @@ from gradslam_ng.structures import LiveFrame, Surface
 class GroundTruthOdometer(nn.Module):
     """Takes the pose that a frame came with; a frame without one is lost."""
 
+    capturable = True  # see `slam.captured`
+
     def forward(
         self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor, T_last: Tensor | None = None
     ) -> Alignment:

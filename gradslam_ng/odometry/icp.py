@@ -61,6 +61,8 @@ class ICPOdometer(nn.Module):
         ValueError: a setting outside its range, or a `backward` that does not go with it.
     """
 
+    capturable = True  # see `slam.captured`
+
     def __init__(
         self,
         rule: optim.Rule | None = None,
@@ -157,7 +159,7 @@ class ICPOdometer(nn.Module):
     def problem(self, live: LiveFrame, seen: Surface, known: Surface, level: int) -> ProjectiveICP:
         """The alignment of what is seen with what is known at one level."""
         sigma = live.sigma[:, 2**level - 1 :: 2**level, 2**level - 1 :: 2**level]
-        number = partial(torch.as_tensor, dtype=sigma.dtype, device=sigma.device)
+        number = partial(setting, like=sigma)
         limits = torch.stack([number(self.max_distance), number(math.cos(math.radians(self.max_angle)))])
         images = (seen.vertices, seen.normals, seen.weights / sigma**2)
         vertices, normals, information = (self.chosen(value, level) for value in images)
@@ -178,6 +180,11 @@ class ICPOdometer(nn.Module):
         known = problem.model
         points = (self.chosen(value, level) for value in (known.vertices, known.intensity, known.weights))
         depth, K = seen.vertices[..., 2].contiguous(), seen.K.clone()  # one tensor under two names: compiled once more
-        registration = torch.as_tensor(self.registration, dtype=depth.dtype, device=depth.device) / 2**level
+        registration = setting(self.registration, like=depth) / 2**level
         view = View(*points, seen.intensity, depth, K, problem.limits[0], registration)
         return Brightness.at(T_mc, view, problem.lean)
+
+
+def setting(value: float | Tensor, like: Tensor) -> Tensor:
+    """A setting as a tensor () beside `like`. A number is filled in there: copying it would wait for a GPU."""
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)

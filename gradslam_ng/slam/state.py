@@ -21,7 +21,7 @@ class State:
     map: Map
     T_wc: Tensor  # (B, 4, 4), of the last frame
     motion: Tensor  # (B, 4, 4), from the last frame but one to the last: T_wc = T_wc_before @ motion
-    frames: int
+    frames: int | Tensor  # a tensor () int64 within a frame that is captured
     tracking: Alignment
     last: Surface  # the last frame that was tracked, for odometry from frame to frame
     started: Tensor  # (B,) bool: some frame had readings

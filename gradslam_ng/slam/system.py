@@ -23,6 +23,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.hot import compiling, seconds_compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
+from gradslam_ng.slam.captured import Captured, Record
 from gradslam_ng.slam.relocalisation import Relocaliser
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, Result, State
@@ -134,6 +135,10 @@ class System(nn.Module):
         """The map after the last frame of a stream."""
         return state.map
 
+    def recorder(self) -> Record | None:
+        """What records the frames of a run to replay them, see `captured`; None where they run as they are."""
+        return None
+
     def step(self, state: State | None, frame: RGBDFrames) -> State:
         """Localise one frame, then let it join the map. `state` is None for the first; frame () or (B,).
 
@@ -142,9 +147,13 @@ class System(nn.Module):
         Raises:
             ValueError: more leading axes, or not as many sequences or not the size of image of the frames before.
         """
+        return self.advance(state, frame)[0]
+
+    def advance(self, state: State | None, frame: RGBDFrames) -> tuple[State, LiveFrame]:
+        """`step`, and the frame as it was made ready."""
         with self.stage("prepare"):
             live = self.prepare(frame)
-        return self.track(state, live)
+        return self.track(state, live), live
 
     def track(self, state: State | None, live: LiveFrame) -> State:
         """`step` of a frame that is prepared."""
@@ -249,9 +258,11 @@ class System(nn.Module):
             ValueError: no frame of the sequence could be read.
             KeyboardInterrupt: before the first frame was done.
         """
-        state, poses, times, reasons, skipped, interrupted = None, [], [], [], [], False
+        state, poses, times, reasons, skipped, interrupted, lost = None, [], [], [], [], False, False
         knows = isinstance(self.odometry, GroundTruthOdometer)  # where it is, or that nobody does
         relocaliser = Relocaliser() if self.relocalises and not knows else None
+        record = self.recorder()
+        advance = self.advance if record is None else Captured(self, record)
         self.seconds.clear()
         compiling_before = seconds_compiling()
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
@@ -262,23 +273,27 @@ class System(nn.Module):
                         log.warning("skipped: %s", frame)
                         skipped.append(str(frame))
                         continue
+                    now = index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps)
                     frame = frame.to(self.device)
-                    with self.stage("prepare"):
-                        live = self.prepare(frame)
-                    lost = state is not None and bool(state.started[0]) and not bool(state.tracking.ok[0])
-                    if lost and relocaliser is not None:
+                    if lost:
+                        with self.stage("prepare"):
+                            live = self.prepare(frame)
                         with self.stage("relocalise"):
                             state = relocaliser.find(self, state, live)
                     else:
-                        state = self.track(state, live)
-                    if relocaliser is not None and bool(state.tracking.ok[0]):
-                        relocaliser.remember(state, live)
+                        state, live = advance(state, frame)
+                    if relocaliser is not None:
+                        with self.stage("localise"):  # where a run waits for the device
+                            ok, started = torch.stack([state.tracking.ok[0], state.started[0]]).tolist()
+                        lost = started and not ok
+                        if ok:
+                            relocaliser.remember(state, live)
                     if loops is not None:
                         with self.stage("loops"), undivided():
                             state = loops.follow(self, state, live)
-                    poses.append(state.T_wc[0].double().cpu())
+                    poses.append(state.T_wc[0].double())
                     reasons.append(state.tracking.reason[0])
-                    times.append(index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps))
+                    times.append(now)
                     if on_frame is not None:
                         on_frame(index, state)
         except KeyboardInterrupt:
@@ -289,7 +304,7 @@ class System(nn.Module):
         if not poses:
             raise ValueError(f"{sequence.name}: none of its {len(sequence)} frames could be read: {skipped[:1]}")
         n = min(len(poses), len(reasons), len(times))
-        map_, T_wc = self.concluded(state), torch.stack(poses[:n])
+        map_, T_wc = self.concluded(state), torch.stack(poses[:n]).cpu()
         if loops is not None:
             try:
                 with self.stage("loops"), undivided():

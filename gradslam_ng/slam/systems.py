@@ -9,6 +9,7 @@ from gradslam_ng.geometry import depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
 from gradslam_ng.rendering.raycast import pixel_rays, scattered
+from gradslam_ng.slam.captured import Record, cuda_graph
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
@@ -69,6 +70,13 @@ class PointFusion(System):
 
     def concluded(self, state: State) -> SurfelMap:
         return self.mapper.concluded(state.map)
+
+    def recorder(self) -> Record | None:
+        """On a GPU a CUDA graph, for parts that say of themselves that they are `capturable`: they never wait for the
+        device, and remember nothing in Python from frame to frame."""
+        parts = (self.odometry, self.mapper)
+        capturable = all(getattr(part, "capturable", False) for part in parts)
+        return cuda_graph if capturable and self.device.type == "cuda" else None
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         return self.mapper(map_, live, T_wc, ok, frame)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,22 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.structures.ply import read_ply, write_ply
+
+_static: ContextVar[bool] = ContextVar("static_shapes", default=False)
+
+
+@contextlib.contextmanager
+def static_shapes() -> Iterator[None]:
+    """Inside, no shape depends on how many surfels maps hold, and the host never waits for the device to say.
+
+    All slots of a map are worked on, also those that are empty, and it does not grow: `reserve` room beforehand for all
+    that may be claimed, and one slot more.
+    """
+    token = _static.set(True)
+    try:
+        yield
+    finally:
+        _static.reset(token)
 
 
 def _where(mask: Tensor, values: Tensor) -> Tensor:
@@ -62,7 +80,10 @@ class SurfelMap:
 
     @property
     def occupied(self) -> int:
-        """Slots, from the first, beyond which every map is empty; at least 2. Asks the device."""
+        """Slots, from the first, beyond which every map is empty; at least 2. Asks the device, but in `static_shapes`,
+        where it is the capacity."""
+        if _static.get():
+            return self.capacity
         return max(2, int(self.count.max()))  # compiled functions take a single one for a case of its own
 
     @property
@@ -132,7 +153,8 @@ class SurfelMap:
         """Room after the last surfels for those of `new` (B, P), all zeros yet; and its slots (B, P), where new."""
         count = self.count + new.sum(-1)
         slots = self.count[:, None] + new.cumsum(-1) - 1
-        return dataclasses.replace(self.reserve(int(count.max()) + 1), count=count), slots
+        grown = self if _static.get() else self.reserve(int(count.max()) + 1)
+        return dataclasses.replace(grown, count=count), slots
 
     def append(self, new: Tensor, **values: Tensor) -> SurfelMap:
         """New surfels after the last ones: those of `values` (B, P, ...), every attribute named, where `new` (B, P)."""

@@ -107,9 +107,7 @@ def run(
         raise KeyboardInterrupt  # all is written; the exit status still tells
 
 
-def track(
-    slam: System, sequence: Sequence, compile: bool, console: Console, closer: Loops | None = None
-) -> Result:
+def track(slam: System, sequence: Sequence, compile: bool, console: Console, closer: Loops | None = None) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -168,6 +169,24 @@ def test_what_comes_before_a_known_wall_counts_once_it_has_stood_for_a_second(pl
         for number in range(10 + frames, 40 + frames):
             map_ = fuser(map_, wall, eye, yes, number)
         assert not (map_.mask & (map_.points[..., 2] < 1.0)).any()
+
+
+def test_what_has_come_close_weighs_less_in_tracking_than_the_wall_behind_it(plane, eye, yes):
+    """However much more precise its readings are: weight of the model times information, by which pairs are weighed."""
+    near, far, when = 0.5, 5.0, 20
+    sigma = depth_noise.axial_sigma(torch.tensor([near, far], dtype=torch.float64))
+    noise = torch.full((12, 16), sigma[1], dtype=torch.float64)
+    z = torch.full((12, 16), far)
+    z[3:9, 5:11], noise[3:9, 5:11] = near, sigma[0]
+    visitor = dataclasses.replace(plane(z), sigma=noise[None])
+    fuser, wall = PointFuser(), plane(far, sigma=float(sigma[1]))
+    map_ = fused(fuser, *[wall] * when, T_wc=eye, ok=yes)
+    for number in range(when, when + 29):
+        map_ = fuser(map_, visitor, eye, yes, number)
+    trust = map_.confidences / (map_.confidences + fuser.stable)
+    close = map_.points[..., 2] < 1.0
+    assert (map_.mask & close).sum() == 36
+    assert trust[map_.mask & close].max() / sigma[0] ** 2 < trust[map_.mask & ~close].max() / sigma[1] ** 2
 
 
 @MODES

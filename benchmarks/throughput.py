@@ -9,10 +9,12 @@ with the lowest and the highest.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import mean, median
 
@@ -58,6 +60,7 @@ def throughput(
     depth_max: float = 4.0,
     compile: bool = True,
     preset: str = "default",
+    busy: int = 0,
 ) -> None:
     """Milliseconds per frame of each system, by stage, and how many times as fast ours is.
 
@@ -70,6 +73,7 @@ def throughput(
             far as the sensor does.
         compile: Let our hot functions run compiled, as `run` does on long sequences; compiled in the first block.
         preset: Ours: default, fast or accurate.
+        busy: Programs that want a core beside, as on a machine that others use too.
     """
     _pin(threads)
     import torch
@@ -102,13 +106,13 @@ def throughput(
         "open3d": Contender(dense.step, theirs, dense.seconds),
         "open3d_hybrid_odometry": Contender(hybrid.step, theirs, hybrid.seconds),
     }
-    with torch.no_grad(), compiling(compile):
+    with torch.no_grad(), compiling(compile), _disturbed(busy):
         for start in range(0, len(loaded), BLOCK):
             for contender in contenders.values():
                 contender.advance(start)
 
     figures = {"sequence": source.name, "size": f"{width}x{height}"}
-    figures |= {"threads": threads, "compiled": compile, "seconds_compiling": seconds_compiling(), "preset": preset}
+    figures |= {"threads": threads, "busy": busy, "compiled": compile, "seconds_compiling": seconds_compiling(), "preset": preset}
     settings = {"voxel_size": dense.voxel_size, "depth_max": depth_max}
     figures |= {"frames": len(loaded) - BLOCK, "open3d_settings": settings}
     figures |= {name: contender.figures() for name, contender in contenders.items()}
@@ -118,8 +122,20 @@ def throughput(
             figures[name]["ate_cm"] = 100 * evaluation.ate(source.ground_truth, trajectory).rmse
     blocks = {name: contender.blocks for name, contender in contenders.items()}
     figures["times_as_fast_as"] = {name: _ratio(blocks[name], blocks["gradslam_ng"]) for name in RIVALS}
-    names = ["throughput", source.name, *([size] if size else []), *([preset] if preset != "default" else [])]
-    _report(figures, blocks, "_".join(names))
+    variants = {size: size, preset: preset != "default", f"{threads}_threads": threads != 2, f"{busy}_busy": busy}
+    variants["plain"] = not compile
+    _report(figures, blocks, "_".join(["throughput", source.name, *(name for name, on in variants.items() if on)]))
+
+
+@contextlib.contextmanager
+def _disturbed(programs: int) -> Iterator[None]:
+    """So many programs beside, each of which wants a core for itself."""
+    beside = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(programs)]
+    try:
+        yield
+    finally:
+        for program in beside:
+            program.kill()
 
 
 def build(preset: str = "default"):

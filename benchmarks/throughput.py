@@ -112,7 +112,13 @@ def throughput(
                 contender.advance(start)
 
     figures = {"sequence": source.name, "size": f"{width}x{height}"}
-    figures |= {"threads": threads, "busy": busy, "compiled": compile, "seconds_compiling": seconds_compiling(), "preset": preset}
+    figures |= {
+        "threads": threads,
+        "busy": busy,
+        "compiled": compile,
+        "seconds_compiling": seconds_compiling(),
+        "preset": preset,
+    }
     settings = {"voxel_size": dense.voxel_size, "depth_max": depth_max}
     figures |= {"frames": len(loaded) - BLOCK, "open3d_settings": settings}
     figures |= {name: contender.figures() for name, contender in contenders.items()}

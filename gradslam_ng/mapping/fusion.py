@@ -17,9 +17,9 @@ from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
-# Of its confidence, what a reading keeps that stands where one could see through before. At half a metre a reading says a
-# thousand times what one at five metres does (`depth_noise`), and thirty join a surfel until it is settled: what has come
-# close to the camera must count for less than the wall behind it even so.
+# Of its confidence, what a reading keeps that stands where one could see through before. At half a metre a reading says
+# a thousand times what one at five metres does (`depth_noise`), and thirty join a surfel until it is settled: what has
+# come close to the camera must count for less than the wall behind it even so.
 DOUBT = 1e-5
 SETTLED = 30  # frames after which it is believed to stay
 

@@ -307,7 +307,7 @@ class System(nn.Module):
         map_, T_wc = self.concluded(state), torch.stack(poses[:n]).cpu()
         if loops is not None:
             try:
-                with self.stage("loops"), undivided():
+                with compiling(compile), self.stage("loops"), undivided():
                     map_, T_wc = loops.finish(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 interrupted = True

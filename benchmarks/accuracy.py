@@ -114,7 +114,7 @@ def density(sequence: Synthetic, map_: gs.SurfelMap, T_wc: torch.Tensor, factor:
         T_cw = se3.inverse(T_wc[i : i + 1].to(map_.points))
         u, v, z, inside = visible_pixels(map_.points, map_.mask, T_cw, K, depth.shape[1:], near=0.05)
         there = depth.flatten(1).gather(1, pixel_index(u, v, inside, depth.shape[2]))
-        counts.append(float((inside & ((z - there).abs() < 0.05)).sum() / (depth > 0).sum()))
+        counts.append(float(((inside > 0) & ((z - there).abs() < 0.05)).sum() / (depth > 0).sum()))
     return sum(counts) / len(counts)
 
 

@@ -121,4 +121,7 @@ class VolumeLoopCloser:
     def finish(self, map_: VoxelGrid) -> tuple[VoxelGrid, Tensor]:
         """The volume and all frames' poses (L, 4, 4) float64, as the last optimum has them."""
         _, T_wc = self.closer.finish(self.surfels)
-        return (self.fused.correct(map_, T_wc[self.which]) if self.loops else map_), T_wc
+        if not self.loops:
+            return map_, T_wc
+        half = 0.5 * map_.voxel_size  # a volume tells no less; by turning, a reading three metres away moves as far
+        return self.fused.correct(map_, T_wc[self.which], (half, half / 3)), T_wc

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from gradslam_ng.hot import compiling, seconds_compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
 from gradslam_ng.slam.captured import Captured, Record
+from gradslam_ng.slam.guards import one_core_left, undivided
 from gradslam_ng.slam.relocalisation import Relocaliser
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, Result, State
@@ -49,35 +48,6 @@ def rule(name: str) -> optim.Rule:
         case "icp":
             return optim.LevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
-
-
-@contextmanager
-def undivided() -> Iterator[None]:
-    """Ctrl-C inside takes effect at the end: what belongs together is corrected together."""
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came = []
-    signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def one_core_left() -> Iterator[None]:
-    """Inside, torch works with one thread less than it has, if it has more than one: the threads that read ahead want a
-    core, and where threads meet at the end of every small loop all wait for the one that has to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Loops(Protocol):

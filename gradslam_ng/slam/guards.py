@@ -1,0 +1,39 @@
+"""What holds around the frames of a run: corrections are not cut in two, and those who read ahead have a core."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Ctrl-C inside takes effect at the end: what belongs together is corrected together."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def one_core_left() -> Iterator[None]:
+    """Inside, torch works with one thread less than it has, if it has more than one: the threads that read ahead want a
+    core, and where threads meet at the end of every small loop all wait for the one that has to share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -184,7 +184,8 @@ def plot(figures: dict, path: Path) -> None:
         "batch": ("batch", "sequences in the batch"),
     }
     for axes, (part, (key, label)) in zip(panels, across.items(), strict=False):
-        x, ms, mb = ([row[name] for row in figures[part]] for name in (key, "ms", "peak_mb"))
+        rows = sorted(figures[part], key=lambda row: row[key])  # a small map grows more before it is measured
+        x, ms, mb = ([row[name] for row in rows] for name in (key, "ms", "peak_mb"))
         _two(axes, x, ms, mb, "o-")
         scale = "linear" if part == "batch" else "log"
         names = [f"{n / 1e6:.1g}M" if n >= 1e6 else f"{n / 1e3:.0f}k" if n >= 1e4 else f"{n}" for n in x]

@@ -277,7 +277,8 @@ class System(nn.Module):
         map_, T_wc = self.concluded(state), torch.stack(poses[:n]).cpu()
         if loops is not None:
             try:
-                with compiling(compile), self.stage("loops"), undivided():
+                # with as many threads as before: what was compiled for these is not compiled for others
+                with one_core_left(), compiling(compile), self.stage("loops"), undivided():
                     map_, T_wc = loops.finish(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 interrupted = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,6 +56,21 @@ def test_poses_must_be_those_of_the_frames(frames):
         volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(), T_wc[:2])
     with pytest.raises(ValueError, match="batch of one, got 2"):
         volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(2), T_wc)
+
+
+@pytest.mark.parametrize(("metres", "moves"), [(0.015, False), (0.03, True)])
+def test_frames_move_by_half_a_voxel_or_stay(frames, metres, moves):
+    """Voxels of 4 cm tell no less than 2 cm, and a frame costs two integrations to move."""
+    live, T_wc = frames
+    grid, fused = volume(live, T_wc)
+    shifted = T_wc.clone()
+    shifted[:, 0, 3] += metres
+    closer = VolumeLoopCloser(SimpleNamespace(loops=["one"], finish=lambda surfels: (surfels, shifted)))
+    closer.fused, closer.which = fused, [0, 1, 2]
+    after, poses = closer.finish(grid)
+    assert torch.equal(poses, shifted) and (after is grid) == (not moves)
+    at = torch.stack([kept.T_wc for kept in fused.kept]).double()
+    assert torch.allclose(at, shifted if moves else T_wc, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -273,3 +273,17 @@ def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, 
     for name, options in (("refused", ("--no-loops",)), ("no surfels tracked", ("--system", "icpslam"))):
         assert run(recording, tmp_path / name, *options) == 0
         assert results(tmp_path / name)[0]["settings"]["loops"] is False
+
+
+@pytest.mark.parametrize(("options", "compiles"), [([], False), (["--compile-from", "6"], True),
+                                                   (["--compile-from", "7"], False),
+                                                   (["--compile-from", "6", "--no-compile"], False)])  # fmt: skip
+def test_long_sequences_are_compiled_for_unless_refused(recording, tmp_path, run, monkeypatch, options, compiles):
+    asked = []
+
+    def track(slam, sequence, compile, *others):
+        asked.append(compile)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("gradslam_ng.commands.run.track", track)
+    assert run(recording, tmp_path / "out", *options) == 1 and asked == [compiles]  # of six frames

@@ -37,9 +37,7 @@ def project(p_c: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     return interleave(fx * x + skew * y + cx, fy * y + cy), z
 
 
-def project_planes(
-    p_c: tuple[Tensor, Tensor, Tensor], K: Tensor, near: float = 0.01
-) -> tuple[Tensor, Tensor, Tensor]:
+def project_planes(p_c: tuple[Tensor, Tensor, Tensor], K: Tensor, near: float = 0.01) -> tuple[Tensor, Tensor, Tensor]:
     """`project` for points whose x, y and z (..., N) lie apart: u and v, pixels, and whether z is more than `near`."""
     x, y, z = p_c
     ahead = z > near

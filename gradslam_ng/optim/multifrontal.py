@@ -119,9 +119,7 @@ class Symbolic:
         for node, a, b in zip(self.nodes, bounds[:-1], bounds[1:], strict=True):
             i, j = row[a:b] - node.start, column[a:b] - node.start
             below = np.searchsorted(node.rows, row[a:b]) + node.width * node.width
-            self.target[a:b] = node.offset + np.where(
-                i < node.width, j * node.width + i, j * len(node.rows) + below
-            )
+            self.target[a:b] = node.offset + np.where(i < node.width, j * node.width + i, j * len(node.rows) + below)
 
     def borrow(self) -> tuple[np.ndarray, np.ndarray]:
         """Storage for a factor and a workspace, used before if possible: new memory is slow at first touch."""

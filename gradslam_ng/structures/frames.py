@@ -98,9 +98,9 @@ def _collate_frames(batch, *, collate_fn_map=None) -> RGBDFrames:
     """Collate field by field, so that torch's shared-memory path for workers is kept."""
     fields = {f.name: [getattr(frame, f.name) for frame in batch] for f in dataclasses.fields(RGBDFrames)}
     joined = {
-        name: None if any(value is None for value in values) else collate(
-            [value.contiguous() for value in values], collate_fn_map=collate_fn_map
-        )
+        name: None
+        if any(value is None for value in values)
+        else collate([value.contiguous() for value in values], collate_fn_map=collate_fn_map)
         for name, values in fields.items()
     }
     return RGBDFrames(**joined)

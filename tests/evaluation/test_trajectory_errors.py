@@ -32,8 +32,10 @@ def noisy(trajectory: Trajectory, sigma: float = 0.02, seed: int = 1) -> Traject
 def evo_pair(ground_truth: Trajectory, estimate: Trajectory, align: str, max_gap: float):
     """The two trajectories as evo associates and aligns them."""
     sync, trajectory = pytest.importorskip("evo.core.sync"), pytest.importorskip("evo.core.trajectory")
-    pair = [trajectory.PoseTrajectory3D(poses_se3=list(x.T_wc.numpy()), timestamps=x.timestamps.numpy().copy())
-            for x in (ground_truth, estimate)]
+    pair = [
+        trajectory.PoseTrajectory3D(poses_se3=list(x.T_wc.numpy()), timestamps=x.timestamps.numpy().copy())
+        for x in (ground_truth, estimate)
+    ]
     reference, other = sync.associate_trajectories(*pair, max_diff=max_gap)
     if align != "none":
         other.align(reference, correct_scale=align == "sim3")

@@ -2,6 +2,7 @@
 
     python3 quickstart.py          reconstruct datasets/living_room and follow an error of the map back, into out/
     python3 quickstart.py test     run the whole test suite; further arguments go to pytest
+    python3 quickstart.py check    lint, formatting, types and documentation first, then the same tests
 
 Needs Python 3.11 or newer and a package index. As root on Debian or Ubuntu it also installs the system libraries that
 Open3D's viewer wants; elsewhere it says which they are and goes on, since only viewing needs them.
@@ -20,20 +21,46 @@ VENV = Path(os.environ.get("GRADSLAM_NG_VENV", HERE / ".venv"))
 TORCH = "torch==2.13.0"  # first and alone: what other packages would pull in may be a larger build
 LIBRARIES = ["libusb-1.0-0", "libgl1", "libegl1", "libgomp1"]
 DISPLAY = ["xvfb", "xauth", "libgl1-mesa-dri"]  # a display for the tests of the viewer
+CHECKS = {
+    "lint": ["-m", "ruff", "check", "."],
+    "formatting": ["-m", "ruff", "format", "--check", "."],
+    "types": ["tests/test_types.py"],
+    "documentation": ["-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html", "docs", "docs/_build"],
+}
 
 
 def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 11):  # noqa: UP036, for whoever runs this with an older one
         return complain(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
-    testing = arguments[:1] == ["test"]
-    if arguments and not testing:
-        return complain(f"expected nothing, or 'test' and arguments for pytest; got {' '.join(arguments)}")
-    python = environment(extras="[test]" if testing else "")
-    libraries(python, LIBRARIES + DISPLAY if testing else LIBRARIES)
-    if testing:
-        # a process for each core, of one thread each
-        environ = {"OMP_NUM_THREADS": "1"} | os.environ
-        return subprocess.call([python, "-m", "pytest", "-n", "auto", *arguments[1:]], cwd=HERE, env=environ)
+    if not arguments:
+        return demo()
+    if arguments[0] not in ("test", "check"):
+        return complain(f"expected nothing, or 'test' or 'check' and arguments for pytest; got {' '.join(arguments)}")
+    python = environment(extras="[test,docs,dev]")
+    libraries(python, LIBRARIES + DISPLAY)
+    checks = CHECKS if arguments[0] == "check" else {}
+    failed = [name for name, command in checks.items() if not passes(python, name, command)]
+    if failed:
+        complain(f"failed before the tests: {', '.join(failed)}")
+    return test(python, arguments[1:]) or int(bool(failed))
+
+
+def passes(python: Path, name: str, command: list[str]) -> bool:
+    """Whether a check of the whole checkout finds nothing."""
+    print(f"checking {name}", flush=True)
+    return subprocess.call([python, *command], cwd=HERE) == 0
+
+
+def test(python: Path, arguments: list[str]) -> int:
+    """The exit status of pytest: a process for each core, of one thread each."""
+    environ = {"OMP_NUM_THREADS": "1"} | os.environ
+    return subprocess.call([python, "-m", "pytest", "-n", "auto", *arguments], cwd=HERE, env=environ)
+
+
+def demo() -> int:
+    """Reconstruct the embedded sequence and follow an error of its map back to the pixels."""
+    python = environment(extras="")
+    libraries(python, LIBRARIES)
     out = HERE / "out"
     steps = [
         ["-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out],

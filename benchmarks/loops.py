@@ -28,10 +28,10 @@ import tyro
 
 import gradslam_ng as gs
 from benchmarks.report import RESULTS, save
-from gradslam_ng.backend import LoopCloser, VolumeLoopCloser
 from gradslam_ng.datasets import Sequence, Synthetic
 from gradslam_ng.geometry import se3
-from gradslam_ng.slam.keyframes import distance
+from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
+from gradslam_ng.places.keyframes import distance
 
 DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RENDERED = {"corridor": ("loop", 1500), "living_room": ("loop", 1500), "twins": ("orbit", 800), "doors": ("orbit", 800)}

@@ -62,9 +62,9 @@ def duel(path: Path, from_chordal: bool, rounds: int) -> dict:
     import torch
 
     from gradslam_ng import optim
-    from gradslam_ng.backend import g2o
-    from gradslam_ng.backend.chordal import chordal
     from gradslam_ng.geometry import se2
+    from gradslam_ng.graph import g2o
+    from gradslam_ng.graph.chordal import chordal
 
     graph = g2o.load(path)
     began = time.process_time()
@@ -120,7 +120,7 @@ def gradient(graph, backward: str = "implicit-gn") -> tuple:
     import torch
 
     from gradslam_ng import FactorGraph, optim
-    from gradslam_ng.backend.information import square_root
+    from gradslam_ng.graph.information import square_root
 
     variable = optim.SE2() if graph.planar else optim.SE3()
     z = graph.T_ij.clone().requires_grad_()
@@ -142,8 +142,8 @@ def tower(count: int, lap: int = 50):
     """A spiral of poses, each tied to the one before and to two of the lap below, with noise: three edges a pose."""
     import torch
 
-    from gradslam_ng.backend.g2o import PoseGraph
     from gradslam_ng.geometry import se3
+    from gradslam_ng.graph.g2o import PoseGraph
 
     generator = torch.Generator().manual_seed(0)
     k = torch.arange(count, dtype=torch.float64)

@@ -16,9 +16,9 @@ import tyro
 
 import gradslam_ng as gs
 from benchmarks.report import save
+from gradslam_ng.compute.compiled import compiling
 from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
 from gradslam_ng.evaluation import sample_mesh
-from gradslam_ng.hot import compiling
 
 
 def room_map(count: int) -> gs.SurfelMap:

@@ -25,9 +25,9 @@ import tyro
 import gradslam_ng as gs
 from benchmarks.report import save
 from benchmarks.throughput import build, shrunk
+from gradslam_ng.compute.compiled import compiling
 from gradslam_ng.datasets import Synthetic
 from gradslam_ng.geometry import camera
-from gradslam_ng.hot import compiling
 
 VIEWS = 12  # frames that points are measured on
 MARK = 1.2  # the last 200 frames' time to that of frames 100 to 300

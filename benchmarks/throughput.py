@@ -80,7 +80,7 @@ def throughput(
 
     from benchmarks import open3d_slam
     from gradslam_ng import datasets, evaluation
-    from gradslam_ng.hot import compiling, seconds_compiling
+    from gradslam_ng.compute.compiled import compiling, seconds_compiling
     from gradslam_ng.structures import Trajectory
 
     torch.set_num_threads(threads)

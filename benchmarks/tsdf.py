@@ -25,10 +25,10 @@ import tyro
 import gradslam_ng as gs
 from benchmarks.report import save
 from gradslam_ng import evaluation
+from gradslam_ng.compute.compiled import compiling
 from gradslam_ng.datasets import Sequence, Synthetic
 from gradslam_ng.evaluation.mesh import distance
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.hot import compiling
 from gradslam_ng.mapping import TSDFFuser
 from gradslam_ng.structures import LiveFrame
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 import gradslam_ng as gs
 from gradslam_ng import optim
-from gradslam_ng.backend import negative_log_likelihood
+from gradslam_ng.graph import negative_log_likelihood
 
 SIDE, RADIUS = 32, 2.5  # of the picture and of the red disk, pixels
 STEP, SPRING, DRAG = 0.2, 0.5, 0.02

@@ -34,7 +34,7 @@ from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.rooms import Room
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ICPOdometer, association
-from gradslam_ng.odometry.projective import ProjectiveICP
+from gradslam_ng.odometry.icp_problem import ProjectiveICP
 from gradslam_ng.structures import LiveFrame
 
 REAL = {"ICL office": slice(0, 100, 5), "TUM structure": slice(0, 240, 10), "7-Scenes kitchen": slice(0, 240, 10)}

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import gradslam_ng as gs
-from gradslam_ng.backend import LoopCloser
 from gradslam_ng.datasets import Sequence, Synthetic
 from gradslam_ng.geometry import se3
+from gradslam_ng.loops import LoopCloser
 from gradslam_ng.odometry import Alignment, ICPOdometer
 from gradslam_ng.rendering import render
 from gradslam_ng.slam import Result

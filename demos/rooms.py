@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, normalize
 from gradslam_ng.datasets.synthetic import texture
 from gradslam_ng.datasets.synthetic.curved import Ellipsoid
 from gradslam_ng.datasets.synthetic.paths import camera_path
-from gradslam_ng.datasets.synthetic.placing import place, shell
+from gradslam_ng.datasets.synthetic.placement import place, shell
 from gradslam_ng.datasets.synthetic.render import View, render
 from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.datasets.synthetic.sequence import default_intrinsics

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute import masks
 from gradslam_ng.datasets import FrameError, Sequence
-from gradslam_ng.geometry import camera, images, planes, se3
+from gradslam_ng.geometry import camera, images, se3
 from gradslam_ng.mapping import PointFuser, TSDFFuser, tsdf
-from gradslam_ng.odometry import association, directions, icp, photometric
+from gradslam_ng.odometry import association, degeneracy, icp, photometric
 from gradslam_ng.rendering import surfels
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
@@ -92,7 +93,7 @@ class DifferenceCheck:
     """Gradients against central differences, with every discrete choice as it was where the gradient was taken."""
 
     CHOICES = (  # everything in the pipeline that decides something; each is a function without gradient
-        (planes, "positive"),
+        (masks, "positive"),
         (images, "positive"),
         (camera, "positive"),
         (association, "window"),
@@ -101,7 +102,7 @@ class DifferenceCheck:
         (photometric, "unhidden"),
         (photometric, "textured"),
         (icp, "closer"),
-        (directions, "fixed"),
+        (degeneracy, "fixed"),
         (surfels, "index_map"),
         (surfels, "disc_map"),
         (PointFuser, "associate"),
@@ -133,7 +134,7 @@ class DifferenceCheck:
         function: Callable[..., dict[str, Tensor]],
         inputs: dict[str, Tensor],
         steps: dict[str, float] | None = None,
-        directions: int = 1,
+        degeneracy: int = 1,
     ) -> dict[tuple[str, str], float]:
         """Relative error by (output, input), the worst over random directions, for pairs that depend on each other.
 
@@ -161,7 +162,7 @@ class DifferenceCheck:
 
         errors = defaultdict(float)
         for name, value in inputs.items():
-            for _ in range(directions):
+            for _ in range(degeneracy):
                 direction, h = value * random(value), steps.get(name, 1e-6)
                 ends = []
                 for sign in (1, -1):

@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from gradslam_ng.mapping import meshing
+from gradslam_ng.meshing import marching_cubes
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 
 Map = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
@@ -28,7 +28,7 @@ def mesh(map_: Map, /, out: Path | None = None, voxel_size: float = 0.01) -> Non
     out = map_.with_name("mesh.ply") if out is None else out
     if out.suffix.lower() not in (".ply", ".glb"):
         raise ValueError(f"out: expected a name that ends in .ply or .glb, got {out.name!r}")
-    volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else meshing.volume(SurfelMap.load(map_), voxel_size)
+    volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else marching_cubes.volume(SurfelMap.load(map_), voxel_size)
     found = volume.mesh()
     out.parent.mkdir(parents=True, exist_ok=True)
     found.save(out)

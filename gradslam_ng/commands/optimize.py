@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import optim
-from gradslam_ng.backend import g2o
-from gradslam_ng.backend.chordal import chordal
-from gradslam_ng.backend.robust import graduated
+from gradslam_ng.graph import g2o
+from gradslam_ng.graph.chordal import chordal
+from gradslam_ng.graph.gnc import graduated
 
 RULES = {"gauss-newton": optim.GaussNewton(), "levenberg-marquardt": optim.LevenbergMarquardt(damping=1e-9)}
 KERNELS = {"none": None, "huber": optim.Huber, "cauchy": optim.Cauchy, "graduated": optim.GemanMcClure}

@@ -17,7 +17,7 @@ import torch
 
 from gradslam_ng import evaluation
 from gradslam_ng.datasets.sequence import Sequence
-from gradslam_ng.mapping import meshing
+from gradslam_ng.meshing import marching_cubes
 from gradslam_ng.odometry import Reason
 from gradslam_ng.slam import Result
 from gradslam_ng.structures import VoxelGrid
@@ -63,7 +63,7 @@ def write(out: Path, result: Result, sequence: Sequence, settings) -> tuple[dict
         mesh = result.map.mesh()
         attempt("mesh.ply", mesh.save)
         attempt("mesh.glb", mesh.save)
-        result = dataclasses.replace(result, map=meshing.surfels(result.map))
+        result = dataclasses.replace(result, map=marching_cubes.surfels(result.map))
     attempt("map.ply", result.map.save)
     metrics, error = measure(result, sequence, settings)
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"))

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gradslam_ng import datasets
-from gradslam_ng.backend import LoopCloser, VolumeLoopCloser
 from gradslam_ng.commands.info import Source
 from gradslam_ng.commands.outputs import prepare, write
 from gradslam_ng.commands.settings import build, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.slam import Result, State
 from gradslam_ng.slam.system import WORTH_COMPILING, Loops, System
 

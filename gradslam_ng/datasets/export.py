@@ -10,7 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from gradslam_ng.datasets.sequence import Sequence
-from gradslam_ng.structures.ply import write_ply
+from gradslam_ng.io.ply import write_ply
 
 DEPTH_SCALE = 5000.0  # units in a metre, as TUM has it
 LARGEST = 65535

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry.planes import interleave, positive, readings
+from gradslam_ng.compute.masks import interleave, positive, readings
 
 _Z_MIN = 1e-8  # metres: nearer points, and those behind, are projected as if at 1 m so that nothing overflows
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry.planes import interleave, margin, positive, readings
+from gradslam_ng.compute.masks import interleave, margin, positive, readings
 
 _FAR = 1e30  # metres, where a hole must not be the nearest reading
 

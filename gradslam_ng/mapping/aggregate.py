@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.mapping.readings import readings
-from gradslam_ng.recompute import recomputed
+from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.mapping.frame_surfels import readings
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
 

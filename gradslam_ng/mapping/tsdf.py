@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.compute.compiled import hot
 from gradslam_ng.geometry import camera, depth_noise, se3
-from gradslam_ng.hot import hot
-from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures import LiveFrame, VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import directions
-from gradslam_ng.odometry.alignment import Alignment, Reason
+from gradslam_ng.odometry import degeneracy
+from gradslam_ng.odometry.icp_problem import ProjectiveICP, closer
 from gradslam_ng.odometry.photometric import Brightness, View
-from gradslam_ng.odometry.projective import ProjectiveICP, closer
+from gradslam_ng.odometry.tracking_result import Alignment, Reason
 from gradslam_ng.structures import LiveFrame, Surface
 
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
@@ -138,8 +138,8 @@ class ICPOdometer(nn.Module):
             # depth is smoothed: what the rows left out know is in their neighbours
             H, _, _ = problem.with_brightness(T_mc, self.rows * sums[0], *sums[1:])
         base = start if self.backward == "unroll" else start.detach()  # other ways back know no start
-        fixed = directions.fixed(H, problem.total)
-        T_mc, delta = directions.believed(fixed.keep, T_mc, base)
+        fixed = degeneracy.fixed(H, problem.total)
+        T_mc, delta = degeneracy.believed(fixed.keep, T_mc, base)
         reason, overlap = self.verdict(delta, fixed.all, overlap, live.surface, model)
         found = Alignment(T_wc, reason, overlap, sums[2], fixed.covariance)
         return replace(found, T_wc=se3.renormalize(T_wm @ torch.where(found.ok[:, None, None], T_mc, start)))

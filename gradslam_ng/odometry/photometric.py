@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.compute.compiled import hot
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.hot import hot
-from gradslam_ng.odometry.linearization import normal_equations
-from gradslam_ng.recompute import recomputed
+from gradslam_ng.odometry.point_to_plane import normal_equations
 
 LEAST_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
 LEAST_SLOPE = 0.02  # of intensity, per pixel: less may be noise, which would pass for texture

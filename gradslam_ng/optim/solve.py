@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradslam_ng.hot import hot
+from gradslam_ng.compute.compiled import hot
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, leafwise, select
 from gradslam_ng.optim.sparse import BlockSparse

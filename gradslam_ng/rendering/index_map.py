@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.compiled import hot
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.hot import hot
 
 EMPTY = torch.iinfo(torch.int64).max
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.compute.compiled import hot
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.hot import hot
-from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, VOXELS, Sample, interpolate, unpack

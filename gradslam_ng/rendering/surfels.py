@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.masks import margin
 from gradslam_ng.geometry import camera, images, se3
-from gradslam_ng.geometry.planes import margin
-from gradslam_ng.hot import hot
-from gradslam_ng.recompute import recomputed
 from gradslam_ng.rendering.index_map import index_map, nearest_centres
 from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import Surface, SurfelMap

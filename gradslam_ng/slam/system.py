@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from gradslam_ng import optim
+from gradslam_ng.compute.compiled import compiling, seconds_compiling
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, Sequence
 from gradslam_ng.geometry import se3
-from gradslam_ng.hot import compiling, seconds_compiling
 from gradslam_ng.odometry import Alignment, GroundTruthOdometer
 from gradslam_ng.odometry.icp import PAIRING_NOISE
-from gradslam_ng.slam.captured import Captured, Record
-from gradslam_ng.slam.guards import one_core_left, undivided
-from gradslam_ng.slam.relocalisation import Relocaliser
+from gradslam_ng.places.relocalization import Relocaliser
+from gradslam_ng.slam.graphed_step import Captured, Record
+from gradslam_ng.slam.runtime import one_core_left, undivided
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
@@ -51,7 +51,7 @@ def rule(name: str) -> optim.Rule:
 
 
 class Loops(Protocol):
-    """What closes loops, see `backend.LoopCloser` and, for volumes, `backend.VolumeLoopCloser`: looks on after each
+    """What closes loops, see `loops.LoopCloser` and, for volumes, `loops.VolumeLoopCloser`: looks on after each
     frame, and knows the end of the story."""
 
     loops: list  # those closed
@@ -222,7 +222,7 @@ class System(nn.Module):
 
         on_frame(index, state) is called after every frame. compile: use the compiled twins of hot functions (see
         `hot`, minutes at first, then kept on disk); None: where the sequence is long enough to earn it. loops: closes
-        loops and corrects map and trajectory, `backend.LoopCloser()`.
+        loops and corrects map and trajectory, `loops.LoopCloser()`.
 
         Raises:
             ValueError: no frame of the sequence could be read.

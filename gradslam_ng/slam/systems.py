@@ -9,7 +9,7 @@ from gradslam_ng.geometry import depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
 from gradslam_ng.rendering.raycast import pixel_rays, scattered
-from gradslam_ng.slam.captured import Record, cuda_graph
+from gradslam_ng.slam.graphed_step import Record, cuda_graph
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System

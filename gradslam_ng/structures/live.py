@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.compute.compiled import hot
 from gradslam_ng.geometry import camera, depth_noise, images
-from gradslam_ng.hot import hot
-from gradslam_ng.recompute import recomputed
 from gradslam_ng.structures.frames import RGBDFrames
 from gradslam_ng.structures.surface import Surface
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradslam_ng.structures.ply import write_ply
+from gradslam_ng.io.ply import write_ply
 
 _FLOAT, _UINT, _UBYTE = 5126, 5125, 5121  # component types of glTF 2.0
 _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for

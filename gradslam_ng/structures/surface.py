@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry.planes import margin, positive
-from gradslam_ng.hot import hot
+from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.masks import margin, positive
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradslam_ng.structures.ply import read_ply, write_ply
+from gradslam_ng.io.ply import read_ply, write_ply
 
 _static: ContextVar[bool] = ContextVar("static_shapes", default=False)
 

@@ -191,7 +191,7 @@ class VoxelGrid:
 
     def mesh(self, b: int = 0) -> Mesh:
         """The surface of volume b, see `mapping.meshing.surface`."""
-        from gradslam_ng.mapping.meshing import surface
+        from gradslam_ng.meshing.marching_cubes import surface
 
         return surface(self[b])
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from gradslam_ng.backend.g2o import PoseGraph
+from gradslam_ng.graph.g2o import PoseGraph
 from gradslam_ng.viz.plots import ESTIMATE, TRUTH
 
 LOOP = "#b2182b"

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import Trajectory
-from gradslam_ng.structures.ply import read_ply
 from gradslam_ng.viz.snapshot import choose_view
 
 FRUSTA = 20  # cameras drawn at most

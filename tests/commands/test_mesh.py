@@ -10,7 +10,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.cli import main
-from gradslam_ng.structures.ply import read_ply
+from gradslam_ng.io.ply import read_ply
 
 
 @pytest.fixture(scope="module")

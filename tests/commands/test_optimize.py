@@ -6,7 +6,7 @@ import imageio.v3 as imageio
 import pytest
 
 from gradslam_ng import cli
-from gradslam_ng.backend import g2o
+from gradslam_ng.graph import g2o
 
 
 def test_writes_the_optimum_and_a_picture(shared_data, tmp_path, capsys):

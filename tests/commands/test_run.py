@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import SurfelMap, Trajectory
-from gradslam_ng.structures.ply import read_ply
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -8,7 +8,7 @@ import torch
 from gradslam_ng import datasets
 from gradslam_ng.commands.synthesize import synthesize
 from gradslam_ng.datasets.synthetic import Synthetic
-from gradslam_ng.structures.ply import read_ply
+from gradslam_ng.io.ply import read_ply
 
 
 def test_writes_a_sequence_that_loads(tmp_path, capsys):

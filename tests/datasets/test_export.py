@@ -8,7 +8,7 @@ import torch
 from gradslam_ng import datasets
 from gradslam_ng.datasets.export import write_tum
 from gradslam_ng.datasets.synthetic import Synthetic
-from gradslam_ng.structures.ply import read_ply
+from gradslam_ng.io.ply import read_ply
 
 SIZE = (48, 64)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gradslam_ng.geometry import depth_noise, se3
-from gradslam_ng.odometry import ICPOdometer, Reason, directions
+from gradslam_ng.odometry import ICPOdometer, Reason, degeneracy
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface
 
 DRAWS = 40
@@ -69,9 +69,9 @@ def test_what_is_fixed_does_not_depend_on_units_of_noise(room):
     problem = ICPOdometer(photometric=False).problem(live, seen, seen, 0)
     H, _, _ = problem.linearize(torch.eye(4, dtype=torch.float64)[None])
     for scale in (1e-6, 1.0, 1e6):
-        fixed = directions.fixed(scale * H, problem.total)
+        fixed = degeneracy.fixed(scale * H, problem.total)
         assert fixed.all and torch.allclose(fixed.keep, torch.eye(6, dtype=torch.float64), atol=1e-6)
-    nothing = directions.fixed(torch.zeros_like(H), problem.total)
+    nothing = degeneracy.fixed(torch.zeros_like(H), problem.total)
     assert not nothing.all and not nothing.keep.any() and nothing.covariance.isfinite().all()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures import SurfelMap
-from gradslam_ng.structures.ply import write_ply
 
 WIDTHS = {"points": 3, "normals": 3, "colors": 3, "radii": 0, "confidences": 0, "created": 0, "updated": 0}
 MODES = pytest.mark.parametrize("grad", [False, True], ids=["in place", "functional"])

@@ -11,8 +11,8 @@ import imageio.v3 as iio
 import pytest
 import torch
 
+from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures import SurfelMap, Trajectory
-from gradslam_ng.structures.ply import write_ply
 from gradslam_ng.viz import view
 from gradslam_ng.viz.viewer import _discs
 

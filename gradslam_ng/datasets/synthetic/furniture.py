@@ -11,7 +11,7 @@ import numpy as np
 
 from gradslam_ng.datasets.synthetic import texture
 from gradslam_ng.datasets.synthetic.curved import Capsule, Ellipsoid, Frustum, Torus
-from gradslam_ng.datasets.synthetic.placing import Furniture, move, place
+from gradslam_ng.datasets.synthetic.placement import Furniture, move, place
 from gradslam_ng.datasets.synthetic.solids import Box
 from gradslam_ng.datasets.synthetic.texture import OAK, WALNUT, Color
 

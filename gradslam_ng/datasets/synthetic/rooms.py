@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 
 from gradslam_ng.datasets.synthetic import fixtures, furniture, texture
-from gradslam_ng.datasets.synthetic.alike import doors, twins
-from gradslam_ng.datasets.synthetic.placing import shell, wall
+from gradslam_ng.datasets.synthetic.aliasing import doors, twins
+from gradslam_ng.datasets.synthetic.placement import shell, wall
 from gradslam_ng.datasets.synthetic.scene import Room, Shadow
 
 DEGREE = math.pi / 180

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.synthetic import tessellate
-from gradslam_ng.datasets.synthetic.placing import Point
+from gradslam_ng.datasets.synthetic.placement import Point
 from gradslam_ng.datasets.synthetic.solids import Solid
 
 EDGE = 0.05  # metres, of the surface's triangles

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gradslam_ng.datasets.synthetic.curved import Capsule, Ellipsoid, Frustum, Torus
-from gradslam_ng.datasets.synthetic.placing import place
+from gradslam_ng.datasets.synthetic.placement import place
 from gradslam_ng.datasets.synthetic.solids import Box, Rectangle
 from gradslam_ng.datasets.synthetic.texture import plain
 

@@ -1,0 +1,1 @@
+"""How tensors are run: compiled kernels, activation checkpointing, branch-free masks."""

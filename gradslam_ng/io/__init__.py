@@ -1,0 +1,5 @@
+"""Files that belong to no one package: PLY."""
+
+from gradslam_ng.io.ply import read_ply, write_ply
+
+__all__ = ["read_ply", "write_ply"]

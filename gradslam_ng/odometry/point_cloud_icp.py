@@ -1,0 +1,102 @@
+"""Point-to-plane ICP of plain point clouds: pairs are nearest neighbours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradslam_ng import optim
+from gradslam_ng.geometry import se3
+from gradslam_ng.odometry.icp import PAIRING_NOISE
+from gradslam_ng.odometry.nearest_neighbors import Neighbours
+from gradslam_ng.odometry.point_to_plane import point_to_plane
+
+
+class PointCloudICP:
+    """The least-squares problem of aligning B clouds; the unknown is T_ts (B, 4, 4), source to target.
+
+    Each source point, moved, is paired with the target's nearest (Besl and McKay 1992) and costs its robust distance to
+    the tangent plane there (Chen and Medioni 1991): Tukey's biweight, zero weight from `max_distance`. A point without
+    a partner that near costs what an outlier costs, so that losing pairs never looks like progress. All is divided by
+    the sum of the weights.
+
+    source (B, N, 3), target (B, M, 3), metres; normals (B, M, 3), unit, of the target; weights (B, N), 0 for padding.
+    """
+
+    def __init__(self, source: Tensor, target: Tensor, normals: Tensor, weights: Tensor, max_distance: float) -> None:
+        self.source, self.target, self.normals, self.weights = source, target, normals, weights
+        self.kernel, self.max_distance = optim.Tukey(max_distance), max_distance
+        self.neighbours = Neighbours(target)
+
+    def pairs(self, T_ts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Residuals (B, N), metres, their Jacobian (B, N, 6), and which points have a partner (B, N) bool."""
+        p = se3.transform(T_ts, self.source)
+        index, distance = self.neighbours(p)
+        rows = torch.arange(len(p), device=p.device)[:, None]
+        r, J = point_to_plane(p, self.target[rows, index], self.normals[rows, index])
+        return r, J, (distance < self.max_distance) & (self.weights > 0)
+
+    def linearize(self, T_ts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r, J, paired = self.pairs(T_ts)
+        r = torch.where(paired, r, self.max_distance)
+        share = self.weights / self.weights.sum(-1, keepdim=True).clamp(min=torch.finfo(r.dtype).tiny)
+        square = r * r
+        wJ = (torch.where(paired, share * self.kernel.weight(square), 0.0))[..., None] * J
+        error = 0.5 * (share * self.kernel.rho(square)).sum(-1)
+        return wJ.mT @ J, (wJ.mT @ r[..., None])[..., 0], error
+
+    def error(self, T_ts: Tensor) -> Tensor:
+        return self.linearize(T_ts)[2]
+
+    def retract(self, T_ts: Tensor, delta: Tensor) -> Tensor:
+        return se3.exp(delta) @ T_ts
+
+
+def align_points(
+    source: Tensor,
+    target: Tensor,
+    normals: Tensor,
+    T_ts: Tensor | None = None,
+    *,
+    weights: Tensor | None = None,
+    max_distance: float = 0.1,
+    iterations: int = 20,
+    rule: optim.Rule | None = None,
+    backward: str = "unroll",
+) -> tuple[Tensor, Tensor]:
+    """Move clouds onto others. Differentiable; which points are paired is a constant of the gradient.
+
+    Args:
+        source: (B, N, 3), metres.
+        target: (B, M, 3), metres.
+        normals: (B, M, 3), unit, of the target; either side.
+        T_ts: (B, 4, 4), where to start; default: as they lie.
+        weights: (B, N), how much each source point counts; 0 for padding. Default: alike.
+        max_distance: between a point and its partner, metres; the error at the start should be well below it.
+        rule: how steps are found and judged; default as `ICPOdometer`.
+        backward: how the result is differentiated, see `optim.solve`.
+
+    Returns:
+        T_ts (B, 4, 4), source to target, and the share of the source's points (B) that have a partner there.
+
+    Raises:
+        ValueError: shapes that do not fit together, an empty target, or points that are not finite.
+    """
+    batch = len(source)
+    expected = {"source": (batch, source.shape[-2], 3), "target": (batch, target.shape[-2], 3)}
+    expected |= {"normals": tuple(target.shape), "weights": (batch, source.shape[-2]), "T_ts": (batch, 4, 4)}
+    weights = torch.ones_like(source[..., 0]) if weights is None else weights
+    T_ts = torch.eye(4, dtype=source.dtype, device=source.device).expand(batch, 4, 4) if T_ts is None else T_ts
+    given = {"source": source, "target": target, "normals": normals, "weights": weights, "T_ts": T_ts}
+    for name, value in given.items():
+        if tuple(value.shape) != expected[name]:
+            raise ValueError(f"{name}: expected shape {expected[name]}, got {tuple(value.shape)}")
+    if not bool(source.isfinite().all()):
+        raise ValueError("source: every point must be finite; give padding any place and weight 0")
+    if not max_distance > 0:
+        raise ValueError(f"max_distance: expected a positive number of metres, got {max_distance}")
+    problem = PointCloudICP(source, target, normals, weights, max_distance)
+    rule = optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE) if rule is None else rule
+    T_ts = optim.solve(problem, T_ts, rule, iterations, backward=backward).x
+    _, _, paired = problem.pairs(T_ts)
+    return se3.renormalize(T_ts), (paired * weights).sum(-1) / weights.sum(-1).clamp(min=1e-12)

@@ -1,0 +1,1 @@
+"""Place recognition: keyframes, descriptors, geometric verification, relocalization."""

@@ -18,13 +18,13 @@ import gradslam_ng as gs
 from benchmarks.accuracy import DATA, REAL
 from benchmarks.report import save
 from gradslam_ng import evaluation
-from gradslam_ng.datasets import Sequence
-from gradslam_ng.odometry import ICPOdometer
-from gradslam_ng.structures import Surface
+from gradslam_ng.datasets import RGBDSequence
+from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.structures import SurfaceView
 from gradslam_ng.structures.live import axial_noise
 
 
-def even_noise(surface: Surface, color: Tensor) -> Tensor:
+def even_noise(surface: SurfaceView, color: Tensor) -> Tensor:
     """5 mm everywhere, what the axial model says at 1.8 m."""
     return torch.full_like(surface.weights, 0.005)
 
@@ -57,7 +57,7 @@ def main(data: Path = DATA, only: str = "") -> None:
     for row, (settings, noise) in ROWS.items():
         figures[row] = {}
         for name, sequence in sequences.items():
-            figures[row][name] = track(sequence, gs.PointFusion(ICPOdometer(**settings), noise=noise))
+            figures[row][name] = track(sequence, gs.PointFusion(ProjectiveICP(**settings), noise=noise))
             console.print(row, name, figures[row][name])
         cells = (f"{cell['ate_cm']:.3f}" + f" ({cell['lost']})" * (cell["lost"] > 0) for cell in figures[row].values())
         table.add_row(row, *cells)
@@ -66,7 +66,7 @@ def main(data: Path = DATA, only: str = "") -> None:
         save("ablation", {"rows": figures})
 
 
-def track(sequence: Sequence, slam: gs.PointFusion) -> dict[str, float]:
+def track(sequence: RGBDSequence, slam: gs.PointFusion) -> dict[str, float]:
     result = slam.run(sequence, compile=True)
     error = evaluation.ate(sequence.ground_truth, result.trajectory)
     return {"ate_cm": 100 * error.rmse, "lost": int((~result.tracked).sum())}

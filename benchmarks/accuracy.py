@@ -16,11 +16,11 @@ from rich.table import Table
 import gradslam_ng as gs
 from benchmarks.report import save
 from gradslam_ng import evaluation
-from gradslam_ng.datasets import Sequence, Synthetic
+from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.rendering.index_map import pixel_index, visible_pixels
-from gradslam_ng.slam.system import rule
+from gradslam_ng.slam.system import step_strategy
 
 DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 REAL = {  # folder, frames, the mark in cm
@@ -48,7 +48,7 @@ def main(
         photometric: Align brightness too, as is the default.
     """
     console, rows = Console(), {}
-    odometer = ICPOdometer(rule(odometry), photometric=photometric)
+    odometer = ProjectiveICP(step_strategy(odometry), photometric=photometric)
     for name, (folder, frames, mark) in REAL.items():
         if only in name and (data / folder).is_dir():
             rows[name] = figures(gs.datasets.load(data / folder)[:frames], mark, system, odometer)
@@ -69,7 +69,7 @@ def main(
     save(f"accuracy_{system}_{odometry}{'_geometry' * (not photometric)}".lower(), {"rows": rows})
 
 
-def figures(sequence: Sequence, mark: float, system: str, odometer: ICPOdometer) -> dict:
+def figures(sequence: RGBDSequence, mark: float, system: str, odometer: ProjectiveICP) -> dict:
     """One row."""
     result = getattr(gs, system)(odometry=odometer).run(sequence)
     error = evaluation.ate(sequence.ground_truth, result.trajectory)

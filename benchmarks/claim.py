@@ -20,14 +20,14 @@ import gradslam_ng as gs
 from benchmarks.accuracy import DATA, REAL
 from benchmarks.report import RESULTS, save
 from gradslam_ng import evaluation
-from gradslam_ng.datasets import Sequence, Synthetic
+from gradslam_ng.datasets import RGBDSequence, Synthetic
 
 SYSTEMS = (gs.ICPSLAM, gs.PointFusion)
 ODOMETRY = ("icp", "gradicp")
 
 
 @torch.no_grad()
-def compare(sequence: Sequence) -> dict[str, dict[str, dict[str, float]]]:
+def compare(sequence: RGBDSequence) -> dict[str, dict[str, dict[str, float]]]:
     """ATE and RPE in metres, by system and odometry; all four take each frame in turn, so it is read once."""
     runs = {(system.__name__, odometry): system(odometry) for system in SYSTEMS for odometry in ODOMETRY}
     states, poses = dict.fromkeys(runs), {key: [] for key in runs}
@@ -78,7 +78,7 @@ def main(data: Path = DATA, only: str = "", size: tuple[int, int] = (240, 320), 
     console.print(table)
 
 
-def real(folder: Path, length: int) -> Sequence:
+def real(folder: Path, length: int) -> RGBDSequence:
     return gs.datasets.load(folder)[:length]
 
 

@@ -76,12 +76,14 @@ def evaluate(name: str, parameters: Tensor) -> Tensor:
     return CURVES[name](*parameters[..., None].unbind(-2))
 
 
-def errors(name: str, rule: optim.Rule, iterations: int, curves: Tensor, start: Tensor) -> Tensor:
+def errors(name: str, strategy: optim.StepStrategy, iterations: int, curves: Tensor, start: Tensor) -> Tensor:
     """Mean squared differences (draws, problems) of true and fitted curves; infinite where the rule diverged."""
-    weight = optim.Scale(torch.tensor([len(X) ** -0.5], dtype=torch.float64))  # sums over samples become means
+    weight = optim.IsotropicWeight(
+        torch.tensor([len(X) ** -0.5], dtype=torch.float64)
+    )  # sums over samples become means
     fit = optim.Cost(lambda p: (evaluate(name, p) - curves)[..., None], weight=weight)
     with torch.no_grad():
-        solution = optim.solve(optim.LeastSquares([fit], optim.Euclidean()), start, rule, iterations)
+        solution = optim.solve(optim.LeastSquares([fit], optim.Euclidean()), start, strategy, iterations)
     return 2 * solution.error.nan_to_num(torch.inf, torch.inf)
 
 
@@ -91,7 +93,7 @@ def table(draws: int = 10) -> list[dict]:
     for name in CURVES:
         problems = sample(name, draws)
         for iterations, published in zip(ITERATIONS, PUBLISHED[name], strict=True):
-            runs = {label: errors(name, rule, iterations, *problems) for label, rule in RULES.items()}
+            runs = {label: errors(name, strategy, iterations, *problems) for label, strategy in RULES.items()}
             for label, e in runs.items():
                 means, medians = e.mean(-1), e.median(-1).values
                 difference = (e - runs["LM"]).flatten()

@@ -40,7 +40,7 @@ def windows(name: str, iterations: int, curves: Tensor, start: Tensor) -> Tensor
     x = start
     for i, end in enumerate((0.25, 0.5, 1.0)):
         part = (X <= end).double()[:, None]
-        weight = optim.Scale(part.sum().rsqrt()[None])
+        weight = optim.IsotropicWeight(part.sum().rsqrt()[None])
         fit = optim.Cost(lambda p, part=part: (evaluate(name, p) - curves)[..., None] * part, weight=weight)
         steps = iterations * (i + 1) // 3 - iterations * i // 3
         x = optim.solve(optim.LeastSquares([fit], optim.Euclidean()), x, SOFT, steps).x
@@ -61,8 +61,8 @@ def ways() -> dict:
     """Function (curve, iterations, curves, start) -> errors, by name."""
     found = {"as in the table": lambda name, *rest: errors(name, SOFT, *rest)}
     for label, settings in SETTINGS.items():
-        rule = optim.SoftLevenbergMarquardt(**settings, relinearize=True)
-        found[label] = lambda name, *rest, rule=rule: errors(name, rule, *rest)
+        strategy = optim.SoftLevenbergMarquardt(**settings, relinearize=True)
+        found[label] = lambda name, *rest, strategy=strategy: errors(name, strategy, *rest)
     return found | {"windows": windows, "restarts": restarts}
 
 

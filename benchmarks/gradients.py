@@ -43,7 +43,7 @@ def alignment(
     def jacobian(T: Tensor) -> Tensor:
         return torch.cat([n, torch.linalg.cross(se3.transform(T, p), n)], -1)[..., None, :]
 
-    cost = optim.Cost(residual, jacobian, optim.Scale(w), kernel)
+    cost = optim.Cost(residual, jacobian, optim.IsotropicWeight(w), kernel)
     return optim.LeastSquares([cost], optim.SE3()), inputs, torch.eye(4, dtype=dtype).expand(16, 4, 4)
 
 

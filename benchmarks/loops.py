@@ -28,7 +28,7 @@ import tyro
 
 import gradslam_ng as gs
 from benchmarks.report import RESULTS, save
-from gradslam_ng.datasets import Sequence, Synthetic
+from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.places.keyframes import distance
@@ -45,10 +45,10 @@ NEAR = 0.3, 20.0  # a revisit
 NEIGHBOURS = 5
 
 
-class Kept(Sequence):
+class Kept(RGBDSequence):
     """A sequence whose frames are kept in two files, made where they are missing."""
 
-    def __init__(self, source: Sequence, folder: Path, name: str) -> None:
+    def __init__(self, source: RGBDSequence, folder: Path, name: str) -> None:
         super().__init__(
             name=source.name, layout="memory", K=source.K, size=source.size, timestamps=source.timestamps,
             ground_truth=source.ground_truth, T_wc=source.T_wc,
@@ -85,7 +85,7 @@ def main(
         system: Whose loops.
     """
     variant = (f", {system}" if system != "PointFusion" else "") + (", shape alone" if not photometric else "")
-    run = functools.partial(compared, system, photometric, compile)
+    run = functools.partial(compare_views, system, photometric, compile)
     path = RESULTS / "loops.json"
     figures = json.loads(path.read_text()) if path.exists() else {}
     for name, (route, frames) in RENDERED.items():
@@ -102,12 +102,12 @@ def main(
             save("loops", figures)
 
 
-def compared(system: str, photometric: bool, compile: bool, sequence: Sequence, factor: int | None) -> dict:
+def compare_views(system: str, photometric: bool, compile: bool, sequence: RGBDSequence, factor: int | None) -> dict:
     """The figures of one sequence, without loops and with them."""
     rows, closer = {}, LoopCloser()
     closing = closer if system == "PointFusion" else VolumeLoopCloser(closer)
     for name, loops in (("without", None), ("with", closing)):
-        slam = getattr(gs, system)(odometry=gs.odometry.ICPOdometer(photometric=photometric), factor=factor)
+        slam = getattr(gs, system)(odometry=gs.odometry.ProjectiveICP(photometric=photometric), factor=factor)
         began = time.process_time()
         result = slam.run(sequence, loops=loops, compile=compile)
         rows[name] = {
@@ -121,7 +121,7 @@ def compared(system: str, photometric: bool, compile: bool, sequence: Sequence, 
     return rows | {"loops": judged(closer, sequence)}
 
 
-def judged(closer: LoopCloser, sequence: Sequence) -> dict:
+def judged(closer: LoopCloser, sequence: RGBDSequence) -> dict:
     """How true the loops are, and how many of those there were have been found."""
     T_wk = sequence.T_wc[closer.keyframes.frames]
     errors = []

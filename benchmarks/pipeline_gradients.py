@@ -20,10 +20,10 @@ import gradslam_ng as gs
 from benchmarks.memory import clip
 from benchmarks.report import save
 from gradslam_ng import optim
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 
 ODOMETERS = {"icp": lambda: "icp", "ground-truth": lambda: "ground-truth"} | {
-    f"gradicp {mode}": lambda mode=mode: ICPOdometer(backward=mode) for mode in optim.BACKWARD
+    f"gradicp {mode}": lambda mode=mode: ProjectiveICP(backward=mode) for mode in optim.BACKWARD
 }
 CASES = [(gs.PointFusion, name) for name in ODOMETERS] + [
     (system, "gradicp unroll") for system in (gs.ICPSLAM, gs.ICPOdometry)

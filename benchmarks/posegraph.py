@@ -127,7 +127,7 @@ def gradient(graph, backward: str = "implicit-gn") -> tuple:
     W = square_root(graph.information).requires_grad_()
     problem = FactorGraph()
     problem.add_variables("pose", variable, graph.T)
-    problem.add_between("pose", graph.i, graph.j, z, weight=optim.Full(W))
+    problem.add_between("pose", graph.i, graph.j, z, weight=optim.FullWeight(W))
     tolerance = TOLERANCE if backward == "implicit-gn" else 1e-12
     began = time.process_time()
     solution = problem.optimize(optim.GaussNewton(), 100, tolerance=tolerance, backward=backward)
@@ -176,7 +176,9 @@ def growth(largest: int) -> list[dict]:
         began = time.process_time()
         problem = FactorGraph()
         problem.add_variables("pose", optim.SE3(), graph.T)
-        problem.add_between("pose", graph.i, graph.j, z, weight=optim.Scale(z.new_full((len(graph.i),), 100.0)))
+        problem.add_between(
+            "pose", graph.i, graph.j, z, weight=optim.IsotropicWeight(z.new_full((len(graph.i),), 100.0))
+        )
         _ = problem.layout.pattern.symbolic
         ordered = time.process_time()
         solution = problem.optimize(optim.GaussNewton(), tolerance=TOLERANCE, backward="implicit-gn")

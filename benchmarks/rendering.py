@@ -16,7 +16,7 @@ import tyro
 
 import gradslam_ng as gs
 from benchmarks.report import save
-from gradslam_ng.compute.compiled import compiling
+from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
 from gradslam_ng.evaluation import sample_mesh
 
@@ -77,7 +77,7 @@ def main(count: int = 500_000, threads: int = 2, runs: int = 7) -> None:
 
     contenders = {"forward": forward, "forward and backward": both, "Open3D, a mesh": lambda: scene.cast_rays(rays)}
     spent = {name: [] for name in contenders}
-    with compiling():
+    with compilation():
         for turn in range(runs + 1):
             for name, act in contenders.items():
                 began = time.process_time(), time.perf_counter()

@@ -26,7 +26,7 @@ from rich.table import Table
 import gradslam_ng as gs
 from benchmarks.report import save
 from gradslam_ng import evaluation
-from gradslam_ng.datasets import Sequence
+from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.datasets.export import write_tum
 from gradslam_ng.datasets.synthetic import Cover, Disturbed, Dropout, GainDrift, Joined, Synthetic, Visited, put_back
 from gradslam_ng.geometry import se3
@@ -68,7 +68,7 @@ class Bench:
         self.system, self.data, self.cache, self.compile = system, data, cache, compile
         self.run = functools.cache(self._run)
 
-    def rendered(self, name: str, sequence: Callable[[], Synthetic]) -> Sequence:
+    def rendered(self, name: str, sequence: Callable[[], Synthetic]) -> RGBDSequence:
         """A rendered sequence, from the cache if it is there."""
         folder = self.cache / name
         if not folder.is_dir():
@@ -77,16 +77,16 @@ class Bench:
             unfinished.rename(folder)
         return gs.datasets.load(folder)
 
-    def room(self, name: str, frames: int) -> Sequence:
+    def room(self, name: str, frames: int) -> RGBDSequence:
         return self.rendered(f"{name}_{frames}", lambda: Synthetic(name, frames, SIZE, "kinect"))
 
-    def visited(self) -> Sequence:
+    def visited(self) -> RGBDSequence:
         return self.rendered(f"visited_{ROOM_FRAMES}", lambda: _visited(SIZE))
 
-    def put_back(self, seed: int) -> Sequence:
+    def put_back(self, seed: int) -> RGBDSequence:
         """The room's first frames, then from where the camera was put back to; those between are to be covered."""
 
-        def after() -> Sequence:
+        def after() -> RGBDSequence:
             still, back = Synthetic("living_room", ROOM_FRAMES, SIZE, "kinect"), COVERED + HIDDEN
             moved = put_back(still.T_wc, COVERED, HIDDEN, metres=0.2, degrees=10, seed=seed)
             return still.along(moved)[back : back + SHOWN]
@@ -94,7 +94,7 @@ class Bench:
         before = self.room("living_room", ROOM_FRAMES)[: COVERED + HIDDEN]
         return Joined(before, self.rendered(f"put_back_{COVERED}_{HIDDEN}_{SHOWN}_{seed}", after))
 
-    def clean(self, name: str) -> Sequence:
+    def clean(self, name: str) -> RGBDSequence:
         """A sequence that rows disturb."""
         if name not in REAL:
             return self.room(name, ROOM_FRAMES)
@@ -107,7 +107,7 @@ class Bench:
         """Of an undisturbed sequence; several rows compare with it."""
         return self.track(self.clean(name))
 
-    def track(self, sequence: Sequence) -> Result:
+    def track(self, sequence: RGBDSequence) -> Result:
         return self.system().run(sequence, compile=self.compile)
 
 
@@ -122,7 +122,7 @@ def _visited(size: tuple[int, int]) -> Visited:
     return Visited("living_room", ROOM_FRAMES, size, "kinect")
 
 
-def error(sequence: Sequence, result: Result) -> float:
+def error(sequence: RGBDSequence, result: Result) -> float:
     """ATE RMSE, centimetres."""
     return 100 * evaluation.ate(sequence.ground_truth, result.trajectory).rmse
 
@@ -138,7 +138,7 @@ def alone(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
     yield "", Row(error(sequence, result), 0.5, "cm", lost(result))
 
 
-def against_clean(bench: Bench, name: str, sequence: Sequence, mark: float) -> Row:
+def against_clean(bench: Bench, name: str, sequence: RGBDSequence, mark: float) -> Row:
     """The error on a disturbed sequence as a multiple of that on the clean one."""
     result, clean = bench.track(sequence), bench.run(name)
     found, reference = error(sequence, result), error(bench.clean(name), clean)
@@ -232,7 +232,7 @@ ROWS: dict[str, tuple[Callable[[Bench, str], Iterator[tuple[str, Row]]], str]] =
 
 def build(system: str, photometric: bool) -> System:
     """The system under test."""
-    odometer = gs.odometry.ICPOdometer(photometric=photometric)
+    odometer = gs.odometry.ProjectiveICP(photometric=photometric)
     return getattr(gs, system)(odometer)
 
 

@@ -80,7 +80,7 @@ def throughput(
 
     from benchmarks import open3d_slam
     from gradslam_ng import datasets, evaluation
-    from gradslam_ng.compute.compiled import compiling, seconds_compiling
+    from gradslam_ng.compute.compiled import compilation, seconds_compiling
     from gradslam_ng.structures import Trajectory
 
     torch.set_num_threads(threads)
@@ -106,7 +106,7 @@ def throughput(
         "open3d": Contender(dense.step, theirs, dense.seconds),
         "open3d_hybrid_odometry": Contender(hybrid.step, theirs, hybrid.seconds),
     }
-    with torch.no_grad(), compiling(compile), _disturbed(busy):
+    with torch.no_grad(), compilation(compile), _disturbed(busy):
         for start in range(0, len(loaded), BLOCK):
             for contender in contenders.values():
                 contender.advance(start)

@@ -25,8 +25,8 @@ import tyro
 import gradslam_ng as gs
 from benchmarks.report import save
 from gradslam_ng import evaluation
-from gradslam_ng.compute.compiled import compiling
-from gradslam_ng.datasets import Sequence, Synthetic
+from gradslam_ng.compute.compiled import compilation
+from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.evaluation.mesh import distance
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.mapping import TSDFFuser
@@ -100,7 +100,7 @@ class Theirs:
         return self.grid.hashmap().size() * 16**3 * 5 * 4 / 1e6
 
 
-def fuse(sequence: Sequence, every: int, contenders: dict[str, Ours | Theirs]) -> dict[str, dict[str, float]]:
+def fuse(sequence: RGBDSequence, every: int, contenders: dict[str, Ours | Theirs]) -> dict[str, dict[str, float]]:
     """Every so many frames into both; returns the processor time of each, milliseconds a frame."""
     spent = {name: {"integrate": [], "ray_cast": []} for name in contenders}
     for count, i in enumerate(range(0, len(sequence), every)):
@@ -157,7 +157,7 @@ def open_edges(faces: torch.Tensor) -> torch.Tensor:
     return found[count == 1]
 
 
-def held_back(sequence: Sequence, mesh: tuple[torch.Tensor, torch.Tensor], every: int) -> dict[str, float]:
+def held_back(sequence: RGBDSequence, mesh: tuple[torch.Tensor, torch.Tensor], every: int) -> dict[str, float]:
     """What readings of frames that were not fused, nearer than 3 m, say of a mesh: their mean distance from it, metres,
     each at most the truncation; the share within 1 cm of it; and the share of the mesh's vertices before which,
     of those that a frame sees, it sees free space."""
@@ -181,7 +181,7 @@ def held_back(sequence: Sequence, mesh: tuple[torch.Tensor, torch.Tensor], every
     }  # fmt: skip
 
 
-def views(sequence: Sequence, ours: Ours, every: int) -> dict[str, float]:
+def views(sequence: RGBDSequence, ours: Ours, every: int) -> dict[str, float]:
     """What the volume shows of frames that it has not seen: mean absolute depth error, metres, and PSNR, dB."""
     errors, noise = [], []
     for i in range(every // 2, len(sequence), 5 * every):
@@ -217,7 +217,7 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
         else:
             sequence = Synthetic("living_room", frames, noise="none" if name == "clean" else "kinect")
         contenders = {"gradslam_ng": Ours(factor=1), "open3d": Theirs()}
-        with compiling(compile):
+        with compilation(compile):
             milliseconds = fuse(sequence, 2, contenders)
             row = {
                 name: {"milliseconds": ms, "megabytes": contenders[name].megabytes()}

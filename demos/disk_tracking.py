@@ -186,8 +186,8 @@ def smoother(noise: Noise, features: Tensor, z: Tensor) -> gs.FactorGraph:
     graph.add_variables("state", optim.Euclidean(), torch.cat([z, torch.zeros_like(z)], -1).detach())
     k = torch.arange(steps)
     moves = (1 / sigma_motion).expand(count, steps - 1, 4)
-    graph.add_factor(LawOfMotion(), ("state", k[:-1]), ("state", k[1:]), weight=optim.Diagonal(moves))
-    graph.add_factor(Sighting(z), ("state", k), weight=optim.Diagonal(1 / sigma_sight))
+    graph.add_factor(LawOfMotion(), ("state", k[:-1]), ("state", k[1:]), weight=optim.DiagonalWeight(moves))
+    graph.add_factor(Sighting(z), ("state", k), weight=optim.DiagonalWeight(1 / sigma_sight))
     return graph
 
 

@@ -29,12 +29,12 @@ from torch import Tensor, nn
 
 import gradslam_ng as gs
 from gradslam_ng import optim
-from gradslam_ng.datasets import Sequence
+from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.rooms import Room
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import ICPOdometer, association
-from gradslam_ng.odometry.icp_problem import ProjectiveICP
+from gradslam_ng.odometry import ProjectiveICP, association
+from gradslam_ng.odometry.icp_problem import ICPProblem
 from gradslam_ng.structures import LiveFrame
 
 REAL = {"ICL office": slice(0, 100, 5), "TUM structure": slice(0, 240, 10), "7-Scenes kitchen": slice(0, 240, 10)}
@@ -71,9 +71,9 @@ class Edges:
 
 
 @torch.no_grad()
-def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ICPOdometer | None = None) -> Edges:
+def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ProjectiveICP | None = None) -> Edges:
     """All edges of one sequence; frames (N, H, W, C), T_wc (N, 4, 4) the truth."""
-    odometer = ICPOdometer(photometric=False, **FAR_APART) if odometer is None else odometer
+    odometer = ProjectiveICP(photometric=False, **FAR_APART) if odometer is None else odometer
     live = LiveFrame.of(frames, factor=max(1, frames.size[1] // WIDTH))
     count = len(T_wc)
     origin = torch.eye(4)[None].expand(count, 4, 4)
@@ -100,11 +100,11 @@ def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ICPOdometer | None = No
     return Edges(i, j, *(part[None] for part in rest), (se3.inverse(truth[:1]) @ truth)[None])
 
 
-def evidence(problem: ProjectiveICP, T_mc: Tensor) -> Tensor:
+def evidence(problem: ICPProblem, T_mc: Tensor) -> Tensor:
     """Of the vertices of each frame (B, 3): the share that meets something in the model; of those, the share within 3
     standard deviations of its plane, and the root mean square distance from that, at most 10, in those deviations."""
     model, information = problem.model, problem.information
-    p = se3.transform_planes(T_mc, problem.vertices.unbind(-1))
+    p = se3.transform_soa(T_mc, problem.vertices.unbind(-1))
     images = (model.vertices.flatten(1, 2), model.normals.flatten(1, 2), model.weights.flatten(1))
     d, n, _, candidate = association.nearest(p, model.K, images, model.size)
     known = information > 0
@@ -195,7 +195,7 @@ def graph(edges: Edges, W: Tensor, kernel: optim.Kernel | None = None) -> gs.Fac
     made = gs.FactorGraph()
     made.add_variables("pose", optim.SE3(), torch.stack(poses, 1))
     made.hold("pose", [0])
-    made.add_between("pose", edges.i, edges.j, edges.T_ij, weight=optim.Full(W), kernel=kernel)
+    made.add_between("pose", edges.i, edges.j, edges.T_ij, weight=optim.FullWeight(W), kernel=kernel)
     return made
 
 
@@ -245,7 +245,7 @@ def clip(place: Room, every: int, seed: int, frames: int, size: tuple[int, int],
     return align(gs.RGBDFrames(color, depth, K.expand(frames, 3, 3)), T_wc)
 
 
-def recording(sequence: Sequence) -> Edges:
+def recording(sequence: RGBDSequence) -> Edges:
     """Frames of a recording and its true trajectory, aligned."""
     frames = [sequence[k] for k in range(len(sequence))]
     known = [frame for frame in frames if frame.T_wc is not None and bool(frame.T_wc.isfinite().all())]

@@ -31,8 +31,8 @@ from gradslam_ng.datasets.synthetic.render import View
 from gradslam_ng.datasets.synthetic.rooms import room
 from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import ICPOdometer
-from gradslam_ng.structures import LiveFrame, Surface
+from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.structures import LiveFrame, SurfaceView
 from gradslam_ng.structures.live import Noise, axial_noise
 
 REAL = {"ICL office": slice(0, 100), "TUM structure": slice(0, 240, 2), "7-Scenes kitchen": slice(0, 300, 2)}
@@ -56,7 +56,7 @@ class Network(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, surface: Surface, color: Tensor) -> Tensor:
+    def forward(self, surface: SurfaceView, color: Tensor) -> Tensor:
         return self.of(features(surface))
 
     def of(self, features: Tensor) -> Tensor:
@@ -70,12 +70,12 @@ class Constant:
     def __init__(self, value: float) -> None:
         self.value = value
 
-    def __call__(self, surface: Surface, color: Tensor) -> Tensor:
+    def __call__(self, surface: SurfaceView, color: Tensor) -> Tensor:
         return torch.full_like(surface.vertices[..., 2], self.value)
 
 
 @torch.no_grad()
-def features(surface: Surface) -> Tensor:
+def features(surface: SurfaceView) -> Tensor:
     """What the network sees of a pixel (B, H, W, 4), each of the order of 1: range, slant, and within 5 x 5 pixels how
     far the normals differ and how many there are."""
     seen = (surface.weights > 0).to(surface.weights)
@@ -91,10 +91,10 @@ def features(surface: Surface) -> Tensor:
 def side_by_side(models: Iterable[Noise]) -> Noise:
     """One noise model for each element of the batch, so that all of them can be judged in one run."""
 
-    def noise(surface: Surface, color: Tensor) -> Tensor:
+    def noise(surface: SurfaceView, color: Tensor) -> Tensor:
         parts = zip(*(getattr(surface, field.name).split(1) for field in fields(surface)), strict=True)
         each = zip(models, parts, color.split(1), strict=True)
-        return torch.cat([model(Surface(*part), image) for model, part, image in each])
+        return torch.cat([model(SurfaceView(*part), image) for model, part, image in each])
 
     return noise
 
@@ -106,9 +106,9 @@ class Pairs:
     At a quarter of the resolution: errors of neighbouring pixels are alike.
     """
 
-    live: Surface  # (D V, ...), V views
+    live: SurfaceView  # (D V, ...), V views
     features: Tensor  # (D V, H, W, 4), found at the full resolution: there the network will have to judge
-    model: Surface  # (V, ...), of the neighbour
+    model: SurfaceView  # (V, ...), of the neighbour
     T: Tensor  # (V, 4, 4), of the frame in the neighbour's camera, exact
 
     def error(self, sigma: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
@@ -121,15 +121,15 @@ class Pairs:
         live, T = taken(self.live, which), self.T[view]
         start = se3.exp(0.005 * torch.randn(len(T), 6, generator=generator)) @ T
         shape = {"photometric": False, "turns": 0, "rows": 1}
-        odometer = ICPOdometer(iterations=(6,), scale=30.0, backward="implicit-gn", **shape)
+        odometer = ProjectiveICP(iterations=(6,), scale=30.0, backward="implicit-gn", **shape)
         frame = LiveFrame(live, live.normals, live.weights, sigma, None)
         found = odometer(frame, taken(self.model, view), torch.eye(4).expand_as(T), start).T_wc
         xi = se3.log(found @ se3.inverse(T))
         return (xi[:, :3].square().sum(-1) + 4 * xi[:, 3:].square().sum(-1) + 1e-8).sqrt()
 
 
-def taken(surface: Surface, which: Tensor) -> Surface:
-    return Surface(*(getattr(surface, field.name)[which] for field in fields(surface)))
+def taken(surface: SurfaceView, which: Tensor) -> SurfaceView:
+    return SurfaceView(*(getattr(surface, field.name)[which] for field in fields(surface)))
 
 
 @torch.no_grad()
@@ -144,7 +144,7 @@ def training_pairs(rooms: int, draws: int, size: tuple[int, int], first: int = 2
     generator = torch.Generator().manual_seed(0)
     frames = [LiveFrame.of(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K)) for _ in range(draws)]
     live = [frame.surface.halved().halved() for frame in frames]
-    live = Surface(*(torch.cat([getattr(part, field.name) for part in live]) for field in fields(Surface)))
+    live = SurfaceView(*(torch.cat([getattr(part, field.name) for part in live]) for field in fields(SurfaceView)))
     seen = torch.cat([features(frame.surface)[:, 3::4, 3::4] for frame in frames])
     return Pairs(live, seen, taken(model, neighbour), se3.inverse(T_wc[neighbour]) @ T_wc)
 
@@ -178,7 +178,7 @@ def best_constant(rooms: int, frames: int, size: tuple[int, int]) -> float:
 @torch.no_grad()
 def judge(models: dict[str, Noise], frames: Iterable[gs.RGBDFrames], truth: gs.Trajectory) -> dict[str, float]:
     """Absolute trajectory error, RMSE in cm, of PointFusion at 160 pixels across with each noise model."""
-    slam = gs.PointFusion(ICPOdometer(photometric=False), noise=side_by_side(list(models.values())))
+    slam = gs.PointFusion(ProjectiveICP(photometric=False), noise=side_by_side(list(models.values())))
     state, times, poses = None, [], []
     for frame in frames:
         slam.factor = max(1, frame.size[1] // 160)

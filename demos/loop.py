@@ -21,23 +21,23 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import gradslam_ng as gs
-from gradslam_ng.datasets import Sequence, Synthetic
+from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser
-from gradslam_ng.odometry import Alignment, ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP, TrackingResult
 from gradslam_ng.rendering import render
 from gradslam_ng.slam import Result
-from gradslam_ng.structures import LiveFrame, Surface
+from gradslam_ng.structures import LiveFrame, SurfaceView
 
 
-class Biased(ICPOdometer):
+class Biased(ProjectiveICP):
     """ICP that turns the camera by `bias`, radians about the vertical, too far at every frame."""
 
     def __init__(self, bias: float) -> None:
         super().__init__()
         self.bias = bias
 
-    def forward(self, live: LiveFrame, model: Surface, T_wm: Tensor, *expected: Tensor) -> Alignment:
+    def forward(self, live: LiveFrame, model: SurfaceView, T_wm: Tensor, *expected: Tensor) -> TrackingResult:
         found = super().forward(live, model, T_wm, *expected)
         twist = torch.tensor([0, 0, 0, 0, self.bias, 0]).to(found.T_wc)
         return replace(found, T_wc=found.T_wc @ se3.exp(twist))
@@ -59,7 +59,7 @@ def main(
         window: Frames after which what is not seen is looked for as a loop.
     """
     sequence = Synthetic(room, frames, size, "kinect", "loop")[: int(part * frames)]
-    results, figures = compared(sequence, math.radians(bias), window)
+    results, figures = compare_views(sequence, math.radians(bias), window)
     figures |= {"frames": len(sequence), "bias": bias}
     out.mkdir(parents=True, exist_ok=True)
     draw(out / "loop.png", sequence, results, figures)
@@ -68,7 +68,7 @@ def main(
     return figures
 
 
-def compared(sequence: Sequence, bias: float, window: int) -> tuple[dict[str, Result], dict]:
+def compare_views(sequence: RGBDSequence, bias: float, window: int) -> tuple[dict[str, Result], dict]:
     """The sequence without loops and with them, and the figures of both."""
     results, figures = {}, {}
     for name, loops in (("without loops", None), ("with loops", LoopCloser(window, drift=0.05))):
@@ -79,7 +79,7 @@ def compared(sequence: Sequence, bias: float, window: int) -> tuple[dict[str, Re
     return results, figures
 
 
-def draw(path: Path, sequence: Sequence, results: dict[str, Result], figures: dict) -> None:
+def draw(path: Path, sequence: RGBDSequence, results: dict[str, Result], figures: dict) -> None:
     """Both maps from above without their ceilings, and both ways over the true one."""
     figure = Figure(figsize=(15, 5.6), layout="constrained")
     for axes, (name, result) in zip(figure.subplots(1, 3), [*results.items(), ("", None)], strict=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import gradslam_ng as gs
-from gradslam_ng.datasets import Sequence
+from gradslam_ng.datasets import RGBDSequence
 
 DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FOLDERS = {
@@ -22,7 +22,7 @@ FOLDERS = {
 }
 
 
-def recordings(below: Path, frames: dict[str, slice]) -> Iterator[tuple[str, Sequence]]:
+def recordings(below: Path, frames: dict[str, slice]) -> Iterator[tuple[str, RGBDSequence]]:
     """Name and chosen frames of each recording that is there; says which are not."""
     for name, part in frames.items():
         path = below / FOLDERS[name]

@@ -44,9 +44,9 @@ def random_room(seed: int) -> Room:
     stations = []
     for angle in np.arange(0, math.tau, math.tau / 6):
         at = 0.4 * np.array([x * math.cos(angle), y * math.sin(angle)])
-        ahead = angle + math.pi + random.uniform(-0.6, 0.6)
+        in_front = angle + math.pi + random.uniform(-0.6, 0.6)
         stations.append(
-            ((*at, 1.35), (*at + 2 * np.array([math.cos(ahead), math.sin(ahead)]), random.uniform(0.5, 1.0)))
+            ((*at, 1.35), (*at + 2 * np.array([math.cos(in_front), math.sin(in_front)]), random.uniform(0.5, 1.0)))
         )
     return Room(f"random {seed}", solids, tuple(stations))
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 
 NAMES = ("f", "cx", "cy")
 
@@ -69,7 +69,7 @@ def main(
     sequence = gs.datasets.Synthetic("living_room", frames=100, size=size, noise="kinect", path="fast", seed=2)
     clip = gs.RGBDFrames.stack([sequence[5 * i] for i in range(frames)])
     truth = torch.stack([clip.K[0, 0, 0], clip.K[0, 0, 2], clip.K[0, 1, 2]])
-    slam = gs.PointFusion(ICPOdometer(photometric=False))
+    slam = gs.PointFusion(ProjectiveICP(photometric=False))
 
     scale = torch.tensor([off, -off, off]).log1p().requires_grad_()  # logarithm of the guess over the truth
     descent = torch.optim.Adam([scale], lr=0.25 * off, betas=(0.8, 0.95))

@@ -60,7 +60,7 @@ def calibrate(A: Tensor, B: Tensor, backward: str = "implicit") -> tuple[Tensor,
     def disagreement(X: Tensor) -> Tensor:
         return se3.log(se3.inverse(A) @ X @ B @ se3.inverse(X))
 
-    weight = optim.Diagonal((1 / SIGMA).expand(len(A), 6))
+    weight = optim.DiagonalWeight((1 / SIGMA).expand(len(A), 6))
     graph.add_factor(disagreement, ("T_ab", together), weight=weight, kernel=optim.Cauchy(3.0))
     solution = graph.optimize(optim.LevenbergMarquardt(), iterations=60, backward=backward)
     return solution["T_ab"][0], solution.covariance("T_ab", [0])[0].detach()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute import masks
-from gradslam_ng.datasets import FrameError, Sequence
+from gradslam_ng.datasets import FrameError, RGBDSequence
 from gradslam_ng.geometry import camera, images, se3
 from gradslam_ng.mapping import PointFuser, TSDFFuser, tsdf
 from gradslam_ng.odometry import association, degeneracy, icp, photometric
@@ -65,7 +65,7 @@ def room_walk(count: int, seed: int = 0) -> Tensor:
     return yaw @ pitch @ se3.exp(twist)
 
 
-class InMemory(Sequence):
+class InMemory(RGBDSequence):
     """A clip (L,) as a Sequence at 30 Hz; reading a frame in `broken` raises FrameError, or what it maps to."""
 
     def __init__(self, clip: RGBDFrames, broken: dict[int, BaseException | None] | None = None, name: str = "clip"):

@@ -15,7 +15,7 @@ from rich.table import Table
 from gradslam_ng import optim
 from gradslam_ng.graph import g2o
 from gradslam_ng.graph.chordal import chordal
-from gradslam_ng.graph.gnc import graduated
+from gradslam_ng.graph.gnc import graduated_non_convexity
 
 RULES = {"gauss-newton": optim.GaussNewton(), "levenberg-marquardt": optim.LevenbergMarquardt(damping=1e-9)}
 KERNELS = {"none": None, "huber": optim.Huber, "cauchy": optim.Cauchy, "graduated": optim.GemanMcClure}
@@ -28,7 +28,7 @@ def optimize(
     /,
     out: Path,
     start: Literal["file", "chordal"] = "file",
-    rule: Literal["gauss-newton", "levenberg-marquardt"] = "gauss-newton",
+    strategy: Literal["gauss-newton", "levenberg-marquardt"] = "gauss-newton",
     kernel: Literal["none", "huber", "cauchy", "graduated"] = "none",
     scale: float = 3.0,
     iterations: int = 100,
@@ -55,8 +55,8 @@ def optimize(
     factors = first.factor_graph(None if kernel == "none" else KERNELS[kernel](scale))
     before = factors.error(factors.x)
     if kernel == "graduated":
-        factors = graduated(factors)
-    solution = factors.optimize(RULES[rule], iterations)
+        factors = graduated_non_convexity(factors)
+    solution = factors.optimize(RULES[strategy], iterations)
     seconds = time.perf_counter() - began
     if not bool(torch.isfinite(solution.error)):
         raise ValueError(f"{graph}: no solution from here; try --start chordal or --rule levenberg-marquardt")

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from gradslam_ng import evaluation
-from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.meshing import marching_cubes
-from gradslam_ng.odometry import Reason
+from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
 from gradslam_ng.structures import VoxelGrid
 
@@ -39,7 +39,7 @@ def prepare(out: Path) -> None:
         raise OSError(f"out: cannot write to {out}: {error.strerror}") from None
 
 
-def write(out: Path, result: Result, sequence: Sequence, settings) -> tuple[dict, dict[str, bool]]:
+def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[dict, dict[str, bool]]:
     """Write everything; what fails is reported and does not keep the rest from being written.
 
     Returns the metrics, and for each file whether it was written.
@@ -72,7 +72,7 @@ def write(out: Path, result: Result, sequence: Sequence, settings) -> tuple[dict
     return metrics, written
 
 
-def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluation.ATE | None]:
+def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, evaluation.ATE | None]:
     """Everything in `metrics.json`, and the error against the ground truth where there is one."""
     tracked = int(result.tracked.sum())
     stages = result.milliseconds
@@ -83,12 +83,12 @@ def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluat
         "frames": {
             "in_sequence": len(sequence),
             "tracked": tracked,
-            "weak": int((result.reasons == Reason.UNFIXED).sum()),
+            "weak": int((result.statuses == TrackingStatus.DEGENERATE).sum()),
             "lost": len(result.tracked) - tracked,
             "skipped": len(result.skipped),
-            "relocalised": len(result.relocalised),
+            "relocalised": len(result.relocalized),
         },
-        "reasons": {Reason(i).name.lower(): n for i, n in Counter(result.reasons.tolist()).items() if i},
+        "reasons": {TrackingStatus(i).name.lower(): n for i, n in Counter(result.statuses.tolist()).items() if i},
         "skipped": result.skipped,
         "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
         "seconds_compiling": round(result.seconds_compiling, 1),
@@ -101,8 +101,8 @@ def measure(result: Result, sequence: Sequence, settings) -> tuple[dict, evaluat
     try:
         error = evaluation.ate(sequence.ground_truth, result.trajectory)
         rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
-    except ValueError as reason:
-        log.warning("no comparison with the ground truth: %s", reason)
+    except ValueError as status:
+        log.warning("no comparison with the ground truth: %s", status)
         return metrics, None
     metrics["ate"] = figures(error)
     metrics["rpe"] = {"translation": figures(rpe.translation), "rotation": figures(rpe.rotation)}

@@ -19,7 +19,7 @@ from gradslam_ng import datasets
 from gradslam_ng.commands.info import Source
 from gradslam_ng.commands.outputs import prepare, write
 from gradslam_ng.commands.settings import build, parse_frames, parse_scale
-from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.slam import Result, State
 from gradslam_ng.slam.system import WORTH_COMPILING, Loops, System
@@ -107,7 +107,7 @@ def run(
         raise KeyboardInterrupt  # all is written; the exit status still tells
 
 
-def track(slam: System, sequence: Sequence, compile: bool, console: Console, closer: Loops | None = None) -> Result:
+def track(slam: System, sequence: RGBDSequence, compile: bool, console: Console, closer: Loops | None = None) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

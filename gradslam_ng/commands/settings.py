@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.odometry import GroundTruthOdometer, ICPOdometer
+from gradslam_ng.odometry import KnownPoses, ProjectiveICP
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
 from gradslam_ng.slam.settings import preset
-from gradslam_ng.slam.system import System, rule
+from gradslam_ng.slam.system import System, step_strategy
 
 SYSTEMS = {"icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
 
@@ -56,9 +56,9 @@ def build(
     """
     tables = read_config(config)
     if odometry == "ground-truth":
-        odometer = GroundTruthOdometer(**known(tables, "odometry", GroundTruthOdometer))
+        odometer = KnownPoses(**known(tables, "odometry", KnownPoses))
     else:
-        odometer = preset(settings).odometer(rule(odometry), **known(tables, "odometry", ICPOdometer))
+        odometer = preset(settings).odometer(step_strategy(odometry), **known(tables, "odometry", ProjectiveICP))
     common = {"odometry": odometer, "factor": factor, "settings": settings}
     if system == "pointfusion":
         return PointFusion(**common, mapper=PointFuser(**known(tables, "mapping", PointFuser)))
@@ -88,7 +88,7 @@ def known(tables: dict[str, dict], name: str, part: type | None, *given: str) ->
     """The settings in one table, all of which the part takes and are not given, each of its default's type."""
     settings = tables.get(name, {})
     takes = {} if part is None else {p.name: p.default for p in inspect.signature(part).parameters.values()}
-    takes = {setting: default for setting, default in takes.items() if setting not in ("rule", *given)}
+    takes = {setting: default for setting, default in takes.items() if setting not in ("strategy", *given)}
     for setting, value in settings.items():
         if setting not in takes:
             raise ValueError(f"config: [{name}] has no setting {setting!r} here; it has {', '.join(takes) or 'none'}")

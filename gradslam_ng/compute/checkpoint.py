@@ -12,48 +12,48 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from gradslam_ng.compute.compiled import compiled, hot
+from gradslam_ng.compute.compiled import compilation_enabled, compiled
 
 R = TypeVar("R")
 
 
-def recomputed(function: Callable[..., R], *args: Any) -> R:
+def checkpoint(function: Callable[..., R], *args: Any) -> R:
     """function(*args), for which only the arguments are kept; the rest is worked out again in the backward pass.
 
     Chen et al. 2016, for a pure function: its gradient reaches the tensors in `args`, directly or within tuples,
     dictionaries and dataclasses, and nothing else. Unlike `torch.utils.checkpoint` it hooks no saved tensor and costs
     nothing but the second evaluation. Of a hot function of plain tensors that returns a tuple of them, inside
-    `compiling()`, both passes run compiled.
+    `compilation()`, both passes run compiled.
     """
     if not torch.is_grad_enabled():
         return function(*args)
-    form = filled(args, repeat(_PLACE))  # the function must hold no tensor that autograd does not know of
+    form = tree_unflatten(args, repeat(_PLACE))  # the function must hold no tensor that autograd does not know of
     made = []
 
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-        result = function(*filled(form, iter(tensors)))
-        made[:] = [filled(result, repeat(_PLACE))]
-        return tuple(tensors_of(result))
+        result = function(*tree_unflatten(form, iter(tensors)))
+        made[:] = [tree_unflatten(result, repeat(_PLACE))]
+        return tuple(tree_leaves(result))
 
     simple = hasattr(function, "plain") and all(isinstance(x, Tensor) for x in args)
-    outputs = _Recomputed.apply(flat, pull_back(function.plain) if simple else None, *tensors_of(args))
-    return filled(made[0], iter(outputs))
+    outputs = _Recomputed.apply(flat, vjp(function.plain) if simple else None, *tree_leaves(args))
+    return tree_unflatten(made[0], iter(outputs))
 
 
 @functools.cache
-def pull_back(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+def vjp(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
     """The hot function (tensors, wanted, asked, grads) that brings gradients back through a function of tensors.
 
     grads are those of the outputs number `asked`; it returns those of the inputs number `wanted`.
     """
 
-    @hot
+    @compiled
     def back(tensors: tuple[Tensor, ...], wanted: tuple[int, ...], asked: tuple[int, ...], grads: tuple[Tensor, ...]):
         def some(*chosen: Tensor) -> tuple[Tensor, ...]:
-            filled = list(tensors)
+            tree_unflatten = list(tensors)
             for i, x in zip(wanted, chosen, strict=True):
-                filled[i] = x
-            outputs = function(*filled)
+                tree_unflatten[i] = x
+            outputs = function(*tree_unflatten)
             return tuple(outputs[i] for i in asked)
 
         return torch.func.vjp(some, *(tensors[i] for i in wanted))[1](grads)
@@ -75,7 +75,7 @@ class _Recomputed(Function):
     def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         again = torch.is_grad_enabled()  # the gradient itself is to be differentiated
         needed = ctx.needs_input_grad[2:]
-        if ctx.twin is not None and compiled() and not again:
+        if ctx.twin is not None and compilation_enabled() and not again:
             wanted = tuple(i for i, need in enumerate(needed) if need)
             asked = tuple(i for i, grad in enumerate(grads) if grad is not None)
             if not wanted or not asked:
@@ -99,20 +99,20 @@ class _Recomputed(Function):
 _PLACE = object()  # stands for a tensor
 
 
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """The tensors in a value, in the order in which `filled` takes them."""
+def tree_leaves(value: Any) -> Iterator[Tensor]:
+    """The tensors in a value, in the order in which `tree_unflatten` takes them."""
     if isinstance(value, Tensor):
         yield value
     else:
         for part in _parts(value).values():
-            yield from tensors_of(part)
+            yield from tree_leaves(part)
 
 
-def filled(value: Any, tensors: Iterator[Any]) -> Any:
+def tree_unflatten(value: Any, tensors: Iterator[Any]) -> Any:
     """The value with others in the places of its tensors."""
     if value is _PLACE or isinstance(value, Tensor):
         return next(tensors)
-    parts = {name: filled(part, tensors) for name, part in _parts(value).items()}
+    parts = {name: tree_unflatten(part, tensors) for name, part in _parts(value).items()}
     if dataclasses.is_dataclass(value):
         return dataclasses.replace(value, **parts)
     if hasattr(value, "_fields"):

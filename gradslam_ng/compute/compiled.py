@@ -20,7 +20,7 @@ _compiling: ContextVar[bool] = ContextVar("compiling", default=False)
 
 
 @contextlib.contextmanager
-def compiling(on: bool = True) -> Iterator[None]:
+def compilation(on: bool = True) -> Iterator[None]:
     """Inside, hot functions run compiled. Compiling takes seconds; the result is kept on disk."""
     token = _compiling.set(on)
     try:
@@ -30,7 +30,7 @@ def compiling(on: bool = True) -> Iterator[None]:
         _compiling.reset(token)
 
 
-def compiled() -> bool:
+def compilation_enabled() -> bool:
     """Whether hot functions run compiled here."""
     return _compiling.get()
 
@@ -88,12 +88,12 @@ ONE_PASS = {"realize_opcount_threshold": 120, "realize_acc_reads_threshold": 30}
 GROWN = 100_000  # entries, the size for which loops over what grows are laid out
 
 
-def hot(
+def compiled(
     function: Callable | None = None, *, growing: tuple[str, ...] | None = None, one_pass: bool = False
 ) -> Callable:
-    """A pure function of tensors whose calls inside `compiling()` go to its `torch.compile`d twin.
+    """A pure function of tensors whose calls inside `compilation()` go to its `torch.compile`d twin.
 
-    While gradients are recorded the plain function runs (`recomputed` has a twin for the backward pass). So it does
+    While gradients are recorded the plain function runs (`checkpoint` has a twin for the backward pass). So it does
     where compilation fails, for want of a C++ compiler above all, which is said once.
 
     growing: names of the arguments, tensors or dataclasses of them, whose second axis changes in size from call to
@@ -101,7 +101,7 @@ def hot(
     one_pass: see `ONE_PASS`; for functions that end in sums over all pixels.
     """
     if function is None:
-        return functools.partial(hot, growing=growing, one_pass=one_pass)
+        return functools.partial(compiled, growing=growing, one_pass=one_pass)
     works = True
     options = OPTIONS | ONE_PASS if one_pass else OPTIONS
     names = list(inspect.signature(function).parameters)

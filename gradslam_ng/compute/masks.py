@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 
-def positive(x: Tensor) -> Tensor:
+def heaviside(x: Tensor) -> Tensor:
     """1 where x > 0, else 0, in x's dtype; without gradient."""
     return x.detach().sign().relu()
 
 
-def readings(depth: Tensor) -> Tensor:
+def valid_depth(depth: Tensor) -> Tensor:
     """Depth with every hole (zero, negative, NaN, infinite) set to 0, through which no gradient passes."""
     return torch.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0).relu()
 
 
-def interleave(*planes: Tensor) -> Tensor:
+def stack_last(*planes: Tensor) -> Tensor:
     """Planes (...) stacked along a new last axis, contiguous."""
     return torch.stack(planes).movedim(0, -1).contiguous()
 
 
-def margin(x: Tensor, size: int, dim: int, value: float = 0.0) -> Tensor:
+def pad(x: Tensor, size: int, dim: int, value: float = 0.0) -> Tensor:
     """x with `size` constant entries before and after along `dim`.
 
     A concatenation stays a buffer in compiled code, where `pad` is evaluated anew at every read, several times slower.

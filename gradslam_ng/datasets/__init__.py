@@ -8,7 +8,7 @@ from gradslam_ng.datasets.layouts import load
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.replica import Replica
 from gradslam_ng.datasets.scannet import ScanNet
-from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.datasets.sevenscenes import SevenScenes
 from gradslam_ng.datasets.tum import TUM
 
@@ -18,9 +18,9 @@ __all__ = [
     "TUM",
     "Folder",
     "FrameError",
+    "RGBDSequence",
     "Replica",
     "ScanNet",
-    "Sequence",
     "SevenScenes",
     "Synthetic",
     "download",

@@ -9,7 +9,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.io.ply import write_ply
 
 DEPTH_SCALE = 5000.0  # units in a metre, as TUM has it
@@ -17,7 +17,7 @@ LARGEST = 65535
 
 
 def write_tum(
-    sequence: Sequence,
+    sequence: RGBDSequence,
     folder: str | os.PathLike,
     jpeg: int | None = None,
     mesh: bool = True,

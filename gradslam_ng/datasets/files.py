@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Paths
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
-from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 
 FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording has no time stamps
 
 
-class FileSequence(Sequence):
+class FileSequence(RGBDSequence):
     """A Sequence of image files; its loader finds the files, the camera and the ground truth.
 
     A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError.
@@ -32,7 +32,7 @@ class FileSequence(Sequence):
     same_size = True  # colour and depth are registered pixel to pixel
 
     def __init__(
-        self, *, color: Paths[Path], depth: Paths[Path], depth_scale: float, no_depth: int = 0, **about
+        self, *, color: Sequence[Path], depth: Sequence[Path], depth_scale: float, no_depth: int = 0, **about
     ) -> None:
         if not depth_scale > 0:
             raise ValueError(f"depth_scale: expected a positive number of units in a metre, got {depth_scale}")

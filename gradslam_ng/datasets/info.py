@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.files import FileSequence
-from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry import se3, so3
 
 GAP = 1.5  # intervals between frames longer than this many usual ones
@@ -48,7 +48,7 @@ class Info:
     warnings: list[str]
 
 
-def info(sequence: Sequence, sample: int = 20) -> Info:
+def info(sequence: RGBDSequence, sample: int = 20) -> Info:
     """Facts and warnings about a sequence; depth is read from `sample` frames spread over it."""
     steps = sequence.timestamps.diff()
     duration = float(sequence.timestamps[-1] - sequence.timestamps[0])
@@ -72,7 +72,7 @@ def info(sequence: Sequence, sample: int = 20) -> Info:
     )
 
 
-def _files(sequence: Sequence) -> list[str]:
+def _files(sequence: RGBDSequence) -> list[str]:
     """Missing images."""
     if not isinstance(sequence, FileSequence):
         return []
@@ -103,7 +103,7 @@ def _times(timestamps: Tensor) -> list[str]:
     return found
 
 
-def _camera(sequence: Sequence) -> list[str]:
+def _camera(sequence: RGBDSequence) -> list[str]:
     """A camera that does not look like that of these images, such as one for another image size."""
     height, width = sequence.size
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2])
@@ -114,7 +114,7 @@ def _camera(sequence: Sequence) -> list[str]:
     return []
 
 
-def _depth(sequence: Sequence, sample: int) -> tuple[Depth | None, int, list[str]]:
+def _depth(sequence: RGBDSequence, sample: int) -> tuple[Depth | None, int, list[str]]:
     """Statistics of the sampled frames, how many were read, and warnings."""
     picked = torch.linspace(0, len(sequence) - 1, min(sample, len(sequence))).round().long().unique().tolist()
     readings, pixels, failed = [], 0, []
@@ -139,7 +139,7 @@ def _depth(sequence: Sequence, sample: int) -> tuple[Depth | None, int, list[str
     return depth, len(readings), found
 
 
-def _ground_truth(sequence: Sequence) -> tuple[int | None, float | None, list[str]]:
+def _ground_truth(sequence: RGBDSequence) -> tuple[int | None, float | None, list[str]]:
     """Frames with a pose, length of the path, and warnings."""
     if sequence.T_wc is None:
         return None, None, []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence as Numbers
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Intrinsics = Tensor | np.ndarray | Numbers[float] | str
+Intrinsics = Tensor | np.ndarray | Sequence[float] | str
 
 FORMS = "K as 3x3, or four numbers fx fy cx cy"
 

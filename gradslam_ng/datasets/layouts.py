@@ -11,14 +11,14 @@ from gradslam_ng.datasets.icl import ICL
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.replica import Replica
 from gradslam_ng.datasets.scannet import ScanNet
-from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.datasets.sevenscenes import SevenScenes
 from gradslam_ng.datasets.tum import TUM
 
 LOADERS = (TUM, ICL, ScanNet, SevenScenes, Replica, Folder)  # the first that recognises a folder reads it
 
 
-def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **options) -> Sequence:
+def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **options) -> RGBDSequence:
     """The sequence in a folder whose layout is recognised, or a scene rendered on the fly, `synthetic:NAME`.
 
     Args:
@@ -46,7 +46,7 @@ def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **o
     return loader(source, **options)
 
 
-def recognise(folder: Path) -> type[Sequence]:
+def recognise(folder: Path) -> type[RGBDSequence]:
     """The loader for a folder; FileNotFoundError, listing what was looked for, where there is none."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")

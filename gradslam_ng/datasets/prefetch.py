@@ -6,18 +6,22 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.structures import RGBDFrames
 
 
-def prefetch(sequence: Sequence, workers: int = 2, ahead: int = 4) -> Iterator[tuple[int, RGBDFrames | FrameError]]:
+def prefetch(
+    sequence: RGBDSequence, workers: int = 2, lookahead: int = 4
+) -> Iterator[tuple[int, RGBDFrames | FrameError]]:
     """Every frame's index and the frame, in order, or the FrameError of one that cannot be read.
 
-    Up to `ahead` frames are read in `workers` threads while the caller works. The threads end with the iterator, also
-    when it is closed or dropped early; any other error than FrameError is raised where its frame would have come.
+    Up to `lookahead` frames are read in `workers` threads while the caller works. The threads end with the iterator,
+    also when it is closed or dropped early; any other error than FrameError is raised where its frame would have come.
     """
-    if workers < 1 or ahead < 1:
-        raise ValueError(f"prefetch: expected at least 1 worker and 1 frame ahead, got {workers} and {ahead}")
+    if workers < 1 or lookahead < 1:
+        raise ValueError(
+            f"prefetch: expected at least 1 worker and 1 frame of lookahead, got {workers} and {lookahead}"
+        )
 
     def read(index: int) -> RGBDFrames | FrameError:
         try:
@@ -30,7 +34,7 @@ def prefetch(sequence: Sequence, workers: int = 2, ahead: int = 4) -> Iterator[t
     try:
         for index in range(len(sequence)):
             pending.append((index, pool.submit(read, index)))
-            if len(pending) > ahead:
+            if len(pending) > lookahead:
                 first, frame = pending.popleft()
                 yield first, frame.result()
         while pending:

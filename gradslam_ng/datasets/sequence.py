@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence as Notes
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ class FrameError(ValueError):
         return f"frame {self.index}: {self.path}: {self.reason}"
 
 
-class Sequence(Dataset[RGBDFrames]):
+class RGBDSequence(Dataset[RGBDFrames]):
     """RGB-D frames in order of time, with their camera and, where it is known, the ground truth.
 
     `sequence[i]` reads frame i, an RGBDFrames without leading axes. `sequence[100:200:2]` is a Sequence of those
@@ -57,7 +57,7 @@ class Sequence(Dataset[RGBDFrames]):
         T_wc: Tensor | None = None,
         max_gap: float = 0.1,
         depth_scale: float | None = None,
-        notes: Notes[str] = (),
+        notes: Sequence[str] = (),
     ) -> None:
         self.name, self.layout, self.size = name, layout, tuple(size)
         self.K = K.to(torch.float32)
@@ -86,18 +86,18 @@ class Sequence(Dataset[RGBDFrames]):
         T_wc = None if self.T_wc is None else self.T_wc[index].to(torch.float32)
         return RGBDFrames(color, depth, self.K, T_wc, self.timestamps[index])
 
-    def clips(self, length: int, stride: int | None = None) -> Clips:
+    def clips(self, length: int, stride: int | None = None) -> RGBDClips:
         """Dataset of clips of `length` frames, one beginning every `stride` frames (default: end to end)."""
-        return Clips(self, length, length if stride is None else stride)
+        return RGBDClips(self, length, length if stride is None else stride)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self)} frames, {self.size[1]}x{self.size[0]})"
 
 
-class Clips(Dataset[RGBDFrames]):
+class RGBDClips(Dataset[RGBDFrames]):
     """Runs of `length` consecutive frames of a sequence, each an RGBDFrames with one leading axis."""
 
-    def __init__(self, sequence: Sequence, length: int, stride: int) -> None:
+    def __init__(self, sequence: RGBDSequence, length: int, stride: int) -> None:
         if not 1 <= length <= len(sequence):
             raise ValueError(f"length of a clip: expected 1 to {len(sequence)} frames, got {length}")
         if stride < 1:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.masks import interleave, positive, readings
+from gradslam_ng.compute.masks import heaviside, stack_last, valid_depth
 
 _Z_MIN = 1e-8  # metres: nearer points, and those behind, are projected as if at 1 m so that nothing overflows
 
@@ -29,22 +29,22 @@ def project(p_c: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     z is not positive uv is finite, as is its gradient, but means nothing: the caller keeps what has z > 0.
     """
     x, y, z = p_c.unbind(-1)
-    ahead = positive(z - _Z_MIN)
-    z_safe = z * ahead + (1.0 - ahead)
+    in_front = heaviside(z - _Z_MIN)
+    z_safe = z * in_front + (1.0 - in_front)
     x, y = x / z_safe, y / z_safe
     fx, skew, cx = (K[..., 0, i, None] for i in range(3))
     fy, cy = (K[..., 1, i, None] for i in (1, 2))
-    return interleave(fx * x + skew * y + cx, fy * y + cy), z
+    return stack_last(fx * x + skew * y + cx, fy * y + cy), z
 
 
-def project_planes(p_c: tuple[Tensor, Tensor, Tensor], K: Tensor, near: float = 0.01) -> tuple[Tensor, Tensor, Tensor]:
+def project_soa(p_c: tuple[Tensor, Tensor, Tensor], K: Tensor, near: float = 0.01) -> tuple[Tensor, Tensor, Tensor]:
     """`project` for points whose x, y and z (..., N) lie apart: u and v, pixels, and whether z is more than `near`."""
     x, y, z = p_c
-    ahead = z > near
-    inv_z = 1.0 / torch.where(ahead, z, 1.0)
+    in_front = z > near
+    inv_z = 1.0 / torch.where(in_front, z, 1.0)
     u = (K[..., 0, 0, None] * x + K[..., 0, 1, None] * y) * inv_z + K[..., 0, 2, None]
     v = K[..., 1, 1, None] * y * inv_z + K[..., 1, 2, None]
-    return u, v, ahead
+    return u, v, in_front
 
 
 def unproject(depth: Tensor, K: Tensor) -> Tensor:
@@ -53,14 +53,14 @@ def unproject(depth: Tensor, K: Tensor) -> Tensor:
     depth (..., H, W, 1), metres, K (..., 3, 3). Returns (..., H, W, 3), metres, camera frame.
     """
     height, width = depth.shape[-3:-1]
-    z = readings(depth[..., 0])
+    z = valid_depth(depth[..., 0])
     u = torch.arange(width, device=depth.device, dtype=depth.dtype)
     v = torch.arange(height, device=depth.device, dtype=depth.dtype)[:, None]
     fx, skew, cx = (K[..., 0, i, None, None] for i in range(3))
     fy, cy = (K[..., 1, i, None, None] for i in (1, 2))
     y = (v - cy) / fy  # (..., H, 1)
     x = (u - cx - skew * y) / fx  # (..., H, W)
-    return interleave(x * z, y * z, z)
+    return stack_last(x * z, y * z, z)
 
 
 def scale_intrinsics(K: Tensor, scale: float | tuple[float, float]) -> Tensor:

@@ -14,7 +14,7 @@ def axial_sigma(z: Tensor) -> Tensor:
     return 0.0012 + 0.0019 * (z - 0.4).clamp(min=0.0) ** 2
 
 
-def steadiness(sigma: Tensor) -> Tensor:
+def relative_precision(sigma: Tensor) -> Tensor:
     """How steady readings are whose depth has the standard deviation sigma, metres: 1 up to what it is at one metre,
     beyond that the ratio of the two."""
     return (axial_sigma(torch.ones_like(sigma)) / sigma).clamp(max=1.0)

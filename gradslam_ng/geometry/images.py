@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.masks import interleave, margin, positive, readings
+from gradslam_ng.compute.masks import heaviside, pad, stack_last, valid_depth
 
 _FAR = 1e30  # metres, where a hole must not be the nearest reading
 
@@ -37,9 +37,9 @@ def normal_map(vertices: Tensor, max_jump: float = 0.05, max_bend: float = 0.01)
     scale = z.detach().clamp(min=1e-8).pow(-2)
     nx, ny, nz = (by * az - bz * ay) * scale, (bz * ax - bx * az) * scale, (bx * ay - by * ax) * scale
     square = nx * nx + ny * ny + nz * nz
-    defined = positive(square)
+    defined = heaviside(square)
     scale = (square + (1.0 - defined)).rsqrt() * -(nx * x + ny * y + nz * z).detach().sign()
-    return interleave(nx * scale, ny * scale, nz * scale)
+    return stack_last(nx * scale, ny * scale, nz * scale)
 
 
 def _differences(planes: tuple[Tensor, ...], max_jump: float, max_bend: float, dim: int) -> list[Tensor]:
@@ -48,16 +48,16 @@ def _differences(planes: tuple[Tensor, ...], max_jump: float, max_bend: float, d
     size = z.shape[dim]
     a, b = z.narrow(dim, 0, size - 1), z.narrow(dim, 1, size - 1)
     jump = (a - b).abs()
-    joined = positive(max_jump * torch.minimum(a, b) - jump)
-    jump = margin(jump + _FAR * (1.0 - joined), 1, dim, _FAR)
+    joined = heaviside(max_jump * torch.minimum(a, b) - jump)
+    jump = pad(jump + _FAR * (1.0 - joined), 1, dim, _FAR)
     before, after = jump.narrow(dim, 0, size), jump.narrow(dim, 1, size)
     bend = max_bend * z
-    joined = margin(joined, 1, dim)
-    keep_before = joined.narrow(dim, 0, size) * positive(after + bend - before)
-    keep_after = joined.narrow(dim, 1, size) * positive(before + bend - after)
+    joined = pad(joined, 1, dim)
+    keep_before = joined.narrow(dim, 0, size) * heaviside(after + bend - before)
+    keep_after = joined.narrow(dim, 1, size) * heaviside(before + bend - after)
     result = []
     for plane in planes:
-        step = margin(plane.narrow(dim, 1, size - 1) - plane.narrow(dim, 0, size - 1), 1, dim)
+        step = pad(plane.narrow(dim, 1, size - 1) - plane.narrow(dim, 0, size - 1), 1, dim)
         result.append(step.narrow(dim, 0, size) * keep_before + step.narrow(dim, 1, size) * keep_after)
     return result
 
@@ -72,8 +72,8 @@ def bilateral_depth(depth: Tensor, radius: int = 3, max_jump: float = 0.02) -> T
 
     depth (..., H, W, 1), metres. Returns the same shape.
     """
-    z = readings(depth[..., 0])
-    valid = positive(z)
+    z = valid_depth(depth[..., 0])
+    valid = heaviside(z)
     z = z + (1.0 - valid)
     inverse = valid / z
     for dim in (-1, -2):
@@ -84,7 +84,7 @@ def bilateral_depth(depth: Tensor, radius: int = 3, max_jump: float = 0.02) -> T
 def _smooth(values: Tensor, scale: Tensor, radius: int, dim: int) -> Tensor:
     """Weighted mean of values (..., H, W) along `dim`; a pair counts while scale times either difference is below 1."""
     size = values.shape[dim]
-    padded = margin(values, radius, dim)
+    padded = pad(values, radius, dim)
     total = torch.ones_like(values)
     shift = torch.zeros_like(values)
     for i in range(1, radius + 1):
@@ -110,14 +110,14 @@ def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> 
     no part. depth (..., H, W, 1), metres; returns (..., H // factor, W // factor, 1), seen by the camera
     `scale_intrinsics(K, 1 / factor)`.
     """
-    blocks = [readings(block) for block in _blocks(depth, factor)]
-    ranges = [(block + _FAR * (1.0 - positive(block))).detach() for block in blocks]
+    blocks = [valid_depth(block) for block in _blocks(depth, factor)]
+    ranges = [(block + _FAR * (1.0 - heaviside(block))).detach() for block in blocks]
     nearest, second = ranges[0], torch.full_like(ranges[0], _FAR)
     for r in ranges[1:]:
         nearest, second = torch.minimum(nearest, r), torch.minimum(second, torch.maximum(nearest, r))
-    alone = positive(second - 0.5 * _FAR)
+    alone = heaviside(second - 0.5 * _FAR)
     chosen = alone * nearest + (1.0 - alone) * second
-    near = [positive(max_jump * chosen - (r - chosen).abs()) for r in ranges]
+    near = [heaviside(max_jump * chosen - (r - chosen).abs()) for r in ranges]
     total = sum(mask * block for mask, block in zip(near, blocks, strict=True))
     return total / sum(near)
 

@@ -48,7 +48,7 @@ def transform(T_ab: Tensor, p_b: Tensor) -> Tensor:
     return (T_ab[..., :3, :3] @ p_b.mT + T_ab[..., :3, 3:]).mT.contiguous()
 
 
-def transform_planes(T_ab: Tensor, p_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def transform_soa(T_ab: Tensor, p_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """`transform` for points whose x, y and z (..., N) lie apart: compiled, it melts into what is done with them."""
     x, y, z = p_b
     rows = (T_ab[..., i, :, None].unbind(-2) for i in range(3))
@@ -60,7 +60,7 @@ def rotate(T_ab: Tensor, v_b: Tensor) -> Tensor:
     return (T_ab[..., :3, :3] @ v_b.mT).mT.contiguous()
 
 
-def rotate_planes(T_ab: Tensor, v_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def rotate_soa(T_ab: Tensor, v_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """`rotate` for directions whose x, y and z (..., N) lie apart."""
     x, y, z = v_b
     rows = (T_ab[..., i, :3, None].unbind(-2) for i in range(3))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.graph.factor_graph import FactorGraph
-from gradslam_ng.optim.costs import Scale
+from gradslam_ng.optim.costs import IsotropicWeight
 
 
 def chordal(T: Tensor, i: Tensor, j: Tensor, T_ij: Tensor, information: Tensor | None = None) -> Tensor:
@@ -66,7 +66,7 @@ def _linear(x: Tensor, i: Tensor, j: Tensor, A: Tensor | None, sure: Tensor, b: 
     b = torch.zeros_like(columns[:, i]) if b is None else b.permute(2, 0, 1)
     graph = FactorGraph()
     graph.add_variables("x", optim.Euclidean(), columns[0])
-    graph.add_factor(_Transfer(A, b[0]), ("x", i), ("x", j), weight=Scale(sure))
+    graph.add_factor(_Transfer(A, b[0]), ("x", i), ("x", j), weight=IsotropicWeight(sure))
     # the columns share their equations: one factor of H solves them all
     H, _, _ = graph.linearize(graph.x)
     gradients = []

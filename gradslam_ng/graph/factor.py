@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.graph.residuals import Residual
-from gradslam_ng.optim.costs import Diagonal, Full, Scale, push_forward
+from gradslam_ng.optim.costs import DiagonalWeight, FullWeight, IsotropicWeight, jacobian_forward
 from gradslam_ng.optim.kernels import Kernel
 from gradslam_ng.optim.variables import Variable
 
-Weight = Scale | Diagonal | Full
+Weight = IsotropicWeight | DiagonalWeight | FullWeight
 
 
 @dataclass(frozen=True, eq=False)
 class Factor:
     """M factors of one kind. `on` names the unknowns that each meets and says which (M,) of them.
 
-    residual: see `residuals`. weight: whitens it, `optim.Scale`, `Diagonal` or `Full`, of a tensor or of a module that
-    computes one; None where it is white. kernel: a robust kernel on the whitened residual.
+    residual: see `residuals`. weight: whitens it, `optim.IsotropicWeight`, `DiagonalWeight` or `FullWeight`, of a
+    tensor or of a module that computes one; None where it is white. kernel: a robust kernel on the whitened residual.
     """
 
     residual: Residual
@@ -50,12 +50,12 @@ class Factor:
 
     def gradient(self, variables: list[Variable], *x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Gradients (..., M, n) of the cost to the unknowns whose Jacobians `linearize` returns, and the cost (...)."""
-        short = hasattr(self.residual, "pull_back")
+        short = hasattr(self.residual, "vjp")
         r, J = (self.residual(*x), None) if short else self._differentiate(variables, x)
-        white, p = (r, r) if self.weight is None else self.weight.weigh(r)
+        white, p = (r, r) if self.weight is None else self.weight.whiten(r)
         s = white.square().sum(-1)
         rho, p = (s, p) if self.kernel is None else (self.kernel.rho(s), self.kernel.weight(s)[..., None] * p)
-        g = self.residual.pull_back(r, p, *x) if short else [(A.mT @ p[..., None])[..., 0] for A in J]
+        g = self.residual.vjp(r, p, *x) if short else [(A.mT @ p[..., None])[..., 0] for A in J]
         return list(g), 0.5 * rho.sum(-1)
 
     def _differentiate(self, variables: list[Variable], x: tuple[Tensor, ...]) -> tuple[Tensor, Sequence[Tensor]]:
@@ -71,4 +71,4 @@ class Factor:
     def _push_forward(self, k: int, r: Tensor, variable: Variable, x: tuple[Tensor, ...]) -> Tensor:
         """The Jacobian (..., M, d, n) to the k-th unknown."""
         still = r.new_zeros(*r.shape[:-1], variable.dimension(x[k]))
-        return push_forward(lambda delta: self.residual(*x[:k], variable.retract(x[k], delta), *x[k + 1 :]), still)
+        return jacobian_forward(lambda delta: self.residual(*x[:k], variable.retract(x[k], delta), *x[k + 1 :]), still)

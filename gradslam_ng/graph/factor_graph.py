@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
-from gradslam_ng.compute.compiled import compiling
+from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.graph import residuals
 from gradslam_ng.graph.factor import Factor, Weight
 from gradslam_ng.graph.ordering import Layout
 from gradslam_ng.graph.residuals import Residual
-from gradslam_ng.optim.costs import Scale
+from gradslam_ng.optim.costs import IsotropicWeight
 from gradslam_ng.optim.kernels import Kernel
 from gradslam_ng.optim.variables import Variable
 
@@ -123,7 +123,7 @@ class FactorGraph:
         self.add_variables(name, optim.Euclidean(), ones)
         each = torch.arange(count, device=like.device)
         self.add_factor(residuals.Switched(residual), *on, (name, each), weight=weight)
-        self.add_prior(name, each, torch.ones_like(ones), weight=Scale(cost * torch.ones_like(ones[..., 0])))
+        self.add_prior(name, each, torch.ones_like(ones), weight=IsotropicWeight(cost * torch.ones_like(ones[..., 0])))
         return name
 
     def started(self, x: tuple[Tensor, ...]) -> FactorGraph:
@@ -147,18 +147,20 @@ class FactorGraph:
 
     def optimize(
         self,
-        rule: optim.Rule | None = None,
+        strategy: optim.StepStrategy | None = None,
         iterations: int = 50,
         tolerance: float | None = 1e-10,
         backward: str = "unroll",
         last: int = 5,
     ) -> GraphSolution:
         """The most likely values of all unknowns, by Levenberg-Marquardt or another rule; see `optim.solve`."""
-        rule = optim.LevenbergMarquardt(damping=1e-9) if rule is None else rule
+        strategy = optim.LevenbergMarquardt(damping=1e-9) if strategy is None else strategy
         if not self.layout.n:
             return GraphSolution(self, optim.Solution(self.x, *self.linearize(self.x), converged=None))
-        with compiling(False):  # the layout's fixed indices and the factorisation are nothing to compile
-            solution = optim.solve(self, self.x, rule, iterations, tolerance=tolerance, backward=backward, last=last)
+        with compilation(False):  # the layout's fixed indices and the factorisation are nothing to compile
+            solution = optim.solve(
+                self, self.x, strategy, iterations, tolerance=tolerance, backward=backward, last=last
+            )
         return GraphSolution(self, solution)
 
     def linearize(self, x: tuple[Tensor, ...]) -> tuple[optim.BlockSparse | Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from gradslam_ng import optim
 from gradslam_ng.geometry import se2, se3
 from gradslam_ng.graph.factor_graph import FactorGraph
 from gradslam_ng.graph.information import square_root
-from gradslam_ng.optim.costs import Full
+from gradslam_ng.optim.costs import FullWeight
 from gradslam_ng.optim.kernels import Kernel
 
 KINDS = {"VERTEX_SE3:QUAT": (7, 3), "EDGE_SE3:QUAT": (28, 3), "VERTEX_SE2": (3, 2), "EDGE_SE2": (9, 2)}
@@ -48,7 +48,7 @@ class PoseGraph:
         graph = FactorGraph()
         graph.add_variables("pose", optim.SE2() if self.planar else optim.SE3(), self.T)
         W = square_root(self.information, lambda e: f"edge {int(self.names[self.i[e]])} {int(self.names[self.j[e]])}")
-        graph.add_between("pose", self.i, self.j, self.T_ij, weight=Full(W), kernel=kernel)
+        graph.add_between("pose", self.i, self.j, self.T_ij, weight=FullWeight(W), kernel=kernel)
         graph.hold("pose", self.fixed)
         return graph
 

@@ -13,7 +13,9 @@ SHRINK = 1.4  # of the squared scale, at each stage
 
 
 @torch.no_grad()
-def graduated(graph: FactorGraph, iterations: int = 2, rule: optim.Rule | None = None) -> FactorGraph:
+def graduated_non_convexity(
+    graph: FactorGraph, iterations: int = 2, strategy: optim.StepStrategy | None = None
+) -> FactorGraph:
     """The graph started close to the optimum of its Geman-McClure factors, whatever the outliers in them.
 
     Yang, Antonante, Tzoumas and Carlone 2020: with the squared scale 2 max r^2, all residuals lie where the kernel is
@@ -26,9 +28,9 @@ def graduated(graph: FactorGraph, iterations: int = 2, rule: optim.Rule | None =
     robust = [k for k, factor in enumerate(graph.factors) if isinstance(factor.kernel, optim.GemanMcClure)]
     if not robust:
         raise ValueError("graduated: no factor has a Geman-McClure kernel")
-    rule = optim.LevenbergMarquardt(damping=1e-9) if rule is None else rule
+    strategy = optim.LevenbergMarquardt(damping=1e-9) if strategy is None else strategy
     plain = {k: replace(graph.factors[k], kernel=None) for k in robust}
-    graph = graph.started(graph.with_factors(plain).optimize(rule, iterations, tolerance=None).solution.x)
+    graph = graph.started(graph.with_factors(plain).optimize(strategy, iterations, tolerance=None).solution.x)
     worst = torch.stack([_worst(graph, k) for k in robust]).amax()
     stage = float(2 * worst.clamp(min=1.0))
     while stage > 1.0:
@@ -37,7 +39,7 @@ def graduated(graph: FactorGraph, iterations: int = 2, rule: optim.Rule | None =
             k: replace(graph.factors[k], kernel=optim.GemanMcClure(stage**0.5 * kernel.scale))
             for k, kernel in kernels.items()
         }
-        solved = graph.with_factors(softer).optimize(rule, iterations, tolerance=None)
+        solved = graph.with_factors(softer).optimize(strategy, iterations, tolerance=None)
         graph = graph.started(solved.solution.x)
         stage /= SHRINK
     return graph

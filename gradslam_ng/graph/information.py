@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.optim.costs import Full
+from gradslam_ng.optim.costs import FullWeight
 
 
 def square_root(information: Tensor, name: Callable[[int], str] = "measurement {}".format) -> Tensor:
@@ -35,7 +35,7 @@ def square_root(information: Tensor, name: Callable[[int], str] = "measurement {
     return L.mT.reshape(information.shape)
 
 
-def alignment_weight(H: Tensor, T_ij: Tensor, floor: float = 1e-6) -> Full:
+def alignment_weight(H: Tensor, T_ij: Tensor, floor: float = 1e-6) -> FullWeight:
     """The weight of `Between` for a motion T_ij (..., 4, 4) found by alignment, H (..., 6, 6) its normal equations.
 
     H is the information of a left update of T_ij, as ICP has it; `Between` measures its error from the right, so
@@ -43,4 +43,4 @@ def alignment_weight(H: Tensor, T_ij: Tensor, floor: float = 1e-6) -> Full:
     """
     lift = floor * H.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
     H = H + lift * torch.eye(6, dtype=H.dtype, device=H.device)
-    return Full(square_root(H) @ se3.adjoint(T_ij))
+    return FullWeight(square_root(H) @ se3.adjoint(T_ij))

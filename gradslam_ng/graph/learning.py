@@ -10,7 +10,7 @@ from gradslam_ng.optim.costs import evaluate
 
 
 def surrogate_loss(
-    graph: FactorGraph, ground_truth: dict[str, Tensor], steps: int = 5, rule: optim.Rule | None = None
+    graph: FactorGraph, ground_truth: dict[str, Tensor], steps: int = 5, strategy: optim.StepStrategy | None = None
 ) -> Tensor:
     """How far `steps` steps lead away from the truth: mean squared tangent distance (...) of the unknowns named.
 
@@ -31,7 +31,7 @@ def surrogate_loss(
     if unknown := ground_truth.keys() - graph.values.keys():
         raise ValueError(f"ground_truth: expected some of {', '.join(graph.values)}, got {sorted(unknown)[0]!r}")
     started = graph.started(tuple(ground_truth.get(name, x) for name, x in graph.values.items()))
-    solution = started.optimize(rule or optim.GaussNewton(), steps, tolerance=None)
+    solution = started.optimize(strategy or optim.GaussNewton(), steps, tolerance=None)
     squares = [
         graph.variables[name].local(truth, solution[name]).square().mean((-2, -1))
         for name, truth in ground_truth.items()
@@ -42,7 +42,8 @@ def surrogate_loss(
 def negative_log_likelihood(graph: FactorGraph, ground_truth: dict[str, Tensor]) -> Tensor:
     """Of all factors at the truth, per factor (...): what noise models are fitted by without any solver.
 
-    Gaussian factors with `Scale` or `Diagonal` weights; half of squared whitened residuals less the log of the weights.
+    Gaussian factors with an `IsotropicWeight` or `DiagonalWeight`; half of the squared whitened residuals less the log
+    of the weights.
     """
     x = tuple(ground_truth.get(name, value) for name, value in graph.values.items())
     total, count = graph.error(x), 0
@@ -50,6 +51,8 @@ def negative_log_likelihood(graph: FactorGraph, ground_truth: dict[str, Tensor])
         value = evaluate(factor.weight.value)
         d = factor.residual(*at).shape[-1]
         logarithm = value.log()
-        total = total - (d * logarithm if isinstance(factor.weight, optim.Scale) else logarithm.sum(-1)).sum(-1)
-        count += value.shape[-1 if isinstance(factor.weight, optim.Scale) else -2]
+        total = total - (d * logarithm if isinstance(factor.weight, optim.IsotropicWeight) else logarithm.sum(-1)).sum(
+            -1
+        )
+        count += value.shape[-1 if isinstance(factor.weight, optim.IsotropicWeight) else -2]
     return total / count

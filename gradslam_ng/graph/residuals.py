@@ -1,7 +1,7 @@
 """What factors measure: residuals of one, two or more unknowns, with their Jacobians to left updates.
 
 A residual is called with one tensor (..., M, *event) for each unknown it meets and returns r (..., M, d). One that
-has `linearize` gives r and its Jacobians (..., M, d, n) together, the others are differentiated forward. `pull_back`
+has `linearize` gives r and its Jacobians (..., M, d, n) together, the others are differentiated forward. `vjp`
 gives their transposes' products with p (..., M, d) straight away, which takes no matrices and less to differentiate.
 Where `relative` holds, the two unknowns count only by how they lie to each other, so that a common left update changes
 nothing: the Jacobian to the first is minus that to the second, and only the latter is returned. One that `ties` its
@@ -58,7 +58,7 @@ class Between:
         r = self(x_i, x_j)
         return r, (self.group.left_jacobian_inverse(-r) @ self.group.adjoint(self.group.inverse(x_j)),)
 
-    def pull_back(self, r: Tensor, p: Tensor, x_i: Tensor, x_j: Tensor) -> tuple[Tensor]:
+    def vjp(self, r: Tensor, p: Tensor, x_i: Tensor, x_j: Tensor) -> tuple[Tensor]:
         turned = self.group.left_jacobian_inverse_transposed_times(-r, p)
         return ((self.group.adjoint(self.group.inverse(x_j)).mT @ turned[..., None])[..., 0],)
 
@@ -138,10 +138,10 @@ class Reprojection:
 
     def __call__(self, T_wc: Tensor, p_w: Tensor) -> Tensor:
         p_c = _apply(se3.inverse(T_wc), p_w)
-        ahead = p_c[..., 2:] > self.nearest
-        p_c = torch.where(ahead, p_c, torch.ones_like(p_c))
+        in_front = p_c[..., 2:] > self.nearest
+        p_c = torch.where(in_front, p_c, torch.ones_like(p_c))
         homogeneous = (self.K @ p_c[..., None])[..., 0]
-        return torch.where(ahead, homogeneous[..., :2] / homogeneous[..., 2:] - self.uv, 0.0)
+        return torch.where(in_front, homogeneous[..., :2] / homogeneous[..., 2:] - self.uv, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,13 +65,13 @@ class Smoother:
     """
 
     def __init__(
-        self, T_0: Tensor, lag: int | None = None, rule: optim.Rule | None = None, iterations: int = 20
+        self, T_0: Tensor, lag: int | None = None, strategy: optim.StepStrategy | None = None, iterations: int = 20
     ) -> None:
         if T_0.shape != (4, 4):
             raise ValueError(f"T_0: expected (4, 4), got {tuple(T_0.shape)}")
         if lag is not None and lag < 2:
             raise ValueError(f"lag: expected at least 2 poses or None, got {lag}")
-        self.lag, self.rule, self.iterations = lag, rule, iterations
+        self.lag, self.strategy, self.iterations = lag, strategy, iterations
         self.poses = [T_0]
         self.first = 0  # of the poses that are still unknowns, or held
         self.edges: list[Edge] = []
@@ -105,7 +105,7 @@ class Smoother:
         """The most likely trajectory so far (L, 4, 4); see `optim.solve` for `backward`."""
         if self.edges or self.marginal is not None:
             graph = self._graph()
-            solution = graph.optimize(self.rule, self.iterations, backward=backward)
+            solution = graph.optimize(self.strategy, self.iterations, backward=backward)
             self.poses[self.first :] = list(solution["pose"].unbind(-3))
         return torch.stack(self.poses)
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.loops.pose_graph import Edge, Loop, odometry_weight, optimum, surprise
+from gradslam_ng.loops.pose_graph import Edge, Loop, mahalanobis_distance, odometry_weight, optimize_pose_graph
 from gradslam_ng.loops.submaps import bring_back, joined, moved, split
-from gradslam_ng.places.keyframes import Describe, Keyframes, distance, thumbnail
+from gradslam_ng.places.keyframes import Descriptor, Keyframes, distance, tiny_image_descriptor
 from gradslam_ng.places.verification import Verifier
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
@@ -69,7 +69,7 @@ class LoopCloser:
         sigma: float = 0.0003,
         drift: float = 0.005,
         verify: Verifier | None = None,
-        describe: Describe = thumbnail,
+        describe: Descriptor = tiny_image_descriptor,
         beside: bool = True,
     ) -> None:
         self.window, self.spacing, self.reach, self.similarity = window, spacing, reach, similarity
@@ -134,12 +134,12 @@ class LoopCloser:
                 continue
             T_ij = se3.inverse(T_wk[k]) @ match.T_wc
             loop = Loop(k, len(T_wk) - 1, T_ij, match.W, match.overlap, match.likeness)
-            if surprise(T_wk, self.steps, self.loops, loop) > self.gate:
+            if mahalanobis_distance(T_wk, self.steps, self.loops, loop) > self.gate:
                 continue  # more than odometry can be off: it looks the same and is not
             if self.believed(match.T_wc, T_wk[-1]):
                 metres, radians = map(float, distance(match.T_wc, T_wk[-1]))
                 small = metres < NEGLIGIBLE[0] and radians < NEGLIGIBLE[1]
-                return Closure(loop, None if small else optimum(T_wk, self.steps, [*self.loops, loop]))
+                return Closure(loop, None if small else optimize_pose_graph(T_wk, self.steps, [*self.loops, loop]))
         return None
 
     def candidates(self, number: int) -> list[tuple[int, Tensor]]:
@@ -202,7 +202,7 @@ class LoopCloser:
         everything = joined(map_, self.archive)
         if self.loops:
             before = torch.stack(self.keyframes.T_wk)
-            after = optimum(before, self.steps, self.loops)
+            after = optimize_pose_graph(before, self.steps, self.loops)
             self.keyframes.T_wk = list(after.unbind(0))
             everything = moved(everything, self.keyframes.owner(everything.created), after @ se3.inverse(before))
         return everything, self.keyframes.trajectory()

@@ -10,9 +10,9 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.graph.factor_graph import FactorGraph, GraphSolution
-from gradslam_ng.graph.gnc import graduated
+from gradslam_ng.graph.gnc import graduated_non_convexity
 from gradslam_ng.graph.information import square_root
-from gradslam_ng.optim import Full
+from gradslam_ng.optim import FullWeight
 
 # Tracking slips now and then, and a loop may be false. Giving up a loop costs 8^2, more than steady drift or a slip
 # of decimetres does, and less than the two slips, there and back, that a false loop among true ones needs.
@@ -60,22 +60,22 @@ def pose_graph(T_wk: Tensor, steps: list[Edge], loops: list[Edge], held: int = 0
         if edges:
             i, j = ([getattr(edge, end) for edge in edges] for end in "ij")
             z, W = (torch.stack([getattr(edge, name) for edge in edges]) for name in ("T_ij", "W"))
-            graph.add_between("pose", i, j, z, weight=Full(W), kernel=kernel if robust else None)
+            graph.add_between("pose", i, j, z, weight=FullWeight(W), kernel=kernel if robust else None)
     return graph
 
 
-def optimum(T_wk: Tensor, steps: list[Edge], loops: list[Edge]) -> Tensor:
+def optimize_pose_graph(T_wk: Tensor, steps: list[Edge], loops: list[Edge]) -> Tensor:
     """Keyframe poses (K, 4, 4) from odometry and loops, the first where it is.
 
     Two optima may compete, loops believed and odometry slipped, or the other way round: the better is taken.
     """
     graph = pose_graph(T_wk, steps, loops)
-    starts = (graph, graduated(graph)) if loops else (graph,)
+    starts = (graph, graduated_non_convexity(graph)) if loops else (graph,)
     solutions = [start.optimize(iterations=30, tolerance=1e-6) for start in starts]
     return min(solutions, key=lambda solution: float(solution.error))["pose"]
 
 
-def surprise(T_wk: Tensor, steps: list[Edge], loops: list[Edge], loop: Edge) -> float:
+def mahalanobis_distance(T_wk: Tensor, steps: list[Edge], loops: list[Edge], loop: Edge) -> float:
     """How far a loop is from where odometry and the loops before expect it, in standard deviations.
 
     The Mahalanobis distance of its residual, whose covariance is that of the measurement and of keyframe j when i is

@@ -32,5 +32,5 @@ def readings(live: LiveFrame, T_wc: Tensor, sigma: float | Tensor = 0.6) -> dict
         "normals": se3.rotate(T_wc, surface.normals.flatten(1, 2)),
         "colors": live.color.flatten(1, 2),
         "radii": 0.5**0.5 * z / (focal * slant),
-        "confidences": surface.weights.flatten(1) * centrality * depth_noise.steadiness(live.sigma.flatten(1)),
+        "confidences": surface.weights.flatten(1) * centrality * depth_noise.relative_precision(live.sigma.flatten(1)),
     }

@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.compute.checkpoint import recomputed
-from gradslam_ng.compute.compiled import hot
-from gradslam_ng.compute.masks import interleave, margin, positive
+from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.masks import heaviside, pad, stack_last
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.mapping.dynamics import connected, near_pixels
 from gradslam_ng.mapping.frame_surfels import readings
@@ -59,9 +59,9 @@ class PointFuser(nn.Module):
         tidy_every: int = 10,
     ) -> None:
         super().__init__()
-        positive = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle, "stable": stable}
-        positive |= {"patience": patience, "persistence": persistence, "tidy_every": tidy_every}
-        for name, value in positive.items():
+        heaviside = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle, "stable": stable}
+        heaviside |= {"patience": patience, "persistence": persistence, "tidy_every": tidy_every}
+        for name, value in heaviside.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected more than 0, got {value}")
         self.sigma, self.depth_gate, self.max_angle = sigma, depth_gate, max_angle
@@ -141,7 +141,7 @@ class PointFuser(nn.Module):
         return (map_.confidences >= self.stable) | (map_.updated - map_.created >= SETTLED)
 
 
-@hot(growing=("points", "normals", "mask", "proven", "settled"))
+@compiled(growing=("points", "normals", "mask", "proven", "settled"))
 def match(
     points: Tensor,
     normals: Tensor,
@@ -167,7 +167,7 @@ def match(
     height, width = valid.shape[-2:]
     depth = torch.where(valid, vertices[..., 2], 0.0)
     gate = torch.where(valid, depth_gate + 3 * sigma, 0.0)
-    n = se3.rotate_planes(T_wc, seen_normals.flatten(1, 2).unbind(-1))
+    n = se3.rotate_soa(T_wc, seen_normals.flatten(1, 2).unbind(-1))
     u, v, z, inside = visible_pixels(points, mask, se3.inverse(T_wc), K, (height, width), near=0.05)
 
     pixel = pixel_index(u, v, inside, width)
@@ -176,12 +176,12 @@ def match(
     within = inside * gate.flatten(1).gather(1, pixel)  # 0 where it is not seen or there is no reading
     belongs = (behind.abs() < within) & (agreement > cosine)
     surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
-    violated = positive(within) * positive(behind - 5 * within)
+    violated = heaviside(within) * heaviside(behind - 5 * within)
     there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
-    founding = positive(gate) * (1.0 - covered(*planes, there, depth, gate))
-    hidden = proven.to(z.dtype) * positive(within) * positive(-behind - 5 * within)
-    free = positive(gate) * (1.0 - (there & settled.gather(1, seen).unflatten(1, (height, width))).to(z.dtype))
+    founding = heaviside(gate) * (1.0 - covered(*planes, there, depth, gate))
+    hidden = proven.to(z.dtype) * heaviside(within) * heaviside(-behind - 5 * within)
+    free = heaviside(gate) * (1.0 - (there & settled.gather(1, seen).unflatten(1, (height, width))).to(z.dtype))
     return surfel, founding.flatten(1), violated, pixel, hidden, free
 
 
@@ -194,20 +194,20 @@ def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate:
     grid = camera.pixel_grid(height, width, z.device, z.dtype)
     z = torch.where(there, z, -1.0)  # nothing is near it
     right, lower = (u >= grid[..., 0]).to(z.dtype), (v >= grid[..., 1]).to(z.dtype)  # the side it reaches to
-    z, right, lower = (margin(margin(plane, 1, -1), 1, -2) for plane in (z, right, lower))
+    z, right, lower = (pad(pad(plane, 1, -1), 1, -2) for plane in (z, right, lower))
     result = torch.zeros_like(depth)
     for dv in (-1, 0, 1):
         for du in (-1, 0, 1):
             theirs = (plane[:, 1 + dv : 1 + dv + height, 1 + du : 1 + du + width] for plane in (z, right, lower))
             neighbour, to_right, to_lower = theirs
-            near = positive(gate - (neighbour - depth).abs())
+            near = heaviside(gate - (neighbour - depth).abs())
             near = near if du == 0 else near * (to_right if du < 0 else 1.0 - to_right)
             near = near if dv == 0 else near * (to_lower if dv < 0 else 1.0 - to_lower)
             result = torch.maximum(result, near)
     return result
 
 
-@hot(growing=("map_",))
+@compiled(growing=("map_",))
 def merge(
     map_: SurfelMap,
     slots: Tensor,
@@ -223,7 +223,7 @@ def merge(
     old = map_.at(slots)
     created = torch.where(joining, old.pop("created"), frame)
     del old["updated"]
-    values = recomputed(average, old, joining, doubted, live, T_wc, sigma)
+    values = checkpoint(average, old, joining, doubted, live, T_wc, sigma)
     return map_.put(slots, joining | founding, **values, created=created, updated=frame.expand_as(created))
 
 
@@ -249,9 +249,9 @@ def average(
     shrink = torch.where(usable, square, 1.0).rsqrt()
     normals = (torch.where(usable, n * shrink, was) for n, was in zip(normals, old["normals"].unbind(-1), strict=True))
     return {
-        "points": interleave(*points),
-        "normals": interleave(*normals),
-        "colors": interleave(*colors),
+        "points": stack_last(*points),
+        "normals": stack_last(*normals),
+        "colors": stack_last(*colors),
         "radii": torch.where(joining, torch.minimum(old["radii"], new["radii"]), new["radii"]),
         "confidences": total,
     }

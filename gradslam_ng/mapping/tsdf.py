@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.compute.checkpoint import recomputed
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.structures import LiveFrame, VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
@@ -48,13 +48,13 @@ class TSDFFuser(nn.Module):
         not have existed then, stays.
         """
         live = live.unsmoothed()
-        planes = recomputed(tangent_planes, live, ok, grid.truncation)
+        planes = checkpoint(tangent_planes, live, ok, grid.truncation)
         keys = self.blocks(grid, live, planes, T_wc, sign)
         grid = grid.allocate(keys)
         rows = grid.lookup(keys)
         owner, block = unpack(keys)
         T_cw = se3.inverse(T_wc)
-        sdf, weight, color, color_weight = recomputed(
+        sdf, weight, color, color_weight = checkpoint(
             average, grid, rows, owner, block, planes, T_cw, live.surface.K, live.surface.size, float(sign)
         )
         return grid.put(rows, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
@@ -77,7 +77,7 @@ class TSDFFuser(nn.Module):
         return torch.cat([near, grid.keys[free]]).unique()
 
 
-@hot
+@compiled
 def tangent_planes(live: LiveFrame, ok: Tensor, truncation: float) -> Tensor:
     """What a frame's pixels say, (B, H W, 10): normal n and offset n p of the tangent plane, camera frame; depth, 0
     where there is no reading or ok (B,) does not hold; weight; colour; band, metres.
@@ -92,7 +92,7 @@ def tangent_planes(live: LiveFrame, ok: Tensor, truncation: float) -> Tensor:
     square = vertices.square().sum(-1)
     cosine = offset.abs() * torch.where(square > 0, square, 1.0).rsqrt()
     sigma = live.sigma.flatten(1)
-    weight = surface.weights.flatten(1) * ok[:, None] * cosine * depth_noise.steadiness(sigma).square()
+    weight = surface.weights.flatten(1) * ok[:, None] * cosine * depth_noise.relative_precision(sigma).square()
     band = (3 * sigma).clamp(truncation, 2 * truncation)
     return torch.cat([normals, torch.stack([offset, z, weight], -1), live.color.flatten(1, 2), band[..., None]], -1)
 
@@ -124,7 +124,7 @@ def near_surface(live: LiveFrame, planes: Tensor, T_wc: Tensor, block_size: floa
     return pack(found // count, torch.stack([x, y, z], -1) + low)
 
 
-@hot
+@compiled
 def block_cells(
     points: Tensor, normals: Tensor, owner: Tensor, T_wc: Tensor, bands: Tensor, steps: int, block_size: float
 ) -> Tensor:
@@ -136,7 +136,7 @@ def block_cells(
     return (((p_w + t)[:, None] + along[..., None] * n_w[:, None]) / block_size).floor().int()
 
 
-@hot
+@compiled
 def in_free_space(
     centres: Tensor, owner: Tensor, planes: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int]
 ) -> Tensor:
@@ -152,7 +152,7 @@ def in_free_space(
     return inside & (z < reading[:, 4])
 
 
-@hot
+@compiled
 def average(
     grid: VoxelGrid, rows: Tensor, owner: Tensor, block: Tensor, planes: Tensor, T_cw: Tensor, K: Tensor,
     size: tuple[int, int], sign: float,
@@ -178,7 +178,7 @@ def average(
     seen = inside & (distance > -band) & (z - depth < 2 * band)
     # whatever the noise, the camera saw through here
     sure = (depth - z > CLEAR * band) & (distance > 0.5 * band) & (depth > 0)
-    free = depth_noise.steadiness(depth_noise.axial_sigma(z)).square()
+    free = depth_noise.relative_precision(depth_noise.axial_sigma(z)).square()
     new = torch.where(sure, free, reliable * (2 + 2 * distance / band).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
     total = (weight + sign * new).clamp(min=0)
@@ -203,7 +203,7 @@ def nearest_pixel(p_c: tuple[Tensor, Tensor, Tensor], owner: Tensor, K: Tensor, 
     """The row of `planes` in which voxels p_c (n, 512) of blocks, each with its camera K (n, 3, 3), fall, (n, 512)
     int64; and whether they are in sight. A discrete choice."""
     height, width = size
-    u, v, ahead = camera.project_planes(tuple(c.detach() for c in p_c), K.detach(), near=1e-3)
+    u, v, in_front = camera.project_soa(tuple(c.detach() for c in p_c), K.detach(), near=1e-3)
     u, v = (u + 0.5).floor(), (v + 0.5).floor()
-    inside = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    inside = in_front & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     return torch.where(inside, v * width + u, 0.0).long() + owner[:, None] * (height * width), inside

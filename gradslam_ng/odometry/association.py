@@ -11,23 +11,23 @@ from torch import Tensor
 
 from gradslam_ng.geometry import camera
 
-Planes = tuple[Tensor, Tensor, Tensor]
+XYZ = tuple[Tensor, Tensor, Tensor]
 
 
 def window(
-    u: Tensor, v: Tensor, ahead: Tensor, size: tuple[int, int], across: int = 1
+    u: Tensor, v: Tensor, in_front: Tensor, size: tuple[int, int], across: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The first column and row (B, P) int64 of the `across` x `across` pixels nearest to u, v, and whether the image
     holds u, v; 0 and 0 where it does not. A discrete choice."""
     u, v = u.detach() + 0.5, v.detach() + 0.5
-    inside = ahead & (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
+    inside = in_front & (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
     shift = 0.5 * (across - 1)  # floor, not truncation: a window may begin before the image does
     column = torch.where(inside, (u - shift).floor() if shift else u, 0.0).long()
     row = torch.where(inside, (v - shift).floor() if shift else v, 0.0).long()
     return column, row, inside
 
 
-def accepted(d: Planes, agreement: Tensor, candidate: Tensor, limits: Tensor) -> Tensor:
+def accepted(d: XYZ, agreement: Tensor, candidate: Tensor, limits: Tensor) -> Tensor:
     """Which pairs (B, P) bool count: d apart, metres, `agreement` the cosine between normals. A discrete choice."""
     d_0, d_1, d_2 = (plane.detach() for plane in d)
     near = d_0 * d_0 + d_1 * d_1 + d_2 * d_2 < (limits[0] * limits[0]).detach()
@@ -45,34 +45,34 @@ def look_up(images: tuple[Tensor, Tensor, Tensor], column: Tensor, row: Tensor, 
 
 
 def nearest(
-    p: Planes, K: Tensor, images: tuple[Tensor, Tensor, Tensor], size: tuple[int, int]
-) -> tuple[Planes, Planes, Tensor, Tensor]:
+    p: XYZ, K: Tensor, images: tuple[Tensor, Tensor, Tensor], size: tuple[int, int]
+) -> tuple[XYZ, XYZ, Tensor, Tensor]:
     """The model at the pixel nearest to the projection of p: how far p lies from its vertex, metres, its normal, its
     weight (B, P), and whether there is any."""
-    u, v, ahead = camera.project_planes(tuple(plane.detach() for plane in p), K.detach())
-    column, row, inside = window(u, v, ahead, size)
+    u, v, in_front = camera.project_soa(tuple(plane.detach() for plane in p), K.detach())
+    column, row, inside = window(u, v, in_front, size)
     *partner, weight = look_up(images, column, row, size[1])
     d = tuple(a - b for a, b in zip(p, partner[:3], strict=True))
     return d, tuple(partner[3:]), weight, inside & (weight > 0)
 
 
 def mean(
-    p: Planes,
+    p: XYZ,
     K: Tensor,
     images: tuple[Tensor, Tensor, Tensor],
     size: tuple[int, int],
     reach: Tensor,
     softness: Tensor,
     across: int,
-) -> tuple[Planes, Planes, Tensor, Tensor]:
+) -> tuple[XYZ, XYZ, Tensor, Tensor]:
     """The mean of what `nearest` finds over the across^2 pixels around the projection of p.
 
     Each pixel weighs exp(-d^2 / (2 softness^2)), d its distance from the projection in pixels, times a factor that
     falls from one to zero where it lies `reach` metres from p, so that no mean bridges a depth edge. As the softness
     goes to zero this becomes `nearest`. K, the pose, the softness and the reach have a gradient through the weights.
     """
-    u, v, ahead = camera.project_planes(p, K)
-    first_column, first_row, inside = window(u, v, ahead, size, across)
+    u, v, in_front = camera.project_soa(p, K)
+    first_column, first_row, inside = window(u, v, in_front, size, across)
     height, width = size
     # the least distance cancels; without it all weights would underflow where the softness is small
     least = sum((x - (x + 0.5).floor()) ** 2 for x in (u.detach(), v.detach()))

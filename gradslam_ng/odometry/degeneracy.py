@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import se3
 
 SPURIOUS = 0.04**2  # share of the information that normals 0.04 radians off make up where there is no structure
@@ -41,7 +41,7 @@ def fixed(H: Tensor, total: Tensor) -> Fixed:
     return Fixed(keep.to(H.dtype), covariance.to(H.dtype), (trace > 0) & (left_open < 0.5))
 
 
-@hot(growing=())
+@compiled(growing=())
 def believed(keep: Tensor, T_mc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """The part of the way from start to T_mc (B, 4, 4) that is kept, and the twist (B, 6) to there, a constant."""
     delta = (keep @ se3.log(T_mc @ se3.inverse(start))[..., None])[..., 0]

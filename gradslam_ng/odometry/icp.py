@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import degeneracy
-from gradslam_ng.odometry.icp_problem import ProjectiveICP, closer
+from gradslam_ng.odometry.icp_problem import ICPProblem, closer
 from gradslam_ng.odometry.photometric import Brightness, View
-from gradslam_ng.odometry.tracking_result import Alignment, Reason
-from gradslam_ng.structures import LiveFrame, Surface
+from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
+from gradslam_ng.structures import LiveFrame, SurfaceView
 
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
-# on a step, and a gradient through such a verdict would be one of noise. `slack` of the rules here.
-PAIRING_NOISE = 1e-3
+# on a step, and a gradient through such a verdict would be one of noise. `error_noise` of the rules here.
+ASSOCIATION_NOISE = 1e-3
 
 
-class ICPOdometer(nn.Module):
+class ProjectiveICP(nn.Module):
     """Finds the pose of a frame against a model of what it should see.
 
     Point-to-plane ICP with projective association (Newcombe et al. 2011, section 3.5), robust and whitened by the depth
@@ -34,7 +34,7 @@ class ICPOdometer(nn.Module):
 
     Args:
         rule: how steps are found and judged, by default `optim.SoftLevenbergMarquardt` that takes changes of the error
-            below `PAIRING_NOISE` for noise.
+            below `ASSOCIATION_NOISE` for noise.
         iterations: per pyramid level, coarsest first; their number is the number of levels.
         max_distance: between a vertex and its partner, metres.
         max_angle: between their normals, degrees.
@@ -65,7 +65,7 @@ class ICPOdometer(nn.Module):
 
     def __init__(
         self,
-        rule: optim.Rule | None = None,
+        strategy: optim.StepStrategy | None = None,
         iterations: tuple[int, ...] = (4, 3, 2),
         max_distance: float | Tensor = 0.1,
         max_angle: float = 30.0,
@@ -93,7 +93,9 @@ class ICPOdometer(nn.Module):
             raise ValueError(f"backward {backward!r} needs candidates=1; with {candidates} use unroll or truncated")
         if backward == "truncated" and not 0 < last <= iterations[-1]:
             raise ValueError(f"last: expected 1 to {iterations[-1]}, the iterations of the finest level, got {last}")
-        self.rule = optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE) if rule is None else rule
+        self.strategy = (
+            optim.SoftLevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE) if strategy is None else strategy
+        )
         self.iterations, self.scale = tuple(iterations), scale
         self.max_distance, self.max_angle = max_distance, max_angle
         self.min_overlap, self.max_step = min_overlap, max_step
@@ -101,13 +103,13 @@ class ICPOdometer(nn.Module):
         self.photometric, self.registration, self.turns = photometric, registration, turns
         self.rows = rows
         self.backward, self.last = backward, last
-        for name, value in vars(self.rule).items():
+        for name, value in vars(self.strategy).items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
 
     def forward(
-        self, live: LiveFrame, model: Surface, T_wm: Tensor, T_wc: Tensor, T_last: Tensor | None = None
-    ) -> Alignment:
+        self, live: LiveFrame, model: SurfaceView, T_wm: Tensor, T_wc: Tensor, T_last: Tensor | None = None
+    ) -> TrackingResult:
         """Align a frame with a model.
 
         live in its camera c, model as seen from camera m at T_wm (B, 4, 4); T_wc (B, 4, 4) is where the camera is
@@ -131,8 +133,8 @@ class ICPOdometer(nn.Module):
             backward = self.backward if level == 0 or self.backward == "unroll" else "detach"
             if self.turns and level == len(self.iterations) - 1:
                 turning = replace(problem, turning=True)
-                T_mc = optim.solve(turning, T_mc, self.rule, self.turns, backward=backward, last=1).x
-            T_mc = optim.solve(problem, T_mc, self.rule, iterations, backward=backward, last=self.last).x
+                T_mc = optim.solve(turning, T_mc, self.strategy, self.turns, backward=backward, last=1).x
+            T_mc = optim.solve(problem, T_mc, self.strategy, iterations, backward=backward, last=self.last).x
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
             *sums, overlap = problem.reduce(T_mc)
             # depth is smoothed: what the rows left out know is in their neighbours
@@ -140,23 +142,23 @@ class ICPOdometer(nn.Module):
         base = start if self.backward == "unroll" else start.detach()  # other ways back know no start
         fixed = degeneracy.fixed(H, problem.total)
         T_mc, delta = degeneracy.believed(fixed.keep, T_mc, base)
-        reason, overlap = self.verdict(delta, fixed.all, overlap, live.surface, model)
-        found = Alignment(T_wc, reason, overlap, sums[2], fixed.covariance)
+        status, overlap = self.classify(delta, fixed.all, overlap, live.surface, model)
+        found = TrackingResult(T_wc, status, overlap, sums[2], fixed.covariance)
         return replace(found, T_wc=se3.renormalize(T_wm @ torch.where(found.ok[:, None, None], T_mc, start)))
 
-    def verdict(
-        self, delta: Tensor, fixed: Tensor, overlap: Tensor, seen: Surface, known: Surface
+    def classify(
+        self, delta: Tensor, fixed: Tensor, overlap: Tensor, seen: SurfaceView, known: SurfaceView
     ) -> tuple[Tensor, Tensor]:
-        """The `Reason` (B,) of a motion found, and its overlap (B,) if it is relative to the smaller surface."""
+        """The `TrackingStatus` (B,) of a motion found, and its overlap (B,) relative to the smaller surface."""
         readings, model = ((surface.weights > 0).flatten(1).sum(-1) for surface in (seen, known))
         overlap = overlap * readings / torch.minimum(readings, model).clamp(min=1)
-        reason = torch.where(fixed, int(Reason.NONE), int(Reason.UNFIXED))
-        reason = torch.where(delta.abs().amax(-1) < self.max_step, reason, int(Reason.JUMP))
-        reason = torch.where(delta.isfinite().all(-1), reason, int(Reason.NOT_FINITE))
-        reason = torch.where(overlap > self.min_overlap, reason, int(Reason.NO_OVERLAP))
-        return torch.where(readings > 0, reason, int(Reason.NO_READINGS)), overlap
+        status = torch.where(fixed, int(TrackingStatus.TRACKED), int(TrackingStatus.DEGENERATE))
+        status = torch.where(delta.abs().amax(-1) < self.max_step, status, int(TrackingStatus.JUMP))
+        status = torch.where(delta.isfinite().all(-1), status, int(TrackingStatus.NOT_FINITE))
+        status = torch.where(overlap > self.min_overlap, status, int(TrackingStatus.NO_OVERLAP))
+        return torch.where(readings > 0, status, int(TrackingStatus.NO_DEPTH)), overlap
 
-    def problem(self, live: LiveFrame, seen: Surface, known: Surface, level: int) -> ProjectiveICP:
+    def problem(self, live: LiveFrame, seen: SurfaceView, known: SurfaceView, level: int) -> ICPProblem:
         """The alignment of what is seen with what is known at one level."""
         sigma = live.sigma[:, 2**level - 1 :: 2**level, 2**level - 1 :: 2**level]
         number = partial(setting, like=sigma)
@@ -168,14 +170,14 @@ class ICPOdometer(nn.Module):
         lean = self.backward in ("unroll", "truncated")
         scale, softness = number(self.scale) * 2**level, number(self.softness)
         points = (vertices, normals, information, total)
-        return ProjectiveICP(*points, known, limits, scale, softness, self.across, lean=lean)
+        return ICPProblem(*points, known, limits, scale, softness, self.across, lean=lean)
 
     def chosen(self, image: Tensor, level: int) -> Tensor:
         """The pixels of an image (B, H, W, ...) that take part, (B, P, ...)."""
         image = image[:, self.rows // 2 :: self.rows].contiguous() if level == 0 else image
         return image.flatten(1, 2)  # a view at every level: a tensor of its own would be compiled for once more
 
-    def brightness(self, problem: ProjectiveICP, seen: Surface, T_mc: Tensor, level: int) -> Brightness:
+    def brightness(self, problem: ICPProblem, seen: SurfaceView, T_mc: Tensor, level: int) -> Brightness:
         """What the photometric term adds, with exposure and noise as found at T_mc (B, 4, 4)."""
         known = problem.model
         points = (self.chosen(value, level) for value in (known.vertices, known.intensity, known.weights))

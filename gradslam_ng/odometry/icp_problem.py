@@ -8,22 +8,22 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.photometric import Brightness
-from gradslam_ng.odometry.point_to_plane import project_and_reduce
-from gradslam_ng.structures import Surface
+from gradslam_ng.odometry.point_to_plane import linearize_point_to_plane
+from gradslam_ng.structures import SurfaceView
 
 
 @dataclass(frozen=True)
-class ProjectiveICP:
-    """Alignment of the points of a frame with a model; the unknown is T_mc (B, 4, 4). See `project_and_reduce`."""
+class ICPProblem:
+    """Alignment of a frame's points with a model; the unknown is T_mc (B, 4, 4). See `linearize_point_to_plane`."""
 
     vertices: Tensor  # (B, P, 3), camera c, metres
     normals: Tensor  # (B, P, 3)
     information: Tensor  # (B, P), 1/m^2, 0 where there is no reading
     total: Tensor  # (B,): what the normal equations are divided by
-    model: Surface
+    model: SurfaceView
     limits: Tensor  # (2,), greatest distance in metres, least cosine
     scale: Tensor  # (), standard deviations
     softness: Tensor  # (), pixels
@@ -37,7 +37,7 @@ class ProjectiveICP:
         live = (self.vertices, self.normals, self.information)
         model = (self.model.vertices.flatten(1, 2), self.model.normals.flatten(1, 2), self.model.weights.flatten(1))
         settings = (self.limits, self.scale, self.softness, self.model.size, self.across)
-        evaluate = partial(recomputed, project_and_reduce) if self.lean else project_and_reduce
+        evaluate = partial(checkpoint, linearize_point_to_plane) if self.lean else linearize_point_to_plane
         return evaluate(*live, *model, T_mc, self.model.K, *settings)
 
     def with_brightness(self, T_mc: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
@@ -61,6 +61,6 @@ class ProjectiveICP:
         return se3.exp(delta) @ T_mc
 
 
-def closer(problem: ProjectiveICP, T_mc: Tensor, other: Tensor) -> Tensor:
+def closer(problem: ICPProblem, T_mc: Tensor, other: Tensor) -> Tensor:
     """Where things fit better at T_mc (B, 4, 4) than elsewhere, (B, 1, 1) bool. A discrete choice."""
     return (problem.error(T_mc) <= problem.error(other)).detach()[:, None, None]

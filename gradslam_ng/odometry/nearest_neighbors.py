@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class Neighbours:
+class NearestNeighbors:
     """The points of B clouds, ready to be searched: a k-d tree each, on the CPU whatever the device.
 
     For clouds in space a tree beats comparing all pairs at any size (2,000 points: 20 times, 30,000: 130 times).
@@ -48,6 +48,6 @@ class Neighbours:
 def nearest(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     """Index (B, N) int64 of, and distance (B, N) to, the point of q (B, M, 3) nearest to each p (B, N, 3).
 
-    See `Neighbours`, which searches the same cloud many times.
+    See `NearestNeighbors`, which searches the same cloud many times.
     """
-    return Neighbours(q)(p)
+    return NearestNeighbors(q)(p)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import recomputed
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry.point_to_plane import normal_equations
 
@@ -53,9 +53,9 @@ def look(T_mc: Tensor, view: View) -> Glance:
     """
     image, depth, K = view.image, view.depth, view.K
     height, width = image.shape[-2:]
-    p_c = se3.transform_planes(se3.inverse(T_mc), view.points.unbind(-1))
-    u, v, ahead = camera.project_planes(p_c, K)
-    column, row, inside = cell(u, v, ahead, (height, width))
+    p_c = se3.transform_soa(se3.inverse(T_mc), view.points.unbind(-1))
+    u, v, in_front = camera.project_soa(p_c, K)
+    column, row, inside = cell(u, v, in_front, (height, width))
     offset = torch.arange(len(image), device=image.device)[:, None] * (height * width)
     first = (row * width + column).long() + offset
     flat = image.flatten()
@@ -76,11 +76,11 @@ def unhidden(z: Tensor, reading: Tensor, reach: Tensor) -> Tensor:
     return (reading > 0) & ((reading - z.detach()).abs() < reach.detach())
 
 
-def cell(u: Tensor, v: Tensor, ahead: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+def cell(u: Tensor, v: Tensor, in_front: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """The pixel left and above of u, v (B, P), whole numbers, and whether all four around are in the image; 0, 0 if
     not."""
     u, v = u.detach(), v.detach()
-    inside = ahead & (u >= 0) & (u < size[1] - 1) & (v >= 0) & (v < size[0] - 1)
+    inside = in_front & (u >= 0) & (u < size[1] - 1) & (v >= 0) & (v < size[0] - 1)
     return torch.where(inside, u, 0.0).floor(), torch.where(inside, v, 0.0).floor(), inside
 
 
@@ -101,16 +101,16 @@ class Brightness:
     @staticmethod
     def at(T_mc: Tensor, view: View, lean: bool) -> Brightness:
         """Exposure and noise as found at T_mc."""
-        evaluate = partial(recomputed, exposure) if lean else exposure
+        evaluate = partial(checkpoint, exposure) if lean else exposure
         return Brightness(view, *evaluate(T_mc, view))
 
     def linearize(self, T_mc: Tensor, scale: Tensor, total: Tensor, lean: bool) -> tuple[Tensor, Tensor, Tensor]:
         """H (B, 6, 6), g (B, 6) and error (B), divided by `total` (B)."""
-        evaluate = partial(recomputed, look_and_reduce) if lean else look_and_reduce
+        evaluate = partial(checkpoint, linearize_photometric) if lean else linearize_photometric
         return evaluate(T_mc, self.view, self.gain, self.offset, self.noise, scale, total)
 
 
-@hot(one_pass=True)
+@compiled(one_pass=True)
 def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     """Gain and offset (B,) that bring the image's intensities to the model's, and the noise (B,) that is left.
 
@@ -136,8 +136,8 @@ def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     return gain, offset, noise.clamp(min=LEAST_NOISE)
 
 
-@hot(one_pass=True)
-def look_and_reduce(
+@compiled(one_pass=True)
+def linearize_photometric(
     T_mc: Tensor, view: View, gain: Tensor, offset: Tensor, noise: Tensor, scale: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normal equations H (B, 6, 6), g (B, 6) and error (B) of the brightness residuals, whitened, over `total` (B).

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry.icp import PAIRING_NOISE
-from gradslam_ng.odometry.nearest_neighbors import Neighbours
+from gradslam_ng.odometry.icp import ASSOCIATION_NOISE
+from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
 from gradslam_ng.odometry.point_to_plane import point_to_plane
 
 
@@ -26,7 +26,7 @@ class PointCloudICP:
     def __init__(self, source: Tensor, target: Tensor, normals: Tensor, weights: Tensor, max_distance: float) -> None:
         self.source, self.target, self.normals, self.weights = source, target, normals, weights
         self.kernel, self.max_distance = optim.Tukey(max_distance), max_distance
-        self.neighbours = Neighbours(target)
+        self.neighbours = NearestNeighbors(target)
 
     def pairs(self, T_ts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Residuals (B, N), metres, their Jacobian (B, N, 6), and which points have a partner (B, N) bool."""
@@ -61,7 +61,7 @@ def align_points(
     weights: Tensor | None = None,
     max_distance: float = 0.1,
     iterations: int = 20,
-    rule: optim.Rule | None = None,
+    strategy: optim.StepStrategy | None = None,
     backward: str = "unroll",
 ) -> tuple[Tensor, Tensor]:
     """Move clouds onto others. Differentiable; which points are paired is a constant of the gradient.
@@ -73,7 +73,7 @@ def align_points(
         T_ts: (B, 4, 4), where to start; default: as they lie.
         weights: (B, N), how much each source point counts; 0 for padding. Default: alike.
         max_distance: between a point and its partner, metres; the error at the start should be well below it.
-        rule: how steps are found and judged; default as `ICPOdometer`.
+        rule: how steps are found and judged; default as `ProjectiveICP`.
         backward: how the result is differentiated, see `optim.solve`.
 
     Returns:
@@ -96,7 +96,9 @@ def align_points(
     if not max_distance > 0:
         raise ValueError(f"max_distance: expected a positive number of metres, got {max_distance}")
     problem = PointCloudICP(source, target, normals, weights, max_distance)
-    rule = optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE) if rule is None else rule
-    T_ts = optim.solve(problem, T_ts, rule, iterations, backward=backward).x
+    strategy = (
+        optim.SoftLevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE) if strategy is None else strategy
+    )
+    T_ts = optim.solve(problem, T_ts, strategy, iterations, backward=backward).x
     _, _, paired = problem.pairs(T_ts)
     return se3.renormalize(T_ts), (paired * weights).sum(-1) / weights.sum(-1).clamp(min=1e-12)

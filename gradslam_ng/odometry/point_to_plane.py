@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import association
 
@@ -34,8 +34,8 @@ def normal_equations(J: list[Tensor], r: Tensor, w: Tensor, total: Tensor) -> tu
     return torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
 
 
-@hot(one_pass=True)
-def project_and_reduce(
+@compiled(one_pass=True)
+def linearize_point_to_plane(
     vertices: Tensor,
     normals: Tensor,
     information: Tensor,
@@ -67,14 +67,14 @@ def project_and_reduce(
     Returns H (B, 6, 6), g (B, 6), error (B) and overlap (B), the share of the vertices that found a partner. The first
     three are divided by the sum of the information of all vertices.
     """
-    p_0, p_1, p_2 = se3.transform_planes(T_mc, vertices.unbind(-1))
+    p_0, p_1, p_2 = se3.transform_soa(T_mc, vertices.unbind(-1))
     images = (model_vertices, model_normals, model_weights)
     if across == 1:
         d, n, model_weight, candidate = association.nearest((p_0, p_1, p_2), K, images, size)
     else:
         d, n, model_weight, candidate = association.mean((p_0, p_1, p_2), K, images, size, limits[0], softness, across)
     (d_0, d_1, d_2), (n_0, n_1, n_2) = d, n
-    turned = se3.rotate_planes(T_mc, normals.unbind(-1))
+    turned = se3.rotate_soa(T_mc, normals.unbind(-1))
     agreement = turned[0] * n_0 + turned[1] * n_1 + turned[2] * n_2
     # 0 or 1: planes of bool are written and read byte by byte
     paired = association.accepted(d, agreement, candidate & (information > 0), limits).to(d_0.dtype)

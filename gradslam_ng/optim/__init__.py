@@ -1,12 +1,12 @@
 """Differentiable least squares: any problem that can linearise itself, solved by a rule for its steps."""
 
-from gradslam_ng.optim.costs import Cost, Diagonal, Full, LeastSquares, Scale
+from gradslam_ng.optim.costs import Cost, DiagonalWeight, FullWeight, IsotropicWeight, LeastSquares
 from gradslam_ng.optim.implicit import dense_inverse, differentiate_root
 from gradslam_ng.optim.kernels import Barron, Cauchy, GemanMcClure, Huber, Kernel, Tukey
 from gradslam_ng.optim.problem import Linearization, Problem
 from gradslam_ng.optim.solve import BACKWARD, Solution, solve
 from gradslam_ng.optim.sparse import BlockSparse, Pattern
-from gradslam_ng.optim.steps import GaussNewton, LevenbergMarquardt, Rule, SoftLevenbergMarquardt
+from gradslam_ng.optim.steps import GaussNewton, LevenbergMarquardt, SoftLevenbergMarquardt, StepStrategy
 from gradslam_ng.optim.variables import SE2, SE3, SO3, Euclidean, Product, Variable
 
 __all__ = [
@@ -18,12 +18,13 @@ __all__ = [
     "BlockSparse",
     "Cauchy",
     "Cost",
-    "Diagonal",
+    "DiagonalWeight",
     "Euclidean",
-    "Full",
+    "FullWeight",
     "GaussNewton",
     "GemanMcClure",
     "Huber",
+    "IsotropicWeight",
     "Kernel",
     "LeastSquares",
     "LevenbergMarquardt",
@@ -31,10 +32,9 @@ __all__ = [
     "Pattern",
     "Problem",
     "Product",
-    "Rule",
-    "Scale",
     "SoftLevenbergMarquardt",
     "Solution",
+    "StepStrategy",
     "Tukey",
     "Variable",
     "dense_inverse",

@@ -16,7 +16,7 @@ Value = Tensor | Callable[[], Tensor]  # a tensor, or a module that computes it
 
 
 @dataclass(frozen=True)
-class Scale:
+class IsotropicWeight:
     """Each residual times a number: value (..., N), the inverse standard deviation."""
 
     value: Value
@@ -25,14 +25,14 @@ class Scale:
         """W A for the columns A (..., N, d, m) of every residual."""
         return evaluate(self.value)[..., None, None] * A
 
-    def weigh(self, r: Tensor) -> tuple[Tensor, Tensor]:
+    def whiten(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """W r and W^T W r for the residuals r (..., N, d)."""
         w = evaluate(self.value)[..., None]
         return w * r, w.square() * r
 
 
 @dataclass(frozen=True)
-class Diagonal:
+class DiagonalWeight:
     """Each component times a number: value (..., N, d)."""
 
     value: Value
@@ -40,14 +40,14 @@ class Diagonal:
     def __call__(self, A: Tensor) -> Tensor:
         return evaluate(self.value)[..., None] * A
 
-    def weigh(self, r: Tensor) -> tuple[Tensor, Tensor]:
+    def whiten(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """W r and W^T W r for the residuals r (..., N, d)."""
         w = evaluate(self.value)
         return w * r, w.square() * r
 
 
 @dataclass(frozen=True)
-class Full:
+class FullWeight:
     """Each residual times a matrix: value (..., N, d, d), W with W^T W = covariance^-1."""
 
     value: Value
@@ -55,7 +55,7 @@ class Full:
     def __call__(self, A: Tensor) -> Tensor:
         return evaluate(self.value) @ A
 
-    def weigh(self, r: Tensor) -> tuple[Tensor, Tensor]:
+    def whiten(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """W r and W^T W r for the residuals r (..., N, d)."""
         W = evaluate(self.value)
         white = (W @ r[..., None])[..., 0]
@@ -67,7 +67,7 @@ def evaluate(value: Value) -> Tensor:
     return value if isinstance(value, Tensor) else value()
 
 
-def push_forward(function: Callable[[Tensor], Tensor], zero: Tensor) -> Tensor:
+def jacobian_forward(function: Callable[[Tensor], Tensor], zero: Tensor) -> Tensor:
     """The Jacobian (..., n) of a function of tangents (..., n) at zero, one direction at a time, all at once."""
     directions = torch.eye(zero.shape[-1], dtype=zero.dtype, device=zero.device)
     return torch.func.vmap(
@@ -88,7 +88,7 @@ class Cost:
 
     residual: Callable[[Point], Tensor]
     jacobian: Callable[[Point], Tensor] | None = None
-    weight: Scale | Diagonal | Full | None = None
+    weight: IsotropicWeight | DiagonalWeight | FullWeight | None = None
     kernel: Kernel | None = None
 
     def error(self, x: Point) -> Tensor:
@@ -104,7 +104,7 @@ class Cost:
             J = self.jacobian(x)
         else:
             still = r.new_zeros(*r.shape[:-2], variable.dimension(x))
-            J = push_forward(lambda delta: self.residual(variable.retract(x, delta)), still)
+            J = jacobian_forward(lambda delta: self.residual(variable.retract(x, delta)), still)
         A = self._whiten(torch.cat([J, r[..., None]], -1))  # (..., N, d, n + 1)
         s = A[..., -1].square().sum(-1)
         rho, w = (s, None) if self.kernel is None else (self.kernel.rho(s), self.kernel.weight(s)[..., None, None])

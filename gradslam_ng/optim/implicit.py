@@ -98,7 +98,7 @@ class _Direct(Function):
     """Zero, whose gradient v asks `perturb` for two optima and weighs the errors at them."""
 
     @staticmethod
-    def forward(ctx, ahead: Tensor, behind: Tensor, zero: Tensor, perturb: Map) -> Tensor:
+    def forward(ctx, in_front: Tensor, behind: Tensor, zero: Tensor, perturb: Map) -> Tensor:
         ctx.perturb = perturb
         return torch.zeros_like(zero)
 
@@ -138,8 +138,8 @@ def direct_loss(
 
     # a checkpointed function is evaluated again in the backward pass, by then at the places found there
     with torch.enable_grad():
-        ahead, behind = (
+        in_front, behind = (
             checkpoint(lambda side=side: problem.error(places[side]), use_reentrant=False, preserve_rng_state=False)
             for side in (0, 1)
         )
-    return _Direct.apply(ahead, behind, zero, perturb), 0.5 * (ahead + behind)
+    return _Direct.apply(in_front, behind, zero, perturb), 0.5 * (in_front + behind)

@@ -49,19 +49,19 @@ def gradient(problem: Problem, x: Point) -> tuple[Tensor, Tensor]:
     return problem.gradient(x) if hasattr(problem, "gradient") else problem.linearize(x)[1:]
 
 
-def leafwise(function: Callable[..., Tensor], *points: Point) -> Point:
+def tree_map(function: Callable[..., Tensor], *points: Point) -> Point:
     """`function` applied to the tensors of points of one structure, or to the values of sparse matrices."""
     if isinstance(points[0], tuple):
-        return tuple(leafwise(function, *parts) for parts in zip(*points, strict=True))
+        return tuple(tree_map(function, *parts) for parts in zip(*points, strict=True))
     if isinstance(points[0], BlockSparse):
-        return points[0].leafwise(function, *points[1:])
+        return points[0].tree_map(function, *points[1:])
     return function(*points)
 
 
-def select(mask: Tensor, there: Point, here: Point) -> Point:
+def tree_where(mask: Tensor, there: Point, here: Point) -> Point:
     """`there` where the mask (...) holds, `here` elsewhere."""
-    return leafwise(lambda a, b: torch.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), there, here)
+    return tree_map(lambda a, b: torch.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), there, here)
 
 
 def detach(x: Point) -> Point:
-    return leafwise(Tensor.detach, x)
+    return tree_map(Tensor.detach, x)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.optim import implicit
-from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, leafwise, select
+from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, tree_map, tree_where
 from gradslam_ng.optim.sparse import BlockSparse
-from gradslam_ng.optim.steps import Damping, Rule, Step
+from gradslam_ng.optim.steps import Damping, Step, StepStrategy
 
 BACKWARD = ("unroll", "truncated", "implicit", "implicit-gn", "direct", "detach")
 
@@ -30,7 +30,7 @@ class Solution:
 def solve(
     problem: Problem,
     x: Point,
-    rule: Rule,
+    strategy: StepStrategy,
     iterations: int,
     *,
     tolerance: float | None = None,
@@ -63,16 +63,16 @@ def solve(
     if iterations < 0:
         raise ValueError(f"iterations: expected at least 0, got {iterations}")
     if backward == "unroll" or not torch.is_grad_enabled():
-        return _iterate(problem, x, rule, iterations, tolerance)[0]
+        return _iterate(problem, x, strategy, iterations, tolerance)[0]
     if backward == "truncated":
         if not 0 < last <= iterations:
             raise ValueError(f"last: expected 1 to iterations = {iterations}, got {last}")
         with torch.no_grad():
-            before, damping = _iterate(problem, x, rule, iterations - last, tolerance)
-        solution = _iterate(problem, detach(before.x), rule, last, None, damping)[0]
+            before, damping = _iterate(problem, x, strategy, iterations - last, tolerance)
+        solution = _iterate(problem, detach(before.x), strategy, last, None, damping)[0]
         return replace(solution, converged=before.converged)
     with torch.no_grad():
-        found, _ = _iterate(problem, x, rule, iterations, tolerance)
+        found, _ = _iterate(problem, x, strategy, iterations, tolerance)
     if backward == "detach":
         return found
     attach = {"implicit": implicit.exact, "implicit-gn": implicit.gauss_newton, "direct": implicit.direct_loss}
@@ -82,36 +82,43 @@ def solve(
 
 
 def _iterate(
-    problem: Problem, x: Point, rule: Rule, iterations: int, tolerance: float | None, damping: Damping | None = None
+    problem: Problem,
+    x: Point,
+    strategy: StepStrategy,
+    iterations: int,
+    tolerance: float | None,
+    damping: Damping | None = None,
 ) -> tuple[Solution, Damping]:
     here = Linearization(*problem.linearize(x))
-    damping = rule.start(here) if damping is None else damping
+    damping = strategy.start(here) if damping is None else damping
     resting = None if tolerance is None else torch.zeros_like(here.error, dtype=torch.bool)
     rounding = torch.finfo(here.error.dtype).eps * here.error.detach()
     propose, judge = (_proposed, _judged) if tolerance is None else (_proposed.plain, _judged.plain)
     for _ in range(iterations):
-        step, trial = propose(problem, rule, x, here, damping)
+        step, trial = propose(problem, strategy, x, here, damping)
         if tolerance is not None:
             goal = torch.maximum(tolerance * here.error.detach(), rounding)
             resting = resting | (step.predicted.detach() <= goal)
             if bool(resting.all()):
                 break
         there = Linearization(*problem.linearize(trial))
-        x, here, damping = judge(problem, rule, x, here, trial, there, step, damping, resting)
+        x, here, damping = judge(problem, strategy, x, here, trial, there, step, damping, resting)
     return Solution(x, *here, converged=resting), damping
 
 
-@hot(growing=())
-def _proposed(problem: Problem, rule: Rule, x: Point, here: Linearization, damping: Damping) -> tuple[Step, Point]:
+@compiled(growing=())
+def _proposed(
+    problem: Problem, strategy: StepStrategy, x: Point, here: Linearization, damping: Damping
+) -> tuple[Step, Point]:
     """The step to try from x, and where it leads."""
-    step = rule.propose(here, damping)
+    step = strategy.propose(here, damping)
     return step, problem.retract(x, step.delta)
 
 
-@hot(growing=())
+@compiled(growing=())
 def _judged(
     problem: Problem,
-    rule: Rule,
+    strategy: StepStrategy,
     x: Point,
     here: Linearization,
     trial: Point,
@@ -121,18 +128,18 @@ def _judged(
     resting: Tensor | None,
 ) -> tuple[Point, Linearization, Damping]:
     """Where the step tried from x leaves it; x stays where `resting` (...) holds."""
-    taken, damping = rule.judge(here, there, step, damping)
+    taken, damping = strategy.judge(here, there, step, damping)
     if resting is not None:
         taken = torch.where(resting, torch.zeros_like(taken), taken)
     if taken.dtype == torch.bool:
-        x, here = select(taken, (trial, there), (x, here))
+        x, here = tree_where(taken, (trial, there), (x, here))
         return x, Linearization(*here), damping
     between = problem.retract(x, taken[..., None] * step.delta)
-    if not rule.relinearize:
+    if not strategy.relinearize:
         return between, _blend(taken, there, here), damping
     there = Linearization(*problem.linearize(between))
-    no_worse = _finite(there) & (there.error <= here.error * (1 + rule.slack))
-    x, here = select(no_worse, (between, there), (x, here))
+    no_worse = _finite(there) & (there.error <= here.error * (1 + strategy.error_noise))
+    x, here = tree_where(no_worse, (between, there), (x, here))
     return x, Linearization(*here), damping
 
 
@@ -144,9 +151,9 @@ def _finite(there: Linearization) -> Tensor:
 
 def _blend(taken: Tensor, there: Linearization, here: Linearization) -> Linearization:
     """The linearisation a part `taken` of the way from here to there, each of the three in proportion."""
-    there = Linearization(*select(_finite(there), there, here))
+    there = Linearization(*tree_where(_finite(there), there, here))
 
     def mix(a: Tensor, b: Tensor) -> Tensor:
         return torch.lerp(a, b, taken.reshape(taken.shape + (1,) * (a.ndim - taken.ndim)))
 
-    return Linearization(*leafwise(mix, here, there))
+    return Linearization(*tree_map(mix, here, there))

@@ -69,7 +69,7 @@ class BlockSparse:
         self.values, self.pattern = values, pattern
         self._undamped: SparseFactor | None = None
 
-    def leafwise(self, function: Callable[..., Tensor], *others: BlockSparse) -> BlockSparse:
+    def tree_map(self, function: Callable[..., Tensor], *others: BlockSparse) -> BlockSparse:
         return BlockSparse(function(self.values, *(other.values for other in others)), self.pattern)
 
     def isfinite(self) -> Tensor:

@@ -28,7 +28,7 @@ class Step(NamedTuple):
     predicted: Tensor  # (...), decrease of the error that the quadratic model expects, >= 0
 
 
-class Rule(Protocol):
+class StepStrategy(Protocol):
     def start(self, here: Linearization) -> Damping: ...
 
     def propose(self, here: Linearization, damping: Damping) -> Step: ...
@@ -64,7 +64,7 @@ class LevenbergMarquardt:
     """
 
     damping: float | Tensor = 1e-3
-    slack: float = 1e-6
+    error_noise: float = 1e-6
 
     def start(self, here: Linearization) -> Damping:
         value = (torch.ones_like(here.error) * self.damping).to(here.error.dtype)  # as_tensor waits for a GPU
@@ -77,11 +77,11 @@ class LevenbergMarquardt:
 
     def gain(self, here: Linearization, there: Linearization, step: Step) -> Tensor:
         """Actual over predicted decrease: free of the scale of the error, 1 where the model is right."""
-        slack = self.slack * here.error.abs()
-        predicted = step.predicted + slack
+        error_noise = self.error_noise * here.error.abs()
+        predicted = step.predicted + error_noise
         moving = predicted > torch.finfo(predicted.dtype).tiny
         finite = torch.isfinite(there.error)
-        actual = here.error - torch.where(finite, there.error, here.error) + slack
+        actual = here.error - torch.where(finite, there.error, here.error) + error_noise
         ratio = torch.where(moving, actual, 1.0) / torch.where(moving, predicted, 1.0)
         return torch.where(finite, ratio.clamp(-1e3, 1e3), -1e3)
 

@@ -12,11 +12,11 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 from gradslam_ng.geometry import se3
 from gradslam_ng.structures import LiveFrame
 
-Describe = Callable[[LiveFrame], Tensor]
-THUMBNAIL = (12, 16)
+Descriptor = Callable[[LiveFrame], Tensor]
+TINY_IMAGE_SIZE = (12, 16)
 
 
-def thumbnail(live: LiveFrame) -> Tensor:
+def tiny_image_descriptor(live: LiveFrame) -> Tensor:
     """A compact code (D,) of unit length: colour and inverse depth on 12 x 16 cells, each less its mean.
 
     No weights and no vocabulary; the dot product of two codes is a correlation, which brightness and contrast leave
@@ -24,7 +24,7 @@ def thumbnail(live: LiveFrame) -> Tensor:
     """
     depth = live.surface.vertices[..., 2]
     inverse = torch.where(depth > 0, 1 / torch.where(depth > 0, depth, 1.0), 0.0)
-    cells = adaptive_avg_pool2d(torch.cat([live.color.movedim(-1, 1), inverse[:, None]], 1), THUMBNAIL)[0]
+    cells = adaptive_avg_pool2d(torch.cat([live.color.movedim(-1, 1), inverse[:, None]], 1), TINY_IMAGE_SIZE)[0]
     return normalize(normalize((cells - cells.mean((-2, -1), keepdim=True)).flatten(1), dim=-1).flatten(), dim=-1)
 
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gradslam_ng.odometry import Alignment, ICPOdometer
-from gradslam_ng.places.consistency import compared, wide_search
-from gradslam_ng.places.keyframes import Describe, Keyframes, thumbnail
-from gradslam_ng.structures import LiveFrame, Surface
+from gradslam_ng.odometry import ProjectiveICP, TrackingResult
+from gradslam_ng.places.consistency import coarse_icp, compare_views
+from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
+from gradslam_ng.structures import LiveFrame, SurfaceView
 
 if TYPE_CHECKING:
     from gradslam_ng.slam.state import State
     from gradslam_ng.slam.system import System
 
 
-class Relocaliser:
+class Relocalizer:
     """Remembers how places look, and finds a lost camera among them (after Glocker et al. 2015).
 
     Once a frame is lost none is tracked, and none enters the map, until one is found that fits what the map shows from
@@ -42,14 +42,14 @@ class Relocaliser:
         agreement: float = 0.75,
         overlap: float = 0.5,
         likeness: float = 0.5,
-        describe: Describe = thumbnail,
+        describe: Descriptor = tiny_image_descriptor,
     ) -> None:
         self.spacing, self.candidates, self.describe = spacing, candidates, describe
         self.agreement, self.overlap, self.likeness = agreement, overlap, likeness
         self.keyframes = Keyframes()
         self.found: list[int] = []  # numbers of the frames in which the camera was found again
-        self.coarse = wide_search(max_step=1.0)
-        self.fine = ICPOdometer(iterations=(3, 4, 4), min_overlap=0.3)
+        self.coarse = coarse_icp(max_step=1.0)
+        self.fine = ProjectiveICP(iterations=(3, 4, 4), min_overlap=0.3)
 
     def remember(self, state: State, live: LiveFrame) -> None:
         """A frame that was tracked, if there is nothing like it yet."""
@@ -66,7 +66,7 @@ class Relocaliser:
         for T_wk in self.places(state, live):
             T_wc = self.aligned(system, state, live, T_wk)
             if T_wc is not None:
-                tracking = Alignment.known(T_wc, torch.ones_like(state.started))
+                tracking = TrackingResult.from_pose(T_wc, torch.ones_like(state.started))
                 self.found.append(state.frames)
                 break
         still = torch.eye(4).to(state.T_wc).expand_as(state.T_wc)
@@ -90,8 +90,8 @@ class Relocaliser:
         model, _ = system.model(state, T_wc, live)
         return T_wc if self.fits(live, model) else None
 
-    def fits(self, live: LiveFrame, model: Surface) -> bool:
+    def fits(self, live: LiveFrame, model: SurfaceView) -> bool:
         """Whether a frame shows what its model does, both from one place."""
         depth = torch.where(model.weights > 0, model.vertices[..., 2], 0.0)
-        overlap, shape, brightness = compared(live, depth, model.intensity)
+        overlap, shape, brightness = compare_views(live, depth, model.intensity)
         return shape >= self.agreement and overlap * shape >= self.overlap and brightness > self.likeness

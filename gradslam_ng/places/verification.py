@@ -11,10 +11,10 @@ from torch import Tensor
 from gradslam_ng.geometry import images
 from gradslam_ng.graph.information import square_root
 from gradslam_ng.loops.submaps import colors_seen
-from gradslam_ng.odometry import ICPOdometer
-from gradslam_ng.places.consistency import compared, wide_search
+from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.places.consistency import coarse_icp, compare_views
 from gradslam_ng.rendering import predict
-from gradslam_ng.structures import LiveFrame, Surface, SurfelMap
+from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class Verifier:
     ) -> None:  # fmt: skip
         self.overlap, self.agreement, self.likeness = overlap, agreement, likeness
         self.sigma, self.slack = sigma, slack
-        self.coarse = wide_search(max_step=1.5)
-        self.fine = ICPOdometer(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, turns=0)
+        self.coarse = coarse_icp(max_step=1.5)
+        self.fine = ProjectiveICP(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, turns=0)
 
     def __call__(self, live: LiveFrame, before: SurfelMap, T_wk: Tensor, start: Tensor, stable: float) -> Match | None:
         """The frame in the map `before`, looked at from T_wk (4, 4), starting at `start`; None where it does not fit.
@@ -67,7 +67,7 @@ class Verifier:
             T_wc = T_wm = found.T_wc
         color, depth = colors_seen(before, T_wc, K, size)
         intensity = images.intensity(color)[..., 0].unflatten(1, size)
-        overlap, agreement, likeness = compared(live, depth.unflatten(1, size), intensity)
+        overlap, agreement, likeness = compare_views(live, depth.unflatten(1, size), intensity)
         if overlap < self.overlap or agreement < self.agreement or likeness < self.likeness:
             return None
         information = self.normal_equations(live, predict(before, T_wc, K, size, stable)) / self.sigma**2
@@ -77,7 +77,7 @@ class Verifier:
             return None
         return Match(T_wc[0].double().cpu(), square_root(information), overlap, likeness)
 
-    def normal_equations(self, live: LiveFrame, model: Surface) -> Tensor:
+    def normal_equations(self, live: LiveFrame, model: SurfaceView) -> Tensor:
         """H (6, 6) float64 of a right update of the pose where frame and model lie alike, from shape and brightness,
         divided by the sum of the weights."""
         still = torch.eye(4).to(model.vertices)[None]

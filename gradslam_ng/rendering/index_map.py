@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import camera, se3
 
 EMPTY = torch.iinfo(torch.int64).max
@@ -19,10 +19,10 @@ def visible_pixels(
     points (B, N, 3) world, mask (B, N), T_cw (B, 4, 4), K (B, 3, 3). Returns, each (B, N), u and v in pixels, z in
     metres, and inside, 1 or 0: in the mask, beyond `near` and within the image.
     """
-    p_c = se3.transform_planes(T_cw, points.unbind(-1))
-    u, v, ahead = camera.project_planes(p_c, K, near)
+    p_c = se3.transform_soa(T_cw, points.unbind(-1))
+    u, v, in_front = camera.project_soa(p_c, K, near)
     height, width = size
-    inside = mask & ahead & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+    inside = mask & in_front & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
     return u, v, p_c[2], inside.to(u.dtype)  # compiled, planes of bool are written byte by byte
 
 
@@ -57,7 +57,7 @@ def nearest_centres(
     return u, v, z, nearest_per_pixel(pixel, z.clamp(min=0), inside > 0, size[0] * size[1])
 
 
-@hot
+@compiled
 def index_map(
     points: Tensor, mask: Tensor, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05
 ) -> Tensor:

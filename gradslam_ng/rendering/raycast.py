@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import recomputed
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import VoxelGrid
@@ -90,11 +90,11 @@ def raycast(
         nothing = (0.0 * (T_wc.sum() + K.sum())).expand(grid.batch, *size, 1)  # zero gradients, not none
         images = nothing.expand(-1, -1, -1, 3)
         return RayCast(nothing, images, images, nothing > 0, nothing)
-    depth, normal, color, weight = recomputed(meet, grid, directory, T_wc, K, hits, exact, offset)
+    depth, normal, color, weight = checkpoint(meet, grid, directory, T_wc, K, hits, exact, offset)
     return RayCast(depth, normal, color, weight > 0, weight)
 
 
-@hot
+@compiled
 def directions(T_wc: Tensor, K: Tensor, size: tuple[int, int], offset: Tensor | None) -> Tensor:
     """Of the pixels' rays, (B, H, W, 3): world frame, of unit depth."""
     return (T_wc[:, None, None, :3, :3] * pixel_rays(K, size, offset)[..., None, :]).sum(-1)
@@ -168,7 +168,7 @@ def first_hits(
     return hits, directory
 
 
-@hot
+@compiled
 def near_cells(sdf: Tensor, weight: Tensor, voxel_size: float) -> Tensor:
     """Which cells of 2^3 voxels of blocks (n, 512) have a surface in or beside them: (n, 64) bool."""
     near = (weight > 0) & (sdf.abs() < voxel_size)  # the nearest voxel to a surface is no farther
@@ -176,7 +176,7 @@ def near_cells(sdf: Tensor, weight: Tensor, voxel_size: float) -> Tensor:
     return cells.any(-1).any(-2).any(-3).reshape(len(sdf), -1)
 
 
-@hot
+@compiled
 def project_balls(
     centres: Tensor, owner: Tensor, radius: float, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,7 +198,7 @@ def project_balls(
     return torch.stack([u, v, extent], -1), z, (z > near - radius) & ~outside
 
 
-@hot
+@compiled
 def bounds(
     centres: Tensor, owner: Tensor, radius: float, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
 ) -> tuple[Tensor, Tensor]:
@@ -249,7 +249,7 @@ def enlarged(image: Tensor, factor: int) -> Tensor:
     return image[:, :, None, :, None].expand(b, h, factor, w, factor).reshape(b, factor * h, factor * w)
 
 
-@hot
+@compiled
 def march(
     grid: VoxelGrid, directory: Directory, o_w: Tensor, owner: Tensor, d_w: Tensor, t: Tensor, end: Tensor,
     t_before: Tensor, before: Tensor, hit: Tensor,
@@ -296,13 +296,13 @@ def newton(found: Sample, d_w: Tensor, voxel_size: float) -> Tensor:
     return torch.where(steep, -found.sdf / torch.where(steep, slope, 1.0), 0.0).clamp(-voxel_size, voxel_size)
 
 
-@hot
+@compiled
 def polish(grid: VoxelGrid, directory: Directory, owner: Tensor, o_w: Tensor, d_w: Tensor, t: Tensor) -> Tensor:
     """Depths t (M,) of hits after a Newton step."""
     return t + newton(sample(grid, directory, owner, o_w[owner] + t[:, None] * d_w), d_w, grid.voxel_size)
 
 
-@hot
+@compiled
 def meet(
     grid: VoxelGrid, directory: Directory, T_wc: Tensor, K: Tensor, hits: Tensor, exact: bool, offset: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

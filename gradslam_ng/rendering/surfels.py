@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import recomputed
-from gradslam_ng.compute.compiled import hot
-from gradslam_ng.compute.masks import margin
+from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.masks import pad
 from gradslam_ng.geometry import camera, images, se3
 from gradslam_ng.rendering.index_map import index_map, nearest_centres
 from gradslam_ng.rendering.view import check_view
-from gradslam_ng.structures import Surface, SurfelMap
+from gradslam_ng.structures import SurfaceView, SurfelMap
 
 FADE = 8.0  # squared radii from a disc's centre beyond which its weight falls no further
 PIXEL = 0.6  # pixels, standard deviation of the bell of a pixel itself
@@ -46,7 +46,7 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     return torch.where(hit.reshape(hit.shape + (1,) * (picked.ndim - 3)), picked, 0.0)
 
 
-def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], stable: float) -> Surface:
+def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], stable: float) -> SurfaceView:
     """The surface that tracking expects to see from T_wm (B, 4, 4): the surfels' own centres and normals, unblended.
 
     A surfel weighs c / (c + stable), c its confidence; without any it is not there. K (B, 3, 3); size (H, W).
@@ -54,10 +54,10 @@ def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], sta
     n = map_.occupied
     known = (map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.confidences[:, :n], map_.mask[:, :n])
     vertices, normals, weights, intensity = splat(*known, T_wm, K, size, stable)
-    return Surface(vertices, normals, weights, K, intensity)
+    return SurfaceView(vertices, normals, weights, K, intensity)
 
 
-@hot(growing=("points", "normals", "colors", "confidences", "mask"))
+@compiled(growing=("points", "normals", "colors", "confidences", "mask"))
 def splat(
     points: Tensor,
     normals: Tensor,
@@ -105,14 +105,14 @@ def render(
     n, T_cw = map_.occupied, se3.inverse(T_wc)
     with torch.no_grad():
         index = disc_map(map_.points[:, :n], map_.radii[:, :n], map_.mask[:, :n], T_cw, K, size, near, reach)
-    color, depth, normal, alpha = recomputed(
+    color, depth, normal, alpha = checkpoint(
         shade, index, map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.radii[:, :n],
         map_.confidences[:, :n], T_cw, K,
     )  # fmt: skip
     return Rendering(color, depth, normal, alpha, index)
 
 
-@hot
+@compiled
 def disc_map(
     points: Tensor, radii: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float, reach: int
 ) -> Tensor:
@@ -127,7 +127,7 @@ def disc_map(
     extent = torch.where(there, radii.gather(1, slot) * K[:, 0, 0, None] / z_there, -1.0)  # pixels
     u, v = (plane.gather(1, slot) for plane in (u_0, v_0))
     planes = [(u, 0.0), (v, 0.0), (z_there, torch.inf), (extent, -1.0), (centre, -1)]
-    planes = [margin(margin(x.unflatten(1, size), reach, -1, edge), reach, -2, edge) for x, edge in planes]
+    planes = [pad(pad(x.unflatten(1, size), reach, -1, edge), reach, -2, edge) for x, edge in planes]
     column = torch.arange(width, device=z.device).to(z)
     row = torch.arange(height, device=z.device).to(z)[:, None]
     nearest = torch.full((len(z), *size), torch.inf, dtype=z.dtype, device=z.device)
@@ -144,7 +144,7 @@ def disc_map(
 NEIGHBOURS = ((1, 1), (0, 1), (1, 0), (1, 2), (2, 1))  # a pixel itself first, as row and column of a 3 x 3 window
 
 
-@hot
+@compiled
 def shade(
     index: Tensor, points: Tensor, normals: Tensor, colors: Tensor, radii: Tensor, confidences: Tensor, T_cw: Tensor,
     K: Tensor,
@@ -156,8 +156,8 @@ def shade(
     n_c = se3.rotate(T_cw, gather(normals, index).flatten(1, 2)).unflatten(1, size)
     c, hit = gather(colors, index), (index >= 0).to(points.dtype)
     planes = [*p_c.unbind(-1), *n_c.unbind(-1), *c.unbind(-1), gather(radii, index), gather(confidences, index), hit]
-    planes = [margin(margin(x, 1, -1), 1, -2) for x in planes]
-    number = margin(margin(index, 1, -1, -1), 1, -2, -1)
+    planes = [pad(pad(x, 1, -1), 1, -2) for x in planes]
+    number = pad(pad(index, 1, -1, -1), 1, -2, -1)
     rx, ry, _ = camera.unproject(torch.ones_like(p_c[..., :1]), K).unbind(-1)
     pixel = PIXEL / K[:, 0, 0, None, None]
     sums, front, own = [0.0] * 8, None, None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import filled, tensors_of
+from gradslam_ng.compute.checkpoint import tree_leaves, tree_unflatten
 from gradslam_ng.slam.state import State
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 from gradslam_ng.structures.surfels import static_shapes
@@ -30,7 +30,7 @@ WARM_UP = 3  # runs before a capture, in which libraries set themselves up: as m
 ROOM = 4  # frames of nothing but new surfels that a map has room for when a graph is recorded: warming up takes some
 
 Replay = Callable[[], tuple[Tensor, ...]]
-Record = Callable[[Callable[..., tuple[Tensor, ...]], list[Tensor]], Replay]
+Recorder = Callable[[Callable[..., tuple[Tensor, ...]], list[Tensor]], Replay]
 
 
 def cuda_graph(function: Callable[..., tuple[Tensor, ...]], buffers: list[Tensor]) -> Replay:
@@ -61,7 +61,7 @@ def cuda_graph(function: Callable[..., tuple[Tensor, ...]], buffers: list[Tensor
     return replay
 
 
-class Captured:
+class GraphedStep:
     """`System.advance` of PointFusion without gradients, recorded once and replayed for each frame.
 
     What it returns stays as it is, but for the map, which is updated in place. Settings are those of the time of
@@ -72,7 +72,7 @@ class Captured:
         record: what records and replays a function of buffers, see `cuda_graph`.
     """
 
-    def __init__(self, system: PointFusion, record: Record = cuda_graph) -> None:
+    def __init__(self, system: PointFusion, record: Recorder = cuda_graph) -> None:
         self.system, self.record = system, record
         self.works = True
         self.replay: Replay | None = None
@@ -98,10 +98,10 @@ class Captured:
         with self.system.stage("replay"):
             outputs = self.replay()
             self.room -= self.live.depth[0].numel()
-            live = filled(self.live, (value.clone() for value in outputs))
+            live = tree_unflatten(self.live, (value.clone() for value in outputs))
             self.tidy(state.frames)
             after = replace(self.state, map=None, frames=state.frames + 1)
-            after = filled(after, (value.clone() for value in tensors_of(after)))
+            after = tree_unflatten(after, (value.clone() for value in tree_leaves(after)))
             self.returned = replace(after, map=self.state.map)
         return self.returned, live
 
@@ -126,20 +126,20 @@ class Captured:
         self.replay = self.live = None  # their memory may be had again
         own = numbered(replace(state, map=state.map.reserve(capacity)))
         self.state, self.frame = (
-            filled(value, (x.clone(memory_format=torch.contiguous_format) for x in tensors_of(value)))
+            tree_unflatten(value, (x.clone(memory_format=torch.contiguous_format) for x in tree_leaves(value)))
             for value in (own, frame)
         )
 
         def step(*buffers: Tensor) -> tuple[Tensor, ...]:
             parts = iter(buffers)
-            before, frame = filled(self.state, parts), filled(self.frame, parts)
+            before, frame = tree_unflatten(self.state, parts), tree_unflatten(self.frame, parts)
             with static_shapes():
                 self.live = self.system.prepare(frame)
                 after = self.system.track(before, self.live)
             copy(before, after)
-            return tuple(tensors_of(self.live))
+            return tuple(tree_leaves(self.live))
 
-        self.replay = self.record(step, list(chain(tensors_of(self.state), tensors_of(self.frame))))
+        self.replay = self.record(step, list(chain(tree_leaves(self.state), tree_leaves(self.frame))))
 
     def fill(self, state: State) -> None:
         """A state into the buffers. Its map may be shorter or longer than theirs: slots beyond its count are empty."""
@@ -165,7 +165,7 @@ def first(map_: SurfelMap, slots: int) -> SurfelMap:
 
 def copy(to: object, value: object) -> None:
     """The tensors of a value into those of another like it, but for those that it was updated in."""
-    for mine, theirs in zip(tensors_of(to), tensors_of(value), strict=True):
+    for mine, theirs in zip(tree_leaves(to), tree_leaves(value), strict=True):
         if mine is not theirs:
             mine.copy_(theirs)
 

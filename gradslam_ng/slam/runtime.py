@@ -11,7 +11,7 @@ import torch
 
 
 @contextmanager
-def undivided() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Ctrl-C inside takes effect at the end: what belongs together is corrected together."""
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not usual or threading.current_thread() is not threading.main_thread():
@@ -28,7 +28,7 @@ def undivided() -> Iterator[None]:
 
 
 @contextmanager
-def one_core_left() -> Iterator[None]:
+def reserve_core() -> Iterator[None]:
     """Inside, torch works with one thread less than it has, if it has more than one: the threads that read ahead want a
     core, and where threads meet at the end of every small loop all wait for the one that has to share."""
     threads = torch.get_num_threads()

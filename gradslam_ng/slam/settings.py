@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradslam_ng import optim
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Settings:
     rows: int = 2  # every so many-th row of pixels takes part at the finest level
     photometric: bool = True  # what is seen must look as bright as the map remembers it
 
-    def odometer(self, rule: optim.Rule | None = None, **others) -> ICPOdometer:
+    def odometer(self, strategy: optim.StepStrategy | None = None, **others) -> ProjectiveICP:
         """An odometer so set; `others` of its arguments go before."""
         tracking = {name: value for name, value in vars(self).items() if name != "width"}
-        return ICPOdometer(rule, **tracking | others)
+        return ProjectiveICP(strategy, **tracking | others)
 
 
 PRESETS = {

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import Alignment, Reason
-from gradslam_ng.structures import Surface, SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.odometry import TrackingResult, TrackingStatus
+from gradslam_ng.structures import SurfaceView, SurfelMap, Trajectory, VoxelGrid
 
 Map = SurfelMap | VoxelGrid
 
@@ -22,15 +22,15 @@ class State:
     T_wc: Tensor  # (B, 4, 4), of the last frame
     motion: Tensor  # (B, 4, 4), from the last frame but one to the last: T_wc = T_wc_before @ motion
     frames: int | Tensor  # a tensor () int64 within a frame that is captured
-    tracking: Alignment
-    last: Surface  # the last frame that was tracked, for odometry from frame to frame
+    tracking: TrackingResult
+    last: SurfaceView  # the last frame that was tracked, for odometry from frame to frame
     started: Tensor  # (B,) bool: some frame had readings
 
     def predict(self) -> Tensor:
         """Where the next frame is expected: at constant velocity (B, 4, 4)."""
         return self.T_wc @ self.motion
 
-    def advance(self, map_: Map, tracking: Alignment, live: Surface) -> State:
+    def advance(self, map_: Map, tracking: TrackingResult, live: SurfaceView) -> State:
         """After one frame more. A lost frame does not move the camera, and the model to track from stays."""
         ok = tracking.ok[:, None, None]
         T_wc = torch.where(ok, tracking.T_wc, self.T_wc)
@@ -47,15 +47,15 @@ class Result:
 
     map: Map
     trajectory: Trajectory
-    reasons: Tensor  # (L,) int64, a `Reason` per pose of the trajectory
+    statuses: Tensor  # (L,) int64, a `TrackingStatus` per pose of the trajectory
     skipped: list[str] = field(default_factory=list)  # frames that could not be read, and why
     milliseconds: dict[str, float] = field(default_factory=dict)  # mean per frame, by stage
     interrupted: bool = False
     loops: int = 0  # closed
-    relocalised: list[int] = field(default_factory=list)  # frames in which a camera that was lost was found again
+    relocalized: list[int] = field(default_factory=list)  # frames in which a camera that was lost was found again
     seconds_compiling: float = 0.0  # beside the above
 
     @property
     def tracked(self) -> Tensor:
         """(L,) bool: poses that can be trusted."""
-        return Reason.trusted(self.reasons)
+        return TrackingStatus.is_tracked(self.statuses)

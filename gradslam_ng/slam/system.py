@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from gradslam_ng import optim
-from gradslam_ng.compute.compiled import compiling, seconds_compiling
+from gradslam_ng.compute.compiled import compilation, seconds_compiling
 from gradslam_ng.datasets.prefetch import prefetch
-from gradslam_ng.datasets.sequence import FrameError, Sequence
+from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import Alignment, GroundTruthOdometer
-from gradslam_ng.odometry.icp import PAIRING_NOISE
-from gradslam_ng.places.relocalization import Relocaliser
-from gradslam_ng.slam.graphed_step import Captured, Record
-from gradslam_ng.slam.runtime import one_core_left, undivided
+from gradslam_ng.odometry import KnownPoses, TrackingResult
+from gradslam_ng.odometry.icp import ASSOCIATION_NOISE
+from gradslam_ng.places.relocalization import Relocalizer
+from gradslam_ng.slam.graphed_step import GraphedStep, Recorder
+from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, Result, State
-from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, Trajectory
+from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
 
 log = logging.getLogger("gradslam_ng")
@@ -37,16 +37,16 @@ SMALLEST = 8  # pixels across an image at working size
 
 def odometer(name: str, settings: Settings) -> nn.Module:
     """The odometer of that name: gradicp (soft-damped, differentiable), icp (Levenberg-Marquardt), ground-truth."""
-    return GroundTruthOdometer() if name == "ground-truth" else settings.odometer(rule(name))
+    return KnownPoses() if name == "ground-truth" else settings.odometer(step_strategy(name))
 
 
-def rule(name: str) -> optim.Rule:
+def step_strategy(name: str) -> optim.StepStrategy:
     """How an ICP of that name judges its steps."""
     match name:
         case "gradicp":
-            return optim.SoftLevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
+            return optim.SoftLevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE)
         case "icp":
-            return optim.LevenbergMarquardt(damping=1e-6, slack=PAIRING_NOISE)
+            return optim.LevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE)
     raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
 
 
@@ -65,13 +65,13 @@ class System(nn.Module):
     """A SLAM system. It says what a frame is tracked against (`model`) and how it joins the map (`fuse`).
 
     Args:
-        odometry: a name (see `odometer`), or a module called like `ICPOdometer`, which brings its own settings.
+        odometry: a name (see `odometer`), or a module called like `ProjectiveICP`, which brings its own settings.
         noise: depth noise (B, H, W), metres, of a surface and its colour: a function, or a network to be learnt.
         factor: images are shrunk by this before anything else; None chooses what comes nearest to the settings' width.
         settings: a preset's name, "default", "fast" or "accurate", or one's own; see `Settings`.
     """
 
-    relocalises = True  # what a frame is tracked against depends on where it is looked for
+    supports_relocalization = True  # what a frame is tracked against depends on where it is looked for
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class System(nn.Module):
         """The maps before the first frame."""
         return SurfelMap.empty(batch, device=device, dtype=dtype)
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
+    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
         """What a frame is tracked against, and the pose (B, 4, 4) of the camera that sees it so."""
         raise NotImplementedError
 
@@ -105,7 +105,7 @@ class System(nn.Module):
         """The map after the last frame of a stream."""
         return state.map
 
-    def recorder(self) -> Record | None:
+    def recorder(self) -> Recorder | None:
         """What records the frames of a run to replay them, see `captured`; None where they run as they are."""
         return None
 
@@ -167,9 +167,9 @@ class System(nn.Module):
             raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
         none = torch.zeros(batch, device=device, dtype=dtype)
         zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
-        nothing = Surface(*zeros, surface.K, torch.zeros_like(surface.weights))
+        nothing = SurfaceView(*zeros, surface.K, torch.zeros_like(surface.weights))
         map_ = self.empty(batch, device, dtype)
-        return State(map_, T_wc, still, 0, Alignment.known(T_wc, none > 0), nothing, none > 0)
+        return State(map_, T_wc, still, 0, TrackingResult.from_pose(T_wc, none > 0), nothing, none > 0)
 
     @staticmethod
     def given(live: LiveFrame, otherwise: Tensor) -> Tensor:
@@ -178,12 +178,12 @@ class System(nn.Module):
             return otherwise
         return torch.where(torch.isfinite(live.T_wc).flatten(1).all(-1)[:, None, None], live.T_wc, otherwise)
 
-    def begin(self, state: State, live: LiveFrame, tracking: Alignment) -> Alignment:
+    def begin(self, state: State, live: LiveFrame, tracking: TrackingResult) -> TrackingResult:
         """The first frame with readings has nothing to be lost from: it is where its own pose or the state says."""
-        if isinstance(self.odometry, GroundTruthOdometer):  # it knows without anything to compare with
+        if isinstance(self.odometry, KnownPoses):  # it knows without anything to compare with
             return tracking
         readable = (live.surface.weights > 0).flatten(1).any(-1)
-        return tracking.where(state.started, Alignment.known(self.given(live, state.T_wc), readable))
+        return tracking.where(state.started, TrackingResult.from_pose(self.given(live, state.T_wc), readable))
 
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
@@ -213,7 +213,7 @@ class System(nn.Module):
     @torch.no_grad()
     def run(
         self,
-        sequence: Sequence,
+        sequence: RGBDSequence,
         on_frame: Callable[[int, State], None] | None = None,
         compile: bool | None = None,
         loops: Loops | None = None,
@@ -221,23 +221,23 @@ class System(nn.Module):
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C ends the run, not its result.
 
         on_frame(index, state) is called after every frame. compile: use the compiled twins of hot functions (see
-        `hot`, minutes at first, then kept on disk); None: where the sequence is long enough to earn it. loops: closes
-        loops and corrects map and trajectory, `loops.LoopCloser()`.
+        `compiled`, minutes at first, then kept on disk); None: where the sequence is long enough to earn it. loops:
+        closes loops and corrects map and trajectory, `loops.LoopCloser()`.
 
         Raises:
             ValueError: no frame of the sequence could be read.
             KeyboardInterrupt: before the first frame was done.
         """
-        state, poses, times, reasons, skipped, interrupted, lost = None, [], [], [], [], False, False
-        knows = isinstance(self.odometry, GroundTruthOdometer)  # where it is, or that nobody does
-        relocaliser = Relocaliser() if self.relocalises and not knows else None
+        state, poses, times, statuses, skipped, interrupted, lost = None, [], [], [], [], False, False
+        knows = isinstance(self.odometry, KnownPoses)  # where it is, or that nobody does
+        relocalizer = Relocalizer() if self.supports_relocalization and not knows else None
         record = self.recorder()
-        advance = self.advance if record is None else Captured(self, record)
+        advance = self.advance if record is None else GraphedStep(self, record)
         self.seconds.clear()
         compiling_before = seconds_compiling()
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         try:
-            with one_core_left(), compiling(compile):
+            with reserve_core(), compilation(compile):
                 for index, frame in self.timed("read", prefetch(sequence)):
                     if isinstance(frame, FrameError):
                         log.warning("skipped: %s", frame)
@@ -249,20 +249,20 @@ class System(nn.Module):
                         with self.stage("prepare"):
                             live = self.prepare(frame)
                         with self.stage("relocalise"):
-                            state = relocaliser.find(self, state, live)
+                            state = relocalizer.find(self, state, live)
                     else:
                         state, live = advance(state, frame)
-                    if relocaliser is not None:
+                    if relocalizer is not None:
                         with self.stage("localise"):  # where a run waits for the device
                             ok, started = torch.stack([state.tracking.ok[0], state.started[0]]).tolist()
                         lost = started and not ok
                         if ok:
-                            relocaliser.remember(state, live)
+                            relocalizer.remember(state, live)
                     if loops is not None:
-                        with self.stage("loops"), undivided():
+                        with self.stage("loops"), defer_interrupts():
                             state = loops.follow(self, state, live)
                     poses.append(state.T_wc[0].double())
-                    reasons.append(state.tracking.reason[0])
+                    statuses.append(state.tracking.status[0])
                     times.append(now)
                     if on_frame is not None:
                         on_frame(index, state)
@@ -273,22 +273,22 @@ class System(nn.Module):
             log.warning("interrupted after %d of %d frames", len(poses), len(sequence))
         if not poses:
             raise ValueError(f"{sequence.name}: none of its {len(sequence)} frames could be read: {skipped[:1]}")
-        n = min(len(poses), len(reasons), len(times))
+        n = min(len(poses), len(statuses), len(times))
         map_, T_wc = self.concluded(state), torch.stack(poses[:n]).cpu()
         if loops is not None:
             try:
                 # with as many threads as before: what was compiled for these is not compiled for others
-                with one_core_left(), compiling(compile), self.stage("loops"), undivided():
+                with reserve_core(), compilation(compile), self.stage("loops"), defer_interrupts():
                     map_, T_wc = loops.finish(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 interrupted = True
         trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
         closed = 0 if loops is None else len(loops.loops)
-        found = [] if relocaliser is None else relocaliser.found
+        found = [] if relocalizer is None else relocalizer.found
         compiled = seconds_compiling() - compiling_before
-        reasons = torch.stack(reasons[:n]).cpu()
-        return Result(map_, trajectory, reasons, skipped, stages, interrupted, closed, found, compiled)
+        statuses = torch.stack(statuses[:n]).cpu()
+        return Result(map_, trajectory, statuses, skipped, stages, interrupted, closed, found, compiled)
 
     @property
     def device(self) -> torch.device:

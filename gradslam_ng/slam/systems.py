@@ -9,20 +9,20 @@ from gradslam_ng.geometry import depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.rendering import predict, raycast
 from gradslam_ng.rendering.raycast import pixel_rays, scattered
-from gradslam_ng.slam.graphed_step import Record, cuda_graph
+from gradslam_ng.slam.graphed_step import Recorder, cuda_graph
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface, SurfelMap, VoxelGrid
+from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView, SurfelMap, VoxelGrid
 from gradslam_ng.structures.live import Noise, axial_noise
 
 
 class ICPOdometry(System):
     """Visual odometry: each frame aligned with the one before, no map."""
 
-    relocalises = False
+    supports_relocalization = False
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
+    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
         return state.last, state.T_wc
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
@@ -65,13 +65,13 @@ class PointFusion(System):
         super().__init__(odometry, factor, noise, settings)
         self.mapper = PointFuser() if mapper is None else mapper
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
+    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
         return predict(state.map, T_wm, live.surface.K, live.surface.size, self.mapper.stable), T_wm
 
     def concluded(self, state: State) -> SurfelMap:
         return self.mapper.concluded(state.map)
 
-    def recorder(self) -> Record | None:
+    def recorder(self) -> Recorder | None:
         """On a GPU a CUDA graph, for parts that say of themselves that they are `capturable`: they never wait for the
         device, and remember nothing in Python from frame to frame."""
         parts = (self.odometry, self.mapper)
@@ -111,16 +111,18 @@ class KinectFusion(System):
     def prepare(self, frame: RGBDFrames) -> LiveFrame:
         return super().prepare(frame).unsmoothed()  # as it is fused: the model's corners are sharp
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[Surface, Tensor]:
+    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
         K = live.surface.K
         size = live.surface.size
         offset = scattered(size, K.device)
         seen = raycast(state.map, T_wm, K, size, offset=offset)
-        reading = depth_noise.steadiness(depth_noise.axial_sigma(seen.depth)).square()  # what one alone would weigh
+        reading = depth_noise.relative_precision(
+            depth_noise.axial_sigma(seen.depth)
+        ).square()  # what one alone would weigh
         # the mean of n readings varies by 1 / n of what one does: its distance to one more tells n / (n + 1) of that
         weights, intensity = seen.weight / (seen.weight + reading), images.intensity(seen.color)
         vertices = seen.depth * pixel_rays(K, size, offset)
-        return Surface(vertices, seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
+        return SurfaceView(vertices, seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
 
     def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

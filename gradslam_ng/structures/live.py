@@ -8,25 +8,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import recomputed
-from gradslam_ng.compute.compiled import hot
+from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import camera, depth_noise, images
 from gradslam_ng.structures.frames import RGBDFrames
-from gradslam_ng.structures.surface import Surface
+from gradslam_ng.structures.surface import SurfaceView
 
-Noise = Callable[[Surface, Tensor], Tensor]  # of a surface and its colour (B, H, W, 3), to sigma (B, H, W), metres
+Noise = Callable[[SurfaceView, Tensor], Tensor]  # of a surface and its colour (B, H, W, 3), to sigma (B, H, W), metres
 
 
-def axial_noise(surface: Surface, color: Tensor) -> Tensor:
+def axial_noise(surface: SurfaceView, color: Tensor) -> Tensor:
     """The depth noise of a structured-light camera, from the depth alone; see `depth_noise.axial_sigma`."""
-    return recomputed(depth_noise.axial_sigma, surface.vertices[..., 2])
+    return checkpoint(depth_noise.axial_sigma, surface.vertices[..., 2])
 
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
     """One frame of each of B sequences at working resolution."""
 
-    surface: Surface
+    surface: SurfaceView
     color: Tensor  # (B, H, W, 3)
     depth: Tensor  # (B, H, W), metres, as it was read, where the surface is smoothed; 0 for a hole
     sigma: Tensor  # (B, H, W), metres, standard deviation of the depth
@@ -36,8 +36,8 @@ class LiveFrame:
     def of(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:
         """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
         K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
-        color, depth, *surface, intensity = recomputed(observe, frame.color, frame.depth, K, factor)
-        surface = Surface(*surface, K, intensity)
+        color, depth, *surface, intensity = checkpoint(observe, frame.color, frame.depth, K, factor)
+        surface = SurfaceView(*surface, K, intensity)
         return LiveFrame(surface, color, depth, noise(surface, color), frame.T_wc)
 
     def unsmoothed(self) -> LiveFrame:
@@ -46,7 +46,7 @@ class LiveFrame:
         return replace(self, surface=replace(self.surface, vertices=vertices))
 
 
-@hot(growing=())
+@compiled(growing=())
 def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, ...]:
     """Colour (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and
     1 or 0 for whether there is a normal; the intensity, without a channel."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.compiled import hot
-from gradslam_ng.compute.masks import margin, positive
+from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.masks import heaviside, pad
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class SurfaceView:
     """Vertex and normal maps of one view per batch element, in the frame of their camera.
 
     weights say how far each pixel is to be trusted: 0 where nothing is seen.
@@ -28,43 +28,43 @@ class Surface:
     def size(self) -> tuple[int, int]:
         return self.vertices.shape[-3], self.vertices.shape[-2]
 
-    def where(self, chosen: Tensor, other: Surface) -> Surface:
+    def where(self, chosen: Tensor, other: SurfaceView) -> SurfaceView:
         """This surface for the batch elements for which chosen (B,) holds, `other` elsewhere."""
 
         def pick(mine: Tensor, theirs: Tensor) -> Tensor:
             return torch.where(chosen.reshape(-1, *(1,) * (mine.ndim - 1)), mine, theirs)
 
-        return Surface(
+        return SurfaceView(
             pick(self.vertices, other.vertices), pick(self.normals, other.normals),
             pick(self.weights, other.weights), pick(self.K, other.K),
             None if self.intensity is None or other.intensity is None else pick(self.intensity, other.intensity),
         )  # fmt: skip
 
-    def halved(self) -> Surface:
+    def halved(self) -> SurfaceView:
         """Every second pixel of every second row, from the second on, the camera's K with it; brightness as the mean of
         what is seen around there."""
         K = self.K.clone()
         K[..., :2, :2] = self.K[..., :2, :2] / 2
         K[..., :2, 2] = (self.K[..., :2, 2] - 1) / 2
         vertices, normals, weights, intensity = thinned(self.vertices, self.normals, self.weights, self.intensity)
-        return Surface(vertices, normals, weights, K, intensity)
+        return SurfaceView(vertices, normals, weights, K, intensity)
 
 
-@hot
+@compiled
 def thinned(
     vertices: Tensor, normals: Tensor, weights: Tensor, intensity: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The images of `Surface.halved`."""
+    """The images of `SurfaceView.halved`."""
     second = (slice(None), slice(1, None, 2), slice(1, None, 2))
     images = tuple(image[second].clone() for image in (vertices, normals, weights))
     if intensity is None:
         return *images, None
     height, width = images[2].shape[1:]
-    seen = positive(weights)
-    bright, seen = (margin(margin(image, 1, -1), 1, -2) for image in (intensity * seen, seen))
+    seen = heaviside(weights)
+    bright, seen = (pad(pad(image, 1, -1), 1, -2) for image in (intensity * seen, seen))
     total, share = 0.0, 0.0
     for dv in (1, 2, 3):
         for du in (1, 2, 3):
             there = (slice(None), slice(dv, dv + 2 * height - 1, 2), slice(du, du + 2 * width - 1, 2))
             total, share = total + bright[there], share + seen[there]
-    return *images, total / (share + (1.0 - positive(share)))
+    return *images, total / (share + (1.0 - heaviside(share)))

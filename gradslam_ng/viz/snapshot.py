@@ -65,13 +65,13 @@ def choose_view(points: Tensor, normals: Tensor, T_wc: Tensor, size: tuple[int, 
     K[0, 0] = K[1, 1] = width / 2 / math.tan(FIELD / 2)
 
     up = upright(normals, normalize(-T_wc[:, :3, 1].mean(0), dim=0))
-    ahead = T_wc[:, :3, 2].mean(0)
-    ahead = ahead - (ahead @ up) * up
-    if ahead.norm() < 0.2:  # the camera looked all around, or straight down: any side will do
-        ahead = T_wc[0, :3, 0] - (T_wc[0, :3, 0] @ up) * up
-    ahead = normalize(ahead, dim=0)
-    ahead = math.cos(YAW) * ahead + math.sin(YAW) * torch.linalg.cross(up, ahead)
-    z = math.cos(PITCH) * ahead - math.sin(PITCH) * up
+    in_front = T_wc[:, :3, 2].mean(0)
+    in_front = in_front - (in_front @ up) * up
+    if in_front.norm() < 0.2:  # the camera looked all around, or straight down: any side will do
+        in_front = T_wc[0, :3, 0] - (T_wc[0, :3, 0] @ up) * up
+    in_front = normalize(in_front, dim=0)
+    in_front = math.cos(YAW) * in_front + math.sin(YAW) * torch.linalg.cross(up, in_front)
+    z = math.cos(PITCH) * in_front - math.sin(PITCH) * up
     x = normalize(torch.linalg.cross(z, up), dim=0)
     R_wv = torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import recomputed
+from gradslam_ng.compute.checkpoint import checkpoint
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def plain(function, *args):
 
 def test_values_and_gradients_are_those_of_the_function(leaves):
     values, gradients, second = [], [], []
-    for how in (plain, recomputed):
+    for how in (plain, checkpoint):
         value = evaluate(leaves, how)
         first = torch.autograd.grad(value, leaves, create_graph=True)
         values.append(value)
@@ -53,12 +53,12 @@ def test_values_and_gradients_are_those_of_the_function(leaves):
 def test_arguments_that_need_no_gradient_get_none(leaves):
     a, b, c = leaves
     (expected,) = torch.autograd.grad(evaluate([a, b.detach(), c.detach()], plain), [a])
-    (found,) = torch.autograd.grad(evaluate([a, b.detach(), c.detach()], recomputed), [a])
+    (found,) = torch.autograd.grad(evaluate([a, b.detach(), c.detach()], checkpoint), [a])
     assert torch.allclose(found, expected)
 
 
 def test_backward_twice(leaves):
-    value = evaluate(leaves, recomputed)
+    value = evaluate(leaves, checkpoint)
     first = torch.autograd.grad(value, leaves, retain_graph=True)
     assert all(torch.equal(x, y) for x, y in zip(first, torch.autograd.grad(value, leaves), strict=True))
 
@@ -73,7 +73,7 @@ def test_only_arguments_are_kept(leaves):
         return x.sum()
 
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
-        value = recomputed(long, leaves[0])
+        value = checkpoint(long, leaves[0])
     assert len(kept) == 1 and not any(ref() is not None for ref in born)
     value.backward()
     assert len(born) == 20 and leaves[0].grad.isfinite().all()
@@ -81,13 +81,13 @@ def test_only_arguments_are_kept(leaves):
 
 def test_without_gradients_it_is_a_plain_call(leaves):
     with torch.no_grad():
-        assert torch.equal(evaluate(leaves, recomputed), evaluate(leaves, plain))
+        assert torch.equal(evaluate(leaves, checkpoint), evaluate(leaves, plain))
 
 
 def test_within_a_checkpoint(leaves):
     from torch.utils.checkpoint import checkpoint
 
     plain_gradients = torch.autograd.grad(evaluate(leaves, plain), leaves)
-    value = checkpoint(evaluate, leaves, recomputed, use_reentrant=False)
+    value = checkpoint(evaluate, leaves, checkpoint, use_reentrant=False)
     for mine, theirs in zip(torch.autograd.grad(value, leaves), plain_gradients, strict=True):
         assert torch.allclose(mine, theirs)

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.compute.checkpoint import tensors_of
-from gradslam_ng.compute.compiled import compiling, hot, seconds_compiling
+from gradslam_ng.compute.checkpoint import tree_leaves
+from gradslam_ng.compute.compiled import compilation, compiled, seconds_compiling
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
 
-def hot_functions() -> dict[str, list[tuple[object, str]]]:
+def compiled_functions() -> dict[str, list[tuple[object, str]]]:
     """Every hot function of the package by name, and where it is looked up: modules and classes."""
     modules = [module for name, module in sys.modules.items() if name.startswith("gradslam_ng")]
     owners = modules + [x for module in modules for x in vars(module).values() if isinstance(x, type)]
@@ -33,7 +33,7 @@ def hot_functions() -> dict[str, list[tuple[object, str]]]:
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for torch.compile")
 def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
     """On all calls of a run over frames with noise and holes, and on no square images."""
-    compared = set()
+    checked = set()
 
     def comparing(function):
         def call(*args, **kwargs):
@@ -41,19 +41,19 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
                 return function.plain(*args, **kwargs)
             expected = function.plain(*copy.deepcopy(args), **kwargs)
             found = function(*args, **kwargs)
-            for value, truth in zip(tensors_of(found), tensors_of(expected), strict=True):
+            for value, truth in zip(tree_leaves(found), tree_leaves(expected), strict=True):
                 if value.is_floating_point():
                     close = torch.isclose(value, truth, rtol=1e-4, atol=1e-4)
                 else:
                     close = value == truth
                 # where rounding decides, one pixel in a thousand may fall on the other side
                 assert (~close).float().mean() <= 1e-3, function.__qualname__
-            compared.add(function.__qualname__)
+            checked.add(function.__qualname__)
             return found
 
         return call
 
-    functions = hot_functions()
+    functions = compiled_functions()
     for places in functions.values():
         twin = comparing(getattr(*places[0]))
         for owner, attribute in places:
@@ -63,17 +63,24 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
     noise = 1 + 0.004 * torch.randn(clip.depth.shape, generator=generator)
     holes = torch.rand(clip.depth.shape, generator=generator) < 0.05
     clip = gs.RGBDFrames(clip.color, torch.where(holes, 0, clip.depth * noise), clip.K)
-    with torch.no_grad(), compiling():
+    with torch.no_grad(), compilation():
         gs.PointFusion(factor=2)(clip)
-    assert compared >= {"match", "merge", "near_pixels", "connected"}  # mapping
-    assert compared >= {"splat", "project_and_reduce", "observe", "look_and_reduce", "_proposed", "_judged"}
+    assert checked >= {"match", "merge", "near_pixels", "connected"}  # mapping
+    assert checked >= {
+        "splat",
+        "linearize_point_to_plane",
+        "observe",
+        "linearize_photometric",
+        "_proposed",
+        "_judged",
+    }
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for torch.compile")
 def test_compiling_is_counted():
     before = seconds_compiling()
-    doubled = hot(lambda x: 2 * x, growing=("x",))
-    with torch.no_grad(), compiling():
+    doubled = compiled(lambda x: 2 * x, growing=("x",))
+    with torch.no_grad(), compilation():
         assert doubled(torch.ones(2, 3)).sum() == 12
         after = seconds_compiling()
         assert doubled(torch.ones(2, 5)).sum() == 20 and doubled(torch.ones(2, 7)).sum() == 28
@@ -85,16 +92,16 @@ def test_a_function_that_cannot_be_compiled_runs_plain_and_says_so(monkeypatch, 
         raise RuntimeError("no compiler here")
 
     monkeypatch.setattr(torch, "compile", lambda function, **options: broken)
-    twice = hot(lambda x: 2 * x)
-    with torch.no_grad(), compiling():
+    twice = compiled(lambda x: 2 * x)
+    with torch.no_grad(), compilation():
         assert twice(torch.ones(())) == 2 and twice(torch.ones(())) == 2
     assert caplog.text.count("no compiler here") == 1
 
 
 def test_plain_while_gradients_are_recorded(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **options: pytest.fail("compiled"))
-    twice = hot(lambda x: 2 * x)
-    with compiling():
+    twice = compiled(lambda x: 2 * x)
+    with compilation():
         x = torch.ones((), requires_grad=True)
         twice(x).backward()
     assert x.grad == 2
@@ -112,7 +119,7 @@ def test_compiled_gradients_are_the_plain_ones(room):
     for on in (False, True):
         leaves = {name: getattr(map_, name).clone().requires_grad_() for name in names}
         T_wc, K = (x[:1].clone().requires_grad_() for x in (frames.T_wc, frames.K))
-        with compiling(on):
+        with compilation(on):
             seen = gs.render(dataclasses.replace(map_, **leaves), T_wc, K, frames.size)
             (seen.color.square().sum() + seen.depth.sum()).backward()
         found.append([x.grad for x in (*leaves.values(), T_wc, K)])

@@ -16,7 +16,7 @@ def test_the_loop_is_closed(demo, room, tmp_path):
     turn[:, 4] = 1.2 * 2 * math.pi * torch.arange(frames) / (frames - 1)
     out[2] = 0.5
     sequence = room.InMemory(room.view(se3.exp(turn) @ se3.exp(out)))
-    results, figures = loop.compared(sequence, math.radians(0.7), window=50)
+    results, figures = loop.compare_views(sequence, math.radians(0.7), window=50)
     assert figures["with loops"]["loops"] > 0
     assert figures["with loops"]["ate_cm"] < 0.5 * figures["without loops"]["ate_cm"]
     loop.draw(tmp_path / "loop.png", sequence, results, figures)

@@ -48,7 +48,7 @@ def ring(kind: str = "SE(3)", n: int = 30, noise: float = 0.05, batch: tuple[int
 def graph_of(scene, z: Tensor | None = None, W: Tensor | None = None, kernel=None, start=None) -> gs.FactorGraph:
     graph = gs.FactorGraph()
     graph.add_variables("x", scene.variable, scene.start if start is None else start)
-    weight = optim.Full(scene.W if W is None else W)
+    weight = optim.FullWeight(scene.W if W is None else W)
     graph.add_between("x", scene.i, scene.j, scene.z if z is None else z, weight=weight, kernel=kernel)
     return graph
 

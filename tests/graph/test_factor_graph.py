@@ -11,7 +11,7 @@ from gradslam_ng.geometry import se2, se3, so3
 from gradslam_ng.graph import factor_graph as graph_module
 from gradslam_ng.graph import residuals
 from gradslam_ng.graph.information import alignment_weight
-from gradslam_ng.optim import Diagonal, Full, Scale
+from gradslam_ng.optim import DiagonalWeight, FullWeight, IsotropicWeight
 
 RULES = [optim.GaussNewton(), optim.LevenbergMarquardt(damping=1e-3), optim.SoftLevenbergMarquardt()]
 
@@ -21,12 +21,12 @@ def moved_away(scene, x):
 
 
 @pytest.mark.parametrize("kind", ["SE(3)", "SE(2)", "SO(3)", "Euclidean"])
-@pytest.mark.parametrize("rule", RULES, ids=["gn", "lm", "soft"])
-def test_noise_free_measurements_give_the_truth(rings, kind, rule):
+@pytest.mark.parametrize("strategy", RULES, ids=["gn", "lm", "soft"])
+def test_noise_free_measurements_give_the_truth(rings, kind, strategy):
     scene = rings.make(kind, noise=0.0)
     graph = rings.graph(scene)
-    graph.add_prior("x", [0], scene.truth[:1], weight=Scale(torch.full((1,), 10.0, dtype=torch.float64)))
-    solution = graph.optimize(rule, iterations=100)
+    graph.add_prior("x", [0], scene.truth[:1], weight=IsotropicWeight(torch.full((1,), 10.0, dtype=torch.float64)))
+    solution = graph.optimize(strategy, iterations=100)
     assert bool(solution.solution.converged) and float(moved_away(scene, solution["x"]).max()) < 1e-4
     assert float(solution.error) < 1e-8
 
@@ -55,8 +55,8 @@ def test_gradient_alone_is_that_of_the_normal_equations(rings, kind, batch):
         leaves = [leaf.clone().requires_grad_() for leaf in (scene.z, scene.W, scene.start)]
         z, W, start = leaves
         graph = rings.graph(scene, z, W, kernel=optim.Cauchy(2.0), start=start)
-        graph.add_between("x", scene.i, scene.j, z, weight=Diagonal(W.diagonal(dim1=-2, dim2=-1)))
-        graph.add_prior("x", [3, 4], scene.truth.narrow(len(batch), 3, 2), weight=Scale(W[..., :2, 0, 0]))
+        graph.add_between("x", scene.i, scene.j, z, weight=DiagonalWeight(W.diagonal(dim1=-2, dim2=-1)))
+        graph.add_prior("x", [3, 4], scene.truth.narrow(len(batch), 3, 2), weight=IsotropicWeight(W[..., :2, 0, 0]))
         plain = graph.factors[0].residual
         graph.add_factor(lambda *x, f=plain: f(*x), ("x", scene.i), ("x", scene.j), kernel=optim.Huber(0.3))
         g, error = way(graph, graph.x)
@@ -88,7 +88,7 @@ def test_a_batch_is_solved_like_each_graph_alone(rings):
     for b in range(2):
         alone = gs.FactorGraph()
         alone.add_variables("x", scene.variable, scene.start[b])
-        alone.add_between("x", scene.i, scene.j, scene.z[b], weight=Full(scene.W[b]))
+        alone.add_between("x", scene.i, scene.j, scene.z[b], weight=FullWeight(scene.W[b]))
         torch.testing.assert_close(alone.optimize()["x"], together[b], rtol=1e-6, atol=1e-7)
 
 
@@ -97,8 +97,10 @@ def test_covariances_are_the_spread_of_solutions(rings):
     graph = gs.FactorGraph()
     graph.add_variables("x", optim.Euclidean(), torch.zeros(3, 2, dtype=torch.float64))
     sigma = torch.tensor([[0.1, 0.2], [0.3, 0.4]], dtype=torch.float64)
-    graph.add_between("x", [0, 1], [1, 2], torch.ones(2, 2, dtype=torch.float64), weight=Diagonal(1 / sigma))
-    graph.add_prior("x", [0], torch.zeros(1, 2, dtype=torch.float64), weight=Scale(torch.tensor([2.0]).double()))
+    graph.add_between("x", [0, 1], [1, 2], torch.ones(2, 2, dtype=torch.float64), weight=DiagonalWeight(1 / sigma))
+    graph.add_prior(
+        "x", [0], torch.zeros(1, 2, dtype=torch.float64), weight=IsotropicWeight(torch.tensor([2.0]).double())
+    )
     found = graph.optimize().covariance("x", [2, 0])
     torch.testing.assert_close(found[0], (0.25 + sigma.square().sum(0)).diag())
     torch.testing.assert_close(found[1], torch.eye(2, dtype=torch.float64) / 4)
@@ -157,7 +159,7 @@ def test_noise_from_a_module_learns(rings):
 
     graph = gs.FactorGraph()
     graph.add_variables("x", scene.variable, scene.truth)
-    graph.add_between("x", scene.i, scene.j, z, weight=Scale(weight))
+    graph.add_between("x", scene.i, scene.j, z, weight=IsotropicWeight(weight))
     solution = graph.optimize(optim.GaussNewton(), iterations=20, backward="implicit")
     scene.variable.local(scene.truth, solution["x"]).square().sum().backward()
     assert float(log_weight.grad[1]) > 0 > float(log_weight.grad[0])
@@ -261,7 +263,7 @@ def test_switches_turn_off_false_loops(rings):
         residuals.Between(se3, z),
         ("x", wrong[0]),
         ("x", wrong[1]),
-        weight=Scale(torch.full((2,), 50.0).double()),
+        weight=IsotropicWeight(torch.full((2,), 50.0).double()),
         cost=5.0,
     )
     solution = graph.optimize()
@@ -307,7 +309,7 @@ def test_parts_that_nothing_ties_down_keep_their_first_pose(rings):
 def test_duplicate_edges_count_twice(rings):
     scene = rings.make(n=10)
     graph = rings.graph(scene)
-    graph.add_between("x", scene.i, scene.j, scene.z, weight=Full(scene.W))
+    graph.add_between("x", scene.i, scene.j, scene.z, weight=FullWeight(scene.W))
     doubled = rings.graph(scene, W=2**0.5 * scene.W).optimize()
     twice = graph.optimize()
     torch.testing.assert_close(twice["x"], doubled["x"], atol=1e-6, rtol=0)
@@ -348,7 +350,7 @@ def test_bad_input_is_refused_by_name(rings):
     with pytest.raises(ValueError, match="weight: expected finite numbers, 1 of 36"):
         W = torch.eye(6, dtype=torch.float64)[None].clone()
         W[0, 0, 0] = torch.nan
-        graph.add_between("x", [0], [1], scene.z[:1], weight=Full(W))
+        graph.add_between("x", [0], [1], scene.z[:1], weight=FullWeight(W))
     with pytest.raises(ValueError, match="residual at the start: expected finite"):
         graph.add_between("x", [0], [1], torch.nan * scene.z[:1])
     with pytest.raises(ValueError, match="one for each factor"):

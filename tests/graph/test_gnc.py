@@ -7,8 +7,8 @@ import torch
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.graph.gnc import graduated
-from gradslam_ng.optim import Full
+from gradslam_ng.graph.gnc import graduated_non_convexity
+from gradslam_ng.optim import FullWeight
 
 
 def corrupted(rings, share: int = 3):
@@ -22,13 +22,15 @@ def corrupted(rings, share: int = 3):
     graph = rings.graph(scene, z=scene.z, W=scene.W)
     graph.factors.clear()
     for kind, kernel in ((~loops, None), (loops, optim.GemanMcClure(4.0))):
-        graph.add_between("x", scene.i[kind], scene.j[kind], scene.z[kind], weight=Full(scene.W[kind]), kernel=kernel)
+        graph.add_between(
+            "x", scene.i[kind], scene.j[kind], scene.z[kind], weight=FullWeight(scene.W[kind]), kernel=kernel
+        )
     return scene, graph, false[loops]
 
 
 def test_graduated_non_convexity_finds_the_inliers(rings):
     scene, graph, false = corrupted(rings)
-    found = graduated(graph).optimize()
+    found = graduated_non_convexity(graph).optimize()
     factor = graph.factors[1]
     weights = factor.kernel.weight(factor.squared(*graph._at(found.solution.x)[1]))
     assert weights[false].max() < 0.01 and weights[~false].min() > 0.15
@@ -44,7 +46,7 @@ def test_graduated_non_convexity_finds_the_inliers(rings):
 def test_a_graduated_graph_has_gradients(rings):
     _, graph, _ = corrupted(rings)
     scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
-    start = graduated(graph)
+    start = graduated_non_convexity(graph)
     robust = start.with_factors({1: replace(start.factors[1], kernel=optim.GemanMcClure(scale))})
     robust.optimize(backward="implicit")["x"].square().sum().backward()
     assert scale.grad.isfinite() and scale.grad != 0
@@ -52,4 +54,4 @@ def test_a_graduated_graph_has_gradients(rings):
 
 def test_needs_a_kernel_to_graduate(rings):
     with pytest.raises(ValueError, match="no factor has a Geman-McClure kernel"):
-        graduated(rings.graph(rings.make(n=8)))
+        graduated_non_convexity(rings.graph(rings.make(n=8)))

@@ -9,7 +9,7 @@ import gradslam_ng as gs
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.graph import negative_log_likelihood
-from gradslam_ng.optim import Diagonal, Scale
+from gradslam_ng.optim import DiagonalWeight, IsotropicWeight
 
 
 def walk(count: int, noise: float = 0.02):
@@ -21,8 +21,8 @@ def walk(count: int, noise: float = 0.02):
         truth.append(truth[-1] @ step)
     truth = torch.stack(truth)
 
-    def measured(ahead: int):
-        z = se3.inverse(truth[:-ahead]) @ truth[ahead:]
+    def measured(in_front: int):
+        z = se3.inverse(truth[:-in_front]) @ truth[in_front:]
         return z @ se3.exp(noise * torch.randn(len(z), 6, generator=generator, dtype=torch.float64))
 
     return truth, measured(1), measured(2)
@@ -31,7 +31,7 @@ def walk(count: int, noise: float = 0.02):
 def smoothed(odometry, skips, lag=None, first=None, scale=50.0):
     smoother = gs.Smoother(torch.eye(4, dtype=torch.float64) if first is None else first, lag=lag)
     scale = torch.as_tensor(scale, dtype=torch.float64)
-    weight = Diagonal(scale[None]) if scale.ndim else Scale(scale[None])
+    weight = DiagonalWeight(scale[None]) if scale.ndim else IsotropicWeight(scale[None])
     for k, T in enumerate(odometry):
         smoother.add(T, weight)
         if k:
@@ -48,8 +48,8 @@ def test_batch_smoothing_is_the_factor_graph():
     graph.add_variables("pose", optim.SE3(), drift)
     graph.hold("pose", [0])
     k = torch.arange(19)
-    graph.add_between("pose", k, k + 1, odometry, weight=Scale(torch.full((19,), 50.0).double()))
-    graph.add_between("pose", k[:-1], k[:-1] + 2, skips, weight=Scale(torch.full((18,), 50.0).double()))
+    graph.add_between("pose", k, k + 1, odometry, weight=IsotropicWeight(torch.full((19,), 50.0).double()))
+    graph.add_between("pose", k[:-1], k[:-1] + 2, skips, weight=IsotropicWeight(torch.full((18,), 50.0).double()))
     torch.testing.assert_close(found, graph.optimize()["pose"], atol=1e-6, rtol=0)
     assert (found[-1] - truth[-1]).norm() < (drift[-1] - truth[-1]).norm()
 
@@ -88,7 +88,7 @@ def test_gradients_to_motions_weights_and_the_first_pose(lag):
 
     def end(first, moves, bend):
         smoother = smoothed(odometry @ se3.exp(moves), skips @ se3.exp(bend), lag, se3.exp(first), scale)
-        smoother.rule, smoother.iterations = optim.GaussNewton(), 6
+        smoother.strategy, smoother.iterations = optim.GaussNewton(), 6
         return (smoother.smooth() * weight).sum()
 
     inputs = [x.clone().requires_grad_() for x in inputs]
@@ -121,9 +121,9 @@ def noisy_positions(log_sigma, good, z, truth):
     graph.add_variables("x", optim.Euclidean(), torch.zeros_like(truth))
     k = torch.arange(truth.shape[-2])
     sigma = torch.where(good, log_sigma[0], log_sigma[1]).exp()
-    graph.add_prior("x", k, z, weight=Scale(1 / sigma))
+    graph.add_prior("x", k, z, weight=IsotropicWeight(1 / sigma))
     steady = truth.new_full((*truth.shape[:-2], len(k) - 1), 10.0)
-    graph.add_factor(lambda a, b: b - a, ("x", k[:-1]), ("x", k[1:]), weight=Scale(steady))
+    graph.add_factor(lambda a, b: b - a, ("x", k[:-1]), ("x", k[1:]), weight=IsotropicWeight(steady))
     return graph
 
 

@@ -13,10 +13,10 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import Loop, LoopCloser
-from gradslam_ng.loops.pose_graph import Edge, odometry_weight, optimum, surprise
+from gradslam_ng.loops.pose_graph import Edge, mahalanobis_distance, odometry_weight, optimize_pose_graph
 from gradslam_ng.loops.submaps import bring_back, joined, moved, split
-from gradslam_ng.odometry import Alignment
-from gradslam_ng.places.keyframes import Keyframes, distance, thumbnail
+from gradslam_ng.odometry import TrackingResult
+from gradslam_ng.places.keyframes import Keyframes, distance, tiny_image_descriptor
 from gradslam_ng.places.verification import Verifier
 from gradslam_ng.slam.state import State
 from gradslam_ng.structures import LiveFrame
@@ -61,9 +61,12 @@ def test_frames_ride_on_their_keyframes():
 def test_codes_know_a_place_from_another(seen):
     here, near, away, dark = (seen(turned(yaw))[0] for yaw in (0.3, 0.38, 2.0, 0.3))
     dark = replace(dark, color=0.5 * dark.color)
-    code = thumbnail(here)
+    code = tiny_image_descriptor(here)
     assert code.norm() == pytest.approx(1)
-    similar = {name: float(code @ thumbnail(live)) for name, live in (("near", near), ("away", away), ("dark", dark))}
+    similar = {
+        name: float(code @ tiny_image_descriptor(live))
+        for name, live in (("near", near), ("away", away), ("dark", dark))
+    }
     assert similar["dark"] > 0.999
     assert similar["near"] > similar["away"] + 0.2
 
@@ -146,9 +149,9 @@ def test_a_loop_pulls_keyframes_and_map_back(seen):
     last = map_[0]
     last.created.fill_(10 * (len(truth) - 1))  # all founded at the last keyframe
     closer.archive = gs.SurfelMap.empty()
-    tracking = Alignment.known(before[-1:].float(), torch.ones(1, dtype=torch.bool))
+    tracking = TrackingResult.from_pose(before[-1:].float(), torch.ones(1, dtype=torch.bool))
     state = State(last, before[-1:].float(), torch.eye(4)[None], 400, tracking, None, torch.ones(1) > 0)
-    state = closer.deform(state, optimum(before, closer.steps, [seen_again(truth, 0, len(truth) - 1)]))
+    state = closer.deform(state, optimize_pose_graph(before, closer.steps, [seen_again(truth, 0, len(truth) - 1)]))
     after = torch.stack(closer.keyframes.T_wk)
 
     def error(T):
@@ -163,21 +166,25 @@ def test_a_loop_pulls_keyframes_and_map_back(seen):
 def test_one_false_loop_among_true_ones_is_outvoted():
     closer, before, truth = circle()
     loops = [seen_again(truth, k, len(truth) - 5 + k) for k in range(5)]
-    clean = optimum(before, closer.steps, loops)
+    clean = optimize_pose_graph(before, closer.steps, loops)
     false = Loop(3, 20, torch.eye(4, dtype=torch.float64), W, 1.0, 1.0)
-    assert (optimum(before, closer.steps, [*loops, false])[:, :3, 3] - clean[:, :3, 3]).norm(dim=-1).max() < 0.05
+    assert (optimize_pose_graph(before, closer.steps, [*loops, false])[:, :3, 3] - clean[:, :3, 3]).norm(
+        dim=-1
+    ).max() < 0.05
 
 
 def test_a_loop_is_surprising_that_odometry_cannot_have_drifted_into():
     closer, before, truth = circle()
     last = len(truth) - 1
-    assert surprise(before, closer.steps, [], seen_again(truth, 0, last)) < 6
+    assert mahalanobis_distance(before, closer.steps, [], seen_again(truth, 0, last)) < 6
     shifted = Loop(0, last, se3.inverse(truth[0]) @ truth[last] @ turned(0.0, 0.5), W, 1.0, 1.0)
-    assert surprise(before, closer.steps, [], shifted) > 12
+    assert mahalanobis_distance(before, closer.steps, [], shifted) > 12
     # one loop taken, the next of the same size is more surprising: less is left to have drifted
     loops = [seen_again(truth, 0, last)]
     again = Loop(1, last - 1, se3.inverse(truth[1]) @ truth[last - 1] @ turned(0.0, 0.1), W, 1.0, 1.0)
-    assert surprise(before, closer.steps, loops, again) > surprise(before, closer.steps, [], again)
+    assert mahalanobis_distance(before, closer.steps, loops, again) > mahalanobis_distance(
+        before, closer.steps, [], again
+    )
 
 
 def test_surprise_is_the_distance_in_standard_deviations():
@@ -185,7 +192,7 @@ def test_surprise_is_the_distance_in_standard_deviations():
     T_wk = torch.stack([turned(0.3, 0.2), turned(0.3, 0.2) @ turned(0.0, 1.0)])
     steps = [Edge(0, 1, turned(0.0, 1.0), torch.eye(6, dtype=torch.float64) / 0.03)]
     off = Loop(0, 1, turned(0.0, 1.1), torch.eye(6, dtype=torch.float64) / 0.04, 1.0, 1.0)
-    assert surprise(T_wk, steps, [], off) == pytest.approx(0.1 / 0.05, rel=1e-6)
+    assert mahalanobis_distance(T_wk, steps, [], off) == pytest.approx(0.1 / 0.05, rel=1e-6)
 
 
 def test_odometry_along_a_wall_says_nothing():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import camera
-from gradslam_ng.structures import LiveFrame, Surface
+from gradslam_ng.structures import LiveFrame, SurfaceView
 
 SIZE = (12, 16)
 K = torch.tensor([[[15.0, 0, 7.5], [0, 15, 5.5], [0, 0, 1]]], dtype=torch.float64)
@@ -24,7 +24,7 @@ def plane() -> Callable[..., LiveFrame]:
         vertices = camera.unproject(depth, K)
         seen = (depth > 0).double()
         normals = seen * torch.tensor([0.0, 0, -1], dtype=torch.float64)
-        surface = Surface(vertices, normals, seen[..., 0], K.expand(batch, 3, 3))
+        surface = SurfaceView(vertices, normals, seen[..., 0], K.expand(batch, 3, 3))
         colors = torch.full((batch, *SIZE, 3), color, dtype=torch.float64)
         return LiveFrame(surface, colors, depth[..., 0], torch.full((batch, *SIZE), sigma, dtype=torch.float64), None)
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from gradslam_ng.geometry import depth_noise, se3
-from gradslam_ng.odometry import ICPOdometer, Reason, degeneracy
-from gradslam_ng.structures import LiveFrame, RGBDFrames, Surface
+from gradslam_ng.odometry import ProjectiveICP, TrackingStatus, degeneracy
+from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView
 
 DRAWS = 40
 
 
 @pytest.fixture(scope="module")
-def disturbed(room) -> tuple[LiveFrame, Surface, torch.Tensor, torch.Tensor]:
+def disturbed(room) -> tuple[LiveFrame, SurfaceView, torch.Tensor, torch.Tensor]:
     """A view with 40 draws of depth and colour noise, the clean one before it, and where the two were seen from."""
     T, generator = room.walk(9), torch.Generator().manual_seed(0)
     before, now = room.view(T[:1], (120, 160)), room.view(T[4:5], (120, 160))
@@ -27,7 +27,9 @@ def disturbed(room) -> tuple[LiveFrame, Surface, torch.Tensor, torch.Tensor]:
     depth, color = drawn(now.depth, depth_noise.axial_sigma(now.depth)), drawn(now.color, 0.01).clamp(0, 1)
     live = LiveFrame.of(RGBDFrames(color, depth, now.K.expand(DRAWS, 3, 3)))
     known = LiveFrame.of(before).surface
-    model = Surface(*(getattr(known, f.name).expand(DRAWS, *getattr(known, f.name).shape[1:]) for f in fields(Surface)))
+    model = SurfaceView(
+        *(getattr(known, f.name).expand(DRAWS, *getattr(known, f.name).shape[1:]) for f in fields(SurfaceView))
+    )
     return live, model, T[:1].float(), T[4:5]
 
 
@@ -35,7 +37,7 @@ def disturbed(room) -> tuple[LiveFrame, Surface, torch.Tensor, torch.Tensor]:
 def test_the_covariance_is_that_of_the_errors(disturbed, settings):
     """The mean of 40 squared errors of six dimensions, normalised, lies within 6 +- 1.1, 95% of them would."""
     live, model, T_wm, T_wc = disturbed
-    found = ICPOdometer(iterations=(6, 6, 6), **settings)(live, model, *(T_wm.expand(DRAWS, 4, 4),) * 2)
+    found = ProjectiveICP(iterations=(6, 6, 6), **settings)(live, model, *(T_wm.expand(DRAWS, 4, 4),) * 2)
     T_mw = se3.inverse(T_wm.double())
     error = se3.log(T_mw @ found.T_wc.double() @ se3.inverse(T_mw @ T_wc))
     squared = (error[:, None] @ torch.linalg.inv(found.covariance.double()) @ error[..., None]).flatten()
@@ -53,8 +55,8 @@ def test_a_bare_wall_leaves_three_directions_open():
 
     still = torch.eye(4, dtype=torch.float64)[None]
     expected = se3.exp(torch.tensor([[0.02, 0.01, 0.03, 0, 0, 0.01]], dtype=torch.float64))
-    found = ICPOdometer()(wall(1.98), wall(2.0).surface, still, expected)
-    assert found.reason == Reason.UNFIXED and found.ok
+    found = ProjectiveICP()(wall(1.98), wall(2.0).surface, still, expected)
+    assert found.status == TrackingStatus.DEGENERATE and found.ok
     xi = se3.log(found.T_wc @ se3.inverse(expected))[0]
     assert xi[[0, 1, 5]].abs().max() < 1e-3  # along the wall and about its normal
     assert abs(found.T_wc[0, 2, 3] - 0.02) < 1e-3  # across it
@@ -66,7 +68,7 @@ def test_what_is_fixed_does_not_depend_on_units_of_noise(room):
     """Nor is anything taken from a scene that fixes everything."""
     live = LiveFrame.of(room.view(room.walk(1), (60, 80), torch.float64))
     seen = live.surface
-    problem = ICPOdometer(photometric=False).problem(live, seen, seen, 0)
+    problem = ProjectiveICP(photometric=False).problem(live, seen, seen, 0)
     H, _, _ = problem.linearize(torch.eye(4, dtype=torch.float64)[None])
     for scale in (1e-6, 1.0, 1e6):
         fixed = degeneracy.fixed(scale * H, problem.total)
@@ -80,10 +82,10 @@ def test_reasons(room):
     live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
     start = T[:1].float()
     empty = LiveFrame.of(RGBDFrames(live.color, torch.zeros(1, 60, 80, 1), live.surface.K))
-    assert ICPOdometer()(empty, model, start, start).reason == Reason.NO_READINGS
-    assert ICPOdometer(min_overlap=1.0)(live, model, start, start).reason == Reason.NO_OVERLAP
-    assert ICPOdometer(max_step=1e-6)(live, model, start, start).reason == Reason.JUMP
-    assert ICPOdometer()(live, model, start, start).reason == Reason.NONE
+    assert ProjectiveICP()(empty, model, start, start).status == TrackingStatus.NO_DEPTH
+    assert ProjectiveICP(min_overlap=1.0)(live, model, start, start).status == TrackingStatus.NO_OVERLAP
+    assert ProjectiveICP(max_step=1e-6)(live, model, start, start).status == TrackingStatus.JUMP
+    assert ProjectiveICP()(live, model, start, start).status == TrackingStatus.TRACKED
 
 
 def test_the_better_of_two_starts_is_taken(room):
@@ -91,5 +93,5 @@ def test_the_better_of_two_starts_is_taken(room):
     T = room.walk(2)
     live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
     last, thrown = T[:1].float(), (T[:1] @ se3.exp(torch.tensor([0.2, 0.1, 0, 0, 0.3, 0]).double())).float()
-    found = ICPOdometer(iterations=(0, 0, 0), turns=0, min_overlap=0.0)(live, model, last, thrown, last)
+    found = ProjectiveICP(iterations=(0, 0, 0), turns=0, min_overlap=0.0)(live, model, last, thrown, last)
     assert torch.allclose(found.T_wc, last, atol=1e-6)

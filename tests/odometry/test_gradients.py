@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.structures import LiveFrame, RGBDFrames
 
 RULES = {
@@ -41,7 +41,7 @@ def inputs(pairs) -> dict[str, Tensor]:
 def pose(pairs) -> Callable[..., Tensor]:
     """Function (odometer, live, model, K, start) -> the pose of the live frame."""
 
-    def found(odometer: ICPOdometer, live: Tensor, model: Tensor, K: Tensor, start: Tensor) -> Tensor:
+    def found(odometer: ProjectiveICP, live: Tensor, model: Tensor, K: Tensor, start: Tensor) -> Tensor:
         live, model = (LiveFrame.of(RGBDFrames(pairs.color[:, 0], depth, K)) for depth in (live, model))
         T_wm = pairs.T_wc[:, 0]
         alignment = odometer(live, model.surface, T_wm, se3.exp(start) @ T_wm)
@@ -51,7 +51,7 @@ def pose(pairs) -> Callable[..., Tensor]:
     return found
 
 
-def gradients(pose: Callable[..., Tensor], odometer: ICPOdometer, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def gradients(pose: Callable[..., Tensor], odometer: ProjectiveICP, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     T_wc = pose(odometer, **leaves)
     weight = torch.randn(T_wc.shape, generator=torch.Generator().manual_seed(1), dtype=T_wc.dtype)
@@ -65,26 +65,26 @@ CONVERGED = (10, 5, 30)
 @pytest.fixture(scope="module")
 def converged(pose, inputs) -> dict[str, Tensor]:
     """Gradients through all iterations, more than enough of them."""
-    return gradients(pose, ICPOdometer(RULES["soft"], CONVERGED, photometric=False, rows=1), inputs)
+    return gradients(pose, ProjectiveICP(RULES["soft"], CONVERGED, photometric=False, rows=1), inputs)
 
 
 def apart(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_step_rules(differences, pose, inputs, rule):
-    odometer = ICPOdometer(RULES[rule], iterations=(1, 1, 1), photometric=False)
+@pytest.mark.parametrize("strategy", RULES)
+def test_step_rules(differences, pose, inputs, strategy):
+    odometer = ProjectiveICP(RULES[strategy], iterations=(1, 1, 1), photometric=False)
     steps = {"live": 1e-8, "model": 1e-8, "start": 1e-4}
     errors = differences(lambda **x: {"pose": pose(odometer, **x)}, inputs, steps, directions=2)
     assert len(errors) == len(inputs)
     assert sorted(errors.values())[1] <= 1e-6 and max(errors.values()) <= 1e-4, errors
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_with_brightness(differences, pairs, rule):
+@pytest.mark.parametrize("strategy", RULES)
+def test_with_brightness(differences, pairs, strategy):
     """Both colour images get a gradient too."""
-    odometer = ICPOdometer(RULES[rule], iterations=(1, 1, 1), photometric=True)
+    odometer = ProjectiveICP(RULES[strategy], iterations=(1, 1, 1), photometric=True)
     T_wm = pairs.T_wc[:, 0]
 
     def found(depth: Tensor, color: Tensor, seen: Tensor, K: Tensor) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ def test_with_brightness(differences, pairs, rule):
 @pytest.mark.parametrize(("mode", "limit"), [("implicit", 1e-8), ("direct", 1e-3), ("implicit-gn", 0.2)])
 def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit):
     """And where the search started has no part in it. Gauss-Newton's bias is that of the residuals that remain."""
-    found = gradients(pose, ICPOdometer(RULES["soft"], CONVERGED, photometric=False, rows=1, backward=mode), inputs)
+    found = gradients(pose, ProjectiveICP(RULES["soft"], CONVERGED, photometric=False, rows=1, backward=mode), inputs)
     assert not found["start"].any() and converged["start"].abs().max() < 1e-8
     assert max(apart(found[name], converged[name]) for name in ("live", "model", "K")) < limit
 
@@ -114,23 +114,23 @@ def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit
 def test_truncated_approaches_unrolled(pose, inputs, converged):
     errors = []
     for last in (1, 2, 4, 8, 16):
-        odometer = ICPOdometer(RULES["soft"], CONVERGED, photometric=False, rows=1, backward="truncated", last=last)
+        odometer = ProjectiveICP(RULES["soft"], CONVERGED, photometric=False, rows=1, backward="truncated", last=last)
         found = gradients(pose, odometer, inputs)
         errors.append(max(apart(found[name], converged[name]) for name in ("live", "model", "K")))
     assert all(b < 0.5 * a for a, b in pairwise(errors)) and errors[-1] < 1e-9, errors
 
 
 def test_detached_the_pose_is_a_constant(pose, inputs):
-    found = gradients(pose, ICPOdometer(backward="detach"), inputs)
+    found = gradients(pose, ProjectiveICP(backward="detach"), inputs)
     assert not any(g.any() for g in found.values())
 
 
 def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
     with torch.no_grad():
         settings = {"iterations": (6, 4, 3), "rows": 1, "photometric": False}
-        nearest, distances = pose(ICPOdometer(**settings), **inputs), []
+        nearest, distances = pose(ProjectiveICP(**settings), **inputs), []
         for softness in (0.5, 0.1, 1e-3):
-            mean = pose(ICPOdometer(**settings, candidates=9, softness=softness), **inputs)
+            mean = pose(ProjectiveICP(**settings, candidates=9, softness=softness), **inputs)
             distances.append((mean - nearest).abs().max().item())
     assert distances[0] > distances[1] > distances[2] and distances[2] < 1e-4, distances
 
@@ -146,4 +146,4 @@ def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
 )
 def test_settings_that_do_not_go_together(settings, message):
     with pytest.raises(ValueError, match=message):
-        ICPOdometer(**settings)
+        ProjectiveICP(**settings)

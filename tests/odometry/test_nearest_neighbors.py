@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradslam_ng.odometry import nearest
-from gradslam_ng.odometry.nearest_neighbors import Neighbours
+from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -21,7 +21,7 @@ def test_agrees_with_all_pairs(dtype):
 
 def test_a_cloud_is_searched_many_times():
     q = torch.randn(1, 50, 3, generator=torch.Generator().manual_seed(0))
-    find = Neighbours(q)
+    find = NearestNeighbors(q)
     for _ in range(2):
         index, distance = find(q)
         assert torch.equal(index[0], torch.arange(50)) and (distance == 0).all()

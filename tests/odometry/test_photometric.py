@@ -7,8 +7,8 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.odometry import ICPOdometer
-from gradslam_ng.odometry.photometric import LEAST_NOISE, View, exposure, look, look_and_reduce
+from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.odometry.photometric import LEAST_NOISE, View, exposure, linearize_photometric, look
 from gradslam_ng.structures import LiveFrame, RGBDFrames
 
 SIZE = (48, 64)
@@ -54,11 +54,11 @@ def test_the_gradient_of_the_error_is_its_derivative():
     light = (*numbers[:3], SCALE, numbers[3])
 
     def error(xi):
-        return look_and_reduce(se3.exp(xi)[None] @ at, view, *light)[2].sum()
+        return linearize_photometric(se3.exp(xi)[None] @ at, view, *light)[2].sum()
 
     zero = torch.zeros(6, dtype=torch.float64, requires_grad=True)
     (truth,) = torch.autograd.grad(error(zero), zero)
-    _, g, _ = look_and_reduce(at, view, *light)
+    _, g, _ = linearize_photometric(at, view, *light)
     torch.testing.assert_close(g[0], truth, rtol=1e-9, atol=1e-9 * float(truth.abs().max()))
 
 
@@ -75,7 +75,7 @@ def test_an_image_of_one_brightness_says_nothing():
     view = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=0.0, offset=0.5)
     gain, _, noise = exposure(T, view)
     assert float(gain) == 1 and noise.isfinite().all()
-    H, g, error = look_and_reduce(T, view, gain, torch.zeros_like(gain), noise, SCALE, torch.ones_like(gain))
+    H, g, error = linearize_photometric(T, view, gain, torch.zeros_like(gain), noise, SCALE, torch.ones_like(gain))
     assert H.abs().max() < 1e-9 and g.abs().max() < 1e-9 and error.isfinite().all()
 
 
@@ -86,7 +86,7 @@ def test_a_painted_wall_fixes_the_pose(light):
     model, live = LiveFrame.of(wall(start)).surface, LiveFrame.of(wall(T_wc, **light))
     errors = []
     for photometric in (True, False):
-        found = ICPOdometer(iterations=(10, 10, 10), photometric=photometric)(live, model, start, start)
+        found = ProjectiveICP(iterations=(10, 10, 10), photometric=photometric)(live, model, start, start)
         errors.append(float((found.T_wc - T_wc)[:, :3, 3].norm()))
     assert errors[0] < 1e-3 and errors[1] > 1e-2
 
@@ -96,7 +96,7 @@ def test_a_volume_remembers_how_bright_it_was():
     T_wc = torch.cat([pose(0, 0, 0, 0, 0, 0), pose(0.02, -0.015, 0.01, 0.005, 0.01, -0.02)])
     errors = []
     for photometric in (True, False):
-        odometry = ICPOdometer(iterations=(10, 10, 10), photometric=photometric)
+        odometry = ProjectiveICP(iterations=(10, 10, 10), photometric=photometric)
         with torch.no_grad():
             _, found = gs.KinectFusion(0.01, 0.04, odometry=odometry)(wall(T_wc))
         errors.append(float((found[0, 1] - T_wc[1])[:3, 3].norm()))

@@ -36,9 +36,9 @@ def clouds() -> tuple[Tensor, Tensor, Tensor]:
     return se3.transform(se3.inverse(T_TS), source), target, normals
 
 
-@pytest.mark.parametrize("rule", [None, optim.GaussNewton(), optim.LevenbergMarquardt()])
-def test_finds_a_known_motion(clouds, rule):
-    T, overlap = align_points(*clouds, rule=rule)
+@pytest.mark.parametrize("strategy", [None, optim.GaussNewton(), optim.LevenbergMarquardt()])
+def test_finds_a_known_motion(clouds, strategy):
+    T, overlap = align_points(*clouds, strategy=strategy)
     error = se3.log(T @ se3.inverse(T_TS)).abs()
     assert error[:, :3].max() < 1e-6 and error[:, 3:].max() < 1e-6
     assert (overlap > 0.97).all()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry import point_to_plane
-from gradslam_ng.odometry.point_to_plane import project_and_reduce
+from gradslam_ng.odometry.point_to_plane import linearize_point_to_plane
 
 SIZE = (12, 16)
 DISTANCE, ANGLE, SCALE = 0.1, 30.0, 4.685
@@ -23,16 +23,16 @@ def test_point_to_plane_jacobian_against_central_differences():
     for i in range(6):
         h = torch.zeros(6, dtype=torch.float64)
         h[i] = 1e-6
-        ahead, _ = point_to_plane(se3.transform(se3.exp(h), p), q, n)
+        in_front, _ = point_to_plane(se3.transform(se3.exp(h), p), q, n)
         behind, _ = point_to_plane(se3.transform(se3.exp(-h), p), q, n)
-        assert torch.allclose(J[..., i], (ahead - behind) / 2e-6, atol=1e-8)
+        assert torch.allclose(J[..., i], (in_front - behind) / 2e-6, atol=1e-8)
 
 
 @pytest.fixture
 def pair() -> dict[str, Tensor]:
     """Two bumpy surfaces of random points on the rays of two cameras, 1 to 2 m away, with holes; nothing is aligned.
 
-    The arguments of `project_and_reduce`, by name and in their order.
+    The arguments of `linearize_point_to_plane`, by name and in their order.
     """
     generator = torch.Generator().manual_seed(1)
 
@@ -60,7 +60,7 @@ def pair() -> dict[str, Tensor]:
 
 
 def reduce(pair: dict[str, Tensor], **changed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return project_and_reduce(*(pair | changed).values())
+    return linearize_point_to_plane(*(pair | changed).values())
 
 
 def explicit(pair: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -109,8 +109,8 @@ def test_g_is_the_gradient_of_the_error(pair):
     for i in range(6):
         h = torch.zeros(6, dtype=torch.float64)
         h[i] = 1e-8
-        ahead, behind = (reduce(pair, T_mc=se3.exp(sign * h) @ pair["T_mc"])[2] for sign in (1, -1))
-        numeric[:, i] = (ahead - behind) / 2e-8
+        in_front, behind = (reduce(pair, T_mc=se3.exp(sign * h) @ pair["T_mc"])[2] for sign in (1, -1))
+        numeric[:, i] = (in_front - behind) / 2e-8
     assert torch.allclose(g, numeric, atol=1e-5 * float(g.abs().max()))
     assert torch.equal(H, H.mT) and (torch.linalg.eigvalsh(H) > 0).all()
 

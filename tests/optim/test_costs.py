@@ -61,8 +61,8 @@ def test_several_variables_at_once():
     cost = optim.Cost(lambda x: x[1][..., None] * se3.transform(x[0], p) - q)
     problem = optim.LeastSquares([cost], optim.Product(optim.SE3(), optim.Euclidean()))
     start = (torch.eye(4, dtype=torch.float64).expand(2, 4, 4), torch.ones(2, 1, dtype=torch.float64))
-    for rule in (optim.LevenbergMarquardt(), optim.SoftLevenbergMarquardt()):
-        T_found, s_found = optim.solve(problem, start, rule, 30, backward="implicit").x
+    for strategy in (optim.LevenbergMarquardt(), optim.SoftLevenbergMarquardt()):
+        T_found, s_found = optim.solve(problem, start, strategy, 30, backward="implicit").x
         torch.testing.assert_close(T_found, T)
         torch.testing.assert_close(s_found, s)
 
@@ -82,9 +82,9 @@ def test_weights_of_every_kind():
     w = torch.rand(3, dtype=torch.float64)
     x = torch.tensor([0.3], dtype=torch.float64)
     for weight, matrix in (
-        (optim.Full(W), W),
-        (optim.Diagonal(d), torch.diag_embed(d)),
-        (optim.Scale(w), w[:, None, None] * torch.eye(2, dtype=torch.float64)),
+        (optim.FullWeight(W), W),
+        (optim.DiagonalWeight(d), torch.diag_embed(d)),
+        (optim.IsotropicWeight(w), w[:, None, None] * torch.eye(2, dtype=torch.float64)),
     ):
         problem, A, r = weighted(weight)
         WA, Wr = (matrix @ A[..., None])[..., 0], (matrix @ (A * x - r)[..., None])[..., 0]
@@ -105,7 +105,7 @@ def test_a_module_as_weight_is_trained_through_the_solution():
             return self.log.exp()
 
     module = Precision()
-    problem, A, r = weighted(optim.Scale(module))
+    problem, A, r = weighted(optim.IsotropicWeight(module))
     optim.solve(problem, torch.zeros(1, dtype=torch.float64), optim.GaussNewton(), 1).x.sum().backward()
     log = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     w2 = (2 * log).exp()[:, None]

@@ -28,7 +28,7 @@ def robust_alignment(planes, kernel=optim.GemanMcClure):
     inputs = [planes.p, planes.q, planes.n, torch.rand(3, 60, dtype=torch.float64) + 0.5, torch.tensor(0.05).double()]
     inputs = [tensor.clone().requires_grad_() for tensor in inputs]
     p, q, n, w, scale = inputs
-    return planes.problem(p, q, n, weight=optim.Scale(w), kernel=kernel(scale)), inputs
+    return planes.problem(p, q, n, weight=optim.IsotropicWeight(w), kernel=kernel(scale)), inputs
 
 
 @pytest.mark.parametrize("kernel", [optim.GemanMcClure, optim.Cauchy, lambda c: optim.Barron(c, 0.5)])
@@ -141,11 +141,11 @@ def test_tolerance_stops_each_element_by_itself(decay):
     assert optim.solve(problem, start, LM, 5).converged is None
 
 
-@pytest.mark.parametrize("rule", [optim.GaussNewton(), LM, optim.SoftLevenbergMarquardt()], ids=str)
-def test_an_element_at_rest_stays_where_it_is(decay, rule):
+@pytest.mark.parametrize("strategy", [optim.GaussNewton(), LM, optim.SoftLevenbergMarquardt()], ids=str)
+def test_an_element_at_rest_stays_where_it_is(decay, strategy):
     problem = decay.problem(decay.y)
     start = torch.stack([optim.solve(problem, decay.x, LM, 50).x[0], *decay.x[1:]])
-    solution = optim.solve(problem, start, rule, 2, tolerance=1e-9)
+    solution = optim.solve(problem, start, strategy, 2, tolerance=1e-9)
     assert solution.converged.tolist() == [True, False, False, False]
     torch.testing.assert_close(solution.x[0], start[0], rtol=0, atol=0)
 
@@ -154,10 +154,10 @@ HOSTILE = ["no residual", "no weight", "no weight in one", "one plane", "one poi
 
 
 @pytest.mark.parametrize("backward", [b for b in BACKWARD if b != "detach"])
-@pytest.mark.parametrize("rule", [optim.GaussNewton(), LM, optim.SoftLevenbergMarquardt()], ids=str)
+@pytest.mark.parametrize("strategy", [optim.GaussNewton(), LM, optim.SoftLevenbergMarquardt()], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_problems_have_finite_solutions_and_gradients(planes, case, dtype, rule, backward):
+def test_hostile_problems_have_finite_solutions_and_gradients(planes, case, dtype, strategy, backward):
     p, q, n = planes.p.to(dtype), planes.q.to(dtype), planes.n.to(dtype)
     w, scale = torch.ones(3, 60, dtype=dtype), torch.tensor(0.1, dtype=dtype)
     match case:
@@ -176,8 +176,8 @@ def test_hostile_problems_have_finite_solutions_and_gradients(planes, case, dtyp
         case "parallel normals of zero":
             n = torch.zeros_like(n)
     inputs = [tensor.clone().requires_grad_() for tensor in (p, q, n, w, scale)]
-    problem = planes.problem(*inputs[:3], weight=optim.Scale(inputs[3]), kernel=optim.Huber(inputs[4]))
-    solution = optim.solve(problem, planes.x.to(dtype), rule, 6, backward=backward, last=3)
+    problem = planes.problem(*inputs[:3], weight=optim.IsotropicWeight(inputs[3]), kernel=optim.Huber(inputs[4]))
+    solution = optim.solve(problem, planes.x.to(dtype), strategy, 6, backward=backward, last=3)
     (solution.x.sin().sum() + solution.error.sum()).backward()
     assert solution.x.isfinite().all() and solution.error.isfinite().all()
     for tensor in inputs:

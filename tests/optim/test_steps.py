@@ -39,32 +39,32 @@ class Rosenbrock:
 START = torch.tensor([[-1.2, 1.0], [2.0, -3.0], [0.0, 5.0], [-3.0, -4.0]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-def test_reaches_the_optimum(rule):
-    solution = optim.solve(Rosenbrock(), START, rule, 60)
+@pytest.mark.parametrize("strategy", RULES, ids=str)
+def test_reaches_the_optimum(strategy):
+    solution = optim.solve(Rosenbrock(), START, strategy, 60)
     torch.testing.assert_close(solution.x, torch.ones_like(START), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", RULES[:3], ids=str)
-def test_one_linearisation_a_step(rule):
+@pytest.mark.parametrize("strategy", RULES[:3], ids=str)
+def test_one_linearisation_a_step(strategy):
     problem = Rosenbrock()
-    optim.solve(problem, START, rule, 7)
+    optim.solve(problem, START, strategy, 7)
     assert problem.calls == 8
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-def test_elements_of_the_batch_do_not_meet(rule):
-    together = optim.solve(Rosenbrock(), START, rule, 9)
+@pytest.mark.parametrize("strategy", RULES, ids=str)
+def test_elements_of_the_batch_do_not_meet(strategy):
+    together = optim.solve(Rosenbrock(), START, strategy, 9)
     for i, x in enumerate(START):
-        alone = optim.solve(Rosenbrock(), x, rule, 9)
+        alone = optim.solve(Rosenbrock(), x, strategy, 9)
         torch.testing.assert_close(alone.x, together.x[i], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(alone.error, together.error[i], rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-def test_the_scale_of_the_error_does_not_matter(rule):
-    ordinary = optim.solve(Rosenbrock(), START, rule, 6)
-    scaled = optim.solve(Rosenbrock(1e4), START, rule, 6)
+@pytest.mark.parametrize("strategy", RULES, ids=str)
+def test_the_scale_of_the_error_does_not_matter(strategy):
+    ordinary = optim.solve(Rosenbrock(), START, strategy, 6)
+    scaled = optim.solve(Rosenbrock(1e4), START, strategy, 6)
     torch.testing.assert_close(scaled.x, ordinary.x, rtol=1e-6, atol=1e-6)
 
 
@@ -78,27 +78,27 @@ def test_a_cold_soft_rule_is_levenberg_marquardt():
     for k in range(1, 25):
         hard = optim.solve(Rosenbrock(), START, optim.LevenbergMarquardt(), k)
         for relinearize in (False, True):
-            rule = optim.SoftLevenbergMarquardt(temperature=1e-9, relinearize=relinearize)
-            soft = optim.solve(Rosenbrock(), START, rule, k)
+            strategy = optim.SoftLevenbergMarquardt(temperature=1e-9, relinearize=relinearize)
+            soft = optim.solve(Rosenbrock(), START, strategy, k)
             torch.testing.assert_close(soft.x, hard.x, rtol=1e-9, atol=1e-9)
 
 
 def test_a_worse_step_is_taken_less():
     here = Linearization(torch.eye(1), torch.ones(1), torch.ones(()))
-    rule = optim.SoftLevenbergMarquardt()
-    damping = rule.start(here)
-    step = rule.propose(here, damping)
+    strategy = optim.SoftLevenbergMarquardt()
+    damping = strategy.start(here)
+    step = strategy.propose(here, damping)
     gates, dampings = [], []
     for error in torch.linspace(0.5, 3.0, 20):
-        gate, after = rule.judge(here, Linearization(here.H, here.g, error), step, damping)
+        gate, after = strategy.judge(here, Linearization(here.H, here.g, error), step, damping)
         gates.append(gate)
         dampings.append(after.value)
     assert (torch.stack(gates).diff() < 0).all() and gates[0] > 0.99 and gates[-1] < 0.01
     assert (torch.stack(dampings).diff() >= 0).all() and dampings[0] < damping.value < dampings[-1]
 
 
-@pytest.mark.parametrize("rule", [optim.LevenbergMarquardt(), optim.SoftLevenbergMarquardt()], ids=str)
-def test_a_step_to_where_the_error_is_infinite_is_refused(rule):
+@pytest.mark.parametrize("strategy", [optim.LevenbergMarquardt(), optim.SoftLevenbergMarquardt()], ids=str)
+def test_a_step_to_where_the_error_is_infinite_is_refused(strategy):
     class Wall(Rosenbrock):
         def linearize(self, x):
             H, g, error = super().linearize(x)
@@ -109,32 +109,32 @@ def test_a_step_to_where_the_error_is_infinite_is_refused(rule):
                 torch.where(beyond, torch.inf, error),
             )
 
-    solution = optim.solve(Wall(), START[:1], rule, 30)
+    solution = optim.solve(Wall(), START[:1], strategy, 30)
     assert solution.x.isfinite().all() and solution.x[0, 0] <= 0.5
     assert solution.error < Rosenbrock().error(START[:1])
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("strategy", RULES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_keeps_the_dtype(rule, dtype):
-    solution = optim.solve(Rosenbrock(), START.to(dtype), rule, 3)
+def test_keeps_the_dtype(strategy, dtype):
+    solution = optim.solve(Rosenbrock(), START.to(dtype), strategy, 3)
     assert {t.dtype for t in (solution.x, solution.H, solution.g, solution.error)} == {dtype}
 
 
 @pytest.mark.parametrize("iterations", [1, 3, 12])
-@pytest.mark.parametrize("rule", RULES, ids=str)
-def test_unrolled_gradient_to_data_and_start(decay, planes, central_differences, rule, iterations):
+@pytest.mark.parametrize("strategy", RULES, ids=str)
+def test_unrolled_gradient_to_data_and_start(decay, planes, central_differences, strategy, iterations):
     weights = torch.tensor([1.0, -0.5], dtype=torch.float64)
 
     def curve(y):
-        return (optim.solve(decay.problem(y), decay.x, rule, iterations).x * weights).sum()
+        return (optim.solve(decay.problem(y), decay.x, strategy, iterations).x * weights).sum()
 
     def start(x):
-        return (optim.solve(decay.problem(decay.y), x, rule, iterations).x * weights).sum()
+        return (optim.solve(decay.problem(decay.y), x, strategy, iterations).x * weights).sum()
 
     def pose(p):
         problem = planes.problem(p, planes.q, planes.n, kernel=optim.GemanMcClure(0.2))
-        return optim.solve(problem, planes.x, rule, iterations).x[..., :3, :].sin().sum()
+        return optim.solve(problem, planes.x, strategy, iterations).x[..., :3, :].sin().sum()
 
     errors = [central_differences(curve, decay.y), central_differences(pose, planes.p)]
     if iterations < 12:  # at the optimum nothing of the start remains
@@ -147,8 +147,8 @@ def test_unrolled_gradient_to_data_and_start(decay, planes, central_differences,
 def test_gradient_to_damping_and_temperature(central_differences, relinearize):
     def end(settings):
         damping, temperature = settings
-        rule = optim.SoftLevenbergMarquardt(damping=damping, temperature=temperature, relinearize=relinearize)
-        return optim.solve(Rosenbrock(), START, rule, 4).x.sum()
+        strategy = optim.SoftLevenbergMarquardt(damping=damping, temperature=temperature, relinearize=relinearize)
+        return optim.solve(Rosenbrock(), START, strategy, 4).x.sum()
 
     for damping, temperature in ((0.05, 0.1), (0.1, 0.5), (1.0, 0.2)):
         settings = torch.tensor([damping, temperature], dtype=torch.float64)

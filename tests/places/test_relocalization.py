@@ -7,7 +7,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import Reason
+from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import RGBDFrames
 
 
@@ -27,7 +27,7 @@ def test_a_camera_put_elsewhere_is_found(covered, room, system):
     slam = system() if system is gs.PointFusion else system(voxel_size=0.04, truncation=0.12)
     result = slam.run(room.InMemory(covered))
     assert result.tracked.tolist() == [True] * 12 + [False] * 4 + [True] * 4
-    assert result.relocalised == [16] and (result.reasons[12:16] == Reason.NO_OVERLAP).all()
+    assert result.relocalized == [16] and (result.statuses[12:16] == TrackingStatus.NO_OVERLAP).all()
     apart = se3.log(result.trajectory.T_wc @ se3.inverse(covered.T_wc.double()))[result.tracked]
     assert apart[:, :3].norm(dim=-1).max() < 0.01 and apart[:, 3:].norm(dim=-1).max() < 0.01
     if system is gs.PointFusion:  # neither the hand nor the frame that was found first
@@ -42,4 +42,4 @@ def test_another_place_is_not_taken_for_one_that_is_known(covered, room):
     names = ("color", "depth", "K", "T_wc")
     frames = RGBDFrames(*(torch.cat([getattr(covered, name)[:16], getattr(elsewhere, name)]) for name in names))
     result = gs.PointFusion().run(room.InMemory(frames))
-    assert not result.tracked[12:].any() and not result.relocalised
+    assert not result.tracked[12:].any() and not result.relocalized

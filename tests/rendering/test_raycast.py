@@ -141,7 +141,7 @@ def test_depth_normal_and_colour_have_the_gradients_of_central_differences(ball_
 
     inputs = {"xi": torch.zeros(1, 6, dtype=torch.float64), "K": K, "sdf": ball_grid.sdf, "color": ball_grid.color}
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
-    outputs, errors, compared = images(**leaves), [], set()
+    outputs, errors, compare_views = images(**leaves), [], set()
     for name, value in inputs.items():
         direction = torch.randn(value.shape, generator=generator, dtype=torch.float64) * (value if value.any() else 1)
         h = 1e-7
@@ -158,8 +158,8 @@ def test_depth_normal_and_colour_have_the_gradients_of_central_differences(ball_
             (analytic,) = torch.autograd.grad((back * direction).sum(), given, retain_graph=True)
             assert numeric.abs().max() > 0
             errors.append((analytic - numeric).abs().flatten() / numeric.abs().max())
-            compared.add((output, name))
-    assert len(compared) == 10  # all but depth and normal to colour
+            compare_views.add((output, name))
+    assert len(compare_views) == 10  # all but depth and normal to colour
     errors = torch.cat(errors)
     assert errors.median() <= 1e-6 and errors.max() <= 1e-4, errors.sort(descending=True).values[:10]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import RGBDFrames, SurfelMap
 
@@ -28,7 +28,7 @@ def other(room) -> RGBDFrames:
 @pytest.fixture(scope="package")
 def quick() -> Callable[..., System]:
     """Function (system class) -> system of fewer iterations: the steps between frames are small."""
-    return lambda system=gs.PointFusion: system(ICPOdometer(iterations=(3, 2, 2)))
+    return lambda system=gs.PointFusion: system(ProjectiveICP(iterations=(3, 2, 2)))
 
 
 @pytest.fixture(scope="package")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.odometry import ICPOdometer, align_points
+from gradslam_ng.odometry import ProjectiveICP, align_points
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def frames(room) -> gs.RGBDFrames:
 )  # fmt: skip
 def test_a_clip_stays_on_its_device(frames, system, odometry, grad):
     if odometry == "mean":
-        odometry = ICPOdometer(iterations=(2,), candidates=4)
+        odometry = ProjectiveICP(iterations=(2,), candidates=4)
     slam = system(odometry)
     with torch.device("meta"), torch.set_grad_enabled(grad):
         map_, poses = slam(frames)

@@ -16,7 +16,7 @@ import gradslam_ng as gs
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import RGBDFrames, SurfelMap
 
@@ -41,11 +41,11 @@ RULES = {  # and the settings that each has
 
 
 def build(
-    system: type[System], settings: dict[str, Tensor], candidates: int = 1, factor: int = 1, rule: str = "soft"
+    system: type[System], settings: dict[str, Tensor], candidates: int = 1, factor: int = 1, strategy: str = "soft"
 ) -> System:
     damping, temperature, sigma, stable = (settings.get(k) for k in ("damping", "temperature", "sigma", "stable"))
-    odometer = ICPOdometer(
-        RULES[rule][0](damping, temperature), iterations=(2, 2, 2), scale=settings["scale"], candidates=candidates,
+    odometer = ProjectiveICP(
+        RULES[strategy][0](damping, temperature), iterations=(2, 2, 2), scale=settings["scale"], candidates=candidates,
         max_distance=settings["max_distance"], softness=settings["softness"],
     )  # fmt: skip
     more = {"mapper": PointFuser(sigma=sigma, stable=stable)} if system is gs.PointFusion else {}
@@ -58,14 +58,14 @@ def check(
     frames: RGBDFrames,
     candidates: int = 1,
     factor: int = 1,
-    rule: str = "soft",
+    strategy: str = "soft",
     steps: dict[str, float] = STEPS,
 ) -> dict[tuple[str, str], float]:
     """Errors by pair. K is one per clip and T_wc the pose of its first frame; frames (B, L), float64."""
     names = ODOMETRY | (FUSION if system is gs.PointFusion else {})
 
     def run(depth: Tensor, color: Tensor, K: Tensor, T_wc: Tensor, **settings: Tensor) -> dict[str, Tensor]:
-        map_, poses = build(system, settings, candidates, factor, rule)(RGBDFrames(color, depth, K, T_wc))
+        map_, poses = build(system, settings, candidates, factor, strategy)(RGBDFrames(color, depth, K, T_wc))
         return {"poses": poses} | ({} if system is gs.ICPOdometry else {name: getattr(map_, name) for name in MAP})
 
     inputs = {"depth": frames.depth, "color": frames.color, "K": frames.K[:, 0], "T_wc": frames.T_wc[:, 0]}
@@ -73,9 +73,9 @@ def check(
     return differences(run, inputs, steps)
 
 
-def expected(system: type[System], candidates: int = 1, rule: str = "soft") -> set[tuple[str, str]]:
+def expected(system: type[System], candidates: int = 1, strategy: str = "soft") -> set[tuple[str, str]]:
     """Which output depends on which input."""
-    settings = {"scale"} | RULES[rule][1] | ({"max_distance", "softness"} if candidates > 1 else set())
+    settings = {"scale"} | RULES[strategy][1] | ({"max_distance", "softness"} if candidates > 1 else set())
     tracked = {"depth", "K", "T_wc"} | settings
     if system is gs.PointFusion:
         tracked |= {"sigma", "stable"}  # they weigh the surfels that a frame is tracked against
@@ -111,9 +111,11 @@ def test_every_output_to_every_input(differences, clips, system):
     assert_right(check(differences, system, clips), expected(system))
 
 
-@pytest.mark.parametrize("rule", ["gauss-newton", "classical", "relinearize"])
-def test_every_output_to_every_input_by_every_step_rule(differences, clips, rule):
-    assert_right(check(differences, gs.PointFusion, clips, rule=rule), expected(gs.PointFusion, rule=rule))
+@pytest.mark.parametrize("strategy", ["gauss-newton", "classical", "relinearize"])
+def test_every_output_to_every_input_by_every_step_rule(differences, clips, strategy):
+    assert_right(
+        check(differences, gs.PointFusion, clips, strategy=strategy), expected(gs.PointFusion, strategy=strategy)
+    )
 
 
 def test_which_point_meets_which(differences, clips):
@@ -139,11 +141,11 @@ def crop(shared_data) -> Callable[[str], RGBDFrames]:
 ICL, TUM = "icl/office_room_traj3_frei_png", "tum/rgbd_dataset_freiburg3_structure_notexture_far"
 
 
-@pytest.mark.parametrize(("folder", "rule"), [(ICL, rule) for rule in RULES] + [(TUM, "soft")])
-def test_real_frames(differences, crop, folder, rule):
+@pytest.mark.parametrize(("folder", "strategy"), [(ICL, strategy) for strategy in RULES] + [(TUM, "soft")])
+def test_real_frames(differences, crop, folder, strategy):
     """Tracked at a quarter of their size."""
-    errors = check(differences, gs.PointFusion, crop(folder), factor=4, rule=rule)
-    assert_right(errors, expected(gs.PointFusion, rule=rule))
+    errors = check(differences, gs.PointFusion, crop(folder), factor=4, strategy=strategy)
+    assert_right(errors, expected(gs.PointFusion, strategy=strategy))
 
 
 @pytest.mark.slow
@@ -183,7 +185,7 @@ def loss(map_: SurfelMap, poses: Tensor) -> Tensor:
 def test_in_place_functional_and_checkpointed_are_the_same(clips, system):
     """Under no_grad maps are updated in place, otherwise not. Six frames, so that fusion tidies up as well."""
     clips = RGBDFrames(*(torch.cat([x] * 2, 1) for x in (clips.color, clips.depth, clips.K, clips.T_wc)))
-    slam, found = system(ICPOdometer(iterations=(1, 1, 1)), factor=1), []
+    slam, found = system(ProjectiveICP(iterations=(1, 1, 1)), factor=1), []
     with torch.no_grad():
         in_place, poses = slam(clips)
     for checkpoint in (False, True):
@@ -250,9 +252,9 @@ def hostile(room) -> RGBDFrames:
 ODOMETERS = {
     "soft": {},
     "mean": {"candidates": 9},
-    "classical": {"rule": optim.LevenbergMarquardt()},
-    "gauss-newton": {"rule": optim.GaussNewton()},
-    "relinearize": {"rule": optim.SoftLevenbergMarquardt(relinearize=True)},
+    "classical": {"strategy": optim.LevenbergMarquardt()},
+    "gauss-newton": {"strategy": optim.GaussNewton()},
+    "relinearize": {"strategy": optim.SoftLevenbergMarquardt(relinearize=True)},
 } | {mode: {"backward": mode} for mode in optim.BACKWARD[1:]}
 
 
@@ -265,7 +267,7 @@ ODOMETERS = {
 def test_no_gradient_is_ever_not_a_number(hostile, system, odometer, dtype):
     frames = hostile.to(dtype=dtype)
     inputs = [x.clone().requires_grad_() for x in (frames.color, frames.depth, frames.K, frames.T_wc)]
-    map_, poses = system(ICPOdometer(iterations=(3, 2, 2), **ODOMETERS[odometer]), factor=1)(RGBDFrames(*inputs))
+    map_, poses = system(ProjectiveICP(iterations=(3, 2, 2), **ODOMETERS[odometer]), factor=1)(RGBDFrames(*inputs))
     for value in (poses, *(getattr(map_, name) for name in MAP)):
         assert value.isfinite().all()
     loss(map_, poses).backward()
@@ -281,7 +283,7 @@ def test_training_does_not_grow_in_memory(room):
         pytest.skip("needs /proc to ask how much memory is in use")
     frames = room.view(room.walk(20), (120, 160))
     sigma = nn.Parameter(torch.tensor(0.6))
-    slam = gs.PointFusion(ICPOdometer(iterations=(1, 1, 1)), factor=1, mapper=PointFuser(sigma=sigma))
+    slam = gs.PointFusion(ProjectiveICP(iterations=(1, 1, 1)), factor=1, mapper=PointFuser(sigma=sigma))
     optimizer, used = torch.optim.Adam(slam.parameters(), lr=1e-3), []
     for _ in range(6):
         optimizer.zero_grad()

@@ -20,8 +20,8 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.odometry import ICPOdometer
-from gradslam_ng.slam.graphed_step import Captured, cuda_graph
+from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.slam.graphed_step import GraphedStep, cuda_graph
 from gradslam_ng.structures import RGBDFrames
 
 SIZE = (45, 60)
@@ -84,9 +84,9 @@ class Counted:
         return self.record(function, buffers)
 
 
-def compared(system, other, frames, same_maps, record):
+def compare_views(system, other, frames, same_maps, record):
     """Both over the frames, one recorded. Returns the states, T_wc of each as it was."""
-    captured = Captured(system, record)
+    captured = GraphedStep(system, record)
     plain, state, before = None, None, []
     with torch.no_grad():
         for i in range(len(frames)):
@@ -94,7 +94,7 @@ def compared(system, other, frames, same_maps, record):
             plain, expected = other.advance(plain, frames[i])
             assert captured.works and state.frames == plain.frames == i + 1
             assert torch.allclose(state.T_wc, plain.T_wc, atol=1e-6) and torch.equal(live.depth, expected.depth)
-            assert state.tracking.reason.tolist() == plain.tracking.reason.tolist()
+            assert state.tracking.status.tolist() == plain.tracking.status.tolist()
             same_maps(state.map, plain.map, 1e-5)
             before.append((state, state.T_wc.clone(), live, live.depth.clone()))
     for state, T_wc, live, depth in before:  # later frames have not overwritten what came out
@@ -103,7 +103,7 @@ def compared(system, other, frames, same_maps, record):
 
 
 def system(odometry="gradicp", patience=3):
-    odometry = ICPOdometer(iterations=(1, 2)) if odometry == "gradicp" else odometry
+    odometry = ProjectiveICP(iterations=(1, 2)) if odometry == "gradicp" else odometry
     return gs.PointFusion(odometry, factor=1, mapper=PointFuser(tidy_every=4, patience=patience))
 
 
@@ -118,7 +118,7 @@ def frames(room) -> RGBDFrames:
 
 @pytest.mark.parametrize("odometry", ["gradicp", "icp", "ground-truth"])
 def test_nothing_in_a_frame_waits_for_the_host(frames, odometry, same_maps):
-    compared(system(odometry), system(odometry), frames[:6], same_maps, watched)
+    compare_views(system(odometry), system(odometry), frames[:6], same_maps, watched)
 
 
 def test_what_waits_is_seen(frames):
@@ -133,7 +133,7 @@ def test_what_waits_is_seen(frames):
 def test_replayed_frames_are_as_plain_ones(frames, same_maps):
     """Past three tidyings, and past a frame without readings."""
     record = Counted(traced)
-    state = compared(system(), system(), frames, same_maps, record)
+    state = compare_views(system(), system(), frames, same_maps, record)
     assert len(record.capacities) == 1 and state.tracking.ok.all()
     assert 0 < int(state.map.count) < state.map.capacity
 
@@ -144,7 +144,7 @@ def test_a_map_outgrows_its_graph(room, same_maps):
     turns[:, 4] = torch.arange(14) * 0.45
     frames = room.view(se3.exp(turns), SIZE)
     record = Counted(traced)
-    state = compared(*(system("ground-truth", patience=100) for _ in range(2)), frames, same_maps, record)
+    state = compare_views(*(system("ground-truth", patience=100) for _ in range(2)), frames, same_maps, record)
     assert len(record.capacities) == 2 and state.map.capacity == record.capacities[1] >= 2 * record.capacities[0]
     assert int(state.map.count) > record.capacities[0]
 
@@ -153,7 +153,7 @@ def test_a_state_from_elsewhere_goes_into_the_buffers(frames, same_maps):
     """As after a loop was closed: another map, shorter than the buffers or longer, and another pose."""
     ours, theirs = system(), system()
     record = Counted(traced)
-    captured, state, plain = Captured(ours, record), None, None
+    captured, state, plain = GraphedStep(ours, record), None, None
     step = se3.exp(torch.tensor([0.01, 0, 0, 0, 0, 0]))
     with torch.no_grad():
         for i in range(6):
@@ -172,7 +172,7 @@ def test_a_state_from_elsewhere_goes_into_the_buffers(frames, same_maps):
 def test_frames_of_another_kind_are_recorded_anew(frames):
     """A size that does not go with the frames before is refused as it is without recording."""
     record = Counted(lambda function, buffers: lambda: function(*buffers))
-    captured, state = Captured(system(), record), None
+    captured, state = GraphedStep(system(), record), None
     for frame in (frames[0], frames[1], replace(frames[2], T_wc=None), frames[3]):
         state, _ = captured(state, frame)
     assert len(record.capacities) == 3 and state.tracking.ok.all()
@@ -187,7 +187,7 @@ def test_what_cannot_be_recorded_runs_as_it_is(frames, same_maps, caplog):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     ours, theirs, plain, state = system(), system(), None, None
-    captured = Captured(ours, refuse)
+    captured = GraphedStep(ours, refuse)
     with torch.no_grad(), caplog.at_level(logging.WARNING, "gradslam_ng"):
         for i in range(4):
             state, _ = captured(state, frames[i])
@@ -215,7 +215,7 @@ def test_a_run_records_its_frames(room, monkeypatch, same_maps):
     monkeypatch.setattr(gs.PointFusion, "recorder", lambda self: record)
     result = run()
     assert len(record.capacities) == 1 and "replay" in result.milliseconds
-    assert result.reasons.tolist() == plain.reasons.tolist() and result.relocalised == plain.relocalised == [12]
+    assert result.statuses.tolist() == plain.statuses.tolist() and result.relocalized == plain.relocalized == [12]
     assert torch.allclose(result.trajectory.T_wc, plain.trajectory.T_wc, atol=1e-6)
     assert result.loops == plain.loops == 1
     same_maps(result.map, plain.map, 1e-5)
@@ -230,7 +230,7 @@ def test_only_frames_on_a_gpu_are_captured():
     assert OnGPU(torch.nn.Identity()).recorder() is None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), status="needs a GPU")
 def test_a_captured_run_on_a_gpu(room, monkeypatch, caplog):
     sequence = room.InMemory(room.view(room.walk(30), (120, 160)))
     results = []

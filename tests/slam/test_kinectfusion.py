@@ -9,12 +9,12 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.structures import RGBDFrames
 
 
 def kinectfusion(**options) -> gs.KinectFusion:
-    return gs.KinectFusion(0.04, 0.16, **({"odometry": ICPOdometer(iterations=(3, 2, 2))} | options))
+    return gs.KinectFusion(0.04, 0.16, **({"odometry": ProjectiveICP(iterations=(3, 2, 2))} | options))
 
 
 @pytest.fixture(scope="module")

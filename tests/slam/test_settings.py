@@ -7,14 +7,14 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.commands.settings import build
-from gradslam_ng.odometry import ICPOdometer
+from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.slam import PRESETS
 
 TRACKING = ("iterations", "turns", "rows", "photometric")
 
 
 def test_the_default_preset_is_what_an_odometer_does_by_itself():
-    alone, preset = ICPOdometer(), PRESETS["default"].odometer()
+    alone, preset = ProjectiveICP(), PRESETS["default"].odometer()
     assert all(getattr(alone, name) == getattr(preset, name) for name in TRACKING)
 
 

@@ -9,7 +9,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.datasets import FrameError
-from gradslam_ng.odometry import ICPOdometer, Reason
+from gradslam_ng.odometry import ProjectiveICP, TrackingStatus
 from gradslam_ng.slam.system import odometer
 from gradslam_ng.structures import RGBDFrames
 
@@ -205,13 +205,13 @@ def test_a_stream_without_time_stamps_runs_at_30_hz(clip, room, quick):
 
 
 def test_an_odometer_of_ones_own(clip, room):
-    class Shy(ICPOdometer):
+    class Shy(ProjectiveICP):
         """Trusts nothing."""
 
         def forward(self, live, model, T_wm, T_wc, T_last):
             found = super().forward(live, model, T_wm, T_wc, T_last)
-            return replace(found, reason=torch.full_like(found.reason, Reason.NO_OVERLAP))
+            return replace(found, status=torch.full_like(found.status, TrackingStatus.NO_OVERLAP))
 
     result = gs.PointFusion(Shy()).run(room.InMemory(clip))
     assert result.tracked.tolist() == [True, False] * 4  # a camera that it lost is found by the relocaliser
-    assert result.relocalised == [2, 4, 6]
+    assert result.relocalized == [2, 4, 6]

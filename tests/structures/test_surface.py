@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from gradslam_ng.geometry import camera
-from gradslam_ng.structures import LiveFrame, Surface
+from gradslam_ng.structures import LiveFrame, SurfaceView
 
 
 def test_halved_pixels_project_where_their_camera_says(room):
@@ -13,7 +13,7 @@ def test_halved_pixels_project_where_their_camera_says(room):
     vertices = camera.unproject(frame.depth, frame.K)
     weights = frame.depth[..., 0]
     intensity = torch.rand(weights.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    surface = Surface(vertices, -vertices, weights, frame.K, intensity)
+    surface = SurfaceView(vertices, -vertices, weights, frame.K, intensity)
     for step in (2, 4):
         coarse = surface.halved() if step == 2 else surface.halved().halved()
         uv, _ = camera.project(coarse.vertices.flatten(1, 2), coarse.K)

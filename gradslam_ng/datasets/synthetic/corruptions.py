@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry import se3
 from gradslam_ng.structures import Trajectory
 
@@ -23,10 +23,10 @@ Disturbance = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 STRIDE = 1_000_003  # between the seeds of two sequences; a frame's is its own
 
 
-class Disturbed(Sequence):
+class Disturbed(RGBDSequence):
     """A sequence as it is but for its images, which pass through disturbances; truth, camera and times stay."""
 
-    def __init__(self, sequence: Sequence, *disturbances: Disturbance) -> None:
+    def __init__(self, sequence: RGBDSequence, *disturbances: Disturbance) -> None:
         super().__init__(
             name=sequence.name,
             layout=sequence.layout,
@@ -52,14 +52,14 @@ class Disturbed(Sequence):
         return color, depth
 
 
-class Joined(Sequence):
+class Joined(RGBDSequence):
     """Sequences of one camera end to end, in time as well: a cut, after which the camera may be anywhere.
 
     Raises:
         ValueError: other intrinsics or size of image, later times before earlier ones, or poses known of some only.
     """
 
-    def __init__(self, *parts: Sequence) -> None:
+    def __init__(self, *parts: RGBDSequence) -> None:
         first = parts[0]
         if any(part.size != first.size or not torch.equal(part.K, first.K) for part in parts):
             raise ValueError("parts: expected one camera, got different intrinsics or sizes of image")

@@ -171,15 +171,15 @@ class Torus:
                 t = t + self.distance(o + t[:, None] * d) / speed
             for _ in range(6):
                 t = self._newton(o, d, speed, t)[0]
-        t, ahead, left = self._newton(o, d, speed, t)
-        return t, ahead & (left < 1e-4) & (t > NEAR)
+        t, in_front, left = self._newton(o, d, speed, t)
+        return t, in_front & (left < 1e-4) & (t > NEAR)
 
     def _newton(self, o: Tensor, d: Tensor, speed: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step to the surface; also whether the ray nears it at t, and how far it was."""
         p = o + t[:, None] * d
         left, slope = self.distance(p), (self.normal(p) * d).sum(-1)
-        ahead = slope < -1e-3 * speed
-        return t + torch.where(ahead, left / torch.where(ahead, -slope, 1), 0), ahead, left.detach().abs()
+        in_front = slope < -1e-3 * speed
+        return t + torch.where(in_front, left / torch.where(in_front, -slope, 1), 0), in_front, left.detach().abs()
 
     def _from_ring(self, p: Tensor) -> Tensor:
         r = norm(p[:, :2]).clamp(min=TINY)[:, None]

@@ -48,11 +48,11 @@ class Visited(Synthetic):
         turn = torch.cat([yaw[:1], yaw[:1] + _wrapped(yaw.diff()).cumsum(0)])
         rate = float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else 1.0
         calm = gaussian_filter1d(torch.column_stack([T_wc[:, :2, 3], turn]).numpy(), SMOOTH * rate, axis=0)
-        x, y, ahead = calm[index].tolist()
-        ahead += SWING * math.cos(math.tau * float(times[index]) / PERIOD)
-        at = (x + self.distance * math.cos(ahead), y + self.distance * math.sin(ahead), self.half[2])
+        x, y, in_front = calm[index].tolist()
+        in_front += SWING * math.cos(math.tau * float(times[index]) / PERIOD)
+        at = (x + self.distance * math.cos(in_front), y + self.distance * math.sin(in_front), self.half[2])
         cloth = texture.blend((0.85, 0.30, 0.20), (0.95, 0.85, 0.60), (0.20, 0.25, 0.45), wavelength=0.3, seed=400)
-        return place(Box(self.half), at, cloth, yaw=ahead + math.pi / 2)
+        return place(Box(self.half), at, cloth, yaw=in_front + math.pi / 2)
 
     def scene(self, index: int) -> Room:
         return dataclasses.replace(self.room, solids=[*self.room.solids, self.visitor(index)])

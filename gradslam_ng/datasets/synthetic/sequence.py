@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.sequence import Sequence
+from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.paths import RATE, camera_path
 from gradslam_ng.datasets.synthetic.render import nearest, render
@@ -25,7 +25,7 @@ def default_intrinsics(size: tuple[int, int]) -> Tensor:
     return torch.tensor([[525 * sx, 0, 320 * sx - 0.5], [0, 525 * sy, 240 * sy - 0.5], [0, 0, 1]], dtype=torch.float64)
 
 
-class Synthetic(Sequence):
+class Synthetic(RGBDSequence):
     """A rendered sequence with exact poses, 30 frames a second, in a world whose z axis points up.
 
     Args:

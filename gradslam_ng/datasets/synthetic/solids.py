@@ -137,8 +137,8 @@ class Box:
             for _ in range(8 if len(rim) else 0):
                 near = self._newton(o, d_rim, near)[0]
             t = t.index_copy(0, rim, near)
-        t, ahead, left = self._newton(o, d, t)
-        return t, hit & ahead & (left < 1e-4)
+        t, in_front, left = self._newton(o, d, t)
+        return t, hit & in_front & (left < 1e-4)
 
     def _newton(self, o: Tensor, d: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step to the surface; also whether the ray nears it at t, and how far it was."""
@@ -146,8 +146,8 @@ class Box:
         beyond, length = self._beyond(p)
         left = length + beyond.amax(-1).clamp(max=0) - self.rounding
         slope = (beyond.clamp(min=0) * p.sign() * d).sum(-1)  # of the distance, times `length`
-        ahead = slope < -TINY
-        return t + torch.where(ahead, left * length / torch.where(ahead, -slope, 1), 0), ahead, left.detach()
+        in_front = slope < -TINY
+        return t + torch.where(in_front, left * length / torch.where(in_front, -slope, 1), 0), in_front, left.detach()
 
     def _beyond(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """How far p lies beyond each pair of the inner box's faces (N, 3), negative between; and from the box (N,)."""

@@ -85,8 +85,8 @@ def _color(color: Color, like: Tensor) -> Tensor:
 
 def _surface_coordinates(p: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
     """Two coordinates along the face that n points out of most: (x, y) on top, (x, z) or (y, z) on the sides."""
-    up, ahead = n[:, 2].abs() > 0.7, n[:, 1].abs() > n[:, 0].abs()
-    u = torch.where(up | ahead, p[:, 0], p[:, 1])
+    up, in_front = n[:, 2].abs() > 0.7, n[:, 1].abs() > n[:, 0].abs()
+    u = torch.where(up | in_front, p[:, 0], p[:, 1])
     return u, torch.where(up, p[:, 1], p[:, 2])
 
 

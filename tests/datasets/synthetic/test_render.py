@@ -79,7 +79,7 @@ def test_depth_and_colour_have_the_gradient_of_central_differences(poses):
     J_color, J_depth = torch.func.jacfwd(seen)(zero)
     for i in range(6):
         step = 1e-5 * torch.nn.functional.one_hot(torch.tensor(i), 6).double()
-        color, depth = ((ahead - behind) / 2e-5 for ahead, behind in zip(seen(step), seen(-step), strict=True))
+        color, depth = ((in_front - behind) / 2e-5 for in_front, behind in zip(seen(step), seen(-step), strict=True))
         torch.testing.assert_close(J_depth[:, i], depth, rtol=1e-5, atol=1e-6)
         assert torch.nn.functional.cosine_similarity(J_color[:, i], color, dim=0) > 0.98
 

@@ -1,0 +1,109 @@
+"""Docstrings as they are written in this package, made fit for reStructuredText and napoleon.
+
+Names that end in `_`, stars and bars are text; a paragraph of lines `name: what it is` lists arguments; lines that stand
+four columns further in are code; comments beside the fields of a class say what these are.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+
+from sphinx.application import Sphinx
+
+# Code between backticks stays as it is; a name with a trailing underscore would be a link, a star emphasis, a bar a
+# substitution.
+TOKENS = re.compile(r"(``.*?``|`[^`\n]+`)|(?<!\w)(\w*\w)_(?!\w)|([*|])")
+SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes):")
+ARGUMENT = re.compile(r"(\w+(?:, \w+)*): ")
+ATTRIBUTES = ("attribute", "data", "property")
+held_back: dict[str, list[str]] = {}
+
+
+def escape(line: str) -> str:
+    """One line of prose."""
+
+    def safe(match: re.Match[str]) -> str:
+        code, name, mark = match.groups()
+        return code or (f"{name}\\_" if name else f"\\{mark}")
+
+    return TOKENS.sub(safe, line)
+
+
+def paragraphs(lines: list[str]) -> Iterator[list[str]]:
+    """Runs of lines without an empty one between."""
+    block: list[str] = []
+    for line in [*lines, ""]:
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield block
+            block = []
+
+
+def parameters(obj: object) -> set[str]:
+    try:
+        return set(inspect.signature(obj).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def lists_arguments(block: list[str], known: set[str]) -> bool:
+    """Whether every line is `name: text` of a parameter, or an indented continuation of one."""
+    heads = [line for line in block if not line.startswith(" ")]
+    matches = [ARGUMENT.match(line) for line in heads]
+    return bool(heads) and all(match and set(match[1].split(", ")) <= known for match in matches)
+
+
+def rewrite(block: list[str], known: set[str]) -> list[str]:
+    """One paragraph."""
+    if SECTION.fullmatch(block[0]):
+        return [escape(line) for line in block]
+    if all(line.startswith("    ") for line in block):
+        return ["::", "", *block]
+    if lists_arguments(block, known):
+        return ["Args:", *(f"    {escape(line)}" for line in block)]
+    return [escape(line) for line in block]
+
+
+def fields(obj: type) -> list[str]:
+    """The fields of a class with the comments beside them, as a list of arguments."""
+    try:
+        source = textwrap.dedent(inspect.getsource(obj))
+    except (OSError, TypeError):
+        return []
+    lines, entries = source.splitlines(), []
+    for node in ast.parse(source).body[0].body:
+        if isinstance(node, ast.AnnAssign):
+            _, _, comment = lines[node.end_lineno - 1][node.end_col_offset :].partition("#")
+            if comment and not node.target.id.startswith("_"):
+                entries.append(f"    {node.target.id}: {escape(comment.strip())}")
+    return ["Args:", *entries, ""] if entries else []
+
+
+def process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Rewrite the lines of a docstring in place, before napoleon reads its sections."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+    known = parameters(obj)
+    text = [line for block in paragraphs(list(lines)) for line in (*rewrite(block, known), "")]
+    if what in ATTRIBUTES:  # napoleon would take what stands before a colon for a type
+        held_back[name], text = text, []
+    elif what == "class":
+        text += fields(obj)
+    lines[:] = text
+
+
+def restore(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Put back what napoleon was not to see."""
+    if what in ATTRIBUTES:
+        lines[:] = held_back.pop(name, [])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("autodoc-process-docstring", restore, priority=600)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,42 @@
+"""How the documentation is built: `python -m sphinx -W -b html docs docs/_build`. Needs no network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+
+import gradslam_ng  # noqa: E402
+
+project = "gradslam_ng"
+author = "the gradslam_ng authors"
+copyright = author
+release = version = gradslam_ng.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "api_pages",
+    "command_help",
+    "docstrings",
+]
+exclude_patterns = ["_build"]
+default_role = "code"  # docstrings write `name` for code
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "groupwise"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"gradslam_ng {release}"
+html_static_path = []

@@ -93,9 +93,9 @@ class DifferenceCheck:
     """Gradients against central differences, with every discrete choice as it was where the gradient was taken."""
 
     CHOICES = (  # everything in the pipeline that decides something; each is a function without gradient
-        (masks, "positive"),
-        (images, "positive"),
-        (camera, "positive"),
+        (masks, "heaviside"),
+        (images, "heaviside"),
+        (camera, "heaviside"),
         (association, "window"),
         (association, "accepted"),
         (photometric, "cell"),

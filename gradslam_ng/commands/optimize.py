@@ -39,7 +39,7 @@ def optimize(
         graph: Pose graph in the plane or in space, a g2o file.
         out: Where the result goes, a g2o file; the picture is the same with .png.
         start: The poses in the file, or a chordal relaxation of the edges, where those are far off.
-        rule: How steps are found.
+        strategy: How steps are found.
         kernel: Robust kernel on every edge; graduated: Geman-McClure from convex to its full bite, against false loops.
         scale: Standard deviations at which the kernel starts to matter.
         iterations: At most.
@@ -59,7 +59,7 @@ def optimize(
     solution = factors.optimize(RULES[strategy], iterations)
     seconds = time.perf_counter() - began
     if not bool(torch.isfinite(solution.error)):
-        raise ValueError(f"{graph}: no solution from here; try --start chordal or --rule levenberg-marquardt")
+        raise ValueError(f"{graph}: no solution from here; try --start chordal or --strategy levenberg-marquardt")
     result = problem.moved(solution["pose"])
     result.save(out)
 

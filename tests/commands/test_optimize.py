@@ -28,7 +28,7 @@ def test_kernels(tmp_path, capsys, kernel):
     lines += ["EDGE_SE2 0 2 5 5 0 100 0 0 100 0 100"]
     (tmp_path / "square.g2o").write_text("\n".join(lines))
     arguments = ["optimize", str(tmp_path / "square.g2o"), "--out", str(tmp_path / "out.g2o"), "--kernel", kernel]
-    assert cli.main([*arguments, "--rule", "levenberg-marquardt", "--iterations", "300"]) == 0
+    assert cli.main([*arguments, "--strategy", "levenberg-marquardt", "--iterations", "300"]) == 0
     corner = g2o.load(tmp_path / "out.g2o").T[2, :2, 2]
     if kernel == "graduated":
         assert (corner - 1).abs().max() < 0.02

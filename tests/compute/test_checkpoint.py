@@ -85,9 +85,9 @@ def test_without_gradients_it_is_a_plain_call(leaves):
 
 
 def test_within_a_checkpoint(leaves):
-    from torch.utils.checkpoint import checkpoint
+    from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
     plain_gradients = torch.autograd.grad(evaluate(leaves, plain), leaves)
-    value = checkpoint(evaluate, leaves, checkpoint, use_reentrant=False)
+    value = torch_checkpoint(evaluate, leaves, checkpoint, use_reentrant=False)
     for mine, theirs in zip(torch.autograd.grad(value, leaves), plain_gradients, strict=True):
         assert torch.allclose(mine, theirs)

@@ -16,7 +16,7 @@ def test_gives_every_frame_in_order_and_the_errors(recordings, tmp_path):
     folder = recordings.tum(tmp_path / "desk")
     (folder / "depth" / "3.png").unlink()
     sequence = TUM(folder)
-    found = list(prefetch(sequence, workers=3, in_front=2))
+    found = list(prefetch(sequence, workers=3, lookahead=2))
     assert [index for index, _ in found] == list(range(8))
     assert isinstance(found[3][1], FrameError) and found[3][1].index == 3
     assert all(torch.equal(found[i][1].depth, sequence[i].depth) for i in (0, 4, 7))
@@ -35,7 +35,7 @@ def test_reads_no_further_than_ahead(recordings, tmp_path):
     sequence = TUM(recordings.tum(tmp_path / "desk"))
     asked, read = [], sequence.read
     sequence.read = lambda index: asked.append(index) or read(index)
-    frames = prefetch(sequence, workers=1, in_front=2)
+    frames = prefetch(sequence, workers=1, lookahead=2)
     next(frames)
     frames.close()
     assert set(asked) <= {0, 1, 2}

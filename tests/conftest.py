@@ -162,7 +162,7 @@ class DifferenceCheck:
 
         errors = defaultdict(float)
         for name, value in inputs.items():
-            for _ in range(degeneracy):
+            for _ in range(directions):
                 direction, h = value * random(value), steps.get(name, 1e-6)
                 ends = []
                 for sign in (1, -1):

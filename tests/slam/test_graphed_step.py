@@ -230,7 +230,7 @@ def test_only_frames_on_a_gpu_are_captured():
     assert OnGPU(torch.nn.Identity()).recorder() is None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), status="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_captured_run_on_a_gpu(room, monkeypatch, caplog):
     sequence = room.InMemory(room.view(room.walk(30), (120, 160)))
     results = []

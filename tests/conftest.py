@@ -134,7 +134,7 @@ class DifferenceCheck:
         function: Callable[..., dict[str, Tensor]],
         inputs: dict[str, Tensor],
         steps: dict[str, float] | None = None,
-        degeneracy: int = 1,
+        directions: int = 1,
     ) -> dict[tuple[str, str], float]:
         """Relative error by (output, input), the worst over random directions, for pairs that depend on each other.
 

@@ -1,4 +1,4 @@
-"""Trajectory and surface errors on the sequences of the README's table: `python -m benchmarks.accuracy [--only NAME]`.
+"""Trajectory and surface errors on recordings and rendered rooms: `python -m benchmarks.accuracy [--only NAME]`.
 
 Real sequences are looked for below --data; a row whose sequence is not there is left out, and said to be.
 """
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gradslam_ng as gs
-from benchmarks.report import save
+from benchmarks.report import save, working_size
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import camera, se3
@@ -71,12 +71,13 @@ def main(
 
 def figures(sequence: RGBDSequence, mark: float, system: str, odometer: ProjectiveICP) -> dict:
     """One row."""
-    result = getattr(gs, system)(odometry=odometer).run(sequence)
+    slam = getattr(gs, system)(odometry=odometer)
+    result = slam.run(sequence)
     error = evaluation.ate(sequence.ground_truth, result.trajectory)
     rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
     row = {
         "frames": len(result.tracked), "lost": int((~result.tracked).sum()), "mark": mark, "ate": error.rmse,
-        "rpe": rpe.translation.rmse, "map": size_of(result.map),
+        "rpe": rpe.translation.rmse, "map": size_of(result.map), "working_size": working_size(sequence.size, slam),
     }  # fmt: skip
     if isinstance(sequence, Synthetic) and system == "PointFusion":
         row["surface"] = surface(sequence, result.map, result.trajectory.T_wc)

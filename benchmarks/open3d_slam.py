@@ -9,6 +9,7 @@ it loses accuracy on the ICL-NUIM office (2.97 cm instead of 1.55).
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ import open3d as o3d
 import torch
 import tyro
 
+from benchmarks.report import RESULTS, save
 from gradslam_ng import datasets, evaluation
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
@@ -138,6 +140,7 @@ def main(
     frames: int | None = None,
     voxel_size: float = DenseSLAM.voxel_size,
     depth_max: float = DenseSLAM.depth_max,
+    keep: bool = False,
 ) -> None:
     """Open3D's trajectory error and time per frame on one sequence, with as many cores as it finds.
 
@@ -146,6 +149,7 @@ def main(
         frames: The first so many; default all.
         voxel_size: Metres.
         depth_max: Metres; nothing beyond is used.
+        keep: Write the trajectory error to results/accuracy_open3d.json, from which the documentation takes it.
     """
     sequence = datasets.load(source)[:frames]
     slam = DenseSLAM(sequence.K, sequence.size, voxel_size, depth_max)
@@ -156,6 +160,11 @@ def main(
     if sequence.ground_truth is not None:
         error = evaluation.ate(sequence.ground_truth, trajectory)
         print(f"ATE RMSE {100 * error.rmse:.2f} cm over {len(error.errors)} poses")
+        if keep:
+            path = RESULTS / "accuracy_open3d.json"
+            rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+            row = {"frames": len(sequence), "lost": slam.lost, "depth_max": depth_max, "ate": error.rmse}
+            save(path.stem, {"open3d": o3d.__version__, "rows": rows | {sequence.name: row}})
 
 
 if __name__ == "__main__":

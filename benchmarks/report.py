@@ -1,19 +1,29 @@
-"""Where figures go: benchmarks/results/NAME.json, with the machine that they come from."""
+"""Where figures go, benchmarks/results/NAME.json, and the tables made of them: `python -m benchmarks.report`.
+
+Every table of the README and of the documentation stands between two comments that name it, and is written anew from
+the results by this command; `--check` only says which are out of date.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
-
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
 def machine() -> dict[str, str | int]:
     """The processor, its usable cores, the GPU if there is one, and the versions that matter."""
+    import torch
+
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
     return {
@@ -31,3 +41,39 @@ def save(name: str, figures: dict) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
     return path
+
+
+def working_size(size: tuple[int, int], system: Any) -> str:
+    """WIDTHxHEIGHT of the images that a system tracks, of input images of size (height, width)."""
+    factor = system.factor or max(1, round(size[1] / system.settings.width))
+    return f"{size[1] // factor}x{size[0] // factor}"
+
+
+def pages() -> list[Path]:
+    """The files that hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def renew(text: str, tables: dict[str, Callable[[], str]]) -> str:
+    """A page with every table that it names as the results have it.
+
+    Raises:
+        KeyError: a table that does not exist.
+    """
+    return BLOCK.sub(lambda found: f"{found[1]}\n{tables[found[2]]()}\n\n{found[3]}", text)
+
+
+def main(arguments: list[str]) -> int:
+    """Renew all tables, or with --check name the pages whose tables are out of date."""
+    from benchmarks.tables import TABLES
+
+    stale = [path for path in pages() if renew(path.read_text(), TABLES) != path.read_text()]
+    for path in stale:
+        print(path.relative_to(ROOT), "is out of date" if "--check" in arguments else "renewed")
+        if "--check" not in arguments:
+            path.write_text(renew(path.read_text(), TABLES))
+    return int("--check" in arguments and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

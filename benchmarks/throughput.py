@@ -79,6 +79,7 @@ def throughput(
     import torch
 
     from benchmarks import open3d_slam
+    from benchmarks.report import working_size
     from gradslam_ng import datasets, evaluation
     from gradslam_ng.compute.compiled import compilation, seconds_compiling
     from gradslam_ng.structures import Trajectory
@@ -113,6 +114,7 @@ def throughput(
 
     figures = {"sequence": source.name, "size": f"{width}x{height}"}
     figures |= {
+        "working_size": working_size((height, width), fusion),
         "threads": threads,
         "busy": busy,
         "compiled": compile,

@@ -23,6 +23,7 @@ extensions = [
     "api_pages",
     "command_help",
     "docstrings",
+    "root_pages",
 ]
 exclude_patterns = ["_build"]
 default_role = "code"  # docstrings write `name` for code

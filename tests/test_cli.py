@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -27,21 +25,6 @@ def test_every_command_has_help(name, capsys):
         main([name, "--help"])
     assert stop.value.code == 0
     assert f"gradslam-ng {name}" in capsys.readouterr().out
-
-
-def test_every_option_in_the_readme_exists(capsys):
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    lines = re.search(r"## From the command line\n+```\n(.*?)```", text, re.DOTALL)[1].splitlines()
-    options = {}
-    for line in lines:
-        if named := re.match(r"gradslam-ng (\S+)", line):
-            name = named[1]
-        options.setdefault(name, set()).update(re.findall(r"--[a-z][a-z-]*", line))
-    assert "--no-compile" in options["run"]
-    for name, expected in options.items():
-        with pytest.raises(SystemExit):
-            main([name, "--help"])
-        assert expected <= set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)), name
 
 
 def test_an_unknown_command(capsys):

@@ -1,7 +1,7 @@
 """Docstrings as they are written in this package, made fit for reStructuredText and napoleon.
 
-Names that end in `_`, stars and bars are text; a paragraph of lines `name: what it is` lists arguments; lines that stand
-four columns further in are code; comments beside the fields of a class say what these are.
+Names that end in `_`, stars and bars are text; a paragraph of lines `name: what it is` lists arguments; lines that are
+indented are code; comments beside the fields of a class say what these are.
 """
 
 from __future__ import annotations
@@ -52,10 +52,9 @@ def parameters(obj: object) -> set[str]:
 
 
 def lists_arguments(block: list[str], known: set[str]) -> bool:
-    """Whether every line is `name: text` of a parameter, or an indented continuation of one."""
-    heads = [line for line in block if not line.startswith(" ")]
-    matches = [ARGUMENT.match(line) for line in heads]
-    return bool(heads) and all(match and set(match[1].split(", ")) <= known for match in matches)
+    """Whether every line is `name: text`, some of them of parameters, or an indented continuation of one."""
+    matches = [ARGUMENT.match(line) for line in block if not line.startswith(" ")]
+    return all(matches) and any(name in known for match in matches for name in match[1].split(", "))
 
 
 def rewrite(block: list[str], known: set[str]) -> list[str]:
@@ -66,7 +65,10 @@ def rewrite(block: list[str], known: set[str]) -> list[str]:
         return ["::", "", *block]
     if lists_arguments(block, known):
         return ["Args:", *(f"    {escape(line)}" for line in block)]
-    return [escape(line) for line in block]
+    if block[0].lstrip().startswith(("- ", ">>> ")):
+        return [escape(line) for line in block]
+    margin = min(len(line) - len(line.lstrip()) for line in block)
+    return [" " * margin + escape(line.strip()) for line in block]
 
 
 def fields(obj: type) -> list[str]:

@@ -1,0 +1,76 @@
+"""Tables of what disturbs a run, what grows, and what loops are worth."""
+
+from __future__ import annotations
+
+from benchmarks.tables.common import BY_RUN, FULL_AND_HALF, load, markdown, measured, number, size, table
+
+
+@table
+def robustness() -> str:
+    name = "robustness_pointfusion"
+    rows = []
+    for label, row in load(name)["rows"].items():
+        unit = {"x": "times", "cm": "cm", "%": "%", "frames": "frames"}[row["unit"]]
+        absolute = f"{row['details']['cm']:.2f} cm" if "cm" in row["details"] else ""
+        target = f"{row['mark']:g} {unit}"
+        rows.append(
+            [label, f"{number(row['value'], 0 if unit == 'frames' else 2)} {unit}", absolute, target, str(row["lost"])]
+        )
+    columns = ("disturbance", "measured", "ATE", "target, at most", "frames lost")
+    return markdown(columns, rows, measured("robustness", [name], BY_RUN, FULL_AND_HALF))
+
+
+@table
+def scaling() -> str:
+    data = load("scaling")
+    columns = (
+        "growing", "images, across", "tracked, across", "sequences", "surfels", "ms of the processor", "ms passed",
+        "peak memory, MB",
+    )  # fmt: skip
+    rows = [
+        [part, str(row["width"]), str(row["working_width"]), str(row["batch"]), f"{row['surfels']:,}",
+         f"{row['ms']:.0f}", f"{row['ms_wall']:.0f}", f"{row['peak_mb']:.0f}"]
+        for part in ("resolution", "map", "batch")
+        for row in data[part]
+    ]  # fmt: skip
+    return markdown(columns, rows, measured("scaling", ["scaling"], "1", "as in the columns, 4:3"))
+
+
+@table
+def scaling_frames() -> str:
+    row = load("scaling")["frames"]
+    columns = (
+        "frames", "ms, frames 100 to 300", "ms, last 200", "ratio", "target", "memory, MB", "at the end",
+        "surfels at frame 300", "at the end",
+    )  # fmt: skip
+    values = [
+        f"{row['frames']:,}", f"{row['ms_frames_100_to_300']:.1f}", f"{row['ms_last_200']:.1f}", f"{row['ratio']:.2f}",
+        f"{row['mark']}", f"{row['mb_frames_100_to_300']:.0f}", f"{row['mb_last_200']:.0f}",
+        f"{row['surfels_at_frame_300']:,}", f"{row['surfels_at_the_end']:,}",
+    ]  # fmt: skip
+    return markdown(
+        columns, [values], measured("scaling --only frames", ["scaling"], "1", "320x240, tracked as they are")
+    )
+
+
+@table
+def loops() -> str:
+    data = {name: row for name, row in load("loops").items() if name != "machine"}
+    columns = (
+        "sequence", "frames", "tracked at", "keyframes", "loops, false ones", "worst loop", "revisits recalled",
+        "ATE without", "with loops", "tracking waits, ms a frame",
+    )  # fmt: skip
+    rows = []
+    for name, row in data.items():
+        found = row["loops"]
+        recall = "-" if found["recall"] is None else f"{found['recall']:.0%}"
+        worst = f"{found['worst_cm']:.1f} cm" if found["accepted"] else "-"
+        rows.append([
+            name.replace("_", " ").replace("shape alone", "geometry alone"), str(row["with"]["frames"]),
+            size(row["size"]) if "size" in row else "320x240", str(found["keyframes"]),
+            f"{found['accepted']}, {found['false']}", worst, recall, f"{row['without']['ate_cm']:.3f} cm",
+            f"{row['with']['ate_cm']:.3f} cm", f"{row['with']['ms_wall_loops']:.1f} of {row['with']['ms_wall']:.0f}",
+        ])  # fmt: skip
+    images = "rendered as tracked; recordings 640x480"
+    command = "loops [--size 120 160] [--system KinectFusion] [--no-photometric]"
+    return markdown(columns, rows, measured(command, ["loops"], BY_RUN, images))

@@ -1,0 +1,129 @@
+"""Tables of pose graphs, gradients and curve fitting."""
+
+from __future__ import annotations
+
+from benchmarks.tables.common import BY_DEFAULT, load, markdown, measured, number, table
+
+
+@table
+def posegraph() -> str:
+    columns = (
+        "graph", "sparse solver", "error", "GTSAM's error", "seconds", "GTSAM's", "times GTSAM's",
+        "backward / forward", "`implicit-gn` gradient off by",
+    )  # fmt: skip
+    rows = []
+    for name, solver in (("posegraph", "SciPy"), ("posegraph_cholmod", "CHOLMOD")):
+        for graph, row in load(name)["graphs"].items():
+            theirs = row["error"]["gtsam"]
+            bias = row.get("bias_of_gauss_newton_gradient")
+            biased = "-" if bias is None else f"{bias:.1%}"
+            rows.append([
+                graph, solver, f"{row['error']['gradslam_ng']:.6g}",
+                "indeterminate" if isinstance(theirs, str) else f"{theirs:.6g}",
+                f"{row['seconds']['gradslam_ng']:.2f}", f"{row['seconds']['gtsam']:.2f}",
+                f"{row['times_gtsam']:.2f}", f"{row['backward_of_forward']:.0%}", biased,
+            ])  # fmt: skip
+    return markdown(columns, rows, measured("posegraph", ["posegraph", "posegraph_cholmod"], "1"))
+
+
+@table
+def posegraph_growth() -> str:
+    columns = ("poses", "edges", "analyze, s", "optimize, s", "backward, s", "process memory, MB")
+    rows = [
+        [f"{row['poses']:,}", f"{row['edges']:,}", f"{row['analyse']:.2f}", f"{row['optimise']:.2f}",
+         f"{row['backward']:.2f}", f"{row['memory_mb']:.0f}"]
+        for row in load("posegraph")["growth"]
+    ]  # fmt: skip
+    return markdown(columns, rows, measured("posegraph", ["posegraph"], "1"))
+
+
+@table
+def gradients() -> str:
+    data = load("gradients")
+    columns = (
+        "`backward=`", "forward, ms (20 iterations)", "backward, ms", "backward / forward",
+        "peak memory, MB, 10 / 20 / 200 iterations", "off `unroll`, least squares", "off `unroll`, tight robust kernel",
+    )  # fmt: skip
+    loose, tight = data["relative_error"].values()
+    rows = []
+    for mode in dict.fromkeys(name.split()[0] for name in data["cost"]):
+        few, usual, many = (data["cost"][f"{mode} {n}"] for n in (10, 20, 200))
+        error = [part[mode]["4"] if mode == "truncated" else part.get(mode) for part in (loose, tight)]
+        rows.append([
+            f"`{mode}`" + (", last 5" if mode == "truncated" else ""), f"{usual['forward_ms']:.0f}",
+            f"{usual['backward_ms']:.0f}", f"{usual['backward_over_forward']:.2f}",
+            " / ".join(f"{row['peak_memory_mb']:.1f}" for row in (few, usual, many)),
+            *("-" if e is None else number(e, 3) for e in error),
+        ])  # fmt: skip
+    caption = "16 point-to-plane problems of 1,000 points. " + measured("gradients", ["gradients"], "1")
+    return markdown(columns, rows, caption)
+
+
+@table
+def pipeline_gradients() -> str:
+    columns = ("system and odometry", "forward, ms", "backward, ms", "backward / forward", "gradient off `unroll`")
+    rows = [
+        [name.replace("ground-truth", "known poses"), f"{row['forward_ms']:.0f}", f"{row['backward_ms']:.0f}",
+         f"{row['ratio']:.2f}", number(row["deviation"], 3) if row.get("deviation") else "-"]
+        for name, row in load("pipeline_gradients")["rows"].items()
+    ]  # fmt: skip
+    images = "four frames of 320x240, tracked as they are"
+    return markdown(columns, rows, measured("pipeline_gradients", ["pipeline_gradients"], "1", images))
+
+
+@table
+def memory() -> str:
+    gradslam = {"5": "180", "20": "1,312", "50": "6,920"}
+    data = load("memory")["rows"]
+    columns = (
+        "frames", "tensors, MB", "with `checkpoint=True`", "process, MB", "with `checkpoint=True`", "target", "with",
+        "gradSLAM 0.1.0, MB",
+    )  # fmt: skip
+    rows = []
+    for frames, theirs in gradslam.items():
+        plain, kept = data[f"{frames} plain"], data[f"{frames} checkpoint"]
+        rows.append([
+            frames, f"{plain['tensors_mb']:.0f}", f"{kept['tensors_mb']:.0f}", f"{plain['process_mb']:.0f}",
+            f"{kept['process_mb']:.0f}", f"{plain['mark_mb']:.0f}", f"{kept['mark_mb']:.0f}", theirs,
+        ])  # fmt: skip
+    grown = load("memory")["training"]
+    images = "320x240, fused as they are"
+    caption = (
+        f"Training, {grown['steps']} steps: {grown['after_warm_up_mb']:.0f} MB after warming up, "
+        f"{grown['last_mb']:.0f} MB at the end. "
+    )
+    return markdown(columns, rows, caption + measured("memory", ["memory"], BY_DEFAULT, images))
+
+
+@table
+def curves() -> str:
+    columns = (
+        "curve", "iterations", "gradient descent", "Gauss-Newton", "LM", "soft-damped LM (least and greatest draw)",
+        "its median", "published, soft-damped",
+    )  # fmt: skip
+    cells = {(c["curve"], c["iterations"], c["rule"]): c for c in load("curves")["cells"]}
+    rows = []
+    for curve, iterations in dict.fromkeys((curve, iterations) for curve, iterations, _ in cells):
+        descent, newton, hard, soft = (cells[curve, iterations, rule] for rule in ("GD", "GN", "LM", "soft LM"))
+        low, high = soft["mean_of_draws"]
+        rows.append([
+            curve, str(iterations), *(number(c["mean"], 3) for c in (descent, newton, hard)),
+            f"{number(soft['mean'], 3)} ({number(low, 3)} to {number(high, 3)})", number(soft["median"], 3),
+            number(soft["published_soft"], 3),
+        ])  # fmt: skip
+    caption = "Mean squared error, means of ten draws of 100 problems. " + measured("curves", ["curves"], BY_DEFAULT)
+    return markdown(columns, rows, caption)
+
+
+@table
+def curves_ways() -> str:
+    cells = load("curves_ways")["cells"]
+    problems = list(dict.fromkeys((c["curve"], c["iterations"]) for c in cells))
+    means = {(c["way"], c["curve"], c["iterations"]): c for c in cells}
+    rows = [
+        [way, *(number(means[way, curve, n]["mean"], 3) for curve, n in problems)]
+        for way in dict.fromkeys(c["way"] for c in cells)
+    ]
+    rows.append(["published", *(number(means[cells[0]["way"], *problem]["published_soft"], 3) for problem in problems)])
+    columns = ("way", *(f"{curve}, {n}" for curve, n in problems))
+    return markdown(columns, rows, measured("curves_ways", ["curves_ways"], BY_DEFAULT))

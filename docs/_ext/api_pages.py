@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import types
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 HIDDEN = {"commands"}  # the command line has a page of its own
+# What is inherited is shown, but for what comes from outside the package.
+BASES = ("object", "Module", "Dataset", "Protocol", "Generic", "Enum", "int", "tuple", "BaseException")
 
 
 def packages() -> list[str]:
@@ -30,15 +33,29 @@ def page(name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def top() -> str:
+    """What the package itself exports: each name with the first line that is said of it, and where the rest stands."""
+    package = importlib.import_module("gradslam_ng")
+    rows = ["| name | | |", "|---|---|---|"]
+    for name in package.__all__:
+        value = getattr(package, name)
+        if not isinstance(value, types.ModuleType):
+            home = value.__module__.split(".")[1]
+            first = inspect.getdoc(value).split("\n\n")[0].replace("\n", " ")
+            rows.append(f"| `gs.{name}` | {first} | [{home}]({home}.md) |")
+    return "# gradslam_ng\n\n`import gradslam_ng as gs` gives\n\n" + "\n".join(rows) + "\n"
+
+
 def directive(module: str) -> str:
-    return f"```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :show-inheritance:\n```"
+    options = f":members:\n   :inherited-members: {', '.join(BASES)}\n   :show-inheritance:"
+    return f"```{{eval-rst}}\n.. automodule:: {module}\n   {options}\n```"
 
 
 def write(app: Sphinx) -> None:
     """Write each page whose text has changed; remove those of packages that are gone."""
     folder = Path(app.srcdir) / "api"
     folder.mkdir(exist_ok=True)
-    wanted = {folder / f"{name}.md": page(name) for name in packages()}
+    wanted = {folder / f"{name}.md": page(name) for name in packages()} | {folder / "gradslam_ng.md": top()}
     for path in folder.glob("*.md"):
         if path not in wanted:
             path.unlink()

@@ -10,6 +10,7 @@ import ast
 import inspect
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 
 from sphinx.application import Sphinx
@@ -71,18 +72,31 @@ def rewrite(block: list[str], known: set[str]) -> list[str]:
     return [" " * margin + escape(line.strip()) for line in block]
 
 
-def fields(obj: type) -> list[str]:
-    """The fields of a class with the comments beside them, as a list of arguments."""
+def source_of(obj: object) -> tuple[ast.stmt | None, list[str]]:
+    """The definition of a class or function, and its lines; None where there is no source."""
     try:
-        source = textwrap.dedent(inspect.getsource(obj))
-    except (OSError, TypeError):
-        return []
-    lines, entries = source.splitlines(), []
-    for node in ast.parse(source).body[0].body:
-        if isinstance(node, ast.AnnAssign):
-            _, _, comment = lines[node.end_lineno - 1][node.end_col_offset :].partition("#")
-            if comment and not node.target.id.startswith("_"):
-                entries.append(f"    {node.target.id}: {escape(comment.strip())}")
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(obj)))
+        return ast.parse(source).body[0], source.splitlines()
+    except (OSError, TypeError, SyntaxError):
+        return None, []
+
+
+def commented(obj: object) -> list[str]:
+    """The fields of a class, or the parameters of a function, with the comments beside them, as a list of arguments."""
+    definition, lines = source_of(obj)
+    if isinstance(definition, ast.ClassDef):
+        nodes = {n.target.id: n for n in definition.body if isinstance(n, ast.AnnAssign)}
+    elif isinstance(definition, ast.FunctionDef):
+        arguments = definition.args
+        nodes = {n.arg: n for n in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    else:
+        nodes = {}
+    ends = Counter(node.end_lineno for node in nodes.values())
+    entries = []
+    for name, node in nodes.items():
+        _, _, comment = lines[node.end_lineno - 1].partition("  # ")
+        if comment and ends[node.end_lineno] == 1 and not name.startswith("_"):
+            entries.append(f"    {name}: {escape(comment.strip())}")
     return ["Args:", *entries, ""] if entries else []
 
 
@@ -94,8 +108,9 @@ def process(app: Sphinx, what: str, name: str, obj: object, options: object, lin
     text = [line for block in paragraphs(list(lines)) for line in (*rewrite(block, known), "")]
     if what in ATTRIBUTES:  # napoleon would take what stands before a colon for a type
         held_back[name], text = text, []
-    elif what == "class":
-        text += fields(obj)
+    elif what in ("class", "function", "method"):
+        documented = re.findall(r"^    (\w+): ", "\n".join(text), re.MULTILINE)
+        text += [line for line in commented(obj) if line.strip().partition(":")[0] not in documented]
     lines[:] = text
 
 

@@ -41,7 +41,7 @@ def top() -> str:
         value = getattr(package, name)
         if not isinstance(value, types.ModuleType):
             home = value.__module__.split(".")[1]
-            first = inspect.getdoc(value).split("\n\n")[0].replace("\n", " ")
+            first = inspect.getdoc(value).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
             rows.append(f"| `gs.{name}` | {first} | [{home}]({home}.md) |")
     return "# gradslam_ng\n\n`import gradslam_ng as gs` gives\n\n" + "\n".join(rows) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -54,6 +55,26 @@ def test_every_table_is_on_a_page(pages):
 
     shown = {found[2] for page in pages.values() for found in report.BLOCK.finditer(page.text)}
     assert shown == TABLES.keys()
+
+
+def test_a_run_at_full_working_resolution_joins_the_tables(tmp_path, monkeypatch):
+    """`python -m benchmarks.throughput --sequence redkitchen --preset accurate` leaves a file of its own."""
+    from benchmarks.tables import TABLES, common
+
+    for path in common.RESULTS.glob("throughput_*.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    run = json.loads((tmp_path / "throughput_redkitchen.json").read_text())
+    run |= {"preset": "accurate", "working_size": "640x480"}
+    (tmp_path / "throughput_redkitchen_accurate.json").write_text(json.dumps(run))
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    common.load.cache_clear()
+    try:
+        tables = {name: TABLES[name]() for name in ("headline", "throughput", "throughput-stages")}
+    finally:
+        common.load.cache_clear()
+    assert "| 7-Scenes redkitchen, `accurate` | 640x480 | 640x480 |" in tables["headline"]
+    assert "| 640x480 | 640x480 | accurate |" in tables["throughput"]
+    assert "| redkitchen_accurate |" in tables["throughput-stages"]
 
 
 def test_a_stale_table_is_noticed():

@@ -64,7 +64,7 @@ def demo() -> int:
     out = HERE / "out"
     steps = [
         ["-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out],
-        [HERE / "demos" / "map_to_pixels.py", "--out", out],
+        ["-m", "demos.map_to_pixels", "--out", out],
     ]
     status = max(subprocess.call([python, *step], cwd=HERE) for step in steps)
     if status == 0:

@@ -5,7 +5,6 @@ Real sequences are looked for below --data; a row whose sequence is not there is
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.rendering.index_map import pixel_index, visible_pixels
 from gradslam_ng.slam.system import step_strategy
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = gs.datasets.data_folder()
 REAL = {  # folder, frames, the mark in cm
     "ICL office kt3": ("icl/office_room_traj3_frei_png", 100, 0.35),
     "TUM fr3 structure_notexture_far": ("tum/rgbd_dataset_freiburg3_structure_notexture_far", 250, 0.85),
@@ -41,7 +40,7 @@ def main(
     """Run every row and print the table.
 
     Args:
-        data: Folder of the real sequences.
+        data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         only: Rows whose name contains this.
         system: PointFusion, KinectFusion, ICPSLAM or ICPOdometry.
         odometry: gradicp or icp.
@@ -54,7 +53,7 @@ def main(
             rows[name] = figures(gs.datasets.load(data / folder)[:frames], mark, system, odometer)
             console.print(name, rows[name])
         elif only in name:
-            console.print(f"{name}: left out, no folder {data / folder}")
+            console.print(f"{name}: left out, no folder {data / folder}; set GRADSLAM_NG_DATA")
     for name, (noise, mark) in RENDERED.items():
         if only in name:
             sequence = Synthetic("living_room", frames=300, size=(480, 640), noise=noise)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Literal
@@ -33,7 +32,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.places.keyframes import distance
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = gs.datasets.data_folder()
 RENDERED = {"corridor": ("loop", 1500), "living_room": ("loop", 1500), "twins": ("orbit", 800), "doors": ("orbit", 800)}
 RECORDED = {
     "TUM fr3 structure_notexture_far": "tum/rgbd_dataset_freiburg3_structure_notexture_far",

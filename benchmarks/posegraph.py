@@ -25,7 +25,7 @@ SIZES = (1000, 2500, 5000, 10000, 20000)  # poses, of the growth study
 
 
 def main(
-    folder: Path = Path("../shared/data/posegraph"),
+    folder: Path | None = None,
     graphs: tuple[str, ...] = ("parking-garage", "sphere", "torus3D", "sphere_bignoise_vertex3", "M3500", "INTEL"),
     rounds: int = 5,
     largest: int = 20000,
@@ -33,7 +33,7 @@ def main(
     """Errors, times, gradients and growth, printed, and saved with a plot.
 
     Args:
-        folder: With the g2o files.
+        folder: With the g2o files; default: posegraph in the folder that GRADSLAM_NG_DATA names.
         graphs: Which of them.
         rounds: How often both take their turn; medians are shown.
         largest: Poses of the largest graph of the growth study, with three edges each; 0 leaves the study out.
@@ -45,8 +45,10 @@ def main(
     import torch
 
     from benchmarks.report import save
+    from gradslam_ng.datasets import data_folder
     from gradslam_ng.optim import cholmod
 
+    folder = data_folder() / "posegraph" if folder is None else folder
     torch.set_num_threads(1)
     figures = {"growth": growth(largest)} if largest else {}  # first: the high-water mark of memory is still low
     figures["graphs"] = {name: duel(folder / f"{name}.g2o", name in CHORDAL, rounds) for name in graphs}

@@ -13,7 +13,6 @@ frames that were not tracked.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,7 +32,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.slam.state import Result
 from gradslam_ng.slam.system import System
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = gs.datasets.data_folder()
 CACHE = Path("out/robustness")
 SIZE = (480, 640)
 REAL = {  # folder, frames
@@ -250,7 +249,7 @@ def main(
         only: Rows whose name contains this.
         system: A system whose map is of surfels: PointFusion, ICPSLAM.
         photometric: Align brightness too, as is the default of the system.
-        data: Folder of the real sequences.
+        data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         cache: Folder for the rendered ones.
         compile: Use the compiled twins of hot functions; default: on sequences of 1,000 frames and more.
     """
@@ -264,7 +263,7 @@ def main(
                 rows[name + variant] = figures
                 console.print(f"{name}{variant}: {figures}", soft_wrap=True)
         except FileNotFoundError as missing:
-            console.print(f"{name}: left out, {missing}")
+            console.print(f"{name}: left out, {missing}; set GRADSLAM_NG_DATA to the folder of recordings")
     table = Table("", "measured", "mark", "", "lost", title=f"{system}{', geometry alone' * (not photometric)}")
     for name, row in rows.items():
         numbers = (f"{number:.2f} {row.unit}" for number in (row.value, row.mark))

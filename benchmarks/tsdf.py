@@ -13,7 +13,6 @@ were one cause, mended without moving these figures; what else is missing has no
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +31,7 @@ from gradslam_ng.geometry import camera, se3
 from gradslam_ng.mapping import TSDFFuser
 from gradslam_ng.structures import LiveFrame
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = gs.datasets.data_folder()
 VOXEL, TRUNCATION = 0.01, 0.04  # metres
 DEPTH_SCALE, DEPTH_MAX = 5000.0, 8.0
 WARM_UP = 4  # frames
@@ -199,7 +198,7 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
 
     Args:
         only: Rows whose name contains this: clean, noisy, redkitchen.
-        data: Folder of the real sequences.
+        data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         frames: Of each sequence; every second is fused.
         threads: For either.
         compile: Let our hot functions run compiled.
@@ -211,7 +210,7 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
             continue
         if name == "redkitchen":
             if not (data / "sevenscenes_tum/redkitchen").is_dir():
-                print(f"{name}: left out, no such folder below {data}")
+                print(f"{name}: left out, no such folder below {data}; set GRADSLAM_NG_DATA")
                 continue
             sequence = gs.datasets.load(data / "sevenscenes_tum/redkitchen")[:frames]
         else:

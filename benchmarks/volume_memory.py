@@ -13,7 +13,6 @@ Takes some minutes of one core.
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import gradslam_ng as gs
 from benchmarks.memory import _alone, clip, tensors
 from benchmarks.report import save
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = gs.datasets.data_folder()
 LENGTHS = (2, 6)  # frames
 VOXEL, TRUNCATION = 0.04, 0.16  # metres
 MARK, STREAM_MARK = 300.0, 1500.0  # MB
@@ -56,7 +55,7 @@ def main(data: Path = DATA, frames: int = 1000, only: str = "") -> None:
     """Measure and print.
 
     Args:
-        data: Folder of the real sequences.
+        data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         frames: Of the stream.
         only: graph or stream.
     """
@@ -76,7 +75,7 @@ def main(data: Path = DATA, frames: int = 1000, only: str = "") -> None:
         figures["stream"] = _alone(stream, folder, frames) | {"mark_mb": STREAM_MARK}
         print(figures["stream"], flush=True)
     elif only in "stream":
-        print(f"stream: left out, no folder {folder}")
+        print(f"stream: left out, no folder {folder}; set GRADSLAM_NG_DATA to the folder of recordings")
     save("volume_memory", figures)
 
 

@@ -4,8 +4,8 @@ The poses of a noisy clip are disturbed, each on its own, and a surfel map is fu
 but the first, and the height and colour of every surfel, down the difference between the images and what the map shows
 from the poses: one loss, one backward pass through the renderer for all. Nothing is matched, no frame is fused again.
 
-    python demos/bundle_by_rendering.py --out out
-    python demos/bundle_by_rendering.py --clips 10 --seed 100    # the figures of demos/README.md
+    python -m demos.bundle_by_rendering --out out
+    python -m demos.bundle_by_rendering --clips 10 --seed 100    # the figures of demos/README.md
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 import tyro
 from matplotlib.figure import Figure
-from pose_from_image import Difference
 from torch import Tensor
 
 import gradslam_ng as gs
+from demos.pose_from_image import Difference
 from gradslam_ng.evaluation import ate
 from gradslam_ng.geometry import se3
 from gradslam_ng.structures import Trajectory

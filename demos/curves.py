@@ -7,7 +7,6 @@ published figures (`benchmarks.curves` says what they leave open) and draws how 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import tyro
 
 from benchmarks.curves import CURVES, ITERATIONS, PUBLISHED, RULES, errors, sample, show, table
 
@@ -43,10 +43,12 @@ def plot(path: Path, draws: int = 4) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("out/curves"))
-    out = parser.parse_args().out
+def main(out: Path = Path("out/curves")) -> None:
+    """Write curves.png and .json.
+
+    Args:
+        out: folder for both.
+    """
     out.mkdir(parents=True, exist_ok=True)
     cells = table()
     print(show(cells))
@@ -56,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -5,7 +5,7 @@ parameter: the frame is tracked and fused with a guess, the distance between wha
 already holds is the loss, and its gradient, back through fusion and tracking, improves the guess. A small prior asks
 for inverse depth without kinks, except where the colour has an edge.
 
-    python demos/depth_completion.py --out out
+    python -m demos.depth_completion --out out
 """
 
 from __future__ import annotations

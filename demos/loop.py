@@ -5,7 +5,7 @@ frame, as one may whose gyroscope is not calibrated: tracking against the map do
 same bias, until the camera sees the first wall again where that wall is not. The same frames are run without loops and
 with `LoopCloser`: poses, errors and maps, both seen from above.
 
-    python demos/loop.py --out out
+    python -m demos.loop --out out
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ With known poses only the occluder has a gradient to speak of. With tracked pose
 its place has one too, for it could move the occluder by moving the camera: nearby surfaces most, as their depth is
 the surest.
 
-    python demos/map_to_pixels.py --out out
+    python -m demos.map_to_pixels --out out
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 PointFusion tracks a sequence; at the poses that it found, every second frame builds a volume and a surfel map. The
 frames between are held back from both, and rendered.
 
-    python demos/novel_views.py SOURCE --out out
+    python -m demos.novel_views SOURCE --out out
 """
 
 from __future__ import annotations

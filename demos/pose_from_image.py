@@ -5,8 +5,8 @@ through the renderer. Levenberg-Marquardt descends it, from small images and muc
 and brings the camera back: in a surfel map, rendered as discs, and in a volume, ray-cast. Nothing is matched and no
 feature is found.
 
-    python demos/pose_from_image.py --out out                            # 5 starts for each of 2 images
-    python demos/pose_from_image.py --targets 10 --starts 10 --seed 7    # the figures of demos/README.md
+    python -m demos.pose_from_image --out out                            # 5 starts for each of 2 images
+    python -m demos.pose_from_image --targets 10 --starts 10 --seed 7    # the figures of demos/README.md
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ K is off by 3%, and nobody knows the poses. A wrong K bends every frame's geomet
 colour and depth of the map disagree with the images that it is made of. The gradient of that disagreement with
 respect to K, through projection, fusion and tracking, leads back to the true K. No ground truth is used.
 
-    python demos/self_calibration.py --out out
+    python -m demos.self_calibration --out out
 """
 
 from __future__ import annotations

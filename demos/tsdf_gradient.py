@@ -5,7 +5,7 @@ image of a clip. The mesh of the volume built from that clip differs from that o
 what a camera sees of it. The gradient of either difference with respect to every depth pixel, with one backward pass,
 points at the culprits.
 
-    python demos/tsdf_gradient.py --out out
+    python -m demos.tsdf_gradient --out out
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from map_to_pixels import concentration, scene
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 import gradslam_ng as gs
+from demos.map_to_pixels import concentration, scene
 
 
 def between(volume: gs.VoxelGrid, truth: gs.VoxelGrid) -> Tensor:

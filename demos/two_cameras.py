@@ -6,7 +6,7 @@ its own frame. The motions of one rig differ by the mounting only, A X = X B (ha
 the calibration has a gradient to every motion, and through SLAM to every depth pixel of both cameras: the picture shows
 which ones it rests upon.
 
-    python demos/two_cameras.py --out out
+    python -m demos.two_cameras --out out
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sequences of RGB-D frames: one loader per file, each a torch Dataset."""
 
-from gradslam_ng.datasets.catalog import CATALOGUE, download
+from gradslam_ng.datasets.catalog import CATALOGUE, data_folder, download
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
 from gradslam_ng.datasets.info import info
@@ -23,6 +23,7 @@ __all__ = [
     "ScanNet",
     "SevenScenes",
     "Synthetic",
+    "data_folder",
     "download",
     "info",
     "load",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ def _catalogue() -> dict[str, Entry]:
 
 
 CATALOGUE = _catalogue()
+
+
+def data_folder() -> Path:
+    """The folder of recordings that the environment variable GRADSLAM_NG_DATA names, else `datasets`, as `download`."""
+    return Path(os.environ.get("GRADSLAM_NG_DATA", "datasets"))
 
 
 def download(

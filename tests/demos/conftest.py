@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def demo(monkeypatch) -> Callable[[str], ModuleType]:
-    """Function (name) -> that demo, imported."""
-    for folder in (ROOT / "demos", ROOT):  # beside each other, and beside the benchmarks
-        monkeypatch.syspath_prepend(folder)
+    """Function (name) -> that module of the demos, such as "loop" or "research.disk_tracking.model", imported."""
+    monkeypatch.syspath_prepend(ROOT)
     return lambda name: importlib.import_module(f"demos.{name}")

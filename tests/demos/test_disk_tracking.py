@@ -4,14 +4,14 @@ import pytest
 import torch
 
 
-def seen(module, count: int, seed: int):
+def seen(scenes, count: int, seed: int):
     """States, features and positions found: one in four is of something else, and the first feature says so."""
     generator = torch.Generator().manual_seed(seed)
-    scene = module.Scene(others=0, spread=1.0, force=0.35, wind=0.0, grain=0.03, shake=0.0, stays=False)
-    truth, images = module.simulate(scene, count, 16, generator)
+    scene = scenes.Scene(others=0, spread=1.0, force=0.35, wind=0.0, grain=0.03, shake=0.0, stays=False)
+    truth, images = scenes.simulate(scene, count, 16, generator)
     wrong = torch.rand(count, 16, generator=generator) < 0.25
     noise = torch.where(wrong, 8.0, 0.5)[..., None] * torch.randn(count, 16, 2, generator=generator)
-    features = torch.zeros(count, 16, module.FEATURES)
+    features = torch.zeros(count, 16, scenes.FEATURES)
     features[..., 0] = wrong.float()
     return truth.double(), features.double(), truth[..., :2].double() + noise.double(), images
 
@@ -19,38 +19,38 @@ def seen(module, count: int, seed: int):
 @pytest.fixture
 def learned(demo):
     """Function (depends on input, how) -> position error on sequences not taught."""
-    module = demo("disk_tracking")
-    truth, features, z, _ = seen(module, 30, 0)
-    test_truth, test_features, test_z, _ = seen(module, 20, 1)
+    scenes, model, train = (demo(f"research.disk_tracking.{name}") for name in ("scene", "model", "train"))
+    truth, features, z, _ = seen(scenes, 30, 0)
+    test_truth, test_features, test_z, _ = seen(scenes, 20, 1)
 
     def error(depends: bool, loss) -> float:
         torch.manual_seed(0)
-        noise = module.Noise(depends).double()
-        module.train(noise.parameters(), lambda rows: loss(noise, truth, features, z, rows), 15, 0.1, 30, 15)
+        noise = model.Noise(depends).double()
+        train.train(noise.parameters(), lambda rows: loss(noise, truth, features, z, rows), 15, 0.1, 30, 15)
         with torch.no_grad():
-            found = module.positions(noise, test_features, test_z)
+            found = model.positions(noise, test_features, test_z)
         return float((found - test_truth[..., :2]).square().sum(-1).mean().sqrt())
 
-    return module, error, float((test_z - test_truth[..., :2]).square().sum(-1).mean().sqrt())
+    return train, error, float((test_z - test_truth[..., :2]).square().sum(-1).mean().sqrt())
 
 
 def test_noise_that_depends_on_the_image_beats_constant_noise_and_that_the_network(learned):
-    module, error, alone = learned
-    by_input, constant = (error(depends, module.by_surrogate) for depends in (True, False))
+    train, error, alone = learned
+    by_input, constant = (error(depends, train.by_surrogate) for depends in (True, False))
     assert by_input < 0.6 * constant and constant < 0.7 * alone
-    likely = error(True, module.by_likelihood)
+    likely = error(True, train.by_likelihood)
     assert by_input < 1.1 * likely  # made for the likelihood: all errors are independent and Gaussian
 
 
 def test_law_of_motion_has_its_jacobian(demo):
-    module = demo("disk_tracking")
+    module = demo("research.disk_tracking.scene")
     x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = torch.func.vmap(torch.func.jacrev(module.motion))(x)
     torch.testing.assert_close(module.motion_jacobian(x), expected)
 
 
 def test_the_red_disk_is_where_the_state_says(demo):
-    module = demo("disk_tracking")
+    module = demo("research.disk_tracking.scene")
     truth, _, _, images = seen(module, 4, 0)
     red = (images[:, :, 0] - images[:, :, 1]).clamp(min=0.5) - 0.5
     grid = torch.arange(module.SIDE) - (module.SIDE - 1) / 2
@@ -61,7 +61,7 @@ def test_the_red_disk_is_where_the_state_says(demo):
 
 
 def test_noise_by_input_starts_constant_and_is_bounded_without_a_dead_end(demo):
-    module = demo("disk_tracking")
+    module = demo("research.disk_tracking.model")
     noise = module.Noise(True).double()
     features = 10 * torch.randn(2, 5, module.FEATURES, generator=torch.Generator().manual_seed(0)).double()
     assert torch.equal(noise(features)[1], noise.sight.exp().expand(2, 5, 2))
@@ -74,7 +74,7 @@ def test_noise_by_input_starts_constant_and_is_bounded_without_a_dead_end(demo):
 
 
 def test_a_disk_in_the_wind_stays_in_the_picture_and_one_in_the_crowd_need_not(demo):
-    module = demo("disk_tracking")
+    module = demo("research.disk_tracking.scene")
     farthest = {
         name: module.simulate(scene, 40, 12, torch.Generator().manual_seed(0))[0][..., :2].abs().amax()
         for name, scene in module.SCENES.items()
@@ -83,7 +83,7 @@ def test_a_disk_in_the_wind_stays_in_the_picture_and_one_in_the_crowd_need_not(d
 
 
 def test_writes_a_table_for_each_scene_and_a_picture(demo, tmp_path):
-    numbers = demo("disk_tracking").main(tmp_path, folds=2, sequences=6, steps=5, epochs=1)
+    numbers = demo("research.disk_tracking.__main__").main(tmp_path, folds=2, sequences=6, steps=5, epochs=1)
     for rows in numbers["position error, pixels"].values():
         assert len(rows) == 9 and all(0 < row["mean"] < 100 for row in rows.values())
         assert rows["smoother, noise by input"]["more than the first"]["mean"] == 0

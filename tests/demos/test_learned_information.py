@@ -30,22 +30,23 @@ def walks(module, count: int, frames: int, seed: int):
 
 def test_learns_from_the_trajectory_which_alignments_are_astray(demo):
     """Nobody says which alignments are off: the smoothed trajectories have to get better, in walks never seen."""
-    module = demo("learned_information")
+    model, module = (demo(f"research.learned_information.{name}") for name in ("model", "train"))
     torch.manual_seed(0)
-    network = module.Learned().double()
-    taught, unseen = walks(module, 16, 8, seed=0), walks(module, 4, 8, seed=1)
-    models = {"H": module.Hessian(), "learned": network}
+    network = model.Learned().double()
+    taught, unseen = walks(model, 16, 8, seed=0), walks(model, 4, 8, seed=1)
+    models = {"H": model.Hessian(), "learned": network}
     before = module.judge(models, unseen[:1])
     assert abs(before["learned"] - before["H"]) < 1e-6  # it starts as H itself
     module.train(network, taught, steps=25, rate=0.05, seed=0, batch=8)
     rows = {str(k): module.judge(models, unseen[k : k + 1]) for k in range(4)}
-    assert module.ratios(rows, to="H")["learned"] < 0.6
+    assert demo("common.recordings").ratios(rows, to="H")["learned"] < 0.6
 
 
 def test_alignments_and_their_evidence(demo):
     """Frames a fraction of a second apart: found to centimetres; where there is little noise nearly all agrees."""
-    module = demo("learned_information")
-    edges = module.clip(module.random_room(3), 1, 0, 3, (72, 96))
+    module = demo("research.learned_information.model")
+    room = demo("common.rooms").random_room(3)
+    edges = demo("research.learned_information.train").clip(room, 1, 0, 3, (72, 96))
     motion = se3.inverse(edges.truth[:, edges.i]) @ edges.truth[:, edges.j]
     error = se3.log(se3.inverse(edges.T_ij) @ motion)
     assert edges.ok.all() and error.abs().max() < 0.03
@@ -57,9 +58,10 @@ def test_alignments_and_their_evidence(demo):
 
 
 def test_writes_a_table_and_a_picture(demo, tmp_path, monkeypatch):
-    module = demo("learned_information")
-    monkeypatch.setattr(module, "SPANS", (1, 2))
-    numbers = module.main(tmp_path, tmp_path, size=(48, 64), rooms=2, unseen=2, frames=4, steps=2, seeds=1)
+    monkeypatch.setattr(demo("research.learned_information.model"), "SPANS", (1, 2))
+    numbers = demo("research.learned_information.__main__").main(
+        tmp_path, tmp_path, size=(48, 64), rooms=2, unseen=2, frames=4, steps=2, seeds=1
+    )
     assert numbers["mean ratio to H"]["unseen rooms"]["H"] == 1 and not numbers["ATE, cm"]["recordings"]
     for row in numbers["ATE, cm"]["unseen rooms"].values():
         assert row.keys() == {"H", "H / residual", "none", "H, robust", "learned 0"}

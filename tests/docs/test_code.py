@@ -78,6 +78,8 @@ def options_of_command(name: str) -> frozenset[str]:
 def options_of(module: str) -> frozenset[str]:
     """The options of `python -m module`: parameters of the function that it makes a command of."""
     loaded = importlib.import_module(module)
+    if hasattr(loaded, "__path__"):
+        loaded = importlib.import_module(f"{module}.__main__")
     calls = [node for node in ast.walk(ast.parse(inspect.getsource(loaded))) if isinstance(node, ast.Call)]
     names = [c.args[0].id for c in calls if ast.unparse(c.func) == "tyro.cli" and isinstance(c.args[0], ast.Name)]
     return spellings(inspect.signature(getattr(loaded, names[0])).parameters) if names else frozenset()
@@ -99,7 +101,7 @@ def test_modules_and_their_options_exist(page):
 def test_options_in_the_text_exist(page):
     """Every option between backticks is one of a command, or of a benchmark or a demo that the page names."""
     known = {"--help", "--check"}.union(*map(options_of_command, cli.COMMANDS))
-    modules = set(re.findall(r"(?:benchmarks|demos)\.[a-z]\w*(?=[ `\n])", page.text)) - {"benchmarks.report"}
+    modules = set(re.findall(r"(?:benchmarks|demos)(?:\.[a-z]\w*)+(?=[ `\n])", page.text)) - {"benchmarks.report"}
     for span in page.spans:
         if command := re.match(r"gradslam-ng (\w+)", span):
             assert command[1] in cli.COMMANDS, span

@@ -107,8 +107,9 @@ def test_the_help_on_the_page_is_plain_text(root, monkeypatch):
 def test_every_demo_has_a_page(pages, root):
     for path in (root / "demos").rglob("*.py"):
         if '__name__ == "__main__"' in path.read_text():
-            page = f"docs/demos/{path.stem.replace('_', '-')}.md"
-            module = ".".join(path.relative_to(root).with_suffix("").parts)
+            path = path.parent if path.name == "__main__.py" else path.with_suffix("")
+            page = f"docs/demos/{path.name.replace('_', '-')}.md"
+            module = ".".join(path.relative_to(root).parts)
             assert page in pages and f"python -m {module} " in pages[page].text, module
             assert page in pages["demos/README.md"].text, module
 

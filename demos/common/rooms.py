@@ -1,7 +1,4 @@
-"""Random rooms to learn from, a camera walked through them by hand, and a depth sensor with noise.
-
-No demo itself: `learned_weights.py` uses it.
-"""
+"""Random rooms to learn from, a camera walked through them by hand, and a depth sensor with noise."""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
-"""The recordings that learned parts are judged on, and how they compare.
-
-No demo itself: `learned_weights.py` and `learned_information.py` use it.
-"""
+"""The recordings that learned parts are judged on, and how they compare."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +10,7 @@ import numpy as np
 import gradslam_ng as gs
 from gradslam_ng.datasets import RGBDSequence
 
-DATA = Path(os.environ.get("GRADSLAM_NG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = gs.datasets.data_folder()
 FOLDERS = {
     "ICL office": "icl/office_room_traj3_frei_png",
     "TUM structure": "tum/rgbd_dataset_freiburg3_structure_notexture_far",
@@ -29,7 +25,7 @@ def recordings(below: Path, frames: dict[str, slice]) -> Iterator[tuple[str, RGB
         if path.is_dir():
             yield name, gs.datasets.load(path)[part]
         else:
-            print(f"{name}: left out, no {path}")
+            print(f"{name}: left out, no {path}; set GRADSLAM_NG_DATA to the folder of recordings")
 
 
 def ratios(rows: dict[str, dict[str, float]], to: str) -> dict[str, float]:

@@ -89,7 +89,7 @@ def main(
     figures = json.loads(path.read_text()) if path.exists() else {}
     for name, (route, frames) in RENDERED.items():
         if only in name:
-            source = Synthetic(name, frames, size, "kinect", route)
+            source = Synthetic(name, frames=frames, size=size, noise="kinect", path=route)
             sequence = Kept(source, cache, f"{name}_{route}_{frames}_{size[0]}")[:stop]
             figures[name + variant] = {"size": size, "factor": factor} | run(sequence, factor)
             print(name + variant, json.dumps(figures[name + variant], indent=1), flush=True)

@@ -27,7 +27,16 @@ from benchmarks.report import save
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.datasets.export import write_tum
-from gradslam_ng.datasets.synthetic import Cover, Disturbed, Dropout, GainDrift, Joined, Synthetic, Visited, put_back
+from gradslam_ng.datasets.synthetic import (
+    Concatenated,
+    Corrupted,
+    Dropout,
+    GainDrift,
+    LensCover,
+    Synthetic,
+    WithMovingObject,
+    put_back,
+)
 from gradslam_ng.geometry import se3
 from gradslam_ng.slam.state import Result
 from gradslam_ng.slam.system import System
@@ -77,7 +86,7 @@ class Bench:
         return gs.datasets.load(folder)
 
     def room(self, name: str, frames: int) -> RGBDSequence:
-        return self.rendered(f"{name}_{frames}", lambda: Synthetic(name, frames, SIZE, "kinect"))
+        return self.rendered(f"{name}_{frames}", lambda: Synthetic(name, frames=frames, size=SIZE, noise="kinect"))
 
     def visited(self) -> RGBDSequence:
         return self.rendered(f"visited_{ROOM_FRAMES}", lambda: _visited(SIZE))
@@ -86,12 +95,12 @@ class Bench:
         """The room's first frames, then from where the camera was put back to; those between are to be covered."""
 
         def after() -> RGBDSequence:
-            still, back = Synthetic("living_room", ROOM_FRAMES, SIZE, "kinect"), COVERED + HIDDEN
+            still, back = Synthetic("living_room", frames=ROOM_FRAMES, size=SIZE, noise="kinect"), COVERED + HIDDEN
             moved = put_back(still.T_wc, COVERED, HIDDEN, metres=0.2, degrees=10, seed=seed)
             return still.along(moved)[back : back + SHOWN]
 
         before = self.room("living_room", ROOM_FRAMES)[: COVERED + HIDDEN]
-        return Joined(before, self.rendered(f"put_back_{COVERED}_{HIDDEN}_{SHOWN}_{seed}", after))
+        return Concatenated(before, self.rendered(f"put_back_{COVERED}_{HIDDEN}_{SHOWN}_{seed}", after))
 
     def clean(self, name: str) -> RGBDSequence:
         """A sequence that rows disturb."""
@@ -117,8 +126,8 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _visited(size: tuple[int, int]) -> Visited:
-    return Visited("living_room", ROOM_FRAMES, size, "kinect")
+def _visited(size: tuple[int, int]) -> WithMovingObject:
+    return WithMovingObject("living_room", frames=ROOM_FRAMES, size=size, noise="kinect")
 
 
 def error(sequence: RGBDSequence, result: Result) -> float:
@@ -153,13 +162,13 @@ def skipping(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
 
 def dropout(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
     """Half of the depth readings missing at random."""
-    yield "", against_clean(bench, name, Disturbed(bench.clean(name), Dropout(0.5)), 1.5)
+    yield "", against_clean(bench, name, Corrupted(bench.clean(name), Dropout(0.5)), 1.5)
 
 
 def gain(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
     """Brightness halved, or doubled and cut off at white, over 100 frames."""
     for way, factor in (("falling", 0.5), ("rising", 2.0)):
-        yield f", {way}", against_clean(bench, name, Disturbed(bench.clean(name), GainDrift(factor, 100)), 1.5)
+        yield f", {way}", against_clean(bench, name, Corrupted(bench.clean(name), GainDrift(factor, 100)), 1.5)
 
 
 def box(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
@@ -167,7 +176,7 @@ def box(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
     sequence, scene = bench.visited(), _visited((60, 80))
     result, static = bench.track(sequence), bench.run(name)
     found, reference = error(sequence, result), error(bench.clean(name), static)
-    covers = [scene.covered(i) for i in range(0, len(scene), 5)]
+    covers = [scene.object_coverage(i) for i in range(0, len(scene), 5)]
     share = {"covers_up_to": max(covers), "covers_mean": sum(covers) / len(covers)}
     details = {"cm": found, "static_cm": reference, **share}
     yield ", error", Row(found / reference, 1.5, "x", lost(result), details)
@@ -176,13 +185,13 @@ def box(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
     yield ", map points on it", Row(floating, 1.0, "%", lost(result), details)
 
 
-def on_visitor(result: Result, scene: Visited, system: System) -> tuple[float, float]:
+def on_visitor(result: Result, scene: WithMovingObject, system: System) -> tuple[float, float]:
     """Per cent of all surfels, and of those that are stable, that lie on the box where it was in one of the frames, and
     on nothing else."""
     map_ = result.map[0]
     p = map_.points[0].double()
     away = scene.room.clearance(p) > NEAR_SURFACE
-    away &= torch.stack([scene.visitor(i).distance(p).abs() < NEAR_SURFACE for i in range(len(scene))]).any(0)
+    away &= torch.stack([scene.moving_object(i).distance(p).abs() < NEAR_SURFACE for i in range(len(scene))]).any(0)
     there = map_.mask[0]
     lasting = there & (map_.confidences[0].flatten() >= float(system.mapper.stable))
     return tuple(100 * float((away & some).sum() / some.sum().clamp(min=1)) for some in (there, lasting))
@@ -193,7 +202,7 @@ def covered(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
     for seed in (0, 1):
         sequence = bench.put_back(seed)
         for what, palm in (("black", None), ("palm", (0.1, 0.2))):
-            result = bench.track(Disturbed(sequence, Cover(COVERED, HIDDEN, palm)))
+            result = bench.track(Corrupted(sequence, LensCover(COVERED, HIDDEN, palm)))
             metres, degrees = errors(result.trajectory.T_wc, sequence.T_wc)
             right = (metres <= FOUND[0]) & (degrees <= FOUND[1])
             back = COVERED + HIDDEN

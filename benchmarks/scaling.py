@@ -157,7 +157,10 @@ def main(only: str = "", frames: int = 3000, cycle: int = 200, compile: bool = T
     figures: dict = {"compiled": compile}
     with tempfile.TemporaryDirectory() as folder:
         if only != "frames":
-            sequence, recorded = Synthetic("living_room", VIEWS, (480, 640), "kinect"), Path(folder) / "views.pt"
+            sequence, recorded = (
+                Synthetic("living_room", frames=VIEWS, size=(480, 640), noise="kinect"),
+                Path(folder) / "views.pt",
+            )
             torch.save(gs.RGBDFrames.stack([sequence[i] for i in range(VIEWS)]), recorded)
         for part, points in PARTS.items():
             if only in (part, ""):

@@ -214,7 +214,7 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
                 continue
             sequence = gs.datasets.load(data / "sevenscenes_tum/redkitchen")[:frames]
         else:
-            sequence = Synthetic("living_room", frames, noise="none" if name == "clean" else "kinect")
+            sequence = Synthetic("living_room", frames=frames, noise="none" if name == "clean" else "kinect")
         contenders = {"gradslam_ng": Ours(factor=1), "open3d": Theirs()}
         with compilation(compile):
             milliseconds = fuse(sequence, 2, contenders)

@@ -102,7 +102,7 @@ def main(
     rows, picture = [], None
     for i in range(clips):
         room = rooms[i % len(rooms)]
-        sequence = gs.datasets.Synthetic(room, 4 * frames, size, noise="kinect", seed=seed + i)
+        sequence = gs.datasets.Synthetic(room, frames=4 * frames, size=size, noise="kinect", seed=seed + i)
         clip = gs.RGBDFrames.stack([sequence[j] for j in range(0, 4 * frames, 4)]).to(dtype=torch.float32)
         times = torch.arange(frames, dtype=torch.float64)
         truth = Trajectory(times, clip.T_wc.double())

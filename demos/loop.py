@@ -58,7 +58,7 @@ def main(
         bias: Of odometry, degrees a frame.
         window: Frames after which what is not seen is looked for as a loop.
     """
-    sequence = Synthetic(room, frames, size, "kinect", "loop")[: int(part * frames)]
+    sequence = Synthetic(room, frames=frames, size=size, noise="kinect", path="loop")[: int(part * frames)]
     results, figures = compare_views(sequence, math.radians(bias), window)
     figures |= {"frames": len(sequence), "bias": bias}
     out.mkdir(parents=True, exist_ok=True)

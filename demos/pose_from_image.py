@@ -150,10 +150,10 @@ def main(
         maps: in which to look.
     """
     every = 6
-    build = gs.datasets.Synthetic(room, every * frames, (240, 320), path=path, seed=seed)
+    build = gs.datasets.Synthetic(room, frames=every * frames, size=(240, 320), path=path, seed=seed)
     clip = gs.RGBDFrames.stack([build[i] for i in range(0, every * frames, every)])
     systems = {"surfels": (gs.PointFusion, gs.render), "volume": (gs.KinectFusion, gs.raycast)}
-    views = gs.datasets.Synthetic(room, every * frames, size, path=path, seed=seed)
+    views = gs.datasets.Synthetic(room, frames=every * frames, size=size, path=path, seed=seed)
     middles = [every * round((i + 0.5) * (frames - 1) / targets - 0.5) + every // 2 for i in range(targets)]
     found = [views[i].map(lambda value: value[None]).to(dtype=torch.float32) for i in middles]
     result, pictures = {"room": room, "path": path, "seed": seed, "targets": middles}, {}

@@ -79,7 +79,7 @@ class InMemory(RGBDSequence):
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         if index in self.broken:
-            raise self.broken[index] or FrameError(index, f"{index}.png", "cannot be read")
+            raise self.broken[index] or FrameError(index, path=f"{index}.png", reason="cannot be read")
         return self.clip.color[index], self.clip.depth[index]
 
 

@@ -13,7 +13,7 @@ from gradslam_ng.datasets.synthetic import texture
 from gradslam_ng.datasets.synthetic.curved import Ellipsoid
 from gradslam_ng.datasets.synthetic.paths import camera_path
 from gradslam_ng.datasets.synthetic.placement import place, shell
-from gradslam_ng.datasets.synthetic.render import View, render
+from gradslam_ng.datasets.synthetic.render import RenderedView, render
 from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
 from gradslam_ng.datasets.synthetic.solids import Box
@@ -48,7 +48,9 @@ def random_room(seed: int) -> Room:
     return Room(f"random {seed}", solids, tuple(stations))
 
 
-def walk(room: Room, frames: int, every: int, size: tuple[int, int], seed: int = 0) -> tuple[View, Tensor, Tensor]:
+def walk(
+    room: Room, frames: int, every: int, size: tuple[int, int], seed: int = 0
+) -> tuple[RenderedView, Tensor, Tensor]:
     """What a hand-held camera sees, exactly, of each `every`-th frame, 30 a second.
 
     Returns the views (frames, ...), T_wc (frames, 4, 4) and K (3, 3), float32.

@@ -26,18 +26,18 @@ def download(name: Name = None, /, out: Path = Path("datasets"), url: str | None
     """
     console = Console()
     if name is None:
-        console.print(_catalogue())
+        console.print(_catalog())
         return
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(escape(name), total=None)
         folder = datasets.download(name, out, url, lambda done, total: bar.update(task, completed=done, total=total))
-    entry = datasets.CATALOGUE[name]
-    console.print(f"{escape(str(folder))}: licence {escape(entry.licence)}", soft_wrap=True)
+    entry = datasets.CATALOG[name]
+    console.print(f"{escape(str(folder))}: license {escape(entry.license)}", soft_wrap=True)
 
 
-def _catalogue() -> Table:
-    table = Table("name", "camera", "licence", title="public sequences")
-    for entry in datasets.CATALOGUE.values():
-        table.add_row(entry.name, entry.camera, entry.licence)
+def _catalog() -> Table:
+    table = Table("name", "camera", "license", title="public sequences")
+    for entry in datasets.CATALOG.values():
+        table.add_row(entry.name, entry.camera, entry.license)
     return table

@@ -47,7 +47,7 @@ def synthesize(
     if numbers is None:
         raise ValueError(f"size: expected WIDTHxHEIGHT such as 640x480, got {size!r}")
     width, height = map(int, numbers.groups())
-    sequence = Synthetic(name, frames, (height, width), noise, path, seed)
+    sequence = Synthetic(name, frames=frames, size=(height, width), noise=noise, path=path, seed=seed)
     console = Console()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task(escape(name), total=frames)

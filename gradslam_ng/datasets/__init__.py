@@ -1,6 +1,6 @@
 """Sequences of RGB-D frames: one loader per file, each a torch Dataset."""
 
-from gradslam_ng.datasets.catalog import CATALOGUE, data_folder, download
+from gradslam_ng.datasets.catalog import CATALOG, data_folder, download
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
 from gradslam_ng.datasets.info import info
@@ -13,7 +13,7 @@ from gradslam_ng.datasets.sevenscenes import SevenScenes
 from gradslam_ng.datasets.tum import TUM
 
 __all__ = [
-    "CATALOGUE",
+    "CATALOG",
     "ICL",
     "TUM",
     "Folder",

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 BLOCK = 1 << 20  # bytes
@@ -35,16 +35,14 @@ def fetch(url: str, part: Path, progress: Callable[[int, int | None], None] | No
         part.unlink()
         have, response = 0, _open(url, 0)
     with response:
-        resumed = getattr(response, "status", None) == 206 and _range_start(response) == have
+        resumed = have > 0 and _range_start(response) == have
         have = have if resumed else 0
         announced = response.headers.get("Content-Length")
         total = None if announced is None else have + int(announced)
-        with part.open("ab" if resumed else "wb") as file:
-            while block := response.read(BLOCK):
-                file.write(block)
-                have += len(block)
-                if progress is not None:
-                    progress(have, total)
+        for block in _appended(part, response, resumed):
+            have += len(block)
+            if progress is not None:
+                progress(have, total)
     if total is not None and have != total:
         raise ConnectionError(f"{url}: broke off at {have} of {total} bytes; run again to go on")
 
@@ -54,8 +52,16 @@ def _open(url: str, start: int):
     return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
 
 
+def _appended(part: Path, response, resumed: bool) -> Iterator[bytes]:
+    """The blocks of an answer, each after it was written to the file."""
+    with part.open("ab" if resumed else "wb") as file:
+        while block := response.read(BLOCK):
+            file.write(block)
+            yield block
+
+
 def _range_start(response) -> int | None:
-    """Where a partial answer begins: `Content-Range: bytes 100-199/200`."""
+    """Where a partial answer begins: `Content-Range: bytes 100-199/200`; None for a whole one."""
     first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
     return int(first) if first.isdigit() else None
 
@@ -74,20 +80,28 @@ def unpack(archive: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                for member in file.infolist():
-                    mode = member.external_attr >> 16
-                    _check(archive, member.filename, stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR))
-                file.extractall(folder)
+            _unpack_zip(archive, folder)
         elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as file:
-                for member in file:  # one pass, since seeking back in a compressed file means reading it twice
-                    _check(archive, member.name, member.isfile() or member.isdir())
-                    file.extract(member, folder, filter="data")
+            _unpack_tar(archive, folder)
         else:
             raise ValueError(f"{archive}: not a zip or tar archive")
     except BROKEN as error:
         raise ValueError(f"{archive}: not a readable archive: {error}") from error
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            mode = member.external_attr >> 16
+            _check(archive, member.filename, stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR))
+        file.extractall(folder)
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as file:
+        for member in file:  # one pass, since seeking back in a compressed file means reading it twice
+            _check(archive, member.name, member.isfile() or member.isdir())
+            file.extract(member, folder, filter="data")
 
 
 def _check(archive: Path, name: str, plain: bool) -> None:

@@ -33,12 +33,12 @@ class Entry:
 
     name: str  # such as tum/fr1_desk
     url: str
-    licence: str
+    license: str
     camera: str
     sha256: str | None = None  # of the archive, where known
 
 
-def _catalogue() -> dict[str, Entry]:
+def _catalog() -> dict[str, Entry]:
     entries = []
     for number, names in TUM_SEQUENCES.items():
         for name in names.split():
@@ -56,14 +56,14 @@ def _catalogue() -> dict[str, Entry]:
             entries.append(Entry(name, f"{ICL_SITE}/{archive}.tar.gz", "CC BY 3.0", camera))
     for scene in ("chess", "fire", "heads", "office", "pumpkin", "redkitchen", "stairs"):
         url = f"{SEVEN_SCENES_SITE}/{scene}.zip"
-        licence = "Microsoft Research, non-commercial"
-        entries.append(Entry(f"sevenscenes/{scene}", url, licence, "Kinect, 640x480, f 585"))
-    licence = "Replica Research Terms, non-commercial"
-    entries.append(Entry("replica/all", f"{REPLICA_SITE}/Replica.zip", licence, "rendered, 1200x680, f 600"))
+        license = "Microsoft Research, non-commercial"
+        entries.append(Entry(f"sevenscenes/{scene}", url, license, "Kinect, 640x480, f 585"))
+    license = "Replica Research Terms, non-commercial"
+    entries.append(Entry("replica/all", f"{REPLICA_SITE}/Replica.zip", license, "rendered, 1200x680, f 600"))
     return {entry.name: entry for entry in entries}
 
 
-CATALOGUE = _catalogue()
+CATALOG = _catalog()
 
 
 def data_folder() -> Path:
@@ -95,10 +95,10 @@ def download(
         ValueError: no such name; the checksum differs; not an archive, or one that would unpack outside its folder.
         OSError: the address cannot be read, or broke off.
     """
-    entry = CATALOGUE.get(name)
+    entry = CATALOG.get(name)
     if entry is None:
-        close = difflib.get_close_matches(name, CATALOGUE, n=5, cutoff=0.4)
-        raise ValueError(f"no sequence {name!r} in the catalogue; like it: {', '.join(close) or ', '.join(CATALOGUE)}")
+        close = difflib.get_close_matches(name, CATALOG, n=5, cutoff=0.4)
+        raise ValueError(f"no sequence {name!r} in the catalogue; like it: {', '.join(close) or ', '.join(CATALOG)}")
     target = Path(folder) / name
     if target.is_dir():
         return _sequence_folder(target)

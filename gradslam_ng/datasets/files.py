@@ -75,16 +75,18 @@ class FileSequence(RGBDSequence):
 
     def check_size(self, index: int, path: Path, image: Tensor) -> None:
         if image.shape[:2] != self.size:
-            raise FrameError(index, path, f"is {_size(image.shape)}; expected {_size(self.size)} as in other frames")
+            raise FrameError(
+                index, path=path, reason=f"is {_size(image.shape)}; expected {_size(self.size)} as in other frames"
+            )
 
     @staticmethod
     def _read_file(index: int, path: Path, reader, *args) -> Tensor:
         try:
             return reader(path, *args)
         except FileNotFoundError:
-            raise FrameError(index, path, "no such file") from None
+            raise FrameError(index, path=path, reason="no such file") from None
         except (ValueError, OSError) as error:
-            raise FrameError(index, path, str(error)) from error
+            raise FrameError(index, path=path, reason=str(error)) from error
 
 
 def _size(shape: tuple[int, ...]) -> str:

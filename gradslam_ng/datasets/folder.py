@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics, read_intrinsics
-from gradslam_ng.datasets.text import list_lines, numbered, per_frame_truth, pose, read_pose
+from gradslam_ng.datasets.text import by_number, list_lines, per_frame_truth, pose, read_pose
 from gradslam_ng.structures import Trajectory
 
 COLOR_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
@@ -40,7 +40,7 @@ class Folder(FileSequence):
     """
 
     layout = "folder"
-    expects = "color/, depth/ and intrinsics.txt or intrinsics.json [poses.txt or poses/]"
+    expected_files = "color/, depth/ and intrinsics.txt or intrinsics.json [poses.txt or poses/]"
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Folder(FileSequence):
         )
 
     @staticmethod
-    def recognises(folder: Path) -> bool:
+    def recognizes(folder: Path) -> bool:
         return (folder / "color").is_dir() and (folder / "depth").is_dir()
 
 
@@ -96,7 +96,7 @@ def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, float 
 
 def _images(folder: Path, kinds: set[str]) -> dict[tuple[int, ...], Path]:
     """Images by number; names that are times are in order of time."""
-    files = numbered(path for path in folder.iterdir() if path.suffix.lower() in kinds)
+    files = by_number(path for path in folder.iterdir() if path.suffix.lower() in kinds)
     if all(_is_time(path) for path in files.values()):
         return dict(sorted(files.items(), key=lambda item: float(item[1].stem)))
     return files
@@ -116,7 +116,7 @@ def _times_and_poses(folder: Path, color: dict, rate: float) -> tuple[Tensor, di
         note = "time stamps: file names"
     table = folder / "poses.txt"
     if not table.is_file():
-        files = numbered((folder / "poses").glob("*.txt"))
+        files = by_number((folder / "poses").glob("*.txt"))
         poses = [read_pose(files.get(key)) for key in color]
         return timestamps, per_frame_truth(poses, timestamps) if files else {}, note
     lines = list_lines(table)

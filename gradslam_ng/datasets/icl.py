@@ -37,7 +37,7 @@ class ICL(FileSequence):
     """
 
     layout = "icl"
-    expects = "associations.txt and *.gt.freiburg or *.gt.sim [intrinsics.txt]"
+    expected_files = "associations.txt and *.gt.freiburg or *.gt.sim [intrinsics.txt]"
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class ICL(FileSequence):
         )
 
     @staticmethod
-    def recognises(folder: Path) -> bool:
+    def recognizes(folder: Path) -> bool:
         return (folder / "associations.txt").is_file() and _ground_truth_file(folder) is not None
 
 

@@ -36,7 +36,7 @@ def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **o
 
         loader, source = Synthetic, name
     else:
-        loader = recognise(Path(source))
+        loader = recognize(Path(source))
     if intrinsics is not None:
         options["intrinsics"] = intrinsics
     known = list(inspect.signature(loader).parameters)[1:]
@@ -46,19 +46,19 @@ def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **o
     return loader(source, **options)
 
 
-def recognise(folder: Path) -> type[RGBDSequence]:
+def recognize(folder: Path) -> type[RGBDSequence]:
     """The loader for a folder; FileNotFoundError, listing what was looked for, where there is none."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     for loader in LOADERS:
-        if loader.recognises(folder):
+        if loader.recognizes(folder):
             return loader
-    looked_for = "\n".join(f"  {loader.layout:<12}{loader.expects}" for loader in LOADERS)
+    looked_for = "\n".join(f"  {loader.layout:<12}{loader.expected_files}" for loader in LOADERS)
     raise FileNotFoundError(f"{folder}: not a sequence. Layouts looked for:\n{looked_for}{_hint(folder)}")
 
 
 def _hint(folder: Path) -> str:
     """Where the user may have meant a sequence one folder below."""
     folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    below = [path.name for path in folders if any(loader.recognises(path) for loader in LOADERS)]
+    below = [path.name for path in folders if any(loader.recognizes(path) for loader in LOADERS)]
     return f"\nA sequence lies in: {', '.join(below[:10])}" if below else ""

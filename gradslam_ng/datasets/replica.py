@@ -9,7 +9,7 @@ import torch
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics, read_intrinsics
-from gradslam_ng.datasets.text import list_lines, numbered, per_frame_truth, pose, unknown_pose
+from gradslam_ng.datasets.text import by_number, list_lines, per_frame_truth, pose, unknown_pose
 
 CAMERA = (600.0, 600.0, 599.5, 339.5)  # fx, fy, cx, cy, pixels, of images of 1200x680
 DEPTH_SCALE = 6553.5
@@ -32,7 +32,7 @@ class Replica(FileSequence):
     """
 
     layout = "replica"
-    expects = "results/frame000000.jpg, results/depth000000.png [traj.txt; cam_params.json there or one above]"
+    expected_files = "results/frame000000.jpg, results/depth000000.png [traj.txt; cam_params.json there or one above]"
 
     def __init__(
         self, folder: str | os.PathLike, *, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
@@ -47,7 +47,7 @@ class Replica(FileSequence):
         if intrinsics is not None:
             K, note = parse_intrinsics(intrinsics), "camera: as given"
         results = folder / "results"
-        color, depth = numbered(results.glob("frame*.jpg")), numbered(results.glob("depth*.png"))
+        color, depth = by_number(results.glob("frame*.jpg")), by_number(results.glob("depth*.png"))
         timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
         truth = folder / "traj.txt"
         poses = [pose(words, f"{truth}, line {line}") for line, words in list_lines(truth)] if truth.is_file() else []
@@ -65,5 +65,5 @@ class Replica(FileSequence):
         )
 
     @staticmethod
-    def recognises(folder: Path) -> bool:
+    def recognizes(folder: Path) -> bool:
         return any((folder / "results").glob("frame*.jpg"))

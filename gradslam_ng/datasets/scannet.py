@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics, read_intrinsics
-from gradslam_ng.datasets.text import numbered, per_frame_truth, read_pose
+from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose
 from gradslam_ng.geometry.camera import pixel_grid, sample, scale_intrinsics
 
 
@@ -31,7 +31,7 @@ class ScanNet(FileSequence):
     """
 
     layout = "scannet"
-    expects = "color/, depth/, pose/ and intrinsic/intrinsic_depth.txt"
+    expected_files = "color/, depth/, pose/ and intrinsic/intrinsic_depth.txt"
     same_size = False
 
     def __init__(
@@ -44,8 +44,8 @@ class ScanNet(FileSequence):
             K = parse_intrinsics(intrinsics)
         color_camera = folder / "intrinsic" / "intrinsic_color.txt"
         self.K_color = read_intrinsics(color_camera)[0].float() if color_camera.is_file() else None
-        color, depth = numbered((folder / "color").glob("*.jpg")), numbered((folder / "depth").glob("*.png"))
-        poses = numbered((folder / "pose").glob("*.txt"))
+        color, depth = by_number((folder / "color").glob("*.jpg")), by_number((folder / "depth").glob("*.png"))
+        poses = by_number((folder / "pose").glob("*.txt"))
         timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
         super().__init__(
             name=folder.resolve().name,
@@ -60,7 +60,7 @@ class ScanNet(FileSequence):
         )
 
     @staticmethod
-    def recognises(folder: Path) -> bool:
+    def recognizes(folder: Path) -> bool:
         return (folder / "intrinsic" / "intrinsic_depth.txt").is_file() and (folder / "depth").is_dir()
 
     def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:

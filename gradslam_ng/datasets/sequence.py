@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from gradslam_ng.structures import RGBDFrames, Trajectory
 class FrameError(ValueError):
     """One frame of a sequence cannot be read; the others may be fine. Has `index`, `path` and `reason`."""
 
-    def __init__(self, index: int, path: Path | str, reason: str) -> None:
+    def __init__(self, index: int, *, path: Path | str, reason: str) -> None:
         super().__init__(index, path, reason)
         self.index, self.path, self.reason = index, path, reason
+
+    def __reduce__(self) -> tuple:
+        return functools.partial(type(self), path=self.path, reason=self.reason), (self.index,)
 
     def __str__(self) -> str:
         return f"frame {self.index}: {self.path}: {self.reason}"
@@ -88,7 +92,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
 
     def clips(self, length: int, stride: int | None = None) -> RGBDClips:
         """Dataset of clips of `length` frames, one beginning every `stride` frames (default: end to end)."""
-        return RGBDClips(self, length, length if stride is None else stride)
+        return RGBDClips(self, length=length, stride=length if stride is None else stride)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self)} frames, {self.size[1]}x{self.size[0]})"
@@ -97,7 +101,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
 class RGBDClips(Dataset[RGBDFrames]):
     """Runs of `length` consecutive frames of a sequence, each an RGBDFrames with one leading axis."""
 
-    def __init__(self, sequence: RGBDSequence, length: int, stride: int) -> None:
+    def __init__(self, sequence: RGBDSequence, *, length: int, stride: int) -> None:
         if not 1 <= length <= len(sequence):
             raise ValueError(f"length of a clip: expected 1 to {len(sequence)} frames, got {length}")
         if stride < 1:

@@ -9,7 +9,7 @@ import torch
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, find_intrinsics
-from gradslam_ng.datasets.text import numbered, per_frame_truth, read_pose
+from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose
 
 CAMERA = (585.0, 585.0, 320.0, 240.0)  # fx, fy, cx, cy, pixels, of the depth camera
 NO_DEPTH = 65535
@@ -32,15 +32,15 @@ class SevenScenes(FileSequence):
     """
 
     layout = "sevenscenes"
-    expects = "frame-000000.color.png, frame-000000.depth.png [frame-000000.pose.txt]"
+    expected_files = "frame-000000.color.png, frame-000000.depth.png [frame-000000.pose.txt]"
 
     def __init__(
         self, folder: str | os.PathLike, *, intrinsics: Intrinsics | None = None, depth_scale: float = 1000.0
     ) -> None:
         folder = Path(folder)
         K, note = find_intrinsics(intrinsics, folder, CAMERA)
-        color, depth = numbered(folder.glob("frame-*.color.*")), numbered(folder.glob("frame-*.depth.png"))
-        poses = numbered(folder.glob("frame-*.pose.txt"))
+        color, depth = by_number(folder.glob("frame-*.color.*")), by_number(folder.glob("frame-*.depth.png"))
+        poses = by_number(folder.glob("frame-*.pose.txt"))
         timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
         super().__init__(
             name="-".join(folder.resolve().parts[-2:]),
@@ -56,5 +56,5 @@ class SevenScenes(FileSequence):
         )
 
     @staticmethod
-    def recognises(folder: Path) -> bool:
+    def recognizes(folder: Path) -> bool:
         return any(folder.glob("frame-*.depth.png"))

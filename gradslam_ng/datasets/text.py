@@ -81,7 +81,7 @@ def per_frame_truth(poses: Sequence[Tensor], timestamps: Tensor) -> dict[str, Te
     return {"ground_truth": Trajectory(timestamps[known], T_wc[known]), "T_wc": T_wc}
 
 
-def numbered(files: Iterable[Path]) -> dict[tuple[int, ...], Path]:
+def by_number(files: Iterable[Path]) -> dict[tuple[int, ...], Path]:
     """Files by the numbers in their names, in that order: `depth_0012.png` is (12,), `17.25.png` is (17, 25).
 
     Raises:

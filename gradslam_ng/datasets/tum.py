@@ -46,7 +46,7 @@ class TUM(FileSequence):
     """
 
     layout = "tum"
-    expects = "rgb.txt and depth.txt [groundtruth.txt, intrinsics.txt]"
+    expected_files = "rgb.txt and depth.txt [groundtruth.txt, intrinsics.txt]"
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class TUM(FileSequence):
         self.seen_at = None if distortion is None else undistortion_map(self.K, distortion, self.size)  # (H, W, 2)
 
     @staticmethod
-    def recognises(folder: Path) -> bool:
+    def recognizes(folder: Path) -> bool:
         return (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file()
 
     def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,13 +5,13 @@ from gradslam_ng.evaluation.ate import ATE, ate
 from gradslam_ng.evaluation.mesh import sample_mesh
 from gradslam_ng.evaluation.rpe import RPE, rpe
 from gradslam_ng.evaluation.statistics import Statistics
-from gradslam_ng.evaluation.surface import Surface, seen_samples, surface
+from gradslam_ng.evaluation.surface import SurfaceErrors, seen_samples, surface
 
 __all__ = [
     "ATE",
     "RPE",
     "Statistics",
-    "Surface",
+    "SurfaceErrors",
     "align",
     "associate",
     "ate",

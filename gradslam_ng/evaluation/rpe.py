@@ -30,6 +30,7 @@ def rpe(
     estimate: Trajectory,
     delta: float = 1,
     unit: str = "frames",
+    *,
     all_pairs: bool = True,
     align: str = "none",
     max_gap: float = 0.02,
@@ -59,8 +60,8 @@ def rpe(
     estimate, _ = align_to(ground_truth, estimate, align)
 
     along = _along(estimate, unit)
-    slack = 0.0 if unit == "frames" else tolerance * delta
-    pairs = _all_pairs(along, delta, slack) if all_pairs else _consecutive_pairs(along, delta)
+    allowed = 0.0 if unit == "frames" else tolerance * delta
+    pairs = _all_pairs(along, delta, allowed) if all_pairs else _consecutive_pairs(along, delta)
     if not len(pairs):
         raise ValueError(f"no two of {len(estimate)} poses are {delta} {unit} apart; all span {along[-1]:.6g}")
     i, j = pairs.unbind(-1)
@@ -81,8 +82,8 @@ def _along(estimate: Trajectory, unit: str) -> Tensor:
     return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
 
 
-def _all_pairs(along: Tensor, delta: float, slack: float) -> Tensor:
-    """From every pose to the later one nearest to `delta` further on, if within `slack`."""
+def _all_pairs(along: Tensor, delta: float, allowed: float) -> Tensor:
+    """From every pose to the later one nearest to `delta` further on, if within `allowed`."""
     n = len(along)
     start, last = torch.arange(n - 1), n - 1
     after = torch.searchsorted(along, along[:-1] + delta)  # first at or beyond the wanted place
@@ -94,7 +95,7 @@ def _all_pairs(along: Tensor, delta: float, slack: float) -> Tensor:
     off_after = (along[after] - along[:-1] - delta).abs()
     end = torch.where(off_after < off_before, after, before)
     pairs = torch.stack([start, end], dim=-1)
-    return pairs[torch.minimum(off_before, off_after) <= slack]
+    return pairs[torch.minimum(off_before, off_after) <= allowed]
 
 
 def _consecutive_pairs(along: Tensor, delta: float) -> Tensor:

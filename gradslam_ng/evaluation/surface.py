@@ -15,7 +15,7 @@ from gradslam_ng.structures import RGBDFrames
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class SurfaceErrors:
     """Comparison of reconstructed points with the true surface (Knapitsch et al. 2017)."""
 
     accuracy: Statistics  # from each point to the surface, metres
@@ -37,7 +37,7 @@ def surface(
     seen: Tensor | None = None,
     threshold: float = 0.01,
     spacing: float = 0.01,
-) -> Surface:
+) -> SurfaceErrors:
     """Accuracy, completion and F-score of points (N, 3), metres, in the frame of the mesh.
 
     Accuracy is exact (`mesh.distance`); completion is taken at `sample_mesh(mesh, spacing)`, each sample standing for
@@ -73,7 +73,7 @@ def surface(
     precision = (accuracy.errors <= threshold).double().mean().item()
     recall = (completion.errors <= threshold).double().mean().item()
     f_score = 2 * precision * recall / max(precision + recall, 1e-12)
-    return Surface(accuracy, completion, threshold, precision, recall, f_score)
+    return SurfaceErrors(accuracy, completion, threshold, precision, recall, f_score)
 
 
 def seen_samples(samples: Tensor, frames: Iterable[RGBDFrames], tolerance: float = 0.02) -> Tensor:

@@ -46,14 +46,14 @@ def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | 
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, height_ratios=(5, 2))
     top, side, below = (figure.add_subplot(grid[place]) for place in ((0, 0), (0, 1), (1, slice(None))))
-    joined = _joined(seconds)
+    uninterrupted = _uninterrupted(seconds)
 
     views = ((top, plan, "seen from above"), (side, [along, up], "seen from the side"))
     for axes, (i, j), name in views:
         if error is not None:
-            truth = _broken(error.ground_truth.T_wc[:, [i, j], 3].numpy(), joined)
+            truth = _broken(error.ground_truth.T_wc[:, [i, j], 3].numpy(), uninterrupted)
             axes.plot(*truth.T, "--", color=TRUTH, lw=1.2, label="ground truth", zorder=1)
-        path_drawn = _colored_path(axes, shown.T_wc[:, [i, j], 3].numpy(), values, joined)
+        path_drawn = _colored_path(axes, shown.T_wc[:, [i, j], 3].numpy(), values, uninterrupted)
         axes.plot([], [], color="#cc4778", lw=2.2, label="estimate")  # a colour of the middle, for the legend
         axes.plot(*shown.T_wc[0, [i, j], 3], "o", color=ESTIMATE, ms=6, mec="white", label="start", zorder=4)
         axes.set(title=name, xlabel=f"{'xyz'[i]} [m]", ylabel=f"{'xyz'[j]} [m]")
@@ -65,9 +65,9 @@ def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | 
     figure.colorbar(path_drawn, ax=side, label=label, shrink=0.9)
 
     if error is None:
-        _draw_speed(below, shown, seconds, joined)
+        _draw_speed(below, shown, seconds, uninterrupted)
     else:
-        curve = _broken(np.stack([seconds, values], -1), joined)
+        curve = _broken(np.stack([seconds, values], -1), uninterrupted)
         below.fill_between(*curve.T, color=ESTIMATE, alpha=0.15, lw=0)
         below.plot(*curve.T, color=ESTIMATE, lw=1.2)
         below.axhline(100 * error.rmse, color=TRUTH, lw=1, ls="--", label=f"RMSE {100 * error.rmse:.2f} cm")
@@ -92,23 +92,23 @@ def _points_down(trajectory: Trajectory, axis: int) -> bool:
     return bool(trajectory.T_wc[:, axis, 1].mean() > 0)
 
 
-def _joined(seconds: np.ndarray) -> np.ndarray:
+def _uninterrupted(seconds: np.ndarray) -> np.ndarray:
     """(L - 1,) bool: which poses follow each other without an interruption, of more than ten usual steps."""
     steps = np.diff(seconds)
     return steps <= 10 * np.median(steps) if len(steps) else steps.astype(bool)
 
 
-def _broken(curve: np.ndarray, joined: np.ndarray) -> np.ndarray:
+def _broken(curve: np.ndarray, uninterrupted: np.ndarray) -> np.ndarray:
     """A curve (L, 2) with a NaN at each interruption, where matplotlib lifts its pen."""
-    return np.insert(curve, np.flatnonzero(~joined) + 1, np.nan, axis=0)
+    return np.insert(curve, np.flatnonzero(~uninterrupted) + 1, np.nan, axis=0)
 
 
-def _colored_path(axes: Axes, positions: np.ndarray, values: np.ndarray, joined: np.ndarray) -> LineCollection:
+def _colored_path(axes: Axes, positions: np.ndarray, values: np.ndarray, uninterrupted: np.ndarray) -> LineCollection:
     """A line through positions (L, 2) coloured by values (L,), the largest on top."""
     from matplotlib.collections import LineCollection
 
-    segments = np.stack([positions[:-1], positions[1:]], axis=1)[joined]
-    middle = (values[:-1] + values[1:])[joined] / 2
+    segments = np.stack([positions[:-1], positions[1:]], axis=1)[uninterrupted]
+    middle = (values[:-1] + values[1:])[uninterrupted] / 2
     order = middle.argsort(kind="stable")
     lines = LineCollection(segments[order], array=middle[order], cmap=COLORS, lw=2.2, capstyle="round", zorder=3)
     lines.set_clim(0, max(values.max(), 1e-2))
@@ -116,9 +116,9 @@ def _colored_path(axes: Axes, positions: np.ndarray, values: np.ndarray, joined:
     return lines
 
 
-def _draw_speed(axes: Axes, trajectory: Trajectory, seconds: np.ndarray, joined: np.ndarray) -> None:
+def _draw_speed(axes: Axes, trajectory: Trajectory, seconds: np.ndarray, uninterrupted: np.ndarray) -> None:
     steps = trajectory.T_wc[:, :3, 3].diff(dim=0).norm(dim=-1).numpy()
-    speed = np.where(joined, steps / np.maximum(np.diff(seconds), 1e-6), np.nan)
+    speed = np.where(uninterrupted, steps / np.maximum(np.diff(seconds), 1e-6), np.nan)
     axes.plot((seconds[:-1] + seconds[1:]) / 2, speed, color=ESTIMATE, lw=1.2)
     axes.text(0.99, 0.93, f"{steps.sum():.2f} m travelled", transform=axes.transAxes, ha="right", va="top", fontsize=9)
     axes.set(ylabel="speed [m/s]", ylim=(0, None))

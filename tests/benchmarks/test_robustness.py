@@ -10,7 +10,7 @@ import torch
 
 import gradslam_ng as gs
 from benchmarks.robustness import errors, on_visitor
-from gradslam_ng.datasets.synthetic import Visited
+from gradslam_ng.datasets.synthetic import WithMovingObject
 from gradslam_ng.evaluation import sample_mesh
 from gradslam_ng.geometry import se3
 
@@ -25,10 +25,10 @@ def test_errors_of_poses_in_metres_and_degrees():
 
 
 def test_surfels_on_the_visitor_are_counted_and_others_are_not():
-    scene = Visited("living_room", 1, (12, 16))
+    scene = WithMovingObject("living_room", frames=1, size=(12, 16))
     anywhere = torch.rand(200_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5 - 2.5
     anywhere = anywhere[scene.room.clearance(anywhere) > 0.05]
-    away = scene.visitor(0).distance(anywhere).abs()
+    away = scene.moving_object(0).distance(anywhere).abs()
     on_box, floating = anywhere[away < 0.02][:30], anywhere[away > 0.3][:100]
     assert len(on_box) == 30 and len(floating) == 100
     points = torch.cat([sample_mesh(scene.mesh, spacing=0.3)[:170], floating, on_box]).float()

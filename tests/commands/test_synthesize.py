@@ -14,7 +14,7 @@ from gradslam_ng.io.ply import read_ply
 def test_writes_a_sequence_that_loads(tmp_path, capsys):
     synthesize("corner", tmp_path / "out", frames=3, size="64x48", noise="kinect", seed=5, path="orbit")
     read = datasets.load(tmp_path / "out")
-    expected = Synthetic("corner", 3, (48, 64), "kinect", "orbit", 5)
+    expected = Synthetic("corner", frames=3, size=(48, 64), noise="kinect", path="orbit", seed=5)
     assert read.size == (48, 64)
     torch.testing.assert_close(read[2].depth, expected[2].depth, rtol=0, atol=1.01e-4)
     torch.testing.assert_close(read[2].T_wc, expected[2].T_wc, rtol=0, atol=1e-6)

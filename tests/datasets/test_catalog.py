@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 import pytest
 
 from gradslam_ng import datasets
-from gradslam_ng.datasets import CATALOGUE, catalog, download
+from gradslam_ng.datasets import CATALOG, catalog, download
 from gradslam_ng.datasets.archive import fetch
 
 
@@ -65,11 +65,11 @@ def server(tmp_path):
 
 
 def test_catalogue_entries_are_complete():
-    assert {"tum/fr1_desk", "tum/fr3_long_office_household", "icl/living_room_kt2"} <= CATALOGUE.keys()
-    for name, entry in CATALOGUE.items():
-        assert entry.name == name and entry.licence and entry.camera
+    assert {"tum/fr1_desk", "tum/fr3_long_office_household", "icl/living_room_kt2"} <= CATALOG.keys()
+    for name, entry in CATALOG.items():
+        assert entry.name == name and entry.license and entry.camera
         assert urlparse(entry.url).scheme == "https" and entry.url.endswith((".tgz", ".tar.gz", ".zip"))
-    assert len({entry.url for entry in CATALOGUE.values()}) == len(CATALOGUE)
+    assert len({entry.url for entry in CATALOG.values()}) == len(CATALOG)
 
 
 def test_downloads_and_unpacks(archive, tmp_path):
@@ -102,7 +102,7 @@ def test_second_download_must_be_the_same(archive, tmp_path):
 
 def test_known_checksum_is_verified(archive, tmp_path, monkeypatch):
     entry = catalog.Entry("tum/known", archive.as_uri(), "none", "none", sha256="0" * 64)
-    monkeypatch.setitem(CATALOGUE, "tum/known", entry)
+    monkeypatch.setitem(CATALOG, "tum/known", entry)
     with pytest.raises(ValueError, match=r"SHA-256 is .*, the catalogue has 000"):
         download("tum/known", tmp_path)
     assert not (tmp_path / "tum" / "known").exists()

@@ -26,7 +26,7 @@ def test_small_complete_and_read_by_its_layout():
 def test_frames_are_what_is_rendered_today(index):
     """But for JPEG and the depth unit. A pixel at an edge may fall on the other side on another machine."""
     stored = datasets.load(FOLDER)[index]
-    rendered = Synthetic("living_room", 50, (240, 320), "kinect")[index]
+    rendered = Synthetic("living_room", frames=50, size=(240, 320), noise="kinect")[index]
     torch.testing.assert_close(stored.K, rendered.K)
     torch.testing.assert_close(stored.T_wc, rendered.T_wc, rtol=0, atol=1e-6)
     assert ((stored.depth - rendered.depth).abs() <= 1.01e-4).float().mean() > 0.995

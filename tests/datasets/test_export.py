@@ -14,7 +14,7 @@ SIZE = (48, 64)
 
 
 def test_round_trip(tmp_path):
-    sequence = Synthetic("living_room", 4, SIZE, "kinect", "fast")
+    sequence = Synthetic("living_room", frames=4, size=SIZE, noise="kinect", path="fast")
     done = []
     folder = write_tum(sequence, tmp_path / "new" / "folder", progress=done.append)
     read = datasets.load(folder)
@@ -36,7 +36,7 @@ def test_round_trip(tmp_path):
 
 
 def test_jpeg_is_near_and_smaller(tmp_path):
-    sequence = Synthetic("corridor", 1, (120, 160))
+    sequence = Synthetic("corridor", frames=1, size=(120, 160))
     sizes = {}
     for name, quality in (("png", None), ("jpg", 90)):
         folder = write_tum(sequence, tmp_path / name, quality, mesh=False)
@@ -48,7 +48,7 @@ def test_jpeg_is_near_and_smaller(tmp_path):
 
 
 def test_depth_beyond_sixteen_bits_is_no_reading(tmp_path):
-    sequence = Synthetic("corner", 1, SIZE)
+    sequence = Synthetic("corner", frames=1, size=SIZE)
     exact = sequence.read
     sequence.read = lambda index: (exact(index)[0], 8 * exact(index)[1])
     folder = write_tum(sequence, tmp_path / "far", mesh=False)
@@ -61,11 +61,11 @@ def test_depth_beyond_sixteen_bits_is_no_reading(tmp_path):
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="empty"):
-        write_tum(Synthetic("corner", 1, SIZE), tmp_path)
+        write_tum(Synthetic("corner", frames=1, size=SIZE), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_quality_out_of_range(tmp_path):
     with pytest.raises(ValueError, match="1 to 100"):
-        write_tum(Synthetic("corner", 1, SIZE), tmp_path / "new", jpeg=0)
+        write_tum(Synthetic("corner", frames=1, size=SIZE), tmp_path / "new", jpeg=0)
     assert not (tmp_path / "new").exists()

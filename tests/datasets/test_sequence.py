@@ -43,7 +43,7 @@ def test_slice_reports_the_frame_of_the_recording(sequence, tmp_path):
 
 
 def test_frame_error_survives_pickling():
-    error = pickle.loads(pickle.dumps(FrameError(3, "a.png", "broken")))
+    error = pickle.loads(pickle.dumps(FrameError(3, path="a.png", reason="broken")))
     assert (error.index, error.path, error.reason, str(error)) == (3, "a.png", "broken", "frame 3: a.png: broken")
 
 

@@ -67,7 +67,7 @@ def test_ate_equals_evo(align, every):
 def test_rpe_equals_evo(delta, unit, evo_unit, all_pairs, align):
     metrics = pytest.importorskip("evo.core.metrics")
     truth, estimate = walk(), noisy(walk(), 0.005)
-    ours = evaluation.rpe(truth, estimate, delta, unit, all_pairs, align)
+    ours = evaluation.rpe(truth, estimate, delta, unit, all_pairs=all_pairs, align=align)
     pair = evo_pair(truth, estimate, align, 0.02)
     for statistics, relation in ((ours.translation, "translation_part"), (ours.rotation, "rotation_angle_deg")):
         theirs = metrics.RPE(metrics.PoseRelation[relation], delta, metrics.Unit[evo_unit], all_pairs=all_pairs)

@@ -199,7 +199,7 @@ def test_a_stream_without_time_stamps_runs_at_30_hz(clip, room, quick):
             frame = super().__getitem__(index)
             return RGBDFrames(frame.color, frame.depth, frame.K) if isinstance(index, int) else frame
 
-    result = quick(gs.ICPOdometry).run(Untimed(clip, {1: FrameError(1, "1.png", "broken")}))
+    result = quick(gs.ICPOdometry).run(Untimed(clip, {1: FrameError(1, path="1.png", reason="broken")}))
     expected = torch.tensor([0, 2, 3, 4, 5, 6, 7], dtype=torch.float64) / 30
     assert torch.allclose(result.trajectory.timestamps, expected)
 

@@ -13,7 +13,7 @@ from gradslam_ng import evaluation
 from gradslam_ng.geometry import se3
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.viz import plot_trajectory
-from gradslam_ng.viz.plots import _broken, _joined, _up_axis
+from gradslam_ng.viz.plots import _broken, _uninterrupted, _up_axis
 
 
 def walk(n: int = 60) -> Trajectory:
@@ -64,9 +64,9 @@ def test_no_pose(tmp_path):
 
 def test_lines_break_where_the_recording_does():
     seconds = np.array([0.0, 0.1, 0.2, 5.0, 5.1])
-    joined = _joined(seconds)
-    assert joined.tolist() == [True, True, False, True]
-    curve = _broken(np.stack([seconds, seconds], -1), joined)
+    uninterrupted = _uninterrupted(seconds)
+    assert uninterrupted.tolist() == [True, True, False, True]
+    curve = _broken(np.stack([seconds, seconds], -1), uninterrupted)
     assert np.isnan(curve[3]).all()
     assert len(curve) == 6
 

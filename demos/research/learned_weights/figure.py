@@ -12,7 +12,7 @@ from torch import Tensor
 import gradslam_ng as gs
 from demos.common.rooms import facing, sense, sigma, walk
 from demos.research.learned_weights.model import Network
-from gradslam_ng.datasets.synthetic.render import View
+from gradslam_ng.datasets.synthetic.render import RenderedView
 from gradslam_ng.datasets.synthetic.rooms import room
 from gradslam_ng.structures import LiveFrame
 
@@ -37,7 +37,7 @@ def exponents(network: Network, size: tuple[int, int]) -> tuple[float, float]:
     return p, q
 
 
-def unseen_view(network: Network, size: tuple[int, int]) -> tuple[View, Tensor, LiveFrame]:
+def unseen_view(network: Network, size: tuple[int, int]) -> tuple[RenderedView, Tensor, LiveFrame]:
     """Of the living room: the exact view, the noise across the surface (1, H, W), metres, and what the network says."""
     view, _, K = walk(room("living_room"), 1, 1, size, seed=3)
     measured = sense(view.depth, view.normal, K, torch.Generator().manual_seed(0))

@@ -1,7 +1,16 @@
-"""Rooms of analytic solids, ray-traced: sequences with exact depth, poses and surface. And what disturbs a camera."""
+"""Rooms of analytic solids, ray-traced: sequences with exact depth, poses and surface. And image corruptions."""
 
-from gradslam_ng.datasets.synthetic.corruptions import Cover, Disturbed, Dropout, GainDrift, Joined, put_back
-from gradslam_ng.datasets.synthetic.moving_object import Visited
+from gradslam_ng.datasets.synthetic.corruptions import Concatenated, Corrupted, Dropout, GainDrift, LensCover, put_back
+from gradslam_ng.datasets.synthetic.moving_object import WithMovingObject
 from gradslam_ng.datasets.synthetic.sequence import Synthetic
 
-__all__ = ["Cover", "Disturbed", "Dropout", "GainDrift", "Joined", "Synthetic", "Visited", "put_back"]
+__all__ = [
+    "Concatenated",
+    "Corrupted",
+    "Dropout",
+    "GainDrift",
+    "LensCover",
+    "Synthetic",
+    "WithMovingObject",
+    "put_back",
+]

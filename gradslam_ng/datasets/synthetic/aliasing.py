@@ -10,7 +10,7 @@ from gradslam_ng.datasets.synthetic.scene import Room, Station
 from gradslam_ng.datasets.synthetic.solids import Box
 
 
-def twins() -> Room:
+def look_alike_rooms() -> Room:
     """Two rooms of 3.2 x 3.6 m that are alike to the last picture, 6.2 m apart, and a passage between them.
 
     The second is the first turned by half about the middle; light is even, so that nothing tells them apart.
@@ -20,7 +20,7 @@ def twins() -> Room:
     walls |= {"floor": texture.planks(seed=402), "ceiling": texture.clouds((0.92, 0.91, 0.88), 0.02, 0.8, 3, seed=403)}
     solids = shell((-4.7, -1.8, 0.0), (4.7, 1.8, 2.5), walls)
     for x, turn in ((-3.1, 0.0), (3.1, math.pi)):
-        solids += move(_twin(), (x, 0.0), turn, "twin")
+        solids += move(_look_alike_room(), (x, 0.0), turn, "twin")
     for y in (-1, 1):  # the passage
         solids.append(place(Box((1.5, 0.06, 1.25)), (0.0, 0.96 * y, 1.25), plaster))
     solids += fixtures.picture((0.1, 0.9, 1.5), math.pi, (0.30, 0.36), seed=410)
@@ -30,7 +30,7 @@ def twins() -> Room:
     return Room("twins", solids, there + back, shaded=False)
 
 
-def _twin() -> Furniture:
+def _look_alike_room() -> Furniture:
     """What is in a room about the origin that opens towards +x."""
     rug = furniture.rug((-0.1, 0.0), (0.8, 0.6), seed=420)
     sofa = furniture.armchair((-1.0, -1.1), math.radians(-40), (0.62, 0.30, 0.26), seed=421)

@@ -1,8 +1,8 @@
-"""What happens to real cameras, done to any sequence, so that a system can be seen to withstand it.
+"""Image corruptions for any sequence: depth dropout, exposure drift, a covered lens, cuts and kidnapped cameras.
 
-    sequence = Disturbed(load("rgbd_dataset_freiburg1_desk"), Dropout(0.5), GainDrift(0.5, frames=100))
+    sequence = Corrupted(load("rgbd_dataset_freiburg1_desk"), Dropout(0.5), GainDrift(0.5, frames=100))
 
-A disturbance is called with a frame's index, colour (H, W, 3) and depth (H, W, 1) and returns both, changed; the same
+A corruption is called with a frame's index, colour (H, W, 3) and depth (H, W, 1) and returns both, changed; the same
 index gives the same change. They follow one another in the order given.
 """
 
@@ -19,14 +19,14 @@ from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry import se3
 from gradslam_ng.structures import Trajectory
 
-Disturbance = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+Corruption = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 STRIDE = 1_000_003  # between the seeds of two sequences; a frame's is its own
 
 
-class Disturbed(RGBDSequence):
-    """A sequence as it is but for its images, which pass through disturbances; truth, camera and times stay."""
+class Corrupted(RGBDSequence):
+    """A sequence as it is but for its images, which pass through corruptions; truth, camera and times stay."""
 
-    def __init__(self, sequence: RGBDSequence, *disturbances: Disturbance) -> None:
+    def __init__(self, sequence: RGBDSequence, *corruptions: Corruption) -> None:
         super().__init__(
             name=sequence.name,
             layout=sequence.layout,
@@ -36,9 +36,9 @@ class Disturbed(RGBDSequence):
             ground_truth=sequence.ground_truth,
             T_wc=sequence.T_wc,
             depth_scale=sequence.depth_scale,
-            notes=[*sequence.notes, *(f"disturbed: {disturbance}" for disturbance in disturbances)],
+            notes=[*sequence.notes, *(f"corrupted: {corruption}" for corruption in corruptions)],
         )
-        self.sequence, self.disturbances = sequence, disturbances
+        self.sequence, self.corruptions = sequence, corruptions
 
     @property
     def mesh(self) -> tuple[Tensor, Tensor] | None:
@@ -47,12 +47,12 @@ class Disturbed(RGBDSequence):
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         frame = self.sequence[index]
         color, depth = frame.color, frame.depth
-        for disturb in self.disturbances:
-            color, depth = disturb(index, color, depth)
+        for corrupt in self.corruptions:
+            color, depth = corrupt(index, color, depth)
         return color, depth
 
 
-class Joined(RGBDSequence):
+class Concatenated(RGBDSequence):
     """Sequences of one camera end to end, in time as well: a cut, after which the camera may be anywhere.
 
     Raises:
@@ -90,7 +90,7 @@ class Joined(RGBDSequence):
 
 @dataclass(frozen=True)
 class Dropout:
-    """Readings of depth go missing, each by itself with probability `share`; the same ones for the same seed."""
+    """Depth measurements go missing, each by itself with probability `share`; the same ones for the same seed."""
 
     share: float = 0.5
     seed: int = 0
@@ -129,7 +129,7 @@ class GainDrift:
 
 
 @dataclass(frozen=True)
-class Cover:
+class LensCover:
     """A hand over the lens for `count` frames from `first` on: black, and no depth.
 
     With `palm` (near, far), metres, a sensor that sees as near as that reports the palm: a smooth surface between the

@@ -1,4 +1,4 @@
-"""Somebody walks through the room: a rendered sequence in which one thing moves."""
+"""Rendered sequences with a dynamic object: a box as tall as a person crosses the camera's view."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SWING = math.radians(50)  # to either side of the line of sight: out of view at 
 SMOOTH = 0.5  # seconds: it goes along with the camera's walk, not with its shake
 
 
-class Visited(Synthetic):
+class WithMovingObject(Synthetic):
     """A room in which a box as tall as a person crosses the camera's view, from left to right and back every 4 s.
 
     It begins out of view, stands on the floor, hides what is behind it, and is seen with the sensor's noise; it passes
@@ -35,13 +35,18 @@ class Visited(Synthetic):
     """
 
     def __init__(
-        self, *args, distance: float = 1.3, half: tuple[float, float, float] = (0.20, 0.15, 0.80), **options
+        self,
+        name: str = "living_room",
+        *,
+        distance: float = 1.3,
+        half: tuple[float, float, float] = (0.20, 0.15, 0.80),
+        **options,
     ) -> None:
-        super().__init__(*args, **options)
+        super().__init__(name, **options)
         self.distance, self.half = distance, half
         self.notes = (*self.notes, f"a box of half extents {half} m walks by at {distance} m")
 
-    def visitor(self, index: int) -> Solid:
+    def moving_object(self, index: int) -> Solid:
         """The box at the time of a frame."""
         T_wc, times = self.ground_truth.T_wc, self.ground_truth.timestamps
         yaw = torch.atan2(T_wc[:, 1, 2], T_wc[:, 0, 2])  # of the line of sight
@@ -55,9 +60,9 @@ class Visited(Synthetic):
         return place(Box(self.half), at, cloth, yaw=in_front + math.pi / 2)
 
     def scene(self, index: int) -> Room:
-        return dataclasses.replace(self.room, solids=[*self.room.solids, self.visitor(index)])
+        return dataclasses.replace(self.room, solids=[*self.room.solids, self.moving_object(index)])
 
-    def covered(self, index: int, size: tuple[int, int] = (60, 80)) -> float:
+    def object_coverage(self, index: int, size: tuple[int, int] = (60, 80)) -> float:
         """Share of the image that the box takes."""
         scene = self.scene(index)
         view = render(scene, self.ground_truth.T_wc[index], default_intrinsics(size), size, antialias=False)

@@ -22,7 +22,7 @@ SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class RenderedView:
     """What a camera sees of a room; 0 (solid: -1) where it sees nothing."""
 
     color: Tensor  # (..., H, W, 3) in [0, 1]
@@ -31,7 +31,7 @@ class View:
     solid: Tensor  # (..., H, W) index into room.solids
 
 
-def render(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias: bool = True) -> View:
+def render(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias: bool = True) -> RenderedView:
     """The room seen by pinhole cameras.
 
     Args:
@@ -44,10 +44,12 @@ def render(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias
     poses, cameras = T_wc.reshape(-1, 4, 4), K.expand(*lead, 3, 3).reshape(-1, 3, 3)
     views = [_render_one(room, pose, camera, size, antialias) for pose, camera in zip(poses, cameras, strict=True)]
     fields = {name: [getattr(view, name) for view in views] for name in ("color", "depth", "normal", "solid")}
-    return View(**{name: torch.stack(images).reshape(*lead, *images[0].shape) for name, images in fields.items()})
+    return RenderedView(
+        **{name: torch.stack(images).reshape(*lead, *images[0].shape) for name, images in fields.items()}
+    )
 
 
-def _render_one(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias: bool) -> View:
+def _render_one(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias: bool) -> RenderedView:
     tiled, back = (index.to(T_wc.device) for index in _tile_order(size))
     pixels = torch.stack([tiled % size[1], tiled // size[1]], -1).double()
     color, depth, normal, solid = (x[back] for x in shoot(room, T_wc.double(), K.double(), pixels))
@@ -59,7 +61,7 @@ def _render_one(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], anti
         smooth = shoot(room, T_wc.double(), K.double(), samples)[0].reshape(-1, len(offsets), 3).mean(1)
         color = color.index_put((ragged,), smooth)
     dtype = T_wc.dtype
-    return View(
+    return RenderedView(
         color.reshape(*size, 3).to(dtype),
         depth.reshape(*size, 1).to(dtype),
         normal.reshape(*size, 3).to(dtype),

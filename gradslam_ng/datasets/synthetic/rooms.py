@@ -11,11 +11,34 @@ import math
 from collections.abc import Callable
 
 from gradslam_ng.datasets.synthetic import fixtures, furniture, texture
-from gradslam_ng.datasets.synthetic.aliasing import doors, twins
+from gradslam_ng.datasets.synthetic.aliasing import doors, look_alike_rooms
 from gradslam_ng.datasets.synthetic.placement import shell, wall
 from gradslam_ng.datasets.synthetic.scene import Room, Shadow
 
 DEGREE = math.pi / 180
+LIVING_ROOM_STATIONS = (
+    ((1.15, 0.55, 1.35), (-1.0, -1.3, 0.65)),
+    ((0.55, 0.95, 1.42), (-1.3, -1.2, 0.70)),
+    ((-0.35, 0.95, 1.45), (-0.6, -1.7, 0.60)),
+    ((-0.95, 0.45, 1.38), (1.0, -1.5, 0.65)),
+    ((-1.15, -0.05, 1.36), (1.7, -0.4, 0.80)),
+    ((-0.90, -0.65, 1.40), (1.4, 1.4, 0.75)),
+    ((-0.15, -0.85, 1.48), (0.3, 1.9, 0.75)),
+    ((0.70, -0.75, 1.42), (-1.1, 1.6, 0.80)),
+    ((1.20, -0.15, 1.36), (-1.9, 0.5, 0.95)),
+)
+LIVING_ROOM_SHADOWS = (
+    Shadow(-0.2, -1.78, 1.0, 0.40),
+    Shadow(1.72, -1.45, 0.42, 0.34, turn=DEGREE * 42),
+    Shadow(0.1, -0.2, 0.26, 0.26, strength=0.35),
+    Shadow(-2.34, 0.55, 0.12, 0.72),
+    Shadow(0.15, 2.06, 0.84, 0.18),
+    Shadow(-1.95, -1.85, 0.08, 0.08, strength=0.4),
+    Shadow(2.05, 1.80, 0.07, 0.07),
+    Shadow(-2.05, 1.85, 0.05, 0.05),
+    Shadow(1.35, 0.95, 0.04, 0.04),
+    Shadow(-1.62, -1.02, 0.12, 0.12, strength=0.35),
+)
 
 
 def living_room() -> Room:
@@ -51,30 +74,7 @@ def living_room() -> Room:
         *fixtures.picture((-1.55, 2.3, 1.60), DEGREE * 180, (0.30, 0.40), seed=114),
         *fixtures.ceiling_lamp((0.1, -0.2, 2.6), seed=130),
     ]
-    stations = (
-        ((1.15, 0.55, 1.35), (-1.0, -1.3, 0.65)),
-        ((0.55, 0.95, 1.42), (-1.3, -1.2, 0.70)),
-        ((-0.35, 0.95, 1.45), (-0.6, -1.7, 0.60)),
-        ((-0.95, 0.45, 1.38), (1.0, -1.5, 0.65)),
-        ((-1.15, -0.05, 1.36), (1.7, -0.4, 0.80)),
-        ((-0.90, -0.65, 1.40), (1.4, 1.4, 0.75)),
-        ((-0.15, -0.85, 1.48), (0.3, 1.9, 0.75)),
-        ((0.70, -0.75, 1.42), (-1.1, 1.6, 0.80)),
-        ((1.20, -0.15, 1.36), (-1.9, 0.5, 0.95)),
-    )
-    shadows = (
-        Shadow(-0.2, -1.78, 1.0, 0.40),
-        Shadow(1.72, -1.45, 0.42, 0.34, turn=DEGREE * 42),
-        Shadow(0.1, -0.2, 0.26, 0.26, strength=0.35),
-        Shadow(-2.34, 0.55, 0.12, 0.72),
-        Shadow(0.15, 2.06, 0.84, 0.18),
-        Shadow(-1.95, -1.85, 0.08, 0.08, strength=0.4),
-        Shadow(2.05, 1.80, 0.07, 0.07),
-        Shadow(-2.05, 1.85, 0.05, 0.05),
-        Shadow(1.35, 0.95, 0.04, 0.04),
-        Shadow(-1.62, -1.02, 0.12, 0.12, strength=0.35),
-    )
-    return Room("living_room", solids, stations, shadows=shadows)
+    return Room("living_room", solids, LIVING_ROOM_STATIONS, shadows=LIVING_ROOM_SHADOWS)
 
 
 def corridor() -> Room:
@@ -153,7 +153,7 @@ ROOMS: dict[str, Callable[[], Room]] = {
     "corridor": corridor,
     "wall": flat_wall,
     "corner": corner,
-    "twins": twins,
+    "twins": look_alike_rooms,
     "doors": doors,
 }
 

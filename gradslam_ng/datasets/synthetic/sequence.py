@@ -45,6 +45,7 @@ class Synthetic(RGBDSequence):
     def __init__(
         self,
         name: str = "living_room",
+        *,
         frames: int = 300,
         size: tuple[int, int] = (480, 640),
         noise: str = "none",

@@ -83,10 +83,10 @@ def box(half: tuple[float, float, float], rounding: float, edge: float) -> Mesh:
     return vertices, faces
 
 
-def _revolve(r: Tensor, z: Tensor, around: Tensor) -> Mesh:
+def _revolve(r: Tensor, z: Tensor, angles: Tensor) -> Mesh:
     """The profile (r, z), given from bottom to top on the outside, turned about z."""
-    cos, sin = around.cos()[:, None], around.sin()[:, None]
-    return _sheet(torch.stack([r * cos, r * sin, z.expand(len(around), -1)], -1))
+    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+    return _sheet(torch.stack([r * cos, r * sin, z.expand(len(angles), -1)], -1))
 
 
 def ellipsoid(axes: tuple[float, float, float], edge: float) -> Mesh:

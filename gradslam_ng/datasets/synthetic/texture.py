@@ -90,7 +90,7 @@ def _surface_coordinates(p: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
     return u, torch.where(up, p[:, 1], p[:, 2])
 
 
-def _clouds(p, n, footprint, color, contrast, wavelength, octaves, seed):
+def _clouds(p, n, footprint, *, color, contrast, wavelength, octaves, seed):
     tone = waves(p, footprint, seed, wavelength, octaves)
     return _color(color, p) * (1 + contrast * tone)
 
@@ -120,7 +120,7 @@ def blend(*colors: Color, wavelength: float = 0.4, octaves: int = 5, seed: int =
     return functools.partial(_blend, colors=colors, wavelength=wavelength, octaves=octaves, seed=seed)
 
 
-def _wood(p, n, footprint, light, dark, grain, axis, seed):
+def _wood(p, n, footprint, *, light, dark, grain, axis, seed):
     along = torch.ones(3, device=p.device, dtype=p.dtype)
     along[axis] = 0.12  # grain is drawn out along the axis
     q = p * along
@@ -145,7 +145,7 @@ def wood(
 
 def _planks(p, n, footprint, light, dark, width, seed):
     tone = _cells(p[:, 1], width, footprint, _table(seed, 1))
-    board = _wood(p, n, footprint, light, dark, 0.04, 0, seed) * (0.78 + 0.36 * tone)
+    board = _wood(p, n, footprint, light=light, dark=dark, grain=0.04, axis=0, seed=seed) * (0.78 + 0.36 * tone)
     joint = _lines(p[:, 1] + width / 2, width, 0.006, footprint)
     return board * (1 - 0.6 * joint[:, None])
 
@@ -157,7 +157,7 @@ def planks(
     return functools.partial(_planks, light=light, dark=dark, width=width, seed=seed)
 
 
-def _tiles(p, n, footprint, color, joint, size, contrast, seed):
+def _tiles(p, n, footprint, *, color, joint, size, contrast, seed):
     u, v = _surface_coordinates(p, n)
     table = _table(seed, 1)
     tone = _cells(u, size, footprint, table) + _cells(v, size, footprint, table.roll(91, 0)) - 1

@@ -1,4 +1,4 @@
-"""Disturbances: each does what it says, the same every time, and leaves the rest alone."""
+"""Corruptions: each does what it says, the same every time, and leaves the rest alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pickle
 import pytest
 import torch
 
-from gradslam_ng.datasets.synthetic import Cover, Disturbed, Dropout, GainDrift, Joined, Synthetic, put_back
+from gradslam_ng.datasets.synthetic import Concatenated, Corrupted, Dropout, GainDrift, LensCover, Synthetic, put_back
 from gradslam_ng.geometry import se3
 
 SIZE = (24, 32)
@@ -21,7 +21,7 @@ def still() -> Synthetic:
 
 
 def test_nothing_but_the_images_changes(still):
-    disturbed = Disturbed(still, Dropout(0.3), GainDrift(0.5, frames=4))
+    disturbed = Corrupted(still, Dropout(0.3), GainDrift(0.5, frames=4))
     assert torch.equal(disturbed.T_wc, still.T_wc)
     assert torch.equal(disturbed.timestamps, still.timestamps)
     assert disturbed.mesh is still.mesh
@@ -32,10 +32,10 @@ def test_nothing_but_the_images_changes(still):
 
 
 def test_a_slice_of_what_is_disturbed_is_what_is_disturbed_of_the_slice(still):
-    disturbed = Disturbed(still, Dropout(0.5, seed=3))
+    disturbed = Corrupted(still, Dropout(0.5, seed=3))
     assert torch.equal(disturbed[4::3][1].depth, disturbed[7].depth)
     assert torch.equal(pickle.loads(pickle.dumps(disturbed))[7].depth, disturbed[7].depth)
-    assert not torch.equal(Disturbed(still, Dropout(0.5, seed=4))[7].depth, disturbed[7].depth)
+    assert not torch.equal(Corrupted(still, Dropout(0.5, seed=4))[7].depth, disturbed[7].depth)
 
 
 def test_dropout_takes_its_share_of_readings_anew_in_each_frame(still):
@@ -59,7 +59,7 @@ def test_gain_halves_in_equal_ratios_and_comes_back():
 
 def test_a_cover_is_black_and_has_no_depth_or_the_palm_s(still):
     for palm in (None, (0.1, 0.2)):
-        covered = Disturbed(still, Cover(first=3, count=5, palm=palm))
+        covered = Corrupted(still, LensCover(first=3, count=5, palm=palm))
         for i in range(12):
             frame, under = covered[i], 3 <= i < 8
             assert bool((frame.color == 0).all()) == under
@@ -87,7 +87,7 @@ def test_put_back_as_far_away_as_said_and_walking_on_as_before(still):
 
 
 def test_joined_sequences_follow_one_another(still):
-    parts = Joined(still[:3], still[8:])
+    parts = Concatenated(still[:3], still[8:])
     assert len(parts) == 7
     assert torch.equal(parts[4].depth, still[9].depth)
     assert torch.equal(parts[4].T_wc, still[9].T_wc)
@@ -96,9 +96,9 @@ def test_joined_sequences_follow_one_another(still):
 
 def test_what_does_not_join_is_told(still):
     with pytest.raises(ValueError, match="begin after"):
-        Joined(still[5:], still[:5])
+        Concatenated(still[5:], still[:5])
     with pytest.raises(ValueError, match="one camera"):
-        Joined(still[:5], Synthetic("corner", 12, (12, 16))[5:])
+        Concatenated(still[:5], Synthetic("corner", frames=12, size=(12, 16))[5:])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from gradslam_ng.datasets.synthetic import Synthetic, Visited
+from gradslam_ng.datasets.synthetic import Synthetic, WithMovingObject
 from gradslam_ng.datasets.synthetic.render import render
 from gradslam_ng.geometry import camera, se3
 
@@ -14,8 +14,8 @@ SIZE = (60, 80)
 
 
 def test_it_comes_goes_and_covers_up_to_three_tenths_of_the_view():
-    sequence = Visited("living_room", frames=120, size=SIZE)
-    covered = [sequence.covered(i) for i in range(0, 120, 4)]
+    sequence = WithMovingObject("living_room", frames=120, size=SIZE)
+    covered = [sequence.object_coverage(i) for i in range(0, 120, 4)]
     assert covered[0] == 0
     assert 0.25 < max(covered) < 0.32
     away = [share == 0 for share in covered]
@@ -23,8 +23,8 @@ def test_it_comes_goes_and_covers_up_to_three_tenths_of_the_view():
 
 
 def test_it_is_nearer_than_what_it_hides_and_the_rest_is_as_without_it():
-    visited, alone = (kind("living_room", 60, SIZE, "kinect") for kind in (Visited, Synthetic))
-    box = visited.visitor(30)
+    visited, alone = (kind("living_room", frames=60, size=SIZE, noise="kinect") for kind in (WithMovingObject, Synthetic))
+    box = visited.moving_object(30)
     there, before = visited[30], alone[30]
     p_w = se3.transform(visited.T_wc[30], camera.unproject(there.depth.double(), there.K.double()))
     on_box = (box.distance(p_w.reshape(-1, 3)).abs() < 0.03).reshape(SIZE) & (there.depth[..., 0] > 0)
@@ -40,9 +40,9 @@ def test_it_is_nearer_than_what_it_hides_and_the_rest_is_as_without_it():
 
 
 def test_the_box_goes_with_the_camera_s_walk_but_not_with_its_shake():
-    still, shaky = (Visited("living_room", 90, SIZE, path=path) for path in ("orbit", "handheld"))
+    still, shaky = (WithMovingObject("living_room", frames=90, size=SIZE, path=path) for path in ("orbit", "handheld"))
     for sequence in (still, shaky):
-        at = torch.stack([sequence.visitor(i).T_ws[:3, 3] for i in range(90)])
+        at = torch.stack([sequence.moving_object(i).T_ws[:3, 3] for i in range(90)])
         jerk = at.diff(dim=0).diff(dim=0).diff(dim=0).norm(dim=-1)
         assert jerk.max() < 0.002  # metres a frame^3
         speed = 30 * at.diff(dim=0).norm(dim=-1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradslam_ng.datasets.synthetic.paths import camera_path
-from gradslam_ng.datasets.synthetic.render import View, render
+from gradslam_ng.datasets.synthetic.render import RenderedView, render
 from gradslam_ng.datasets.synthetic.rooms import ROOMS, room
 from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
 from gradslam_ng.evaluation.mesh import distance
@@ -16,12 +16,12 @@ SIZE = (48, 64)
 K = default_intrinsics(SIZE)
 
 
-def views(name: str, count: int = 5) -> tuple[torch.Tensor, View]:
+def views(name: str, count: int = 5) -> tuple[torch.Tensor, RenderedView]:
     T_wc = camera_path("loop", room(name), count)[1]
     return T_wc, render(room(name), T_wc, K, SIZE)
 
 
-def fixed_by_depth(view: View) -> torch.Tensor:
+def fixed_by_depth(view: RenderedView) -> torch.Tensor:
     """Eigenvalues (..., 6) of the point-to-plane Hessian: for each direction, how well depth fixes the pose."""
     p, n = camera.unproject(view.depth, K).flatten(-3, -2), view.normal.flatten(-3, -2)
     J = torch.cat([n, torch.linalg.cross(p, n)], -1)

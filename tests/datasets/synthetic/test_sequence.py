@@ -39,7 +39,7 @@ def test_intrinsics_are_those_of_a_kinect_scaled():
 
 
 def test_the_same_seed_gives_the_same_frames_in_any_order():
-    first, again, other = (Synthetic("corner", 5, SIZE, "kinect", seed=seed) for seed in (3, 3, 4))
+    first, again, other = (Synthetic("corner", frames=5, size=SIZE, noise="kinect", seed=seed) for seed in (3, 3, 4))
     later, earlier = first[4], first[1]
     assert torch.equal(again[1].depth, earlier.depth)
     assert torch.equal(again[4].color, later.color)
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_frames_in_any_order():
 
 
 def test_noise_leaves_the_exact_frame_near():
-    exact, noisy = (Synthetic("living_room", 20, SIZE, noise)[19] for noise in ("none", "kinect"))
+    exact, noisy = (Synthetic("living_room", frames=20, size=SIZE, noise=noise)[19] for noise in ("none", "kinect"))
     both = (exact.depth > 0) & (noisy.depth > 0)
     assert 0.6 < both.float().mean() < 1
     assert (exact.depth - noisy.depth)[both].abs().median() < 0.01
@@ -57,7 +57,7 @@ def test_noise_leaves_the_exact_frame_near():
 
 
 def test_slices_clips_and_workers():
-    sequence = Synthetic("wall", 9, SIZE)
+    sequence = Synthetic("wall", frames=9, size=SIZE)
     part = sequence[2:8:3]
     assert len(part) == 2
     assert torch.equal(part[1].depth, sequence[5].depth)
@@ -69,7 +69,7 @@ def test_slices_clips_and_workers():
 
 
 def test_it_pickles():
-    sequence = Synthetic("living_room", 3, (24, 32), "kinect")
+    sequence = Synthetic("living_room", frames=3, size=(24, 32), noise="kinect")
     copy = pickle.loads(pickle.dumps(sequence))
     assert torch.equal(copy[2].color, sequence[2].color)
 
@@ -98,7 +98,7 @@ def test_wrong_names_are_told(options, message):
 
 def test_seen_agrees_with_the_depth_images():
     """A sample of the surface is seen where it falls on a pixel whose depth is its own, and not where it is hidden."""
-    sequence = Synthetic("living_room", 40, (120, 160), path="orbit")
+    sequence = Synthetic("living_room", frames=40, size=(120, 160), path="orbit")
     samples = sample_mesh(sequence.mesh, 0.08)
     seen = sequence.seen(samples, every=20)
     agree = torch.zeros(2, len(samples), dtype=torch.bool)
@@ -115,7 +115,7 @@ def test_seen_agrees_with_the_depth_images():
 
 
 def test_seen_ends_with_the_sensor_s_range():
-    exact, kinect = (Synthetic("corridor", 1, SIZE, noise) for noise in ("none", "kinect"))
+    exact, kinect = (Synthetic("corridor", frames=1, size=SIZE, noise=noise) for noise in ("none", "kinect"))
     depth = exact[0].depth.double()
     p_w = se3.transform(exact.T_wc[0], camera.unproject(depth, exact.K.double()).reshape(-1, 3))
     far = depth.flatten() > 5

@@ -193,7 +193,7 @@ def on_visitor(result: Result, scene: WithMovingObject, system: System) -> tuple
     away = scene.room.clearance(p) > NEAR_SURFACE
     away &= torch.stack([scene.moving_object(i).distance(p).abs() < NEAR_SURFACE for i in range(len(scene))]).any(0)
     there = map_.mask[0]
-    lasting = there & (map_.confidences[0].flatten() >= float(system.mapper.stable))
+    lasting = there & (map_.confidences[0].flatten() >= float(system.mapper.stable_confidence))
     return tuple(100 * float((away & some).sum() / some.sum().clamp(min=1)) for some in (there, lasting))
 
 

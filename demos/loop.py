@@ -101,7 +101,7 @@ def draw(path: Path, sequence: RGBDSequence, results: dict[str, Result], figures
 def from_above(map_: gs.SurfelMap, ceiling: float = 2.2, side: int = 700) -> tuple[Tensor, list[float]]:
     """A map below `ceiling`, metres, looked down on from 40 m, so nearly without perspective. The image, on white, and
     its extent in the world."""
-    low = map_.keep(map_.points[..., 2] < ceiling)
+    low = map_.compact(map_.points[..., 2] < ceiling)
     points = low[0].points[0]
     near, far = points[:, :2].quantile(points.new_tensor([0.002, 0.998]), dim=0)
     middle, half = (near + far) / 2, 0.55 * float((far - near).max())

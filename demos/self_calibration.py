@@ -32,7 +32,7 @@ def disagreement(map_: gs.SurfelMap, clip: gs.RGBDFrames, T_wc: Tensor) -> Tenso
     Depth counts in units of 2% at 1 m, growing with its square like the sensor's noise, each pixel 1 at most.
     clip (L,), T_wc (L, 4, 4).
     """
-    n = map_.occupied
+    n = map_.num_slots
     points, colors, founded = map_.points[0, :n], map_.colors[0, :n], map_.created[0, :n]
     total, count = points.new_zeros(()), points.new_zeros(())
     for i in range(len(clip)):
@@ -101,7 +101,7 @@ def main(
 @torch.no_grad()
 def look(map_: gs.SurfelMap, frame: gs.RGBDFrames, T_wc: Tensor) -> tuple[Tensor, Tensor]:
     """What the frames before the newest put into the map, as the newest should see it, and how far that differs."""
-    view = gs.render(map_.keep(map_.created < map_.created.max()), T_wc, frame.K[None], frame.size)
+    view = gs.render(map_.compact(map_.created < map_.created.max()), T_wc, frame.K[None], frame.size)
     return view.color[0], ((view.color[0] - frame.color).abs() * view.alpha[0]).mean(-1)
 
 

@@ -106,7 +106,7 @@ class DifferenceCheck:
         (surfels, "index_map"),
         (surfels, "disc_map"),
         (PointFuser, "associate"),
-        (PointFuser, "lasting"),
+        (PointFuser, "keep_mask"),
         (TSDFFuser, "blocks"),
         (tsdf, "nearest_pixel"),
     )

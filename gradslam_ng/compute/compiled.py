@@ -17,6 +17,7 @@ import torch
 log = logging.getLogger("gradslam_ng")
 warnings.filterwarnings("ignore", category=FutureWarning, module="torch._inductor")  # between parts of torch
 _compiling: ContextVar[bool] = ContextVar("compiling", default=False)
+_static: ContextVar[bool] = ContextVar("static_shapes", default=False)
 
 
 @contextlib.contextmanager
@@ -33,6 +34,25 @@ def compilation(on: bool = True) -> Iterator[None]:
 def compilation_enabled() -> bool:
     """Whether hot functions run compiled here."""
     return _compiling.get()
+
+
+@contextlib.contextmanager
+def static_shapes() -> Iterator[None]:
+    """Inside, no shape depends on how many surfels a map holds, and host and device are never synchronized to ask.
+
+    All slots of a map are worked on, also those that are empty, and it does not grow: `SurfelMap.reserve` room
+    beforehand for all that may be allocated, and one slot more.
+    """
+    token = _static.set(True)
+    try:
+        yield
+    finally:
+        _static.reset(token)
+
+
+def static_shapes_enabled() -> bool:
+    """Whether shapes must not depend on values here."""
+    return _static.get()
 
 
 def seconds_compiling() -> float:

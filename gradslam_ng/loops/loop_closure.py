@@ -112,7 +112,7 @@ class LoopCloser:
             self.archive = joined(self.archive, old)
             state = replace(state, map=active)
         if int(self.archive.count[0]):
-            stable = getattr(system.mapper, "stable", 1.0)
+            stable = getattr(system.mapper, "stable_confidence", 1.0)
             self.looking = self.worker.submit(copy_context().run, self.look, live, number, stable)
             if not self.beside:
                 self.looking.exception()

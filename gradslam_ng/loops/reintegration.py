@@ -84,7 +84,9 @@ class VolumeLoopCloser:
 
     def __init__(self, closer: LoopCloser | None = None) -> None:
         self.closer = LoopCloser() if closer is None else closer
-        self.mapper = PointFuser(stable=0.05, patience=10**9)  # keyframes alone are fused: a surfel is met rarely
+        self.mapper = PointFuser(
+            stable_confidence=0.05, max_unseen_frames=10**9
+        )  # keyframes alone are fused: a surfel is met rarely
         self.surfels: SurfelMap | None = None
         self.correction = torch.eye(4, dtype=torch.float64)  # from where tracking has the camera to where the loops do
         self.fused: Reintegration | None = None

@@ -22,7 +22,7 @@ def split(map_: SurfelMap, away: Tensor) -> tuple[SurfelMap, SurfelMap]:
     """The surfels that stay, and those of `away` (1, N)."""
     away = away & map_.mask
     gone = SurfelMap(**{k: v[away][None] for k, v in map_.attributes().items()}, count=away.sum(-1))
-    return map_.keep(~away), gone
+    return map_.compact(~away), gone
 
 
 def moved(map_: SurfelMap, owner: Tensor, delta: Tensor) -> SurfelMap:
@@ -62,12 +62,12 @@ def bring_back(
     occupied = torch.zeros(1, size[0] * size[1], dtype=torch.bool, device=depth.device)
     occupied[:, old_pixel[again]] = True
     covered = here & occupied.gather(1, pixel)
-    return joined(active.keep(~covered), back), archive
+    return joined(active.compact(~covered), back), archive
 
 
 def fused(older: SurfelMap, newer: SurfelMap, partner: Tensor) -> SurfelMap:
     """Surfels (1, N) of an older pass averaged with their partners (1, N) in a newer one, -1 where there is none."""
-    theirs, both = newer.at(partner.clamp(min=0)), partner >= 0
+    theirs, both = newer.gather(partner.clamp(min=0)), partner >= 0
     total = older.confidences + theirs["confidences"]
     met = both & (total > 0)
     share = torch.where(met, theirs["confidences"] / torch.where(met, total, 1.0), 0.0)[..., None]

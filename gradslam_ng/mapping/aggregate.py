@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng.compute.checkpoint import checkpoint
-from gradslam_ng.mapping.frame_surfels import readings
+from gradslam_ng.mapping.frame_surfels import surfels_from_frame
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
 
@@ -17,4 +17,4 @@ class Aggregate(nn.Module):
         """map_ with the readings of one frame seen from T_wc (B, 4, 4) added where ok (B,) holds."""
         new = (live.surface.weights.flatten(1) > 0) & ok[:, None]
         number = torch.full(new.shape, frame, device=new.device)
-        return map_.append(new, **checkpoint(readings, live, T_wc), created=number, updated=number)
+        return map_.append(new, **checkpoint(surfels_from_frame, live, T_wc), created=number, updated=number)

@@ -9,7 +9,7 @@ from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.structures import LiveFrame
 
 
-def readings(live: LiveFrame, T_wc: Tensor, sigma: float | Tensor = 0.6) -> dict[str, Tensor]:
+def surfels_from_frame(live: LiveFrame, T_wc: Tensor, sigma: float | Tensor = 0.6) -> dict[str, Tensor]:
     """The surfels that the pixels of a frame would found, row by row: their float attributes, each (B, H W, ...).
 
     The confidence of one reading falls with the distance from the image's centre (Keller et al. 2013, section 4;

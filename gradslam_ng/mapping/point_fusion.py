@@ -1,4 +1,4 @@
-"""Point-based fusion: readings are averaged into the surfels they see, and found new ones elsewhere."""
+"""Point-based fusion (Keller et al. 2013): depth measurements are averaged into surfels or become new ones."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.masks import heaviside, pad, stack_last
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.mapping.dynamics import connected, near_pixels
-from gradslam_ng.mapping.frame_surfels import readings
+from gradslam_ng.mapping.dynamics import dilate_at, grow_regions
+from gradslam_ng.mapping.frame_surfels import surfels_from_frame
 from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
 # Of its confidence, what a reading keeps that stands where one could see through before. At half a metre a reading says
-# a thousand times what one at five metres does (`depth_noise`), and thirty join a surfel until it is settled: what has
-# come close to the camera must count for less than the wall behind it even so.
-DOUBT = 1e-5
-SETTLED = 30  # frames after which it is believed to stay
+# a thousand times what one at five metres does (`depth_noise`), and thirty join a surfel until it counts as static:
+# what has come close to the camera must count for less than the wall behind it even so.
+DYNAMIC_WEIGHT = 1e-5
+STATIC_AFTER = 30  # frames after which it is believed to stay
 
 
 class PointFuser(nn.Module):
@@ -36,11 +36,12 @@ class PointFuser(nn.Module):
         depth_gate: a reading belongs to a surfel when their depths differ by less than this, metres, plus three
             standard deviations of the depth noise.
         max_angle: and when their normals differ by less than this, degrees.
-        stable: confidence from which a surfel counts as part of the surface.
-        patience: frames for which a surfel that is not yet stable may go unseen before it is removed.
-        persistence: frames between a surfel's first reading and its last from which a twentieth of that confidence is
-            enough to stay: what is far away or at the image's edge gathers it slowly, but strays are not met again.
-        tidy_every: frames between removals.
+        stable_confidence: confidence from which a surfel counts as part of the surface.
+        max_unseen_frames: frames for which a surfel that is not yet stable may go unseen before it is removed.
+        min_track_length: frames between a surfel's first measurement and its last from which a twentieth of that
+            confidence is enough to stay: what is far away or at the image's edge gathers it slowly, but outliers are
+            not measured again.
+        prune_every: frames between removals.
 
     Raises:
         ValueError: a setting that is not more than 0.
@@ -53,101 +54,102 @@ class PointFuser(nn.Module):
         sigma: float = 0.6,
         depth_gate: float = 0.01,
         max_angle: float = 45.0,
-        stable: float = 1.0,
-        patience: int = 20,
-        persistence: int = 5,
-        tidy_every: int = 10,
+        stable_confidence: float = 1.0,
+        max_unseen_frames: int = 20,
+        min_track_length: int = 5,
+        prune_every: int = 10,
     ) -> None:
         super().__init__()
-        heaviside = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle, "stable": stable}
-        heaviside |= {"patience": patience, "persistence": persistence, "tidy_every": tidy_every}
-        for name, value in heaviside.items():
+        settings = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle}
+        settings |= {"stable_confidence": stable_confidence, "max_unseen_frames": max_unseen_frames}
+        settings |= {"min_track_length": min_track_length, "prune_every": prune_every}
+        for name, value in settings.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected more than 0, got {value}")
         self.sigma, self.depth_gate, self.max_angle = sigma, depth_gate, max_angle
-        self.stable, self.patience = stable, patience
-        self.persistence, self.tidy_every = persistence, tidy_every
+        self.stable_confidence, self.max_unseen_frames = stable_confidence, max_unseen_frames
+        self.min_track_length, self.prune_every = min_track_length, prune_every
 
     def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int | Tensor) -> SurfelMap:
         """map_ with one frame, seen from T_wc (B, 4, 4), fused in where ok (B,) holds.
 
         frame: its number. Where that is a tensor () int64, nothing is removed: the host would have to wait to know
-        whether it is time to; call `tidy` when it is.
+        whether it is time to; call `prune` when it is.
         """
-        proven = self.proven(map_)
-        surfel, founding, doubted, violated = self.associate(map_, live, T_wc, ok, proven)
-        map_, slots = self.carve(map_, violated, proven).claim(founding)
-        joining = surfel >= 0
+        reliable = self.reliable_mask(map_)
+        surfel, unmatched, dynamic, free_space_violation = self.associate(map_, live, T_wc, ok, reliable)
+        map_, slots = self.decay_free_space(map_, free_space_violation, reliable).allocate(unmatched)
+        matched = surfel >= 0
         number = frame if isinstance(frame, Tensor) else torch.full((), frame, device=slots.device)
-        slots = torch.where(joining, surfel, slots)
-        map_ = merge(map_, slots, joining, founding, doubted, live, T_wc, number, self.sigma)
-        return self.tidy(map_, ok, frame) if number is not frame and frame % self.tidy_every == 0 else map_
+        slots = torch.where(matched, surfel, slots)
+        map_ = merge(map_, slots, matched, unmatched, dynamic, live, T_wc, number, self.sigma)
+        return self.prune(map_, ok, frame) if number is not frame and frame % self.prune_every == 0 else map_
 
     @torch.no_grad()
     def associate(
-        self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, proven: Tensor
+        self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, reliable: Tensor
     ) -> tuple[Tensor, ...]:
-        """Which surfel each reading belongs to, given those `proven` (B, N). Discrete: constants of the gradient.
+        """Which surfel each reading belongs to, given those `reliable` (B, N). Discrete: constants of the gradient.
 
-        Returns surfel (B, P) int64, -1 for none; founding (B, P) bool: no surfel of the reading's surface lies within
-        one pixel; doubted (B, P) bool: it, or the surface that it is part of, hides a proven surfel, and it joins no
-        settled one; violated (B, n) bool, the first n slots: a surfel in what the camera has seen to be free space.
+        Returns surfel (B, P) int64, -1 for none; unmatched (B, P) bool: no surfel of the reading's surface lies within
+        one pixel; dynamic (B, P) bool: it, or the surface that it is part of, hides a reliable surfel, and it joins no
+        static one; free_space_violation (B, n) bool, the first n slots: a surfel in what was seen to be free space.
         """
-        n, surface = map_.occupied, live.surface
+        n, surface = map_.num_slots, live.surface
         valid = (surface.weights > 0) & ok[:, None, None]
-        surfel, founding, violated, pixel, hidden, free = match(
-            map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], proven[:, :n],
-            self.settled(map_)[:, :n], surface.vertices, surface.normals, valid,
+        surfel, unmatched, free_space_violation, pixel, hidden, free = match(
+            map_.points[:, :n], map_.normals[:, :n], map_.mask[:, :n], reliable[:, :n],
+            self.static_mask(map_)[:, :n], surface.vertices, surface.normals, valid,
             live.sigma, T_wc, surface.K, self.depth_gate, math.cos(math.radians(self.max_angle)),
         )  # fmt: skip
-        doubted = connected(near_pixels(pixel, hidden, surface.size), free, surface.vertices[..., 2])
-        return surfel, founding > 0, doubted.flatten(1) > 0, violated > 0
+        dynamic = grow_regions(dilate_at(pixel, hidden, surface.size), free, surface.vertices[..., 2])
+        return surfel, unmatched > 0, dynamic.flatten(1) > 0, free_space_violation > 0
 
-    def carve(self, map_: SurfelMap, violated: Tensor, proven: Tensor) -> SurfelMap:
+    def decay_free_space(self, map_: SurfelMap, free_space_violation: Tensor, reliable: Tensor) -> SurfelMap:
         """Confidence halved for surfels found in free space: a few frames that see through one remove it.
 
-        Those that are not `proven` (B, N) go at once."""
-        n = violated.shape[1]
+        Those that are not `reliable` (B, N) go at once."""
+        n = free_space_violation.shape[1]
         confidences = map_.confidences[:, :n]
-        halved = torch.where(violated, torch.where(proven[:, :n], 0.5, 0.0) * confidences, confidences)
+        halved = torch.where(free_space_violation, torch.where(reliable[:, :n], 0.5, 0.0) * confidences, confidences)
         if not torch.is_grad_enabled():
             confidences.copy_(halved)
             return map_
         return dataclasses.replace(map_, confidences=torch.cat([halved, map_.confidences[:, n:]], dim=1))
 
-    def tidy(self, map_: SurfelMap, ok: Tensor, frame: int) -> SurfelMap:
+    def prune(self, map_: SurfelMap, ok: Tensor, frame: int) -> SurfelMap:
         """Without the surfels that were seen for too short a time to be trusted, and are not any more."""
-        return map_.keep(self.lasting(map_, ok, frame, self.patience))
+        return map_.compact(self.keep_mask(map_, ok, frame, self.max_unseen_frames))
 
-    def concluded(self, map_: SurfelMap) -> SurfelMap:
+    def finalize(self, map_: SurfelMap) -> SurfelMap:
         """The map after the last frame: without the surfels that wait for more, but for those fused last."""
         last = map_.updated.amax(-1, keepdim=True) if map_.capacity else 0
         ok = torch.ones_like(map_.count, dtype=torch.bool)
-        return map_.keep(self.lasting(map_, ok, last, min(self.patience, self.persistence)))
+        return map_.compact(self.keep_mask(map_, ok, last, min(self.max_unseen_frames, self.min_track_length)))
 
     @torch.no_grad()
-    def lasting(self, map_: SurfelMap, ok: Tensor, frame: int | Tensor, patience: int) -> Tensor:
+    def keep_mask(self, map_: SurfelMap, ok: Tensor, frame: int | Tensor, max_unseen_frames: int) -> Tensor:
         """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
-        recent = (frame - map_.updated < patience) & (map_.confidences > 0)
-        return self.proven(map_) | recent | ~ok[:, None]
+        recent = (frame - map_.updated < max_unseen_frames) & (map_.confidences > 0)
+        return self.reliable_mask(map_) | recent | ~ok[:, None]
 
-    def proven(self, map_: SurfelMap) -> Tensor:
+    def reliable_mask(self, map_: SurfelMap) -> Tensor:
         """Which surfels (B, N) were seen for long enough to be more than strays."""
-        persistent = map_.updated - map_.created >= self.persistence
-        return map_.confidences >= self.stable * torch.where(persistent, 0.05, 1.0)
+        persistent = map_.updated - map_.created >= self.min_track_length
+        return map_.confidences >= self.stable_confidence * torch.where(persistent, 0.05, 1.0)
 
-    def settled(self, map_: SurfelMap) -> Tensor:
+    def static_mask(self, map_: SurfelMap) -> Tensor:
         """Which surfels (B, N) are part of the room, whatever they hide."""
-        return (map_.confidences >= self.stable) | (map_.updated - map_.created >= SETTLED)
+        return (map_.confidences >= self.stable_confidence) | (map_.updated - map_.created >= STATIC_AFTER)
 
 
-@compiled(growing=("points", "normals", "mask", "proven", "settled"))
+@compiled(growing=("points", "normals", "mask", "reliable", "static"))
 def match(
     points: Tensor,
     normals: Tensor,
     mask: Tensor,
-    proven: Tensor,
-    settled: Tensor,
+    reliable: Tensor,
+    static: Tensor,
     vertices: Tensor,
     seen_normals: Tensor,
     valid: Tensor,
@@ -157,11 +159,11 @@ def match(
     depth_gate: float,
     cosine: float,
 ) -> tuple[Tensor, ...]:
-    """See `PointFuser.associate`. Surfels points, normals (B, n, 3), world, mask, proven and settled (B, n); a frame's
+    """See `PointFuser.associate`. Surfels points, normals (B, n, 3), world, mask, reliable and static (B, n); a frame's
     vertices and normals (B, H, W, 3), camera, valid and sigma (B, H, W).
 
-    Returns surfel, founding and violated; the pixel of each surfel, and whether it is proven and hidden there, (B, n);
-    and which readings (B, H, W) join no settled surfel. What is so or not is 1 or 0, as numbers: compiled, planes of
+    Returns surfel, unmatched and free_space_violation; the pixel of each surfel, and whether it is reliable and hidden
+    there, (B, n); and which readings (B, H, W) join no static surfel. What is so or not is 1 or 0, as numbers: compiled, planes of
     bool are written byte by byte.
     """
     height, width = valid.shape[-2:]
@@ -176,16 +178,16 @@ def match(
     within = inside * gate.flatten(1).gather(1, pixel)  # 0 where it is not seen or there is no reading
     belongs = (behind.abs() < within) & (agreement > cosine)
     surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
-    violated = heaviside(within) * heaviside(behind - 5 * within)
+    free_space_violation = heaviside(within) * heaviside(behind - 5 * within)
     there, seen = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     planes = (plane.gather(1, seen).unflatten(1, (height, width)) for plane in (u, v, z))
-    founding = heaviside(gate) * (1.0 - covered(*planes, there, depth, gate))
-    hidden = proven.to(z.dtype) * heaviside(within) * heaviside(-behind - 5 * within)
-    free = heaviside(gate) * (1.0 - (there & settled.gather(1, seen).unflatten(1, (height, width))).to(z.dtype))
-    return surfel, founding.flatten(1), violated, pixel, hidden, free
+    unmatched = heaviside(gate) * (1.0 - is_represented(*planes, there, depth, gate))
+    hidden = reliable.to(z.dtype) * heaviside(within) * heaviside(-behind - 5 * within)
+    free = heaviside(gate) * (1.0 - (there & static.gather(1, seen).unflatten(1, (height, width))).to(z.dtype))
+    return surfel, unmatched.flatten(1), free_space_violation, pixel, hidden, free
 
 
-def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:
+def is_represented(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate: Tensor) -> Tensor:
     """1 for readings next to a surfel of their surface: among the four pixels around its centre, and within `gate`.
 
     All (B, H, W): u, v, pixels, and z, metres, of the surfel whose centre falls into a pixel, where `there`; the depth.
@@ -211,34 +213,34 @@ def covered(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor, gate:
 def merge(
     map_: SurfelMap,
     slots: Tensor,
-    joining: Tensor,
-    founding: Tensor,
-    doubted: Tensor,
+    matched: Tensor,
+    unmatched: Tensor,
+    dynamic: Tensor,
     live: LiveFrame,
     T_wc: Tensor,
     frame: Tensor,
     sigma: float | Tensor,
 ) -> SurfelMap:
-    """The map with the readings of a frame averaged into `slots` (B, P) where joining, written there where founding."""
-    old = map_.at(slots)
-    created = torch.where(joining, old.pop("created"), frame)
+    """The map with the readings of a frame averaged into `slots` (B, P) where matched, written where unmatched."""
+    old = map_.gather(slots)
+    created = torch.where(matched, old.pop("created"), frame)
     del old["updated"]
-    values = checkpoint(average, old, joining, doubted, live, T_wc, sigma)
-    return map_.put(slots, joining | founding, **values, created=created, updated=frame.expand_as(created))
+    values = checkpoint(average, old, matched, dynamic, live, T_wc, sigma)
+    return map_.scatter(slots, matched | unmatched, **values, created=created, updated=frame.expand_as(created))
 
 
 def average(
-    old: dict[str, Tensor], joining: Tensor, doubted: Tensor, live: LiveFrame, T_wc: Tensor, sigma: float | Tensor
+    old: dict[str, Tensor], matched: Tensor, dynamic: Tensor, live: LiveFrame, T_wc: Tensor, sigma: float | Tensor
 ) -> dict[str, Tensor]:
     """The surfels that readings leave: confidence-weighted averages where they join one (equations 1 to 4).
 
-    old: the surfel of each reading, attributes (B, P, ...), where joining (B, P) holds; elsewhere it founds one. Those
-    that are doubted (B, P) count less.
+    old: the surfel of each reading, attributes (B, P, ...), where matched (B, P) holds; elsewhere it makes one. Those
+    that are dynamic (B, P) count less.
     """
-    new = readings(live, T_wc, sigma)
-    new["confidences"] = torch.where(doubted, DOUBT, 1.0) * new["confidences"]
-    total = torch.where(joining, old["confidences"], 0.0) + new["confidences"]
-    averaged = joining & (total > 0)
+    new = surfels_from_frame(live, T_wc, sigma)
+    new["confidences"] = torch.where(dynamic, DYNAMIC_WEIGHT, 1.0) * new["confidences"]
+    total = torch.where(matched, old["confidences"], 0.0) + new["confidences"]
+    averaged = matched & (total > 0)
     share = torch.where(averaged, new["confidences"] / torch.where(averaged, total, 1.0), 1.0)
     points, normals, colors = (
         [torch.lerp(a, b, share) for a, b in zip(old[name].unbind(-1), new[name].unbind(-1), strict=True)]
@@ -252,6 +254,6 @@ def average(
         "points": stack_last(*points),
         "normals": stack_last(*normals),
         "colors": stack_last(*colors),
-        "radii": torch.where(joining, torch.minimum(old["radii"], new["radii"]), new["radii"]),
+        "radii": torch.where(matched, torch.minimum(old["radii"], new["radii"]), new["radii"]),
         "confidences": total,
     }

@@ -57,7 +57,7 @@ class TSDFFuser(nn.Module):
         sdf, weight, color, color_weight = checkpoint(
             average, grid, rows, owner, block, planes, T_cw, live.surface.K, live.surface.size, float(sign)
         )
-        return grid.put(rows, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
+        return grid.scatter(rows, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
 
     @torch.no_grad()
     def blocks(self, grid: VoxelGrid, live: LiveFrame, planes: Tensor, T_wc: Tensor, sign: int) -> Tensor:

@@ -197,7 +197,7 @@ def volume(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
     scale = torch.where(total > 0, 1 / torch.where(total > 0, total, 1.0), 0.0)
     shape = grid.sdf.shape
     total = total.reshape(shape)
-    return grid.put(
+    return grid.scatter(
         torch.arange(len(grid.sdf), device=points.device),
         sdf=(distance * scale).reshape(shape).clamp(-grid.truncation, grid.truncation), weight=total,
         color=(hue * scale[:, None]).reshape(*shape, 3).movedim(-1, 1).contiguous(), color_weight=total.clone(),

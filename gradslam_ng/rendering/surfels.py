@@ -46,14 +46,14 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     return torch.where(hit.reshape(hit.shape + (1,) * (picked.ndim - 3)), picked, 0.0)
 
 
-def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], stable: float) -> SurfaceView:
+def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], stable_confidence: float) -> SurfaceView:
     """The surface that tracking expects to see from T_wm (B, 4, 4): the surfels' own centres and normals, unblended.
 
     A surfel weighs c / (c + stable), c its confidence; without any it is not there. K (B, 3, 3); size (H, W).
     """
-    n = map_.occupied
+    n = map_.num_slots
     known = (map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.confidences[:, :n], map_.mask[:, :n])
-    vertices, normals, weights, intensity = splat(*known, T_wm, K, size, stable)
+    vertices, normals, weights, intensity = splat(*known, T_wm, K, size, stable_confidence)
     return SurfaceView(vertices, normals, weights, K, intensity)
 
 
@@ -67,7 +67,7 @@ def splat(
     T_wm: Tensor,
     K: Tensor,
     size: tuple[int, int],
-    stable: float,
+    stable_confidence: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vertices and normals (B, H, W, 3), camera m, weights and intensity (B, H, W) of surfels (B, N, ...); see
     `predict`."""
@@ -78,7 +78,7 @@ def splat(
     turned = se3.rotate(T_mw, gather(normals, index).flatten(1, 2)).unflatten(1, size)
     c = gather(confidences, index)
     seen = images.intensity(gather(colors, index))[..., 0]
-    return torch.where(hit, vertices, 0.0), turned, c / (c + stable), seen
+    return torch.where(hit, vertices, 0.0), turned, c / (c + stable_confidence), seen
 
 
 def render(
@@ -102,7 +102,7 @@ def render(
         ValueError: T_wc or K of another shape.
     """
     check_view(T_wc, K, map_.batch, "map")
-    n, T_cw = map_.occupied, se3.inverse(T_wc)
+    n, T_cw = map_.num_slots, se3.inverse(T_wc)
     with torch.no_grad():
         index = disc_map(map_.points[:, :n], map_.radii[:, :n], map_.mask[:, :n], T_cw, K, size, near, reach)
     color, depth, normal, alpha = checkpoint(

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import tree_leaves, tree_unflatten
+from gradslam_ng.compute.compiled import static_shapes
 from gradslam_ng.slam.state import State
-from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
-from gradslam_ng.structures.surfels import static_shapes
+from gradslam_ng.structures import LiveFrame, RGBDFrames
 
 if TYPE_CHECKING:
     from gradslam_ng.slam.systems import PointFusion
@@ -80,7 +80,7 @@ class GraphedStep:
         self.state: State | None = None  # the state before it, and after it again,
         self.live: LiveFrame | None = None  # the frame made ready, which the graph writes anew
         self.returned: State | None = None  # the state in the buffers, as it was handed out
-        self.room = 0  # slots known to be free, but for the one that `SurfelMap.put` wants
+        self.room = 0  # slots known to be free, but for the one that `SurfelMap.scatter` wants
 
     @torch.no_grad()
     def __call__(self, state: State | None, frame: RGBDFrames) -> tuple[State, LiveFrame]:
@@ -99,7 +99,7 @@ class GraphedStep:
             outputs = self.replay()
             self.room -= self.live.depth[0].numel()
             live = tree_unflatten(self.live, (value.clone() for value in outputs))
-            self.tidy(state.frames)
+            self.prune(state.frames)
             after = replace(self.state, map=None, frames=state.frames + 1)
             after = tree_unflatten(after, (value.clone() for value in tree_leaves(after)))
             self.returned = replace(after, map=self.state.map)
@@ -110,10 +110,10 @@ class GraphedStep:
         pixels = state.last.weights[0].numel()
         count = None
         if state is not self.returned or self.room < pixels:
-            count = state.map.occupied  # the host waits for the device here, and only here
+            count = state.map.num_slots  # the host waits for the device here, and only here
             self.room = 0 if self.state is None else self.state.map.capacity - 1 - count
         if self.replay is None or self.room < pixels or form(frame) != form(self.frame):
-            count = state.map.occupied if count is None else count
+            count = state.map.num_slots if count is None else count
             self.make(state, frame, count + ROOM * pixels + 1)
             self.room = self.state.map.capacity - 1 - count
             self.fill(state)
@@ -144,23 +144,18 @@ class GraphedStep:
     def fill(self, state: State) -> None:
         """A state into the buffers. Its map may be shorter or longer than theirs: slots beyond its count are empty."""
         slots = min(self.state.map.capacity, state.map.capacity)
-        copy(*(replace(x, map=first(x.map, slots)) for x in (self.state, numbered(state))))
+        copy(*(replace(x, map=x.map.prefix(slots)) for x in (self.state, numbered(state))))
 
-    def tidy(self, number: int) -> None:
+    def prune(self, number: int) -> None:
         """What `PointFuser` does every so many frames, after the frame of that number."""
         mapper, map_ = self.system.mapper, self.state.map
-        if number % mapper.tidy_every == 0:
-            copy(map_, mapper.tidy(map_, self.state.tracking.ok, number))
+        if number % mapper.prune_every == 0:
+            copy(map_, mapper.prune(map_, self.state.tracking.ok, number))
 
 
 def numbered(state: State) -> State:
     """The state with its number of frames as a tensor beside the others."""
     return replace(state, frames=torch.full((), state.frames, device=state.T_wc.device))
-
-
-def first(map_: SurfelMap, slots: int) -> SurfelMap:
-    """The first slots of a map, as a view."""
-    return SurfelMap(**{name: value[:, :slots] for name, value in map_.attributes().items()}, count=map_.count)
 
 
 def copy(to: object, value: object) -> None:

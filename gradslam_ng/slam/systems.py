@@ -66,10 +66,10 @@ class PointFusion(System):
         self.mapper = PointFuser() if mapper is None else mapper
 
     def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
-        return predict(state.map, T_wm, live.surface.K, live.surface.size, self.mapper.stable), T_wm
+        return predict(state.map, T_wm, live.surface.K, live.surface.size, self.mapper.stable_confidence), T_wm
 
     def concluded(self, state: State) -> SurfelMap:
-        return self.mapper.concluded(state.map)
+        return self.mapper.finalize(state.map)
 
     def recorder(self) -> Recorder | None:
         """On a GPU a CUDA graph, for parts that say of themselves that they are `capturable`: they never wait for the

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.io.ply import read_ply, write_ply
-
-_static: ContextVar[bool] = ContextVar("static_shapes", default=False)
-
-
-@contextlib.contextmanager
-def static_shapes() -> Iterator[None]:
-    """Inside, no shape depends on how many surfels maps hold, and the host never waits for the device to say.
-
-    All slots of a map are worked on, also those that are empty, and it does not grow: `reserve` room beforehand for all
-    that may be claimed, and one slot more.
-    """
-    token = _static.set(True)
-    try:
-        yield
-    finally:
-        _static.reset(token)
 
 
 def _where(mask: Tensor, values: Tensor) -> Tensor:
@@ -79,10 +62,10 @@ class SurfelMap:
         return self.points.shape[1]
 
     @property
-    def occupied(self) -> int:
-        """Slots, from the first, beyond which every map is empty; at least 2. Asks the device, but in `static_shapes`,
-        where it is the capacity."""
-        if _static.get():
+    def num_slots(self) -> int:
+        """Slots, from the first, beyond which every map is empty; at least 2. Synchronizes host and device, but within
+        `static_shapes`, where it is the capacity."""
+        if static_shapes_enabled():
             return self.capacity
         return max(2, int(self.count.max()))  # compiled functions take a single one for a case of its own
 
@@ -113,6 +96,10 @@ class SurfelMap:
         attributes = {name: value[b : b + 1, :n] for name, value in self.attributes().items()}
         return SurfelMap(**attributes, count=self.count[b : b + 1])
 
+    def prefix(self, n: int) -> SurfelMap:
+        """The first n slots of every map, as views; their counts as they are."""
+        return SurfelMap(**{name: value[:, :n] for name, value in self.attributes().items()}, count=self.count)
+
     def reserve(self, capacity: int) -> SurfelMap:
         """With room for at least `capacity` surfels each.
 
@@ -128,16 +115,16 @@ class SurfelMap:
 
         return SurfelMap(**{k: grown(v) for k, v in self.attributes().items()}, count=self.count)
 
-    def at(self, slots: Tensor) -> dict[str, Tensor]:
+    def gather(self, slots: Tensor) -> dict[str, Tensor]:
         """The attributes (B, P, ...) of the surfels in `slots` (B, P)."""
         rows = torch.arange(self.batch, device=slots.device)[:, None]
         return {name: value[rows, slots] for name, value in self.attributes().items()}
 
-    def put(self, slots: Tensor, keep: Tensor, **values: Tensor) -> SurfelMap:
+    def scatter(self, slots: Tensor, keep: Tensor, **values: Tensor) -> SurfelMap:
         """Attributes overwritten in `slots` (B, P) where `keep` (B, P) holds; kept slots must differ from each other.
 
         values: tensors (B, P, ...), named like the attributes. Static shapes: where nothing is kept, zeros are
-        written to the last slot, which must hold no surfel; `claim` leaves one free.
+        written to the last slot, which must hold no surfel; `allocate` leaves one free.
         """
         slots = torch.where(keep, slots, self.capacity - 1)
         rows = torch.arange(self.batch, device=slots.device)[:, None]
@@ -149,11 +136,11 @@ class SurfelMap:
 
         return dataclasses.replace(self, **{name: written(name, value) for name, value in values.items()})
 
-    def claim(self, new: Tensor) -> tuple[SurfelMap, Tensor]:
+    def allocate(self, new: Tensor) -> tuple[SurfelMap, Tensor]:
         """Room after the last surfels for those of `new` (B, P), all zeros yet; and its slots (B, P), where new."""
         count = self.count + new.sum(-1)
         slots = self.count[:, None] + new.cumsum(-1) - 1
-        grown = self if _static.get() else self.reserve(int(count.max()) + 1)
+        grown = self if static_shapes_enabled() else self.reserve(int(count.max()) + 1)
         return dataclasses.replace(grown, count=count), slots
 
     def append(self, new: Tensor, **values: Tensor) -> SurfelMap:
@@ -161,10 +148,10 @@ class SurfelMap:
         missing = self.attributes().keys() - values.keys()
         if missing:
             raise ValueError(f"append: a surfel needs every attribute; missing {sorted(missing)}")
-        grown, slots = self.claim(new)
-        return grown.put(slots, new, **values)
+        grown, slots = self.allocate(new)
+        return grown.scatter(slots, new, **values)
 
-    def keep(self, keep: Tensor) -> SurfelMap:
+    def compact(self, keep: Tensor) -> SurfelMap:
         """Only the surfels for which `keep` (B, N) holds, moved to the front in their order."""
         keep = keep & self.mask
         count = keep.sum(-1)
@@ -172,7 +159,7 @@ class SurfelMap:
         sources = torch.arange(self.capacity, device=slots.device).expand_as(slots)
         order = slots.new_zeros(self.batch, self.capacity + 1).scatter(1, slots, sources)[:, :-1]
         kept = torch.arange(self.capacity, device=slots.device) < count[:, None]
-        return SurfelMap(**{k: _where(kept, v) for k, v in self.at(order).items()}, count=count)
+        return SurfelMap(**{k: _where(kept, v) for k, v in self.gather(order).items()}, count=count)
 
     def save(self, path: Path | str, b: int = 0) -> None:
         """Map b as a binary PLY: x y z, nx ny nz, red green blue (uchar), radius (metres), confidence."""

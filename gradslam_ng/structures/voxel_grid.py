@@ -146,7 +146,7 @@ class VoxelGrid:
         values = {name: extended(getattr(self, name)) for name in _VALUES}
         return dataclasses.replace(grown, **values)
 
-    def put(self, rows: Tensor, **values: Tensor) -> VoxelGrid:
+    def scatter(self, rows: Tensor, **values: Tensor) -> VoxelGrid:
         """Arrays overwritten in `rows` (n,), which differ from each other, by values (n, ...), named like them."""
 
         def written(name: str, value: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def upright(normals: Tensor, up: Tensor) -> Tensor:
 def draw(map_: SurfelMap, T_wv: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
     """The surfels of a batch of one that face the view, lightly shaded, on white. Returns (H, W, 3) in [0, 1]."""
     towards = T_wv[:3, 3] - map_.points
-    facing = map_.keep((map_.normals * towards).sum(-1) > 0)
+    facing = map_.compact((map_.normals * towards).sum(-1) > 0)
     if not int(facing.count):
         return torch.ones(*size, 3)
     scale = 2  # drawn at twice the size and averaged, for smooth outlines

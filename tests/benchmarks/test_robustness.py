@@ -38,7 +38,7 @@ def test_surfels_on_the_visitor_are_counted_and_others_are_not():
         torch.cat([torch.ones(280), torch.zeros(20)])[None], *torch.zeros(2, 1, n, dtype=torch.int64),
         count=torch.tensor([n]),
     )  # fmt: skip
-    system = SimpleNamespace(mapper=SimpleNamespace(stable=0.5))
+    system = SimpleNamespace(mapper=SimpleNamespace(stable_confidence=0.5))
     all_, lasting = on_visitor(SimpleNamespace(map=map_), scene, system)
     assert all_ == pytest.approx(10)
     assert lasting == pytest.approx(100 * 10 / 280)

@@ -132,8 +132,8 @@ def test_settings_from_a_file(recording, tmp_path, run, results):
         ("[odometry]\niterations = 10\n", "iterations: expected something like (4, 3, 2), got 10"),
         ("[odometry]\niterations = [1.5]\n", "iterations: expected something like"),
         ("[odometry]\nmax_distance = true\n", "max_distance: expected something like"),
-        ("[mapping]\npatience = 1.5\n", "patience: expected something like 20"),
-        ("[mapping]\nstable = 0\n", "stable: expected more than 0"),
+        ("[mapping]\nmax_unseen_frames = 1.5\n", "max_unseen_frames: expected something like 20"),
+        ("[mapping]\nstable_confidence = 0\n", "stable_confidence: expected more than 0"),
         ("[odometry]\nrule = 'x'\n", "no setting 'rule'"),
     ],
 )
@@ -144,10 +144,10 @@ def test_settings_that_are_not_understood(recording, tmp_path, text, message, ru
 
 
 def test_settings_of_a_part_that_does_not_run(recording, tmp_path, run, says):
-    (tmp_path / "settings.toml").write_text("[mapping]\nstable = 2\n")
+    (tmp_path / "settings.toml").write_text("[mapping]\nstable_confidence = 2\n")
     options = ("--config", str(tmp_path / "settings.toml"), "--system", "icpslam")
     assert run(recording, tmp_path / "out", *options) == 1
-    assert "[mapping] has no setting 'stable' here; it has none" in says()
+    assert "[mapping] has no setting 'stable_confidence' here; it has none" in says()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
     clip = gs.RGBDFrames(clip.color, torch.where(holes, 0, clip.depth * noise), clip.K)
     with torch.no_grad(), compilation():
         gs.PointFusion(factor=2)(clip)
-    assert checked >= {"match", "merge", "near_pixels", "connected"}  # mapping
+    assert checked >= {"match", "merge", "dilate_at", "grow_regions"}  # mapping
     assert checked >= {
         "splat",
         "linearize_point_to_plane",

@@ -112,7 +112,7 @@ def test_two_passes_of_one_surface_become_one_between_them(seen):
     new.confidences.mul_(3)
     before = old.map(torch.clone)
     active, _ = bring_back(new, old, live, torch.eye(4)[None], frame=77)
-    back = active.keep(active.updated == 77)[0]
+    back = active.compact(active.updated == 77)[0]
     # every surfel that came back lies on the old one's normal, up to 1 cm before it, most at three quarters of that
     gap = torch.cdist(back.points[0], before.points[0])
     nearest = gap.argmin(-1)

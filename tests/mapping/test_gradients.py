@@ -43,7 +43,9 @@ def test_point_fusion(differences, frames, map_):
     def fused(depth, color, K, T_wc, sigma, **attributes: Tensor) -> dict[str, Tensor]:
         old = dataclasses.replace(map_, **attributes)
         frame = live(frames[:, 2], depth=depth, color=color, K=K)
-        new = PointFuser(sigma=sigma, patience=1, stable=0.8)(old, frame, T_wc, torch.ones(2, dtype=torch.bool), 5)
+        new = PointFuser(sigma=sigma, max_unseen_frames=1, stable_confidence=0.8)(
+            old, frame, T_wc, torch.ones(2, dtype=torch.bool), 5
+        )
         return {name: getattr(new, name) for name in FLOATS}
 
     last = frames[:, 2]

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from gradslam_ng.geometry import depth_noise, se3
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.mapping.frame_surfels import readings
+from gradslam_ng.mapping.frame_surfels import surfels_from_frame
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 
 MODES = pytest.mark.parametrize("grad", [False, True], ids=["in place", "functional"])
-FOREVER = {"patience": 10**6}
+FOREVER = {"max_unseen_frames": 10**6}
 
 
 def empty(batch: int = 1) -> SurfelMap:
@@ -62,8 +62,8 @@ def test_averages_are_those_of_the_paper(plane, eye, yes, grad):
     first, second = plane(1.5, color=0.2), plane(1.51, color=0.8)
     tilted = torch.nn.functional.normalize(torch.tensor([0.3, 0.0, -1.0], dtype=torch.float64), dim=0)
     second.surface.normals[:] = tilted
-    a = readings(first, eye)["confidences"]
-    b = readings(second, eye)["confidences"]
+    a = surfels_from_frame(first, eye)["confidences"]
+    b = surfels_from_frame(second, eye)["confidences"]
     with torch.set_grad_enabled(grad):
         map_ = fused(PointFuser(), first, second, T_wc=eye, ok=yes)[0]
     assert map_.count.tolist() == [12 * 16]
@@ -77,11 +77,11 @@ def test_averages_are_those_of_the_paper(plane, eye, yes, grad):
 
 
 def test_a_reading_counts_less_towards_the_rim_and_with_its_noise(plane, eye):
-    confidence = readings(plane(1.0), eye)["confidences"].unflatten(-1, (12, 16))[0]
+    confidence = surfels_from_frame(plane(1.0), eye)["confidences"].unflatten(-1, (12, 16))[0]
     gamma_square = (5.5**2 + 7.5**2) / (0.25 * (12**2 + 16**2))
     assert math.isclose(confidence[0, 0], math.exp(-gamma_square / (2 * 0.6**2)) * 0.001884 / 0.002, rel_tol=1e-6)
     assert confidence.argmax() in (5 * 16 + 7, 5 * 16 + 8, 6 * 16 + 7, 6 * 16 + 8)
-    quieter, noisier = (readings(plane(1.0, sigma=s), eye)["confidences"] for s in (0.001, 0.004))
+    quieter, noisier = (surfels_from_frame(plane(1.0, sigma=s), eye)["confidences"] for s in (0.001, 0.004))
     assert torch.allclose(noisier, quieter * 0.001884 / 0.004, rtol=1e-6)
 
 
@@ -125,8 +125,8 @@ def test_a_camera_half_a_pixel_away_founds_nothing_new(plane, eye, yes):
 
 @MODES
 def test_what_stays_unstable_is_removed(plane, eye, yes, grad):
-    """A thing seen once in front of the wall is gone after `patience` frames; the wall, seen often, stays."""
-    fuser = PointFuser(patience=4, tidy_every=1, stable=0.8)
+    """A thing seen once in front of the wall is gone after `max_unseen_frames` frames; the wall, seen often, stays."""
+    fuser = PointFuser(max_unseen_frames=4, prune_every=1, stable_confidence=0.8)
     thing = torch.where(torch.arange(16) < 3, 1.46, 1.5).expand(12, 16)
     with torch.set_grad_enabled(grad):
         map_ = fused(fuser, *[plane(1.5)] * 4, plane(thing), T_wc=eye, ok=yes)
@@ -143,10 +143,10 @@ def test_what_stays_unstable_is_removed(plane, eye, yes, grad):
 @MODES
 @pytest.mark.parametrize(("frames", "stays"), [(4, False), (8, True)])
 def test_what_is_seen_for_long_stays_however_faint(plane, eye, yes, grad, frames, stays):
-    fuser = PointFuser(patience=3, tidy_every=1, persistence=5, stable=100.0)
+    fuser = PointFuser(max_unseen_frames=3, prune_every=1, min_track_length=5, stable_confidence=100.0)
     with torch.set_grad_enabled(grad):
         map_ = fused(fuser, *[plane(1.5)] * frames, T_wc=eye, ok=yes)
-        assert (map_[0].confidences < fuser.stable).all()
+        assert (map_[0].confidences < fuser.stable_confidence).all()
         for number in range(frames, frames + 5):
             map_ = fuser(map_, plane(0.0), eye, yes, number)
     assert (map_.count.item() > 0) == stays
@@ -164,7 +164,7 @@ def test_what_comes_before_a_known_wall_counts_once_it_has_stood_for_a_second(pl
             map_ = fuser(map_, visitor, eye, yes, number)
         near = map_.mask & (map_.points[..., 2] < 1.0)
         assert near.sum() == 36
-        weight = map_.confidences[near] / (map_.confidences[near] + fuser.stable)
+        weight = map_.confidences[near] / (map_.confidences[near] + fuser.stable_confidence)
         assert (weight > 0.5).all() if stays else (weight < 0.1).all()
         for number in range(10 + frames, 40 + frames):
             map_ = fuser(map_, wall, eye, yes, number)
@@ -183,7 +183,7 @@ def test_what_has_come_close_weighs_less_in_tracking_than_the_wall_behind_it(pla
     map_ = fused(fuser, *[wall] * when, T_wc=eye, ok=yes)
     for number in range(when, when + 29):
         map_ = fuser(map_, visitor, eye, yes, number)
-    trust = map_.confidences / (map_.confidences + fuser.stable)
+    trust = map_.confidences / (map_.confidences + fuser.stable_confidence)
     close = map_.points[..., 2] < 1.0
     assert (map_.mask & close).sum() == 36
     assert trust[map_.mask & close].max() / sigma[0] ** 2 < trust[map_.mask & ~close].max() / sigma[1] ** 2
@@ -192,7 +192,7 @@ def test_what_has_come_close_weighs_less_in_tracking_than_the_wall_behind_it(pla
 @MODES
 def test_what_floats_in_free_space_is_removed(plane, eye, yes, grad):
     """A wall at 1 m, stable and long seen; then the camera sees through it to 2 m."""
-    fuser = PointFuser(patience=3, tidy_every=1)
+    fuser = PointFuser(max_unseen_frames=3, prune_every=1)
     with torch.set_grad_enabled(grad):
         map_ = fused(fuser, *[plane(1.0)] * 7, T_wc=eye, ok=yes)
         peak = map_[0].confidences.max()
@@ -217,7 +217,7 @@ def test_holes_and_what_is_hidden_violate_nothing(plane, eye, yes):
 
 @MODES
 def test_a_lost_frame_leaves_its_map_alone_and_the_others_not(plane, eye, grad):
-    fuser = PointFuser(patience=1, tidy_every=1, stable=100.0)
+    fuser = PointFuser(max_unseen_frames=1, prune_every=1, stable_confidence=100.0)
     T_wc, both, one = eye.expand(2, 4, 4), torch.tensor([True, True]), torch.tensor([True, False])
     with torch.set_grad_enabled(grad):
         map_ = fuser(empty(2), plane(1.5, batch=2), T_wc, both, 0)
@@ -243,7 +243,7 @@ def test_the_map_does_not_grow_while_the_camera_looks_at_the_same_thing(room):
             map_ = fuser(map_, LiveFrame.of(RGBDFrames(clean.color, depth, clean.K)), T, ok, number)
             counts.append(map_.count.item())
     assert counts[0] < 60 * 80 and counts[-1] < 1.05 * counts[0]
-    assert (map_[0].confidences >= fuser.stable).float().mean() > 0.95
+    assert (map_[0].confidences >= fuser.stable_confidence).float().mean() > 0.95
 
 
 def test_averaging_lowers_the_noise(plane, eye, yes):
@@ -255,7 +255,8 @@ def test_averaging_lowers_the_noise(plane, eye, yes):
 
 
 @pytest.mark.parametrize(
-    "setting", ["sigma", "depth_gate", "max_angle", "stable", "patience", "persistence", "tidy_every"]
+    "setting",
+    ["sigma", "depth_gate", "max_angle", "stable_confidence", "max_unseen_frames", "min_track_length", "prune_every"],
 )
 def test_settings_that_are_not_positive_are_refused(setting):
     with pytest.raises(ValueError, match=f"{setting}: expected more than 0"):

@@ -26,7 +26,7 @@ def filled(function, n: int = 3, voxel: float = 0.05) -> gs.VoxelGrid:
         p = (block[:, None] * 8 + offsets(torch.device("cpu"))).double() * voxel
         sdf, ones = function(p), torch.ones(p.shape[:2], dtype=torch.float64)
         color = (p + 1.2).movedim(-1, 1).contiguous() / 2.4
-        return grid.put(grid.rows, sdf=sdf, weight=ones, color=color, color_weight=ones.clone())
+        return grid.scatter(grid.rows, sdf=sdf, weight=ones, color=color, color_weight=ones.clone())
 
 
 @pytest.fixture(scope="module")

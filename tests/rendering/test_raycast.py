@@ -32,7 +32,7 @@ def volume(distance, voxel: float = 0.05, reach: float = 1.6) -> gs.VoxelGrid:
         weight = (sdf > -grid.truncation).double()
         color = (0.5 + 0.3 * torch.sin(2 * p)).movedim(-1, 1).contiguous()
         sdf = sdf.clamp(max=grid.truncation) * weight
-        return grid.put(grid.rows, sdf=sdf, weight=weight, color=color, color_weight=weight.clone())
+        return grid.scatter(grid.rows, sdf=sdf, weight=weight, color=color, color_weight=weight.clone())
 
 
 def plane(p: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ def test_a_clip_stays_on_its_device(frames, system, odometry, grad):
     with torch.device("meta"), torch.set_grad_enabled(grad):
         map_, poses = slam(frames)
         if system is gs.PointFusion:
-            map_ = slam.mapper.tidy(map_, torch.ones(2, dtype=torch.bool, device="cpu"), 3)
+            map_ = slam.mapper.prune(map_, torch.ones(2, dtype=torch.bool, device="cpu"), 3)
             image = gs.render(map_, poses[:, -1], frames.K[:, -1], (30, 40))
             assert image.color.device.type == "cpu"
     for value in (poses, *map_.attributes().values(), map_.count):

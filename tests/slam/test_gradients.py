@@ -48,7 +48,7 @@ def build(
         RULES[strategy][0](damping, temperature), iterations=(2, 2, 2), scale=settings["scale"], candidates=candidates,
         max_distance=settings["max_distance"], softness=settings["softness"],
     )  # fmt: skip
-    more = {"mapper": PointFuser(sigma=sigma, stable=stable)} if system is gs.PointFusion else {}
+    more = {"mapper": PointFuser(sigma=sigma, stable_confidence=stable)} if system is gs.PointFusion else {}
     return system(odometer, factor, **more)
 
 

@@ -102,9 +102,9 @@ def compare_views(system, other, frames, same_maps, record):
     return state
 
 
-def system(odometry="gradicp", patience=3):
+def system(odometry="gradicp", max_unseen_frames=3):
     odometry = ProjectiveICP(iterations=(1, 2)) if odometry == "gradicp" else odometry
-    return gs.PointFusion(odometry, factor=1, mapper=PointFuser(tidy_every=4, patience=patience))
+    return gs.PointFusion(odometry, factor=1, mapper=PointFuser(prune_every=4, max_unseen_frames=max_unseen_frames))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_a_map_outgrows_its_graph(room, same_maps):
     turns[:, 4] = torch.arange(14) * 0.45
     frames = room.view(se3.exp(turns), SIZE)
     record = Counted(traced)
-    state = compare_views(*(system("ground-truth", patience=100) for _ in range(2)), frames, same_maps, record)
+    state = compare_views(*(system("ground-truth", max_unseen_frames=100) for _ in range(2)), frames, same_maps, record)
     assert len(record.capacities) == 2 and state.map.capacity == record.capacities[1] >= 2 * record.capacities[0]
     assert int(state.map.count) > record.capacities[0]
 
@@ -208,7 +208,7 @@ def test_a_run_records_its_frames(room, monkeypatch, same_maps):
     sequence = room.InMemory(RGBDFrames(frames.color, depth, frames.K, frames.T_wc))
 
     def run():
-        slam = gs.PointFusion(mapper=PointFuser(tidy_every=4))
+        slam = gs.PointFusion(mapper=PointFuser(prune_every=4))
         return slam.run(sequence, loops=LoopCloser(window=2, spacing=(0.005, 0.5), beside=False))
 
     plain, record = run(), Counted(traced)

@@ -23,13 +23,13 @@ class Lists:
         for b, surfels in enumerate(self.maps):
             surfels += [{k: v[b, i].tolist() for k, v in values.items()} for i in range(new.shape[1]) if new[b, i]]
 
-    def put(self, slots, keep, values) -> None:
+    def scatter(self, slots, keep, values) -> None:
         for b, surfels in enumerate(self.maps):
             for i in range(slots.shape[1]):
                 if keep[b, i]:
                     surfels[int(slots[b, i])].update({k: v[b, i].tolist() for k, v in values.items()})
 
-    def keep(self, keep) -> None:
+    def compact(self, keep) -> None:
         self.maps = [[s for i, s in enumerate(surfels) if keep[b, i]] for b, surfels in enumerate(self.maps)]
 
 
@@ -70,13 +70,13 @@ def test_behaves_like_lists_of_surfels(seed, grad):
             slots = torch.stack([torch.randperm(map_.capacity, generator=generator) for _ in range(3)])
             keep = (slots < map_.count[:, None]) & (torch.rand(slots.shape, generator=generator) < 0.4)
             values = random_values(generator, 3, slots.shape[1], ("points", "confidences", "updated"))
-            map_ = map_.put(slots, keep, **values)
-            lists.put(slots, keep, values)
+            map_ = map_.scatter(slots, keep, **values)
+            lists.scatter(slots, keep, values)
             assert_same(map_, lists)
 
             keep = torch.rand(3, map_.capacity, generator=generator) < 0.8
-            map_ = map_.keep(keep)
-            lists.keep(keep)
+            map_ = map_.compact(keep)
+            lists.compact(keep)
             assert_same(map_, lists)
     assert map_.count[0] > 5 and map_.count[2] == 0
 
@@ -86,10 +86,10 @@ def test_an_update_is_in_place_without_gradients_and_leaves_its_argument_alone_w
     map_ = SurfelMap.empty(2, 8).append(torch.ones(2, 5, dtype=torch.bool), **values)
     slots, keep = torch.tensor([[1], [2]]), torch.tensor([[True], [False]])
     before = copy.deepcopy(map_)
-    after = map_.put(slots, keep, radii=torch.full((2, 1), 9.0))
+    after = map_.scatter(slots, keep, radii=torch.full((2, 1), 9.0))
     assert torch.equal(map_.radii, before.radii) and after.radii[0, 1] == 9 and after.radii[1, 2] != 9
     with torch.no_grad():
-        assert map_.put(slots, keep, radii=torch.full((2, 1), 9.0)).radii.data_ptr() == map_.radii.data_ptr()
+        assert map_.scatter(slots, keep, radii=torch.full((2, 1), 9.0)).radii.data_ptr() == map_.radii.data_ptr()
     assert map_.radii[0, 1] == 9
 
 
@@ -98,8 +98,8 @@ def test_gradients_reach_what_was_put_and_what_was_left():
     first = values["points"].clone().requires_grad_()
     put = torch.full((1, 2, 3), 2.0, requires_grad=True)
     map_ = SurfelMap.empty().append(torch.tensor([[True, False, True, True]]), **(values | {"points": first}))
-    map_ = map_.put(torch.tensor([[1, 0]]), torch.tensor([[True, False]]), points=put)
-    map_ = map_.keep(torch.tensor([True, True, False, True]).expand(1, map_.capacity)[:, : map_.capacity])
+    map_ = map_.scatter(torch.tensor([[1, 0]]), torch.tensor([[True, False]]), points=put)
+    map_ = map_.compact(torch.tensor([True, True, False, True]).expand(1, map_.capacity)[:, : map_.capacity])
     (map_.points[0, :2] * torch.tensor([[1.0], [10.0]])).sum().backward()
     assert first.grad[0, :, 0].tolist() == [1, 0, 0, 0]  # the third was overwritten, the last removed
     assert put.grad[0, :, 0].tolist() == [10, 0]
@@ -119,9 +119,9 @@ def test_room_doubles_and_the_cost_of_growing_stays_linear():
 def test_nothing_to_append_or_to_keep():
     generator = torch.Generator().manual_seed(0)
     map_ = SurfelMap.empty(2).append(torch.zeros(2, 0, dtype=torch.bool), **random_values(generator, 2, 0))
-    assert map_.count.tolist() == [0, 0] and not map_.mask.any() and map_.occupied == 2
+    assert map_.count.tolist() == [0, 0] and not map_.mask.any() and map_.num_slots == 2
     map_ = map_.append(torch.ones(2, 3, dtype=torch.bool), **random_values(generator, 2, 3))
-    map_ = map_.keep(torch.zeros(2, map_.capacity, dtype=torch.bool))
+    map_ = map_.compact(torch.zeros(2, map_.capacity, dtype=torch.bool))
     assert map_.count.tolist() == [0, 0]
 
 
@@ -139,10 +139,10 @@ def test_claimed_slots_follow_the_last_surfels(grad):
         map_ = SurfelMap.empty(2)
         map_ = map_.append(torch.arange(4) < torch.tensor([[4], [1]]), **random_values(generator, 2, 4))
         new = torch.tensor([[False, True, True], [True, False, True]])
-        claimed, slots = map_.claim(new)
+        claimed, slots = map_.allocate(new)
     assert claimed.count.tolist() == [6, 3]
     assert slots[0, 1:].tolist() == [4, 5] and slots[1, [0, 2]].tolist() == [1, 2]
-    for name, value in claimed.at(torch.where(new, slots, claimed.capacity - 1)).items():
+    for name, value in claimed.gather(torch.where(new, slots, claimed.capacity - 1)).items():
         assert (value == 0).all(), name
         assert torch.equal(getattr(claimed, name)[0, :4], getattr(map_, name)[0, :4])
 

@@ -21,7 +21,7 @@ def of_function(function, blocks: int = 3, voxel: float = 0.05, batch: int = 1) 
         sdf = function(p) + 0.01 * owner[:, None]
         color = p.movedim(-1, 1).contiguous()
         ones = torch.ones_like(sdf)
-        return grid.put(grid.rows, sdf=sdf[:], weight=ones, color=color, color_weight=ones.clone())
+        return grid.scatter(grid.rows, sdf=sdf[:], weight=ones, color=color, color_weight=ones.clone())
 
 
 @pytest.fixture(scope="module")

@@ -163,8 +163,8 @@ def match(
     vertices and normals (B, H, W, 3), camera, valid and sigma (B, H, W).
 
     Returns surfel, unmatched and free_space_violation; the pixel of each surfel, and whether it is reliable and hidden
-    there, (B, n); and which readings (B, H, W) join no static surfel. What is so or not is 1 or 0, as numbers: compiled, planes of
-    bool are written byte by byte.
+    there, (B, n); and which readings (B, H, W) join no static surfel. What is so or not is 1 or 0, as numbers:
+    compiled, images of bool are written byte by byte.
     """
     height, width = valid.shape[-2:]
     depth = torch.where(valid, vertices[..., 2], 0.0)

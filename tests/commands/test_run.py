@@ -115,7 +115,7 @@ def test_names_that_look_like_markup(copy, tmp_path, run, results):
 
 def test_settings_from_a_file(recording, tmp_path, run, results):
     config = tmp_path / "settings.toml"
-    config.write_text("[odometry]\niterations = [4, 2]\nmax_distance = 1\n[mapping]\nstable = 2.5\n")
+    config.write_text("[odometry]\niterations = [4, 2]\nmax_distance = 1\n[mapping]\nstable_confidence = 2.5\n")
     assert run(recording, tmp_path / "out", "--config", str(config)) == 0
     assert results(tmp_path / "out")[0]["settings"]["config"] == str(config)
 

@@ -30,12 +30,12 @@ def even_noise(surface: SurfaceView, color: Tensor) -> Tensor:
 
 
 ROWS = {
-    "geometry": ({"photometric": False, "turns": 0}, even_noise),
-    "+ noise by depth": ({"photometric": False, "turns": 0}, axial_noise),
-    "+ colour": ({"turns": 0}, axial_noise),
+    "geometry": ({"photometric": False, "rotation_iterations": 0}, even_noise),
+    "+ noise by depth": ({"photometric": False, "rotation_iterations": 0}, axial_noise),
+    "+ colour": ({"rotation_iterations": 0}, axial_noise),
     "+ turning first": ({}, axial_noise),
-    "colour taken as registered": ({"registration": 0.0}, axial_noise),
-    "every row of pixels": ({"rows": 1}, axial_noise),
+    "colour taken as registered": ({"registration_sigma": 0.0}, axial_noise),
+    "every row of pixels": ({"row_stride": 1}, axial_noise),
 }
 
 

@@ -17,9 +17,8 @@ from benchmarks.report import save, working_size
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.odometry import ProjectiveICP, step_strategy
 from gradslam_ng.rendering.index_map import pixel_index, visible_pixels
-from gradslam_ng.slam.system import step_strategy
 
 DATA = gs.datasets.data_folder()
 REAL = {  # folder, frames, the mark in cm

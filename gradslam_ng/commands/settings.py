@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.odometry import KnownPoses, ProjectiveICP
+from gradslam_ng.odometry import ICPSettings, KnownPoses, step_strategy
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
 from gradslam_ng.slam.settings import preset
-from gradslam_ng.slam.system import System, step_strategy
+from gradslam_ng.slam.system import System
 
 SYSTEMS = {"icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
 
@@ -58,7 +58,7 @@ def build(
     if odometry == "ground-truth":
         odometer = KnownPoses(**known(tables, "odometry", KnownPoses))
     else:
-        odometer = preset(settings).odometer(step_strategy(odometry), **known(tables, "odometry", ProjectiveICP))
+        odometer = preset(settings).odometer(step_strategy(odometry), **known(tables, "odometry", ICPSettings))
     common = {"odometry": odometer, "factor": factor, "settings": settings}
     if system == "pointfusion":
         return PointFusion(**common, mapper=PointFuser(**known(tables, "mapping", PointFuser)))
@@ -94,7 +94,7 @@ def known(tables: dict[str, dict], name: str, part: type | None, *given: str) ->
             raise ValueError(f"config: [{name}] has no setting {setting!r} here; it has {', '.join(takes) or 'none'}")
         if not alike(value, takes[setting]):
             raise ValueError(f"config: [{name}] {setting}: expected something like {takes[setting]!r}, got {value!r}")
-    return settings
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def alike(value: object, default: object) -> bool:

@@ -1,6 +1,7 @@
 """How a frame finds its pose."""
 
 from gradslam_ng.odometry.icp import ProjectiveICP
+from gradslam_ng.odometry.icp_settings import ICPSettings, step_strategy
 from gradslam_ng.odometry.known_poses import KnownPoses
 from gradslam_ng.odometry.nearest_neighbors import nearest
 from gradslam_ng.odometry.point_cloud_icp import align_points
@@ -8,6 +9,7 @@ from gradslam_ng.odometry.point_to_plane import point_to_plane
 from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
 
 __all__ = [
+    "ICPSettings",
     "KnownPoses",
     "ProjectiveICP",
     "TrackingResult",
@@ -15,4 +17,5 @@ __all__ = [
     "align_points",
     "nearest",
     "point_to_plane",
+    "step_strategy",
 ]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry.icp import ASSOCIATION_NOISE
+from gradslam_ng.odometry.icp_settings import step_strategy
 from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
 from gradslam_ng.odometry.point_to_plane import point_to_plane
 
@@ -73,7 +73,7 @@ def align_points(
         T_ts: (B, 4, 4), where to start; default: as they lie.
         weights: (B, N), how much each source point counts; 0 for padding. Default: alike.
         max_distance: between a point and its partner, metres; the error at the start should be well below it.
-        rule: how steps are found and judged; default as `ProjectiveICP`.
+        strategy: how steps are found and judged; default: `step_strategy()`.
         backward: how the result is differentiated, see `optim.solve`.
 
     Returns:
@@ -96,9 +96,6 @@ def align_points(
     if not max_distance > 0:
         raise ValueError(f"max_distance: expected a positive number of metres, got {max_distance}")
     problem = PointCloudICP(source, target, normals, weights, max_distance)
-    strategy = (
-        optim.SoftLevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE) if strategy is None else strategy
-    )
-    T_ts = optim.solve(problem, T_ts, strategy, iterations, backward=backward).x
+    T_ts = optim.solve(problem, T_ts, strategy or step_strategy(), iterations, backward=backward).x
     _, _, paired = problem.pairs(T_ts)
     return se3.renormalize(T_ts), (paired * weights).sum(-1) / weights.sum(-1).clamp(min=1e-12)

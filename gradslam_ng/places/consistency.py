@@ -37,5 +37,5 @@ def compare_views(live: LiveFrame, depth: Tensor, intensity: Tensor | None) -> C
 
 def coarse_icp(max_step: float) -> ProjectiveICP:
     """Alignment, by shape alone and on small images, of views up to `max_step` apart, metres and radians."""
-    reach = {"max_distance": 0.3, "max_angle": 45.0, "scale": 15.0, "max_step": max_step, "min_overlap": 0.3}
+    reach = {"max_distance": 0.3, "max_angle": 45.0, "kernel_width": 15.0, "max_step": max_step, "min_overlap": 0.3}
     return ProjectiveICP(iterations=(10, 6, 0), photometric=False, **reach)

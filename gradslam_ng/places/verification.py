@@ -46,7 +46,7 @@ class Verifier:
         self.overlap, self.agreement, self.likeness = overlap, agreement, likeness
         self.sigma, self.slack = sigma, slack
         self.coarse = coarse_icp(max_step=1.5)
-        self.fine = ProjectiveICP(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, turns=0)
+        self.fine = ProjectiveICP(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, rotation_iterations=0)
 
     def __call__(self, live: LiveFrame, before: SurfelMap, T_wk: Tensor, start: Tensor, stable: float) -> Match | None:
         """The frame in the map `before`, looked at from T_wk (4, 4), starting at `start`; None where it does not fit.

@@ -20,8 +20,8 @@ class Settings:
 
     def odometer(self, strategy: optim.StepStrategy | None = None, **others) -> ProjectiveICP:
         """An odometer so set; `others` of its arguments go before."""
-        tracking = {name: value for name, value in vars(self).items() if name != "width"}
-        return ProjectiveICP(strategy, **tracking | others)
+        own = {"iterations": self.iterations, "rotation_iterations": self.turns, "row_stride": self.rows}
+        return ProjectiveICP(strategy, **own | {"photometric": self.photometric} | others)
 
 
 PRESETS = {

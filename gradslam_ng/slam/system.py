@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as checkpointed
 
-from gradslam_ng import optim
 from gradslam_ng.compute.compiled import compilation, seconds_compiling
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import KnownPoses, TrackingResult
-from gradslam_ng.odometry.icp import ASSOCIATION_NOISE
+from gradslam_ng.odometry import KnownPoses, TrackingResult, step_strategy
 from gradslam_ng.places.relocalization import Relocalizer
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
@@ -38,16 +36,6 @@ SMALLEST = 8  # pixels across an image at working size
 def odometer(name: str, settings: Settings) -> nn.Module:
     """The odometer of that name: gradicp (soft-damped, differentiable), icp (Levenberg-Marquardt), ground-truth."""
     return KnownPoses() if name == "ground-truth" else settings.odometer(step_strategy(name))
-
-
-def step_strategy(name: str) -> optim.StepStrategy:
-    """How an ICP of that name judges its steps."""
-    match name:
-        case "gradicp":
-            return optim.SoftLevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE)
-        case "icp":
-            return optim.LevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE)
-    raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
 
 
 class Loops(Protocol):

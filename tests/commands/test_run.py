@@ -126,7 +126,7 @@ def test_settings_from_a_file(recording, tmp_path, run, results):
         ("[odometry\n", "not TOML"),
         ("[tracking]\n", "expected the tables [odometry] and [mapping], got 'tracking'"),
         ("odometry = 3\n", "expected the tables"),
-        ("[odometry]\niteration = 3\n", "no setting 'iteration' here; it has iterations, max_distance"),
+        ("[odometry]\niteration = 3\n", "no setting 'iteration' here; it has iterations, rotation_iterations"),
         ("[mapping]\nfilter = 3\n", "no setting 'filter'"),
         ("[odometry]\nmax_distance = 'far'\n", "max_distance: expected something like 0.1, got 'far'"),
         ("[odometry]\niterations = 10\n", "iterations: expected something like (4, 3, 2), got 10"),

@@ -33,7 +33,7 @@ def disturbed(room) -> tuple[LiveFrame, SurfaceView, torch.Tensor, torch.Tensor]
     return live, model, T[:1].float(), T[4:5]
 
 
-@pytest.mark.parametrize("settings", [{"photometric": False}, {"photometric": False, "rows": 1}, {}], ids=str)
+@pytest.mark.parametrize("settings", [{"photometric": False}, {"photometric": False, "row_stride": 1}, {}], ids=str)
 def test_the_covariance_is_that_of_the_errors(disturbed, settings):
     """The mean of 40 squared errors of six dimensions, normalised, lies within 6 +- 1.1, 95% of them would."""
     live, model, T_wm, T_wc = disturbed
@@ -93,5 +93,5 @@ def test_the_better_of_two_starts_is_taken(room):
     T = room.walk(2)
     live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
     last, thrown = T[:1].float(), (T[:1] @ se3.exp(torch.tensor([0.2, 0.1, 0, 0, 0.3, 0]).double())).float()
-    found = ProjectiveICP(iterations=(0, 0, 0), turns=0, min_overlap=0.0)(live, model, last, thrown, last)
+    found = ProjectiveICP(iterations=(0, 0, 0), rotation_iterations=0, min_overlap=0.0)(live, model, last, thrown, last)
     assert torch.allclose(found.T_wc, last, atol=1e-6)

@@ -59,13 +59,13 @@ def gradients(pose: Callable[..., Tensor], odometer: ProjectiveICP, inputs: dict
     return {name: g for name, g in zip(leaves, found, strict=True) if g is not None}
 
 
-CONVERGED = (10, 5, 30)
+CONVERGED = {"iterations": (10, 5, 30), "photometric": False, "row_stride": 1}
 
 
 @pytest.fixture(scope="module")
 def converged(pose, inputs) -> dict[str, Tensor]:
     """Gradients through all iterations, more than enough of them."""
-    return gradients(pose, ProjectiveICP(RULES["soft"], CONVERGED, photometric=False, rows=1), inputs)
+    return gradients(pose, ProjectiveICP(RULES["soft"], **CONVERGED), inputs)
 
 
 def apart(a: Tensor, b: Tensor) -> float:
@@ -106,7 +106,7 @@ def test_with_brightness(differences, pairs, strategy):
 @pytest.mark.parametrize(("mode", "limit"), [("implicit", 1e-8), ("direct", 1e-3), ("implicit-gn", 0.2)])
 def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit):
     """And where the search started has no part in it. Gauss-Newton's bias is that of the residuals that remain."""
-    found = gradients(pose, ProjectiveICP(RULES["soft"], CONVERGED, photometric=False, rows=1, backward=mode), inputs)
+    found = gradients(pose, ProjectiveICP(RULES["soft"], **CONVERGED, backward=mode), inputs)
     assert not found["start"].any() and converged["start"].abs().max() < 1e-8
     assert max(apart(found[name], converged[name]) for name in ("live", "model", "K")) < limit
 
@@ -114,7 +114,7 @@ def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit
 def test_truncated_approaches_unrolled(pose, inputs, converged):
     errors = []
     for last in (1, 2, 4, 8, 16):
-        odometer = ProjectiveICP(RULES["soft"], CONVERGED, photometric=False, rows=1, backward="truncated", last=last)
+        odometer = ProjectiveICP(RULES["soft"], **CONVERGED, backward="truncated", backward_iterations=last)
         found = gradients(pose, odometer, inputs)
         errors.append(max(apart(found[name], converged[name]) for name in ("live", "model", "K")))
     assert all(b < 0.5 * a for a, b in pairwise(errors)) and errors[-1] < 1e-9, errors
@@ -127,10 +127,10 @@ def test_detached_the_pose_is_a_constant(pose, inputs):
 
 def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
     with torch.no_grad():
-        settings = {"iterations": (6, 4, 3), "rows": 1, "photometric": False}
+        settings = {"iterations": (6, 4, 3), "row_stride": 1, "photometric": False}
         nearest, distances = pose(ProjectiveICP(**settings), **inputs), []
-        for softness in (0.5, 0.1, 1e-3):
-            mean = pose(ProjectiveICP(**settings, candidates=9, softness=softness), **inputs)
+        for sigma in (0.5, 0.1, 1e-3):
+            mean = pose(ProjectiveICP(**settings, association_window=3, association_sigma=sigma), **inputs)
             distances.append((mean - nearest).abs().max().item())
     assert distances[0] > distances[1] > distances[2] and distances[2] < 1e-4, distances
 
@@ -138,10 +138,10 @@ def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"candidates": 3}, "candidates.*1, 4 or 9"),
+        ({"association_window": 4}, "association_window.*1, 2 or 3"),
         ({"backward": "sideways"}, "unroll.*sideways"),
-        ({"backward": "implicit", "candidates": 9}, "implicit.*candidates=1"),
-        ({"backward": "truncated", "last": 5}, "1 to 2"),
+        ({"backward": "implicit", "association_window": 3}, "implicit.*association_window=1"),
+        ({"backward": "truncated", "backward_iterations": 5}, "1 to 2"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, message):

@@ -165,7 +165,8 @@ def test_an_outlier_does_not_pull(align, room):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("candidates", 2), ("backward", "sideways"), ("iterations", ()), ("iterations", (3, -1))]
+    ("setting", "value"),
+    [("association_window", 4), ("backward", "sideways"), ("iterations", ()), ("iterations", (3, -1))],
 )
 def test_settings_outside_their_range_are_refused(setting, value):
     with pytest.raises(ValueError, match=setting):

@@ -24,7 +24,7 @@ def frames(room) -> gs.RGBDFrames:
 )  # fmt: skip
 def test_a_clip_stays_on_its_device(frames, system, odometry, grad):
     if odometry == "mean":
-        odometry = ProjectiveICP(iterations=(2,), candidates=4)
+        odometry = ProjectiveICP(iterations=(2,), association_window=2)
     slam = system(odometry)
     with torch.device("meta"), torch.set_grad_enabled(grad):
         map_, poses = slam(frames)

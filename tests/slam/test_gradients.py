@@ -21,10 +21,10 @@ from gradslam_ng.slam.system import System
 from gradslam_ng.structures import RGBDFrames, SurfelMap
 
 MAP = ("points", "normals", "colors", "radii", "confidences")
-ODOMETRY = {"scale": 4.685, "damping": 1e-2, "temperature": 0.5, "max_distance": 0.1, "softness": 0.5}
+ODOMETRY = {"kernel_width": 4.685, "damping": 1e-2, "temperature": 0.5, "max_distance": 0.1, "association_sigma": 0.5}
 FUSION = {"sigma": 0.6, "stable": 1.0}
 # relative; a depth image has thousands of places where one of two values is the larger, and must not cross them
-STEPS = dict.fromkeys((*ODOMETRY, *FUSION), 1e-3) | dict.fromkeys(("scale", "max_distance"), 1e-4)
+STEPS = dict.fromkeys((*ODOMETRY, *FUSION), 1e-3) | dict.fromkeys(("kernel_width", "max_distance"), 1e-4)
 STEPS |= {"depth": 5e-9, "K": 3e-7, "temperature": 3e-5}
 RULES = {  # and the settings that each has
     "gauss-newton": (lambda damping, temperature: optim.GaussNewton(), set()),
@@ -41,12 +41,13 @@ RULES = {  # and the settings that each has
 
 
 def build(
-    system: type[System], settings: dict[str, Tensor], candidates: int = 1, factor: int = 1, strategy: str = "soft"
+    system: type[System], settings: dict[str, Tensor], window: int = 1, factor: int = 1, strategy: str = "soft"
 ) -> System:
     damping, temperature, sigma, stable = (settings.get(k) for k in ("damping", "temperature", "sigma", "stable"))
     odometer = ProjectiveICP(
-        RULES[strategy][0](damping, temperature), iterations=(2, 2, 2), scale=settings["scale"], candidates=candidates,
-        max_distance=settings["max_distance"], softness=settings["softness"],
+        RULES[strategy][0](damping, temperature), iterations=(2, 2, 2), kernel_width=settings["kernel_width"],
+        max_distance=settings["max_distance"], association_window=window,
+        association_sigma=settings["association_sigma"],
     )  # fmt: skip
     more = {"mapper": PointFuser(sigma=sigma, stable_confidence=stable)} if system is gs.PointFusion else {}
     return system(odometer, factor, **more)
@@ -56,7 +57,7 @@ def check(
     differences,
     system: type[System],
     frames: RGBDFrames,
-    candidates: int = 1,
+    window: int = 1,
     factor: int = 1,
     strategy: str = "soft",
     steps: dict[str, float] = STEPS,
@@ -65,7 +66,7 @@ def check(
     names = ODOMETRY | (FUSION if system is gs.PointFusion else {})
 
     def run(depth: Tensor, color: Tensor, K: Tensor, T_wc: Tensor, **settings: Tensor) -> dict[str, Tensor]:
-        map_, poses = build(system, settings, candidates, factor, strategy)(RGBDFrames(color, depth, K, T_wc))
+        map_, poses = build(system, settings, window, factor, strategy)(RGBDFrames(color, depth, K, T_wc))
         return {"poses": poses} | ({} if system is gs.ICPOdometry else {name: getattr(map_, name) for name in MAP})
 
     inputs = {"depth": frames.depth, "color": frames.color, "K": frames.K[:, 0], "T_wc": frames.T_wc[:, 0]}
@@ -73,9 +74,9 @@ def check(
     return differences(run, inputs, steps)
 
 
-def expected(system: type[System], candidates: int = 1, strategy: str = "soft") -> set[tuple[str, str]]:
+def expected(system: type[System], window: int = 1, strategy: str = "soft") -> set[tuple[str, str]]:
     """Which output depends on which input."""
-    settings = {"scale"} | RULES[strategy][1] | ({"max_distance", "softness"} if candidates > 1 else set())
+    settings = {"kernel_width"} | RULES[strategy][1] | ({"max_distance", "association_sigma"} if window > 1 else set())
     tracked = {"depth", "K", "T_wc"} | settings
     if system is gs.PointFusion:
         tracked |= {"sigma", "stable"}  # they weigh the surfels that a frame is tracked against
@@ -120,7 +121,7 @@ def test_every_output_to_every_input_by_every_step_rule(differences, clips, stra
 
 def test_which_point_meets_which(differences, clips):
     """With several candidates the gradient sees the association, and its settings."""
-    assert_right(check(differences, gs.ICPOdometry, clips, 9), expected(gs.ICPOdometry, 9))
+    assert_right(check(differences, gs.ICPOdometry, clips, 3), expected(gs.ICPOdometry, 3))
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,7 @@ def test_in_place_functional_and_checkpointed_are_the_same(clips, system):
 
 def test_settings_given_as_parameters_can_be_trained(clips):
     settings = {k: nn.Parameter(torch.tensor(v, dtype=torch.float64)) for k, v in (ODOMETRY | FUSION).items()}
-    slam = build(gs.PointFusion, settings, candidates=9)
+    slam = build(gs.PointFusion, settings, window=3)
     assert {id(p) for p in slam.parameters()} == {id(p) for p in settings.values()}
     optimizer = torch.optim.SGD(slam.parameters(), lr=1e-4)
     before = {name: p.item() for name, p in slam.named_parameters()}
@@ -251,7 +252,7 @@ def hostile(room) -> RGBDFrames:
 
 ODOMETERS = {
     "soft": {},
-    "mean": {"candidates": 9},
+    "mean": {"association_window": 3},
     "classical": {"strategy": optim.LevenbergMarquardt()},
     "gauss-newton": {"strategy": optim.GaussNewton()},
     "relinearize": {"strategy": optim.SoftLevenbergMarquardt(relinearize=True)},

@@ -10,12 +10,14 @@ from gradslam_ng.commands.settings import build
 from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.slam import PRESETS
 
-TRACKING = ("iterations", "turns", "rows", "photometric")
+TRACKING = {  # what a preset sets, by the setting of the odometer
+    "iterations": "iterations", "rotation_iterations": "turns", "row_stride": "rows", "photometric": "photometric",
+}  # fmt: skip
 
 
 def test_the_default_preset_is_what_an_odometer_does_by_itself():
     alone, preset = ProjectiveICP(), PRESETS["default"].odometer()
-    assert all(getattr(alone, name) == getattr(preset, name) for name in TRACKING)
+    assert alone.settings == preset.settings
 
 
 @pytest.mark.parametrize(("name", "width"), [("fast", 160), ("default", 320), ("accurate", 640)])
@@ -24,16 +26,17 @@ def test_presets_choose_the_size_of_images_and_the_work(name, width, room):
     slam = gs.PointFusion(settings=name)
     with torch.no_grad():
         assert slam.prepare(frame).color.shape[2] == width
-    assert all(getattr(slam.odometry, setting) == getattr(PRESETS[name], setting) for setting in TRACKING)
+    settings = slam.odometry.settings
+    assert all(getattr(settings, a) == getattr(PRESETS[name], b) for a, b in TRACKING.items())
 
 
 def test_settings_of_ones_own_and_of_a_file_go_before(tmp_path):
     own = gs.Settings(iterations=(2, 1), photometric=False)
-    assert gs.ICPSLAM(settings=own).odometry.iterations == (2, 1)
+    assert gs.ICPSLAM(settings=own).odometry.settings.iterations == (2, 1)
     config = tmp_path / "settings.toml"
     config.write_text("[odometry]\niterations = [3, 2]\n")
     slam = build("kinectfusion", "icp", None, config, "fast")
-    assert tuple(slam.odometry.iterations) == (3, 2) and slam.settings is PRESETS["fast"]
+    assert tuple(slam.odometry.settings.iterations) == (3, 2) and slam.settings is PRESETS["fast"]
 
 
 def test_a_preset_that_there_is_not():

@@ -15,7 +15,7 @@ from gradslam_ng.odometry.icp_problem import ICPProblem
 from gradslam_ng.structures import LiveFrame
 
 SPANS = (1, 2, 4, 8)  # frames from one end of an edge to the other
-FAR_APART = {"iterations": (8, 6, 4), "max_distance": 0.2, "rows": 1}  # what images of frames eight apart want
+FAR_APART = {"iterations": (8, 6, 4), "max_distance": 0.2, "row_stride": 1}  # what images of frames eight apart want
 WIDTH = 80  # pixels across, of recordings: every edge is an alignment, and there are many
 REACH = 2.0  # metres: a turn of one radian moves what is seen about so far
 FEATURES = 6

@@ -42,7 +42,7 @@ class Pairs:
         view = which % len(self.T)
         live, T = taken(self.live, which), self.T[view]
         start = se3.exp(0.005 * torch.randn(len(T), 6, generator=generator)) @ T
-        shape = {"photometric": False, "turns": 0, "rows": 1}
+        shape = {"photometric": False, "rotation_iterations": 0, "row_stride": 1}
         odometer = ProjectiveICP(iterations=(6,), kernel_width=30.0, backward="implicit-gn", **shape)
         frame = LiveFrame(live, live.normals, live.weights, sigma, None)
         found = odometer(frame, taken(self.model, view), torch.eye(4).expand_as(T), start).T_wc

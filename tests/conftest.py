@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute import masks
+from gradslam_ng.compute.discrete import intercept_choices
 from gradslam_ng.datasets import FrameError, RGBDSequence
-from gradslam_ng.geometry import camera, images, se3
-from gradslam_ng.mapping import PointFuser, TSDFFuser, tsdf
-from gradslam_ng.odometry import association, degeneracy, icp, photometric
-from gradslam_ng.rendering import surfels
+from gradslam_ng.geometry import camera, se3
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
 
@@ -92,42 +90,19 @@ def room() -> SimpleNamespace:
 class DifferenceCheck:
     """Gradients against central differences, with every discrete choice as it was where the gradient was taken."""
 
-    CHOICES = (  # everything in the pipeline that decides something; each is a function without gradient
-        (masks, "heaviside"),
-        (images, "heaviside"),
-        (camera, "heaviside"),
-        (association, "window"),
-        (association, "accepted"),
-        (photometric, "cell"),
-        (photometric, "unhidden"),
-        (photometric, "textured"),
-        (icp, "closer"),
-        (degeneracy, "fixed"),
-        (surfels, "index_map"),
-        (surfels, "disc_map"),
-        (PointFuser, "associate"),
-        (PointFuser, "keep_mask"),
-        (TSDFFuser, "blocks"),
-        (tsdf, "nearest_pixel"),
-    )
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.choices, self.replay, self.choosing = [], None, False
-        for owner, name in self.CHOICES:
-            monkeypatch.setattr(owner, name, self._remembered(getattr(owner, name)))
 
-    def _remembered(self, choose: Callable) -> Callable:
-        def call(*args, **kwargs):
-            if self.choosing:  # one choice within another
-                return choose(*args, **kwargs)
-            if self.replay is not None:
-                return next(self.replay)
-            self.choosing = True
-            self.choices.append(choose(*args, **kwargs))
-            self.choosing = False
-            return self.choices[-1]
-
-        return call
+    def choose(self, function: Callable, *args, **kwargs) -> Any:
+        """What a discrete function decides where the gradient is taken; the same anew wherever a difference is."""
+        if self.choosing:  # one choice within another
+            return function(*args, **kwargs)
+        if self.replay is not None:
+            return next(self.replay)
+        self.choosing = True
+        self.choices.append(function(*args, **kwargs))
+        self.choosing = False
+        return self.choices[-1]
 
     def __call__(
         self,
@@ -180,6 +155,8 @@ class DifferenceCheck:
 
 
 @pytest.fixture
-def differences(monkeypatch) -> DifferenceCheck:
+def differences() -> Iterator[DifferenceCheck]:
     """Compares gradients with central differences; see `DifferenceCheck.__call__`."""
-    return DifferenceCheck(monkeypatch)
+    check = DifferenceCheck()
+    with intercept_choices(check.choose):
+        yield check

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Iterator
-from itertools import repeat
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from gradslam_ng.compute.compiled import compilation_enabled, compiled
+from gradslam_ng.compute.tree import tree_leaves, tree_structure, tree_unflatten
 
 R = TypeVar("R")
 
@@ -27,12 +26,12 @@ def checkpoint(function: Callable[..., R], *args: Any) -> R:
     """
     if not torch.is_grad_enabled():
         return function(*args)
-    form = tree_unflatten(args, repeat(_PLACE))  # the function must hold no tensor that autograd does not know of
+    structure = tree_structure(args)  # the function must hold no tensor that autograd does not know of
     made = []
 
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-        result = function(*tree_unflatten(form, iter(tensors)))
-        made[:] = [tree_unflatten(result, repeat(_PLACE))]
+        result = function(*tree_unflatten(structure, iter(tensors)))
+        made[:] = [tree_structure(result)]
         return tuple(tree_leaves(result))
 
     simple = hasattr(function, "plain") and all(isinstance(x, Tensor) for x in args)
@@ -50,10 +49,10 @@ def vjp(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tens
     @compiled
     def back(tensors: tuple[Tensor, ...], wanted: tuple[int, ...], asked: tuple[int, ...], grads: tuple[Tensor, ...]):
         def some(*chosen: Tensor) -> tuple[Tensor, ...]:
-            tree_unflatten = list(tensors)
+            arguments = list(tensors)
             for i, x in zip(wanted, chosen, strict=True):
-                tree_unflatten[i] = x
-            outputs = function(*tree_unflatten)
+                arguments[i] = x
+            outputs = function(*arguments)
             return tuple(outputs[i] for i in asked)
 
         return torch.func.vjp(some, *(tensors[i] for i in wanted))[1](grads)
@@ -94,35 +93,3 @@ class _Recomputed(Function):
             found = torch.autograd.grad(outputs, inputs, grads, create_graph=again, allow_unused=True)
         found = iter(found)
         return None, None, *(next(found) if need else None for need in needed)
-
-
-_PLACE = object()  # stands for a tensor
-
-
-def tree_leaves(value: Any) -> Iterator[Tensor]:
-    """The tensors in a value, in the order in which `tree_unflatten` takes them."""
-    if isinstance(value, Tensor):
-        yield value
-    else:
-        for part in _parts(value).values():
-            yield from tree_leaves(part)
-
-
-def tree_unflatten(value: Any, tensors: Iterator[Any]) -> Any:
-    """The value with others in the places of its tensors."""
-    if value is _PLACE or isinstance(value, Tensor):
-        return next(tensors)
-    parts = {name: tree_unflatten(part, tensors) for name, part in _parts(value).items()}
-    if dataclasses.is_dataclass(value):
-        return dataclasses.replace(value, **parts)
-    if hasattr(value, "_fields"):
-        return type(value)(*parts.values())
-    return tuple(parts.values()) if isinstance(value, tuple) else parts or value
-
-
-def _parts(value: Any) -> dict[Any, Any]:
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return dict(enumerate(value))
-    return value if isinstance(value, dict) else {}

@@ -9,7 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.discrete import discrete
 
+
+@discrete
 def heaviside(x: Tensor) -> Tensor:
     """1 where x > 0, else 0, in x's dtype; without gradient."""
     return x.detach().sign().relu()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.masks import heaviside, pad, stack_last
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.mapping.dynamics import dilate_at, grow_regions
@@ -85,7 +86,7 @@ class PointFuser(nn.Module):
         map_ = merge(map_, slots, matched, unmatched, dynamic, live, T_wc, number, self.sigma)
         return self.prune(map_, ok, frame) if number is not frame and frame % self.prune_every == 0 else map_
 
-    @torch.no_grad()
+    @discrete
     def associate(
         self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, reliable: Tensor
     ) -> tuple[Tensor, ...]:
@@ -127,7 +128,7 @@ class PointFuser(nn.Module):
         ok = torch.ones_like(map_.count, dtype=torch.bool)
         return map_.compact(self.keep_mask(map_, ok, last, min(self.max_unseen_frames, self.min_track_length)))
 
-    @torch.no_grad()
+    @discrete
     def keep_mask(self, map_: SurfelMap, ok: Tensor, frame: int | Tensor, max_unseen_frames: int) -> Tensor:
         """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
         recent = (frame - map_.updated < max_unseen_frames) & (map_.confidences > 0)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.structures import LiveFrame, VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
@@ -59,7 +60,7 @@ class TSDFFuser(nn.Module):
         )
         return grid.scatter(rows, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
 
-    @torch.no_grad()
+    @discrete
     def blocks(self, grid: VoxelGrid, live: LiveFrame, planes: Tensor, T_wc: Tensor, sign: int) -> Tensor:
         """Keys (n,), sorted, of the blocks that a frame changes: a discrete choice.
 
@@ -199,6 +200,7 @@ def average(
     return sdf_after, torch.where(kept, total, zero), color_after, torch.where(coloured, color_total, zero)
 
 
+@discrete
 def nearest_pixel(p_c: tuple[Tensor, Tensor, Tensor], owner: Tensor, K: Tensor, size: tuple[int, int]):
     """The row of `planes` in which voxels p_c (n, 512) of blocks, each with its camera K (n, 3, 3), fall, (n, 512)
     int64; and whether they are in sight. A discrete choice."""

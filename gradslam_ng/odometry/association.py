@@ -9,11 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import camera
 
 XYZ = tuple[Tensor, Tensor, Tensor]
 
 
+@discrete
 def window(
     u: Tensor, v: Tensor, in_front: Tensor, size: tuple[int, int], across: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,6 +29,7 @@ def window(
     return column, row, inside
 
 
+@discrete
 def accepted(d: XYZ, agreement: Tensor, candidate: Tensor, limits: Tensor) -> Tensor:
     """Which pairs (B, P) bool count: d apart, metres, `agreement` the cosine between normals. A discrete choice."""
     d_0, d_1, d_2 = (plane.detach() for plane in d)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import se3
 
 SPURIOUS = 0.04**2  # share of the information that normals 0.04 radians off make up where there is no structure
@@ -22,6 +23,7 @@ class Fixed(NamedTuple):
     all: Tensor  # (B,) bool: every direction
 
 
+@discrete
 def fixed(H: Tensor, total: Tensor) -> Fixed:
     """What a scene fixes, from the normal equations H (B, 6, 6) over their sum of weights, total (B).
 

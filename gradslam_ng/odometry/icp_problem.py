@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.photometric import Brightness
 from gradslam_ng.odometry.point_to_plane import linearize_point_to_plane
@@ -61,6 +62,7 @@ class ICPProblem:
         return se3.exp(delta) @ T_mc
 
 
+@discrete
 def closer(problem: ICPProblem, T_mc: Tensor, other: Tensor) -> Tensor:
     """Where things fit better at T_mc (B, 4, 4) than elsewhere, (B, 1, 1) bool. A discrete choice."""
     return (problem.error(T_mc) <= problem.error(other)).detach()[:, None, None]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry.point_to_plane import normal_equations
 
@@ -70,12 +71,14 @@ def look(T_mc: Tensor, view: View) -> Glance:
     return Glance(value, du, dv, p_c, visible.to(value.dtype))
 
 
+@discrete
 def unhidden(z: Tensor, reading: Tensor, reach: Tensor) -> Tensor:
     """Whether points at depth z (B, P) are what the reading there shows. A discrete choice."""
     reading = reading.detach()
     return (reading > 0) & ((reading - z.detach()).abs() < reach.detach())
 
 
+@discrete
 def cell(u: Tensor, v: Tensor, in_front: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """The pixel left and above of u, v (B, P), whole numbers, and whether all four around are in the image; 0, 0 if
     not."""
@@ -84,6 +87,7 @@ def cell(u: Tensor, v: Tensor, in_front: Tensor, size: tuple[int, int]) -> tuple
     return torch.where(inside, u, 0.0).floor(), torch.where(inside, v, 0.0).floor(), inside
 
 
+@discrete
 def textured(slope: Tensor) -> Tensor:
     """1 where brightness changes enough to be told from noise, else 0; slope (B, P), squared. A discrete choice."""
     return (slope.detach() > LEAST_SLOPE**2).to(slope.dtype)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
-import torch
 from torch import Tensor
 
+from gradslam_ng.compute.tree import tree_map
 from gradslam_ng.optim.sparse import BlockSparse
 
 Point: TypeAlias = "Tensor | tuple[Point, ...]"  # where a problem is linearised: one variable, or several
@@ -47,20 +46,6 @@ class Problem(Protocol):
 def gradient(problem: Problem, x: Point) -> tuple[Tensor, Tensor]:
     """g (..., n) and error (...) at x; a problem with a `gradient` of its own saves the work of H."""
     return problem.gradient(x) if hasattr(problem, "gradient") else problem.linearize(x)[1:]
-
-
-def tree_map(function: Callable[..., Tensor], *points: Point) -> Point:
-    """`function` applied to the tensors of points of one structure, or to the values of sparse matrices."""
-    if isinstance(points[0], tuple):
-        return tuple(tree_map(function, *parts) for parts in zip(*points, strict=True))
-    if isinstance(points[0], BlockSparse):
-        return points[0].tree_map(function, *points[1:])
-    return function(*points)
-
-
-def tree_where(mask: Tensor, there: Point, here: Point) -> Point:
-    """`there` where the mask (...) holds, `here` elsewhere."""
-    return tree_map(lambda a, b: torch.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), there, here)
 
 
 def detach(x: Point) -> Point:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.safe import expand_mask
+from gradslam_ng.compute.tree import tree_map, tree_where
 from gradslam_ng.optim import implicit
-from gradslam_ng.optim.problem import Linearization, Point, Problem, detach, tree_map, tree_where
+from gradslam_ng.optim.problem import Linearization, Point, Problem, detach
 from gradslam_ng.optim.sparse import BlockSparse
 from gradslam_ng.optim.steps import Damping, Step, StepStrategy
 
@@ -133,14 +135,14 @@ def _judged(
         taken = torch.where(resting, torch.zeros_like(taken), taken)
     if taken.dtype == torch.bool:
         x, here = tree_where(taken, (trial, there), (x, here))
-        return x, Linearization(*here), damping
+        return x, here, damping
     between = problem.retract(x, taken[..., None] * step.delta)
     if not strategy.relinearize:
         return between, _blend(taken, there, here), damping
     there = Linearization(*problem.linearize(between))
     no_worse = _finite(there) & (there.error <= here.error * (1 + strategy.error_noise))
     x, here = tree_where(no_worse, (between, there), (x, here))
-    return x, Linearization(*here), damping
+    return x, here, damping
 
 
 def _finite(there: Linearization) -> Tensor:
@@ -151,9 +153,9 @@ def _finite(there: Linearization) -> Tensor:
 
 def _blend(taken: Tensor, there: Linearization, here: Linearization) -> Linearization:
     """The linearisation a part `taken` of the way from here to there, each of the three in proportion."""
-    there = Linearization(*tree_where(_finite(there), there, here))
+    there = tree_where(_finite(there), there, here)
 
     def mix(a: Tensor, b: Tensor) -> Tensor:
-        return torch.lerp(a, b, taken.reshape(taken.shape + (1,) * (a.ndim - taken.ndim)))
+        return torch.lerp(a, b, expand_mask(taken, a))
 
-    return Linearization(*tree_map(mix, here, there))
+    return tree_map(mix, here, there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -62,15 +63,13 @@ class Pattern:
         return torch.from_numpy(np.repeat(self.rows != self.cols, np.diff(self.offsets)))
 
 
+@dataclass(eq=False)
 class BlockSparse:
-    """A symmetric matrix (..., n, n), batched over leading axes: values (..., nnz) in the order of its pattern."""
+    """A symmetric matrix (..., n, n), batched over leading axes."""
 
-    def __init__(self, values: Tensor, pattern: Pattern) -> None:
-        self.values, self.pattern = values, pattern
-        self._undamped: SparseFactor | None = None
-
-    def tree_map(self, function: Callable[..., Tensor], *others: BlockSparse) -> BlockSparse:
-        return BlockSparse(function(self.values, *(other.values for other in others)), self.pattern)
+    values: Tensor  # (..., nnz), in the order of the pattern
+    pattern: Pattern
+    _undamped: SparseFactor | None = field(default=None, init=False, repr=False)
 
     def isfinite(self) -> Tensor:
         """(...) bool."""

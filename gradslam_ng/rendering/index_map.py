@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import camera, se3
 
 EMPTY = torch.iinfo(torch.int64).max
@@ -57,6 +58,7 @@ def nearest_centres(
     return u, v, z, nearest_per_pixel(pixel, z.clamp(min=0), inside > 0, size[0] * size[1])
 
 
+@discrete
 @compiled
 def index_map(
     points: Tensor, mask: Tensor, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.masks import pad
 from gradslam_ng.geometry import camera, images, se3
 from gradslam_ng.rendering.index_map import index_map, nearest_centres
@@ -112,6 +113,7 @@ def render(
     return Rendering(color, depth, normal, alpha, index)
 
 
+@discrete
 @compiled
 def disc_map(
     points: Tensor, radii: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float, reach: int

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.checkpoint import tree_leaves, tree_unflatten
 from gradslam_ng.compute.compiled import static_shapes
+from gradslam_ng.compute.tree import tree_leaves, tree_unflatten
 from gradslam_ng.slam.state import State
 from gradslam_ng.structures import LiveFrame, RGBDFrames
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.compute.checkpoint import tree_leaves
 from gradslam_ng.compute.compiled import compilation, compiled, seconds_compiling
+from gradslam_ng.compute.tree import tree_leaves
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 

@@ -1,0 +1,47 @@
+"""Discrete choices: functions whose results are constants of the gradient.
+
+Which pixel meets which surfel, which is in front, which voxel exists: gradients are those of what follows from such
+choices, at the choices made. Central differences agree with them only while every choice is held, so choices can be
+intercepted: recorded at one input and replayed at inputs near it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_interceptor: Callable[..., Any] | None = None  # no context variable: backward passes run in threads of their own
+
+
+def discrete(function: Callable[P, R]) -> Callable[P, R]:
+    """A function or method without gradient, whose calls `intercept_choices` sees. Goes above `compiled`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.no_grad():
+            if torch.compiler.is_compiling() or _interceptor is None:
+                return function(*args, **kwargs)
+            return _interceptor(function, *args, **kwargs)
+
+    return call
+
+
+@contextlib.contextmanager
+def intercept_choices(interceptor: Callable[..., Any]) -> Iterator[None]:
+    """Inside, interceptor(function, *args, **kwargs) answers for every discrete function that is called.
+
+    Not those within compiled functions: leave `compilation()` off.
+    """
+    global _interceptor
+    before, _interceptor = _interceptor, interceptor
+    try:
+        yield
+    finally:
+        _interceptor = before

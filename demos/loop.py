@@ -37,8 +37,10 @@ class Biased(ProjectiveICP):
         super().__init__()
         self.bias = bias
 
-    def forward(self, live: LiveFrame, model: SurfaceView, T_wm: Tensor, *expected: Tensor) -> TrackingResult:
-        found = super().forward(live, model, T_wm, *expected)
+    def forward(
+        self, live: LiveFrame, model: SurfaceView, T_wc_init: Tensor, T_wc_last: Tensor | None = None
+    ) -> TrackingResult:
+        found = super().forward(live, model, T_wc_init, T_wc_last)
         twist = torch.tensor([0, 0, 0, 0, self.bias, 0]).to(found.T_wc)
         return replace(found, T_wc=found.T_wc @ se3.exp(twist))
 

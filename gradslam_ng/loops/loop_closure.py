@@ -84,7 +84,7 @@ class LoopCloser:
         self.looking: Future[Closure | None] | None = None
 
     @torch.no_grad()
-    def follow(self, system: System, state: State, live: LiveFrame) -> State:
+    def process(self, system: System, state: State, live: LiveFrame) -> State:
         """After each step: the state, corrected if a loop was closed."""
         T_wc, number = state.T_wc[0].double().cpu(), state.frames - 1
         if not len(self.keyframes):
@@ -192,7 +192,7 @@ class LoopCloser:
         return replace(state, map=active, T_wc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
 
     @torch.no_grad()
-    def finish(self, map_: SurfelMap) -> tuple[SurfelMap, Tensor]:
+    def finalize(self, map_: SurfelMap) -> tuple[SurfelMap, Tensor]:
         """The whole map and all frames' poses (L, 4, 4) float64, as the last optimum has them."""
         looking, self.looking = self.looking, None
         closure = None if looking is None else looking.result()

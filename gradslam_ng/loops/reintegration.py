@@ -99,7 +99,7 @@ class VolumeLoopCloser:
         return self.closer.loops
 
     @torch.no_grad()
-    def follow(self, system: System, state: State, live: LiveFrame) -> State:
+    def process(self, system: System, state: State, live: LiveFrame) -> State:
         """After each step; the state goes on as it is."""
         if self.surfels is None:
             self.surfels = SurfelMap.empty(device=state.T_wc.device, dtype=state.T_wc.dtype)
@@ -112,7 +112,7 @@ class VolumeLoopCloser:
         T_wc = (self.correction.to(state.T_wc) @ state.T_wc[0])[None]
         shadow = replace(state, map=self.surfels, T_wc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
         count = len(keyframes)
-        shadow = self.closer.follow(self, shadow, live)
+        shadow = self.closer.process(self, shadow, live)
         self.correction = (shadow.T_wc[0] @ se3.inverse(state.T_wc[0])).double().cpu()
         self.surfels = shadow.map
         if len(keyframes) > count:
@@ -120,9 +120,9 @@ class VolumeLoopCloser:
         return state
 
     @torch.no_grad()
-    def finish(self, map_: VoxelGrid) -> tuple[VoxelGrid, Tensor]:
+    def finalize(self, map_: VoxelGrid) -> tuple[VoxelGrid, Tensor]:
         """The volume and all frames' poses (L, 4, 4) float64, as the last optimum has them."""
-        _, T_wc = self.closer.finish(self.surfels)
+        _, T_wc = self.closer.finalize(self.surfels)
         if not self.loops:
             return map_, T_wc
         half = 0.5 * map_.voxel_size  # a volume tells no less; by turning, a reading three metres away moves as far

@@ -48,7 +48,7 @@ class PointFuser(nn.Module):
         ValueError: a setting that is not more than 0.
     """
 
-    capturable = True  # see `slam.captured`
+    capturable = True
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from gradslam_ng.odometry.icp import ProjectiveICP
 from gradslam_ng.odometry.icp_settings import ICPSettings, step_strategy
 from gradslam_ng.odometry.known_poses import KnownPoses
 from gradslam_ng.odometry.nearest_neighbors import nearest
+from gradslam_ng.odometry.odometry import Odometry
 from gradslam_ng.odometry.point_cloud_icp import align_points
 from gradslam_ng.odometry.point_to_plane import point_to_plane
 from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
@@ -11,6 +12,7 @@ from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
 __all__ = [
     "ICPSettings",
     "KnownPoses",
+    "Odometry",
     "ProjectiveICP",
     "TrackingResult",
     "TrackingStatus",

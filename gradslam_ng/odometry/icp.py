@@ -15,12 +15,13 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import degeneracy
 from gradslam_ng.odometry.icp_problem import ICPProblem, closer
 from gradslam_ng.odometry.icp_settings import ICPSettings, step_strategy
+from gradslam_ng.odometry.odometry import Odometry
 from gradslam_ng.odometry.photometric import Brightness, View
 from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
 from gradslam_ng.structures import LiveFrame, SurfaceView
 
 
-class ProjectiveICP(nn.Module):
+class ProjectiveICP(Odometry):
     """Finds the pose of a frame against a model of what it should see.
 
     Point-to-plane ICP with projective association (Newcombe et al. 2011, section 3.5), robust and whitened by the depth
@@ -40,7 +41,7 @@ class ProjectiveICP(nn.Module):
         TypeError: a setting that does not exist.
     """
 
-    capturable = True  # see `slam.captured`
+    capturable = True
 
     def __init__(
         self, strategy: optim.StepStrategy | None = None, *, settings: ICPSettings | None = None, **overrides: Any
@@ -60,17 +61,18 @@ class ProjectiveICP(nn.Module):
         return replace(self._settings, **{name: learned[name] for name in names}) if names else self._settings
 
     def forward(
-        self, live: LiveFrame, model: SurfaceView, T_wm: Tensor, T_wc: Tensor, T_last: Tensor | None = None
+        self, live: LiveFrame, model: SurfaceView, T_wc_init: Tensor, T_wc_last: Tensor | None = None
     ) -> TrackingResult:
         """Align a frame with a model.
 
-        live in its camera c, model as seen from camera m at T_wm (B, 4, 4); T_wc (B, 4, 4) is where the camera is
-        expected. T_last (B, 4, 4), where it was before, is where the search starts if things fit better there. A frame
-        that is lost stays where it was expected.
+        live in its camera c, model as seen from camera m, with its pose; T_wc_init (B, 4, 4) is where the camera is
+        expected. T_wc_last (B, 4, 4), where it was before, is where the search starts if things fit better there. A
+        frame that is lost stays where it was expected.
         """
         settings = self.settings
+        T_wm = model.T_wm
         T_mw = se3.inverse(T_wm)
-        start = T_mw @ T_wc
+        start = T_mw @ T_wc_init
         pyramid = [(live.surface, model)]
         for _ in settings.iterations[1:]:
             pyramid.append(tuple(surface.halved() for surface in pyramid[-1]))
@@ -78,8 +80,8 @@ class ProjectiveICP(nn.Module):
             seen, known = pyramid[level]
             problem = self.problem(live, seen, known, level)
             if level == len(settings.iterations) - 1:
-                if T_last is not None:
-                    start = torch.where(closer(problem, start, T_mw @ T_last), start, T_mw @ T_last)
+                if T_wc_last is not None:
+                    start = torch.where(closer(problem, start, T_mw @ T_wc_last), start, T_mw @ T_wc_last)
                 T_mc = start
             if settings.photometric and model.intensity is not None:
                 problem = replace(problem, brightness=self.brightness(problem, seen, T_mc, level))
@@ -100,7 +102,7 @@ class ProjectiveICP(nn.Module):
         fixed = degeneracy.fixed(H, problem.total)
         T_mc, delta = degeneracy.believed(fixed.keep, T_mc, base)
         status, overlap = self.classify(delta, fixed.all, overlap, live.surface, model)
-        found = TrackingResult(T_wc, status, overlap, sums[2], fixed.covariance)
+        found = TrackingResult(T_wc_init, status, overlap, sums[2], fixed.covariance)
         return replace(found, T_wc=se3.renormalize(T_wm @ torch.where(found.ok[:, None, None], T_mc, start)))
 
     def classify(

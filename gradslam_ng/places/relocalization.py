@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,9 +13,7 @@ from gradslam_ng.places.consistency import coarse_icp, compare_views
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
 from gradslam_ng.structures import LiveFrame, SurfaceView
 
-if TYPE_CHECKING:
-    from gradslam_ng.slam.state import State
-    from gradslam_ng.slam.system import System
+Predict = Callable[[Tensor], SurfaceView]  # of poses (1, 4, 4), to what the map shows from there
 
 
 class Relocalizer:
@@ -47,50 +44,48 @@ class Relocalizer:
         self.spacing, self.candidates, self.describe = spacing, candidates, describe
         self.agreement, self.overlap, self.likeness = agreement, overlap, likeness
         self.keyframes = Keyframes()
-        self.found: list[int] = []  # numbers of the frames in which the camera was found again
+        self.relocalized: list[int] = []  # numbers of the frames in which the camera was found again
         self.coarse = coarse_icp(max_step=1.0)
         self.fine = ProjectiveICP(iterations=(3, 4, 4), min_overlap=0.3)
 
-    def remember(self, state: State, live: LiveFrame) -> None:
-        """A frame that was tracked, if there is nothing like it yet."""
-        T_wc = state.T_wc[0].double().cpu()
+    def add(self, live: LiveFrame, T_wc: Tensor, frame: int) -> None:
+        """Keep a frame that was tracked, at T_wc (1, 4, 4), if there is nothing like it yet. frame: its number."""
+        T_wc = T_wc[0].double().cpu()
         if len(self.keyframes):
-            metres, radians = self.keyframes.apart(T_wc, state.frames)
+            metres, radians = self.keyframes.apart(T_wc, frame + 1)
             if bool(((metres < self.spacing[0]) & (radians < math.radians(self.spacing[1]))).any()):
                 return
-        self.keyframes.add(state.frames - 1, T_wc, self.describe(live))
+        self.keyframes.add(frame, T_wc, self.describe(live))
 
-    def find(self, system: System, state: State, live: LiveFrame) -> State:
-        """The state after a frame of a camera that is lost: found, or lost still."""
-        tracking = state.tracking
-        for T_wk in self.places(state, live):
-            T_wc = self.aligned(system, state, live, T_wk)
+    def relocalize(self, live: LiveFrame, predict: Predict, T_wc_last: Tensor, frame: int) -> TrackingResult | None:
+        """Where a camera that is lost was found, None if it was not.
+
+        predict: what the map shows from somewhere. T_wc_last (1, 4, 4), where the camera was last. frame: its number.
+        """
+        for T_wk in self.candidate_poses(live, T_wc_last, frame):
+            T_wc = self.align(live, predict, T_wk)
             if T_wc is not None:
-                tracking = TrackingResult.from_pose(T_wc, torch.ones_like(state.started))
-                self.found.append(state.frames)
-                break
-        still = torch.eye(4).to(state.T_wc).expand_as(state.T_wc)
-        return replace(state.advance(state.map, tracking, live.surface), motion=still)
+                self.relocalized.append(frame)
+                return TrackingResult.from_pose(T_wc, torch.ones_like(T_wc[:, 0, 0], dtype=torch.bool))
+        return None
 
-    def places(self, state: State, live: LiveFrame) -> list[Tensor]:
+    def candidate_poses(self, live: LiveFrame, T_wc_last: Tensor, frame: int) -> list[Tensor]:
         """Where to look (1, 4, 4): where the camera was last, and from where things looked as they do now."""
-        similar = self.keyframes.alike(self.describe(live), state.frames)
+        similar = self.keyframes.alike(self.describe(live), frame)
         best = similar.topk(min(self.candidates, len(similar))).indices.tolist()
-        return [state.T_wc, *(self.keyframes.T_wk[k].to(state.T_wc)[None] for k in best)]
+        return [T_wc_last, *(self.keyframes.T_wk[k].to(T_wc_last)[None] for k in best)]
 
-    def aligned(self, system: System, state: State, live: LiveFrame, T_wk: Tensor) -> Tensor | None:
+    def align(self, live: LiveFrame, predict: Predict, T_wk: Tensor) -> Tensor | None:
         """The pose (1, 4, 4) of a frame near T_wk, None if it does not fit there."""
         T_wc = T_wk
-        for odometer in (self.coarse, self.fine, self.fine):
-            model, T_wm = system.model(state, T_wc, live)
-            found = odometer(live, model, T_wm, T_wc)
-            if not bool(found.ok[0]):
+        for odometry in (self.coarse, self.fine, self.fine):
+            tracking = odometry(live, predict(T_wc), T_wc)
+            if not bool(tracking.ok[0]):
                 return None
-            T_wc = found.T_wc
-        model, _ = system.model(state, T_wc, live)
-        return T_wc if self.fits(live, model) else None
+            T_wc = tracking.T_wc
+        return T_wc if self.verify(live, predict(T_wc)) else None
 
-    def fits(self, live: LiveFrame, model: SurfaceView) -> bool:
+    def verify(self, live: LiveFrame, model: SurfaceView) -> bool:
         """Whether a frame shows what its model does, both from one place."""
         depth = torch.where(model.weights > 0, model.vertices[..., 2], 0.0)
         overlap, shape, brightness = compare_views(live, depth, model.intensity)

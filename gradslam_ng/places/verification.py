@@ -61,7 +61,7 @@ class Verifier:
             return None  # most has come back already, or is elsewhere
         for align in (self.coarse, self.fine, self.fine):
             model = predict(before, T_wm, K, size, stable)
-            found = align(live, model, T_wm, T_wc)
+            found = align(live, model, T_wc)
             if not bool(found.ok[0]):
                 return None
             T_wc = T_wm = found.T_wc

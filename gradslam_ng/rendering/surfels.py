@@ -55,7 +55,7 @@ def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], sta
     n = map_.num_slots
     known = (map_.points[:, :n], map_.normals[:, :n], map_.colors[:, :n], map_.confidences[:, :n], map_.mask[:, :n])
     vertices, normals, weights, intensity = splat(*known, T_wm, K, size, stable_confidence)
-    return SurfaceView(vertices, normals, weights, K, intensity)
+    return SurfaceView(vertices, normals, weights, K, intensity, T_wm)
 
 
 @compiled(growing=("points", "normals", "colors", "confidences", "mask"))

@@ -8,6 +8,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -24,7 +26,7 @@ from gradslam_ng.slam.graphed_step import GraphedStep, Recorder
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, Result, State
-from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView, SurfelMap, Trajectory
+from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap, Trajectory
 from gradslam_ng.structures.live import Noise, axial_noise
 
 log = logging.getLogger("gradslam_ng")
@@ -38,19 +40,22 @@ def odometer(name: str, settings: Settings) -> nn.Module:
     return KnownPoses() if name == "ground-truth" else settings.odometer(step_strategy(name))
 
 
-class Loops(Protocol):
-    """What closes loops, see `loops.LoopCloser` and, for volumes, `loops.VolumeLoopCloser`: looks on after each
-    frame, and knows the end of the story."""
+class LoopClosure(Protocol):
+    """What closes loops: `loops.LoopCloser` and, for volumes, `loops.VolumeLoopCloser`."""
 
     loops: list  # those closed
 
-    def follow(self, system: System, state: State, live: LiveFrame) -> State: ...
+    def process(self, system: System, state: State, live: LiveFrame) -> State:
+        """The state after each frame, corrected if a loop was closed."""
+        ...
 
-    def finish(self, map_: Map) -> tuple[Map, Tensor]: ...
+    def finalize(self, map_: Map) -> tuple[Map, Tensor]:
+        """The map and the poses of all frames (L, 4, 4) float64, once all frames are done."""
+        ...
 
 
 class System(nn.Module):
-    """A SLAM system. It says what a frame is tracked against (`model`) and how it joins the map (`fuse`).
+    """A SLAM system. It says what a frame is tracked against (`predict_view`) and how it joins the map (`fuse`).
 
     Args:
         odometry: a name (see `odometer`), or a module called like `ProjectiveICP`, which brings its own settings.
@@ -81,8 +86,8 @@ class System(nn.Module):
         """The maps before the first frame."""
         return SurfelMap.empty(batch, device=device, dtype=dtype)
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
-        """What a frame is tracked against, and the pose (B, 4, 4) of the camera that sees it so."""
+    def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
+        """What a frame is tracked against: what the map shows a camera at T_wm (B, 4, 4)."""
         raise NotImplementedError
 
     def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> Map:
@@ -122,9 +127,9 @@ class System(nn.Module):
                 raise ValueError(f"step: expected images as before, {before}, got {now} (at working size)")
         T_init = state.predict()
         with self.stage("predict"):
-            model, T_wm = self.model(state, T_init, live)
+            model = self.predict_view(state, T_init, live.camera)
         with self.stage("localise"):
-            tracking = self.begin(state, live, self.odometry(live, model, T_wm, T_init, state.T_wc))
+            tracking = self.begin(state, live, self.odometry(live, model, T_init, T_wc_last=state.T_wc))
         with self.stage("map"):
             map_ = self.fuse(state.map, live, tracking.T_wc, tracking.ok, state.frames)
         return state.advance(map_, tracking, live.surface)
@@ -168,7 +173,7 @@ class System(nn.Module):
 
     def begin(self, state: State, live: LiveFrame, tracking: TrackingResult) -> TrackingResult:
         """The first frame with readings has nothing to be lost from: it is where its own pose or the state says."""
-        if isinstance(self.odometry, KnownPoses):  # it knows without anything to compare with
+        if self.odometry.provides_pose:  # it knows without anything to compare with
             return tracking
         readable = (live.surface.weights > 0).flatten(1).any(-1)
         return tracking.where(state.started, TrackingResult.from_pose(self.given(live, state.T_wc), readable))
@@ -204,7 +209,7 @@ class System(nn.Module):
         sequence: RGBDSequence,
         on_frame: Callable[[int, State], None] | None = None,
         compile: bool | None = None,
-        loops: Loops | None = None,
+        loops: LoopClosure | None = None,
     ) -> Result:
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C ends the run, not its result.
 
@@ -217,8 +222,8 @@ class System(nn.Module):
             KeyboardInterrupt: before the first frame was done.
         """
         state, poses, times, statuses, skipped, interrupted, lost = None, [], [], [], [], False, False
-        knows = isinstance(self.odometry, KnownPoses)  # where it is, or that nobody does
-        relocalizer = Relocalizer() if self.supports_relocalization and not knows else None
+        searches = self.supports_relocalization and not self.odometry.provides_pose
+        relocalizer = Relocalizer() if searches else None
         record = self.recorder()
         advance = self.advance if record is None else GraphedStep(self, record)
         self.seconds.clear()
@@ -237,7 +242,7 @@ class System(nn.Module):
                         with self.stage("prepare"):
                             live = self.prepare(frame)
                         with self.stage("relocalise"):
-                            state = relocalizer.find(self, state, live)
+                            state = relocalized(self, relocalizer, state, live)
                     else:
                         state, live = advance(state, frame)
                     if relocalizer is not None:
@@ -245,10 +250,10 @@ class System(nn.Module):
                             ok, started = torch.stack([state.tracking.ok[0], state.started[0]]).tolist()
                         lost = started and not ok
                         if ok:
-                            relocalizer.remember(state, live)
+                            relocalizer.add(live, state.T_wc, state.frames - 1)
                     if loops is not None:
                         with self.stage("loops"), defer_interrupts():
-                            state = loops.follow(self, state, live)
+                            state = loops.process(self, state, live)
                     poses.append(state.T_wc[0].double())
                     statuses.append(state.tracking.status[0])
                     times.append(now)
@@ -267,13 +272,13 @@ class System(nn.Module):
             try:
                 # with as many threads as before: what was compiled for these is not compiled for others
                 with reserve_core(), compilation(compile), self.stage("loops"), defer_interrupts():
-                    map_, T_wc = loops.finish(map_)
+                    map_, T_wc = loops.finalize(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 interrupted = True
         trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
         stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
         closed = 0 if loops is None else len(loops.loops)
-        found = [] if relocalizer is None else relocalizer.found
+        found = [] if relocalizer is None else relocalizer.relocalized
         compiled = seconds_compiling() - compiling_before
         statuses = torch.stack(statuses[:n]).cpu()
         return Result(map_, trajectory, statuses, skipped, stages, interrupted, closed, found, compiled)
@@ -297,3 +302,12 @@ class System(nn.Module):
             if item is None:
                 return
             yield item
+
+
+def relocalized(system: System, relocalizer: Relocalizer, state: State, live: LiveFrame) -> State:
+    """The state after a frame of a camera that is lost: found, or lost still."""
+    predict = partial(system.predict_view, state, camera=live.camera)
+    found = relocalizer.relocalize(live, predict, state.T_wc, state.frames)
+    still = torch.eye(4).to(state.T_wc).expand_as(state.T_wc)
+    state = state.advance(state.map, state.tracking if found is None else found, live.surface)
+    return replace(state, motion=still)

@@ -13,7 +13,7 @@ from gradslam_ng.slam.graphed_step import Recorder, cuda_graph
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView, SurfelMap, VoxelGrid
+from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap, VoxelGrid
 from gradslam_ng.structures.live import Noise, axial_noise
 
 
@@ -22,8 +22,8 @@ class ICPOdometry(System):
 
     supports_relocalization = False
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
-        return state.last, state.T_wc
+    def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
+        return state.last.with_pose(state.T_wc)
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         return map_
@@ -65,18 +65,18 @@ class PointFusion(System):
         super().__init__(odometry, factor, noise, settings)
         self.mapper = PointFuser() if mapper is None else mapper
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
-        return predict(state.map, T_wm, live.surface.K, live.surface.size, self.mapper.stable_confidence), T_wm
+    def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
+        return predict(state.map, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
 
     def concluded(self, state: State) -> SurfelMap:
         return self.mapper.finalize(state.map)
 
     def recorder(self) -> Recorder | None:
-        """On a GPU a CUDA graph, for parts that say of themselves that they are `capturable`: they never wait for the
-        device, and remember nothing in Python from frame to frame."""
-        parts = (self.odometry, self.mapper)
-        capturable = all(getattr(part, "capturable", False) for part in parts)
-        return cuda_graph if capturable and self.device.type == "cuda" else None
+        """On a GPU a CUDA graph, for parts that are `capturable`: they never wait for the device, and remember
+        nothing in Python from frame to frame."""
+        return (
+            cuda_graph if self.odometry.capturable and self.mapper.capturable and self.device.type == "cuda" else None
+        )
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
         return self.mapper(map_, live, T_wc, ok, frame)
@@ -111,9 +111,8 @@ class KinectFusion(System):
     def prepare(self, frame: RGBDFrames) -> LiveFrame:
         return super().prepare(frame).unsmoothed()  # as it is fused: the model's corners are sharp
 
-    def model(self, state: State, T_wm: Tensor, live: LiveFrame) -> tuple[SurfaceView, Tensor]:
-        K = live.surface.K
-        size = live.surface.size
+    def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
+        K, size = camera
         offset = scattered(size, K.device)
         seen = raycast(state.map, T_wm, K, size, offset=offset)
         reading = depth_noise.relative_precision(
@@ -122,7 +121,7 @@ class KinectFusion(System):
         # the mean of n readings varies by 1 / n of what one does: its distance to one more tells n / (n + 1) of that
         weights, intensity = seen.weight / (seen.weight + reading), images.intensity(seen.color)
         vertices = seen.depth * pixel_rays(K, size, offset)
-        return SurfaceView(vertices, seen.normal, weights[..., 0], K, intensity[..., 0]), T_wm
+        return SurfaceView(vertices, seen.normal, weights[..., 0], K, intensity[..., 0], T_wm)
 
     def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

@@ -3,9 +3,9 @@
 from gradslam_ng.structures.frames import RGBDFrames
 from gradslam_ng.structures.live import LiveFrame
 from gradslam_ng.structures.mesh import Mesh
-from gradslam_ng.structures.surface import SurfaceView
+from gradslam_ng.structures.surface import Camera, SurfaceView
 from gradslam_ng.structures.surfels import SurfelMap
 from gradslam_ng.structures.trajectory import Trajectory
 from gradslam_ng.structures.voxel_grid import VoxelGrid
 
-__all__ = ["LiveFrame", "Mesh", "RGBDFrames", "SurfaceView", "SurfelMap", "Trajectory", "VoxelGrid"]
+__all__ = ["Camera", "LiveFrame", "Mesh", "RGBDFrames", "SurfaceView", "SurfelMap", "Trajectory", "VoxelGrid"]

@@ -12,7 +12,7 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import camera, depth_noise, images
 from gradslam_ng.structures.frames import RGBDFrames
-from gradslam_ng.structures.surface import SurfaceView
+from gradslam_ng.structures.surface import Camera, SurfaceView
 
 Noise = Callable[[SurfaceView, Tensor], Tensor]  # of a surface and its colour (B, H, W, 3), to sigma (B, H, W), metres
 
@@ -31,6 +31,10 @@ class LiveFrame:
     depth: Tensor  # (B, H, W), metres, as it was read, where the surface is smoothed; 0 for a hole
     sigma: Tensor  # (B, H, W), metres, standard deviation of the depth
     T_wc: Tensor | None  # (B, 4, 4), the pose that came with the frame, NaN where unknown
+
+    @property
+    def camera(self) -> Camera:
+        return self.surface.camera
 
     @staticmethod
     def of(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.masks import heaviside, pad
+
+
+class Camera(NamedTuple):
+    """Pinhole cameras and the size of their images."""
+
+    K: Tensor  # (B, 3, 3)
+    size: tuple[int, int]  # (H, W)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,22 +32,34 @@ class SurfaceView:
     weights: Tensor  # (B, H, W)
     K: Tensor  # (B, 3, 3)
     intensity: Tensor | None = None  # (B, H, W), in [0, 1]; None where brightness plays no part
+    T_wm: Tensor | None = None  # (B, 4, 4), pose of the camera; None where it is not known, as of a live frame
 
     @property
     def size(self) -> tuple[int, int]:
         return self.vertices.shape[-3], self.vertices.shape[-2]
 
+    @property
+    def camera(self) -> Camera:
+        return Camera(self.K, self.size)
+
+    def with_pose(self, T_wm: Tensor) -> SurfaceView:
+        """The same view of a camera at T_wm (B, 4, 4)."""
+        return replace(self, T_wm=T_wm)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> SurfaceView:
+        """`function` applied to every tensor there is."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return SurfaceView(*(None if value is None else function(value) for value in values))
+
     def where(self, chosen: Tensor, other: SurfaceView) -> SurfaceView:
         """This surface for the batch elements for which chosen (B,) holds, `other` elsewhere."""
 
-        def pick(mine: Tensor, theirs: Tensor) -> Tensor:
+        def pick(mine: Tensor | None, theirs: Tensor | None) -> Tensor | None:
+            if mine is None or theirs is None:
+                return None
             return torch.where(chosen.reshape(-1, *(1,) * (mine.ndim - 1)), mine, theirs)
 
-        return SurfaceView(
-            pick(self.vertices, other.vertices), pick(self.normals, other.normals),
-            pick(self.weights, other.weights), pick(self.K, other.K),
-            None if self.intensity is None or other.intensity is None else pick(self.intensity, other.intensity),
-        )  # fmt: skip
+        return SurfaceView(*(pick(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)))
 
     def halved(self) -> SurfaceView:
         """Every second pixel of every second row, from the second on, the camera's K with it; brightness as the mean of
@@ -47,7 +68,7 @@ class SurfaceView:
         K[..., :2, :2] = self.K[..., :2, :2] / 2
         K[..., :2, 2] = (self.K[..., :2, 2] - 1) / 2
         vertices, normals, weights, intensity = thinned(self.vertices, self.normals, self.weights, self.intensity)
-        return SurfaceView(vertices, normals, weights, K, intensity)
+        return SurfaceView(vertices, normals, weights, K, intensity, self.T_wm)
 
 
 @compiled

@@ -271,10 +271,10 @@ def test_ctrl_c_while_a_loop_is_put_into_effect_waits_for_its_end(there_and_back
     done = []
 
     class Closer(LoopCloser):
-        def follow(self, system, state, live):
+        def process(self, system, state, live):
             if state.frames == 12:
                 os.kill(os.getpid(), signal.SIGINT)
-            state = super().follow(system, state, live)
+            state = super().process(system, state, live)
             done.append(state.frames)
             return state
 

@@ -65,9 +65,9 @@ def test_frames_move_by_half_a_voxel_or_stay(frames, metres, moves):
     grid, fused = volume(live, T_wc)
     shifted = T_wc.clone()
     shifted[:, 0, 3] += metres
-    closer = VolumeLoopCloser(SimpleNamespace(loops=["one"], finish=lambda surfels: (surfels, shifted)))
+    closer = VolumeLoopCloser(SimpleNamespace(loops=["one"], finalize=lambda surfels: (surfels, shifted)))
     closer.fused, closer.which = fused, [0, 1, 2]
-    after, poses = closer.finish(grid)
+    after, poses = closer.finalize(grid)
     assert torch.equal(poses, shifted) and (after is grid) == (not moves)
     at = torch.stack([kept.T_wc for kept in fused.kept]).double()
     assert torch.allclose(at, shifted if moves else T_wc, atol=1e-6)

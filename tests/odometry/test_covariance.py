@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 import torch
 
@@ -26,10 +24,7 @@ def disturbed(room) -> tuple[LiveFrame, SurfaceView, torch.Tensor, torch.Tensor]
 
     depth, color = drawn(now.depth, depth_noise.axial_sigma(now.depth)), drawn(now.color, 0.01).clamp(0, 1)
     live = LiveFrame.of(RGBDFrames(color, depth, now.K.expand(DRAWS, 3, 3)))
-    known = LiveFrame.of(before).surface
-    model = SurfaceView(
-        *(getattr(known, f.name).expand(DRAWS, *getattr(known, f.name).shape[1:]) for f in fields(SurfaceView))
-    )
+    model = LiveFrame.of(before).surface.map(lambda image: image.expand(DRAWS, *image.shape[1:]))
     return live, model, T[:1].float(), T[4:5]
 
 
@@ -37,7 +32,8 @@ def disturbed(room) -> tuple[LiveFrame, SurfaceView, torch.Tensor, torch.Tensor]
 def test_the_covariance_is_that_of_the_errors(disturbed, settings):
     """The mean of 40 squared errors of six dimensions, normalised, lies within 6 +- 1.1, 95% of them would."""
     live, model, T_wm, T_wc = disturbed
-    found = ProjectiveICP(iterations=(6, 6, 6), **settings)(live, model, *(T_wm.expand(DRAWS, 4, 4),) * 2)
+    start = T_wm.expand(DRAWS, 4, 4)
+    found = ProjectiveICP(iterations=(6, 6, 6), **settings)(live, model.with_pose(start), start)
     T_mw = se3.inverse(T_wm.double())
     error = se3.log(T_mw @ found.T_wc.double() @ se3.inverse(T_mw @ T_wc))
     squared = (error[:, None] @ torch.linalg.inv(found.covariance.double()) @ error[..., None]).flatten()
@@ -55,7 +51,7 @@ def test_a_bare_wall_leaves_three_directions_open():
 
     still = torch.eye(4, dtype=torch.float64)[None]
     expected = se3.exp(torch.tensor([[0.02, 0.01, 0.03, 0, 0, 0.01]], dtype=torch.float64))
-    found = ProjectiveICP()(wall(1.98), wall(2.0).surface, still, expected)
+    found = ProjectiveICP()(wall(1.98), wall(2.0).surface.with_pose(still), expected)
     assert found.status == TrackingStatus.DEGENERATE and found.ok
     xi = se3.log(found.T_wc @ se3.inverse(expected))[0]
     assert xi[[0, 1, 5]].abs().max() < 1e-3  # along the wall and about its normal
@@ -81,11 +77,12 @@ def test_reasons(room):
     T = room.walk(2)
     live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
     start = T[:1].float()
+    model = model.with_pose(start)
     empty = LiveFrame.of(RGBDFrames(live.color, torch.zeros(1, 60, 80, 1), live.surface.K))
-    assert ProjectiveICP()(empty, model, start, start).status == TrackingStatus.NO_DEPTH
-    assert ProjectiveICP(min_overlap=1.0)(live, model, start, start).status == TrackingStatus.NO_OVERLAP
-    assert ProjectiveICP(max_step=1e-6)(live, model, start, start).status == TrackingStatus.JUMP
-    assert ProjectiveICP()(live, model, start, start).status == TrackingStatus.TRACKED
+    assert ProjectiveICP()(empty, model, start).status == TrackingStatus.NO_DEPTH
+    assert ProjectiveICP(min_overlap=1.0)(live, model, start).status == TrackingStatus.NO_OVERLAP
+    assert ProjectiveICP(max_step=1e-6)(live, model, start).status == TrackingStatus.JUMP
+    assert ProjectiveICP()(live, model, start).status == TrackingStatus.TRACKED
 
 
 def test_the_better_of_two_starts_is_taken(room):
@@ -93,5 +90,7 @@ def test_the_better_of_two_starts_is_taken(room):
     T = room.walk(2)
     live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
     last, thrown = T[:1].float(), (T[:1] @ se3.exp(torch.tensor([0.2, 0.1, 0, 0, 0.3, 0]).double())).float()
-    found = ProjectiveICP(iterations=(0, 0, 0), rotation_iterations=0, min_overlap=0.0)(live, model, last, thrown, last)
+    found = ProjectiveICP(iterations=(0, 0, 0), rotation_iterations=0, min_overlap=0.0)(
+        live, model.with_pose(last), thrown, last
+    )
     assert torch.allclose(found.T_wc, last, atol=1e-6)

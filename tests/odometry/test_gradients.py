@@ -44,7 +44,7 @@ def pose(pairs) -> Callable[..., Tensor]:
     def found(odometer: ProjectiveICP, live: Tensor, model: Tensor, K: Tensor, start: Tensor) -> Tensor:
         live, model = (LiveFrame.of(RGBDFrames(pairs.color[:, 0], depth, K)) for depth in (live, model))
         T_wm = pairs.T_wc[:, 0]
-        alignment = odometer(live, model.surface, T_wm, se3.exp(start) @ T_wm)
+        alignment = odometer(live, model.surface.with_pose(T_wm), se3.exp(start) @ T_wm)
         assert alignment.ok.all()
         return alignment.T_wc
 
@@ -90,7 +90,7 @@ def test_with_brightness(differences, pairs, strategy):
     def found(depth: Tensor, color: Tensor, seen: Tensor, K: Tensor) -> dict[str, Tensor]:
         live = LiveFrame.of(RGBDFrames(color, depth, K))
         model = LiveFrame.of(RGBDFrames(seen, pairs.depth[:, 0], K)).surface
-        alignment = odometer(live, model, T_wm, T_wm)
+        alignment = odometer(live, model.with_pose(T_wm), T_wm)
         assert alignment.ok.all()
         return {"pose": alignment.T_wc}
 

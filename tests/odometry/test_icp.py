@@ -24,7 +24,7 @@ def align(room) -> Callable[..., tuple]:
         model, live = (LiveFrame.of(room.view(T, size, dtype)) for T in (T_model, T_live))
         T_model = T_model.to(dtype)
         start = T_model if T_init is None else T_init.to(dtype)
-        return (odometer or ProjectiveICP(photometric=False))(live, model.surface, T_model, start)
+        return (odometer or ProjectiveICP(photometric=False))(live, model.surface.with_pose(T_model), start)
 
     return aligned
 
@@ -63,7 +63,7 @@ def test_far_from_the_origin_nothing_gets_worse(align, room):
     away = se3.exp(torch.tensor([300.0, -200, 100, 1, 2, 0.5], dtype=torch.float64))
     T_model = (away @ T[:1]).float()
     model, live = (LiveFrame.of(room.view(x)) for x in (T[:1], T[4:]))
-    there = ProjectiveICP(photometric=False)(live, model.surface, T_model, T_model)
+    there = ProjectiveICP(photometric=False)(live, model.surface.with_pose(T_model), T_model)
     first, second = se3.inverse(T[:1].float()) @ here.T_wc, se3.inverse(T_model) @ there.T_wc
     assert torch.allclose(first[:, :3, :3], second[:, :3, :3], atol=1e-5)
     assert torch.allclose(first[:, :3, 3], second[:, :3, 3], atol=2e-4)  # of 375 m, in float32
@@ -98,7 +98,8 @@ def test_no_overlap_at_all(align, room):
     model, live = LiveFrame.of(room.view(T)), room.view(T)
     depth = (live.depth + 5).requires_grad_()
     T_init = T.float().requires_grad_()
-    found = ProjectiveICP()(LiveFrame.of(RGBDFrames(live.color, depth, live.K)), model.surface, T.float(), T_init)
+    live = LiveFrame.of(RGBDFrames(live.color, depth, live.K))
+    found = ProjectiveICP()(live, model.surface.with_pose(T.float()), T_init)
     assert not found.ok.any() and found.overlap.item() == 0
     assert torch.allclose(found.T_wc, T.float(), atol=1e-6)
     found.T_wc.sum().backward()
@@ -112,7 +113,7 @@ def test_an_empty_frame_or_model_is_lost(align, room, which):
     for name in frames if which == "both" else [which]:
         frames[name] = RGBDFrames(frames[name].color, torch.zeros_like(frames[name].depth), frames[name].K)
     model, live = (LiveFrame.of(frames[name]) for name in ("model", "frame"))
-    found = ProjectiveICP()(live, model.surface, T[:1].float(), T[:1].float())
+    found = ProjectiveICP()(live, model.surface.with_pose(T[:1].float()), T[:1].float())
     assert not found.ok.any() and found.overlap.item() == 0 and found.error.isfinite().all()
     assert torch.allclose(found.T_wc, T[:1].float(), atol=1e-6)
 
@@ -123,8 +124,8 @@ def test_a_model_that_fills_part_of_the_view_is_enough(align, room):
     model = LiveFrame.of(room.view(T[:1])).surface
     weights = model.weights.clone()
     weights[:, 20:] = 0
-    model = SurfaceView(model.vertices, model.normals, weights, model.K)
-    found = ProjectiveICP()(LiveFrame.of(room.view(T[1:])), model, T[:1].float(), T[:1].float())
+    model = SurfaceView(model.vertices, model.normals, weights, model.K, T_wm=T[:1].float())
+    found = ProjectiveICP()(LiveFrame.of(room.view(T[1:])), model, T[:1].float())
     assert found.ok.all() and found.overlap.item() > 0.9
 
 
@@ -137,7 +138,7 @@ def test_one_plane_fixes_three_of_six_and_the_rest_stays_finite(strategy):
         for z in (1.5, 1.48)
     )
     eye = torch.eye(4)[None]
-    found = ProjectiveICP(strategy)(live, model.surface, eye, eye)
+    found = ProjectiveICP(strategy)(live, model.surface.with_pose(eye), eye)
     assert found.ok.all() and found.T_wc.isfinite().all()
     assert abs(found.T_wc[0, 2, 3].item() - 0.02) < 1e-4
     assert (found.T_wc[0, :2, 3].abs() < 2e-3).all()
@@ -159,7 +160,7 @@ def test_an_outlier_does_not_pull(align, room):
     depth = frame.depth.clone()
     depth[:, :, :27] -= 0.08
     live = LiveFrame.of(RGBDFrames(frame.color, depth, frame.K))
-    found = ProjectiveICP()(live, model.surface, T[:1].float(), T[:1].float())
+    found = ProjectiveICP()(live, model.surface.with_pose(T[:1].float()), T[:1].float())
     metres, degrees = errors(found.T_wc, T[4:])
     assert metres < 2e-3 and degrees < 0.1
 

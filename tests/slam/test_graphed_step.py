@@ -20,7 +20,7 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.odometry import Odometry, ProjectiveICP
 from gradslam_ng.slam.graphed_step import GraphedStep, cuda_graph
 from gradslam_ng.structures import RGBDFrames
 
@@ -227,7 +227,7 @@ def test_only_frames_on_a_gpu_are_captured():
 
     assert gs.PointFusion().recorder() is None and gs.ICPSLAM().recorder() is None
     assert OnGPU().recorder() is OnGPU("ground-truth").recorder() is cuda_graph
-    assert OnGPU(torch.nn.Identity()).recorder() is None
+    assert OnGPU(Odometry()).recorder() is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -208,8 +208,8 @@ def test_an_odometer_of_ones_own(clip, room):
     class Shy(ProjectiveICP):
         """Trusts nothing."""
 
-        def forward(self, live, model, T_wm, T_wc, T_last):
-            found = super().forward(live, model, T_wm, T_wc, T_last)
+        def forward(self, live, model, T_wc_init, T_wc_last=None):
+            found = super().forward(live, model, T_wc_init, T_wc_last)
             return replace(found, status=torch.full_like(found.status, TrackingStatus.NO_OVERLAP))
 
     result = gs.PointFusion(Shy()).run(room.InMemory(clip))

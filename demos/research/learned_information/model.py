@@ -57,7 +57,7 @@ def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ProjectiveICP | None = 
         start = origin[i] if chained is None else se3.inverse(chained[i]) @ chained[j]
         images = (live.color[j], live.depth[j], live.sigma[j])
         model, frame = taken(live.surface, i), LiveFrame(taken(live.surface, j), *images, None)
-        found = odometer(frame, model, origin[i], start)
+        found = odometer(frame, model.with_pose(origin[i]), start)
         if chained is None:
             chained = [torch.eye(4)]
             for T in found.T_wc:
@@ -91,7 +91,7 @@ def evidence(problem: ICPProblem, T_mc: Tensor) -> Tensor:
 
 
 def taken(surface, which: Tensor):
-    return type(surface)(*(getattr(surface, field.name)[which] for field in fields(surface)))
+    return surface.map(lambda image: image[which])
 
 
 class Hessian:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +59,8 @@ def side_by_side(models: Iterable[Noise]) -> Noise:
     """One noise model for each element of the batch, so that all of them can be judged in one run."""
 
     def noise(surface: SurfaceView, color: Tensor) -> Tensor:
-        parts = zip(*(getattr(surface, field.name).split(1) for field in fields(surface)), strict=True)
+        parts = (surface.map(lambda image, b=b: image[b : b + 1]) for b in range(len(color)))
         each = zip(models, parts, color.split(1), strict=True)
-        return torch.cat([model(SurfaceView(*part), image) for model, part, image in each])
+        return torch.cat([model(part, image) for model, part, image in each])
 
     return noise

@@ -45,13 +45,13 @@ class Pairs:
         shape = {"photometric": False, "rotation_iterations": 0, "row_stride": 1}
         odometer = ProjectiveICP(iterations=(6,), kernel_width=30.0, backward="implicit-gn", **shape)
         frame = LiveFrame(live, live.normals, live.weights, sigma, None)
-        found = odometer(frame, taken(self.model, view), torch.eye(4).expand_as(T), start).T_wc
+        found = odometer(frame, taken(self.model, view).with_pose(torch.eye(4).expand_as(T)), start).T_wc
         xi = se3.log(found @ se3.inverse(T))
         return (xi[:, :3].square().sum(-1) + 4 * xi[:, 3:].square().sum(-1) + 1e-8).sqrt()
 
 
 def taken(surface: SurfaceView, which: Tensor) -> SurfaceView:
-    return SurfaceView(*(getattr(surface, field.name)[which] for field in fields(surface)))
+    return surface.map(lambda image: image[which])
 
 
 @torch.no_grad()
@@ -66,7 +66,8 @@ def training_pairs(rooms: int, draws: int, size: tuple[int, int], first: int = 2
     generator = torch.Generator().manual_seed(0)
     frames = [LiveFrame.of(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K)) for _ in range(draws)]
     live = [frame.surface.halved().halved() for frame in frames]
-    live = SurfaceView(*(torch.cat([getattr(part, field.name) for part in live]) for field in fields(SurfaceView)))
+    parts = {field.name: [getattr(part, field.name) for part in live] for field in fields(SurfaceView)}
+    live = SurfaceView(**{name: torch.cat(values) for name, values in parts.items() if values[0] is not None})
     seen = torch.cat([features(frame.surface)[:, 3::4, 3::4] for frame in frames])
     return Pairs(live, seen, taken(model, neighbour), se3.inverse(T_wc[neighbour]) @ T_wc)
 

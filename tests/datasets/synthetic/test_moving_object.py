@@ -23,7 +23,9 @@ def test_it_comes_goes_and_covers_up_to_three_tenths_of_the_view():
 
 
 def test_it_is_nearer_than_what_it_hides_and_the_rest_is_as_without_it():
-    visited, alone = (kind("living_room", frames=60, size=SIZE, noise="kinect") for kind in (WithMovingObject, Synthetic))
+    visited, alone = (
+        kind("living_room", frames=60, size=SIZE, noise="kinect") for kind in (WithMovingObject, Synthetic)
+    )
     box = visited.moving_object(30)
     there, before = visited[30], alone[30]
     p_w = se3.transform(visited.T_wc[30], camera.unproject(there.depth.double(), there.K.double()))

@@ -1,4 +1,7 @@
-"""Hot functions: one source, with a compiled twin where it pays."""
+"""torch.compile for pure functions of tensors: one source, plain or compiled, chosen by the context.
+
+`compilation()` switches compiled versions on, `static_shapes()` keeps shapes apart from values for CUDA graphs.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +13,34 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import torch
 
+from gradslam_ng.compute.compiler_options import SIZE_HINT, compiler_options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 log = logging.getLogger("gradslam_ng")
-warnings.filterwarnings("ignore", category=FutureWarning, module="torch._inductor")  # between parts of torch
 _compiling: ContextVar[bool] = ContextVar("compiling", default=False)
 _static: ContextVar[bool] = ContextVar("static_shapes", default=False)
+_functions: list[CompiledFunction] = []
 
 
 @contextlib.contextmanager
-def compilation(on: bool = True) -> Iterator[None]:
-    """Inside, hot functions run compiled. Compiling takes seconds; the result is kept on disk."""
-    token = _compiling.set(on)
+def compilation(enabled: bool = True) -> Iterator[None]:
+    """Inside, functions decorated by `compiled` run compiled. Compiling takes seconds; the result is kept on disk."""
+    token = _compiling.set(enabled)
     try:
-        with _compiler_settings() if on else contextlib.nullcontext():
+        with _compiler_settings() if enabled else contextlib.nullcontext():
             yield
     finally:
         _compiling.reset(token)
 
 
 def compilation_enabled() -> bool:
-    """Whether hot functions run compiled here."""
+    """Whether functions decorated by `compiled` run compiled here."""
     return _compiling.get()
 
 
@@ -56,101 +64,112 @@ def static_shapes_enabled() -> bool:
 
 
 def seconds_compiling() -> float:
-    """What compiling hot functions, and loading those compiled before, has taken in this process so far."""
+    """What compiling functions, and loading those compiled before, has taken in this process so far."""
     if "torch._dynamo" not in sys.modules:
         return 0.0
     return torch._dynamo.utils.calculate_time_spent()["total_wall_time"]
 
 
+def compiled_functions() -> tuple[CompiledFunction, ...]:
+    """All functions decorated by `compiled` so far, in modules that are imported."""
+    return tuple(_functions)
+
+
 @contextlib.contextmanager
 def _compiler_settings() -> Iterator[None]:
-    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorised.
+    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorized.
 
-    A function may be compiled once for each kind of problem, rule and number format it meets, but sizes that happen to
-    agree in its first call need not agree in others.
+    A function may be compiled once for each kind of problem, strategy and number format it meets, but sizes that happen
+    to agree in its first call need not agree in others.
     """
     import torch._dynamo  # takes a second
     import torch.fx.experimental._config as shapes
 
-    with torch._dynamo.config.patch(specialize_float=True, recompile_limit=64), shapes.patch(use_duck_shape=False):
+    with (
+        warnings.catch_warnings(),
+        torch._dynamo.config.patch(specialize_float=True, recompile_limit=64),
+        shapes.patch(use_duck_shape=False),
+    ):
+        # one part of torch warns of another
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch._inductor")
         yield
 
 
-@functools.cache
-def _say_once(message: str) -> None:
-    log.warning(message)
+class CompiledFunction(Generic[P, R]):
+    """A function with a compiled version beside it; see `compiled`.
 
-
-def _may_change(entries: list) -> list[bool]:
-    """Which of a twin's guards are looked at before each call: arguments may change, the package's own code does not.
-
-    Of the 500 that an iteration of ICP would have, 50 are left; the others took 0.1 ms a call.
+    plain: the function itself.
     """
-    fixed = {"CLOSURE_MATCH", "NOT_PRESENT_IN_GENERIC_DICT"}  # methods of classes
-    return [not entry.is_global and entry.guard_type not in fixed for entry in entries]
+
+    def __init__(self, function: Callable[P, R], *, dynamic: tuple[str, ...] | None, fuse_reductions: bool) -> None:
+        functools.update_wrapper(self, function)
+        self.plain = function
+        self.fuse_reductions = fuse_reductions
+        self.fixed_sizes = dynamic is not None
+        names = list(inspect.signature(function).parameters)
+        self.dynamic_places = [names.index(name) for name in dynamic or ()]
+        self.works = True
+        _functions.append(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not (_compiling.get() and self.works):
+            return self.plain(*args, **kwargs)
+        try:
+            for place in self.dynamic_places:
+                _mark_dynamic(args[place])
+            return self.version(*args, **kwargs)
+        except Exception as error:  # of many kinds, none of them documented
+            result = self.plain(*args, **kwargs)  # an error of the caller's own making is raised here, as itself
+            self.works = False
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _warn_once(f"running without compiled functions: {reason}")
+            return result
+
+    @functools.cached_property
+    def version(self) -> Callable[P, R]:
+        """The compiled version, made when it is first called."""
+        dynamic = None if self.fixed_sizes else True
+        return torch.compile(
+            self.plain, dynamic=dynamic, fullgraph=True, options=compiler_options(self.fuse_reductions) or None
+        )
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # copied and pickled by name, as functions are
 
 
-OPTIONS = {
-    "guard_filter_fn": _may_change,
-    # with torch 2.13 a pass over neighbouring pixels could overwrite what it was still to read
-    "inplace_buffers": False,
-    "cpp.min_chunk_size": 2048,  # less for each thread costs more to hand out than it takes
-    # halves the time to compile; the few last pixels of a row are not worth it
-    "cpp.enable_loop_tail_vec": False,
-    "size_asserts": False,  # what guards have just made sure of
-    "alignment_asserts": False,
-    "assert_indirect_indexing": False,  # indices are made here, from what lies within the image or the map
-    "max_fusion_size": 256,
-    "cpp.max_horizontal_fusion_size": 256,  # the default would take the sums of the normal equations sixteen at a time
-}
-# What all sums of a function share is worked out within the one pass that adds them up, not stored in between.
-ONE_PASS = {"realize_opcount_threshold": 120, "realize_acc_reads_threshold": 30}
-GROWN = 100_000  # entries, the size for which loops over what grows are laid out
+@overload
+def compiled(function: Callable[P, R], /) -> CompiledFunction[P, R]: ...
+
+
+@overload
+def compiled(
+    *, dynamic: tuple[str, ...] | None = None, fuse_reductions: bool = False
+) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
 
 
 def compiled(
-    function: Callable | None = None, *, growing: tuple[str, ...] | None = None, one_pass: bool = False
-) -> Callable:
-    """A pure function of tensors whose calls inside `compilation()` go to its `torch.compile`d twin.
+    function: Callable | None = None, /, *, dynamic: tuple[str, ...] | None = None, fuse_reductions: bool = False
+) -> Any:
+    """A pure function of tensors whose calls inside `compilation()` go to its version by `torch.compile`.
 
-    While gradients are recorded the plain function runs (`checkpoint` has a twin for the backward pass). So it does
-    where compilation fails, for want of a C++ compiler above all, which is said once.
+    While gradients are recorded the plain function runs (`checkpoint` has a compiled version of the backward pass). So
+    it does where compilation fails, for want of a C++ compiler above all, which is said once.
 
-    growing: names of the arguments, tensors or dataclasses of them, whose second axis changes in size from call to
+    dynamic: names of the arguments, tensors or dataclasses of them, whose second axis changes in size from call to
     call. With None every size may change, which takes twice as long to compile as sizes that are known.
-    one_pass: see `ONE_PASS`; for functions that end in sums over all pixels.
+    fuse_reductions: for functions that end in sums over all pixels: what these share is worked out within the one pass
+    that adds them up, not stored in between.
     """
-    if function is None:
-        return functools.partial(compiled, growing=growing, one_pass=one_pass)
-    works = True
-    options = OPTIONS | ONE_PASS if one_pass else OPTIONS
-    names = list(inspect.signature(function).parameters)
-    places = [names.index(name) for name in growing or ()]
-    twin = functools.cache(
-        lambda: torch.compile(function, dynamic=growing is None or None, fullgraph=True, options=options)
-    )
-
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        nonlocal works
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not (_compiling.get() and works):
-            return function(*args, **kwargs)
-        try:
-            for place in places:
-                _mark_growing(args[place])
-            return twin()(*args, **kwargs)
-        except Exception as error:  # of many kinds, none of them documented
-            result = function(*args, **kwargs)  # an error of the caller's own making is raised here, as itself
-            works = False
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            _say_once(f"running without compiled functions: {reason}")
-            return result
-
-    call.plain = function
-    return call
+    decorate = functools.partial(CompiledFunction, dynamic=dynamic, fuse_reductions=fuse_reductions)
+    return decorate if function is None else decorate(function)
 
 
-def _mark_growing(value: Any) -> None:
+def _mark_dynamic(value: Any) -> None:
     for tensor in (value,) if isinstance(value, torch.Tensor) else vars(value).values():
         if tensor.ndim > 1:
-            torch._dynamo.mark_dynamic(tensor, 1, hint_override=GROWN)
+            torch._dynamo.mark_dynamic(tensor, 1, hint_override=SIZE_HINT)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning(message)

@@ -12,7 +12,7 @@ MAX_GROWTH = 10  # steps of four pixels that doubt spreads over a surface
 DEPTH_CONTINUITY = 0.04  # of the depth, by which it differs at most between pixels four apart on one surface
 
 
-@compiled(growing=("pixel", "chosen"))
+@compiled(dynamic=("pixel", "chosen"))
 def dilate_at(pixel: Tensor, chosen: Tensor, size: tuple[int, int]) -> Tensor:
     """1 for pixels (B, H, W) that are, or are next to, the `pixel` (B, n) of a surfel for which chosen (B, n) is 1."""
     pixels = size[0] * size[1]
@@ -29,7 +29,7 @@ def box_sum(image: Tensor, reach: int) -> Tensor:
     return image
 
 
-@compiled(growing=())
+@compiled(dynamic=())
 def grow_regions(seed: Tensor, candidate: Tensor, depth: Tensor) -> Tensor:
     """Candidates that are seeds, or on one surface with a patch of seeds: 1 or 0, all (B, H, W); depth, metres.
 

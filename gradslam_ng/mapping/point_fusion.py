@@ -144,7 +144,7 @@ class PointFuser(nn.Module):
         return (map_.confidences >= self.stable_confidence) | (map_.updated - map_.created >= STATIC_AFTER)
 
 
-@compiled(growing=("points", "normals", "mask", "reliable", "static"))
+@compiled(dynamic=("points", "normals", "mask", "reliable", "static"))
 def match(
     points: Tensor,
     normals: Tensor,
@@ -210,7 +210,7 @@ def is_represented(u: Tensor, v: Tensor, z: Tensor, there: Tensor, depth: Tensor
     return result
 
 
-@compiled(growing=("map_",))
+@compiled(dynamic=("map_",))
 def merge(
     map_: SurfelMap,
     slots: Tensor,

@@ -43,7 +43,7 @@ def fixed(H: Tensor, total: Tensor) -> Fixed:
     return Fixed(keep.to(H.dtype), covariance.to(H.dtype), (trace > 0) & (left_open < 0.5))
 
 
-@compiled(growing=())
+@compiled(dynamic=())
 def believed(keep: Tensor, T_mc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """The part of the way from start to T_mc (B, 4, 4) that is kept, and the twist (B, 6) to there, a constant."""
     delta = (keep @ se3.log(T_mc @ se3.inverse(start))[..., None])[..., 0]

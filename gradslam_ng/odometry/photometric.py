@@ -114,7 +114,7 @@ class Brightness:
         return evaluate(T_mc, self.view, self.gain, self.offset, self.noise, scale, total)
 
 
-@compiled(one_pass=True)
+@compiled(fuse_reductions=True)
 def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     """Gain and offset (B,) that bring the image's intensities to the model's, and the noise (B,) that is left.
 
@@ -140,7 +140,7 @@ def exposure(T_mc: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     return gain, offset, noise.clamp(min=LEAST_NOISE)
 
 
-@compiled(one_pass=True)
+@compiled(fuse_reductions=True)
 def linearize_photometric(
     T_mc: Tensor, view: View, gain: Tensor, offset: Tensor, noise: Tensor, scale: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,7 +34,7 @@ def normal_equations(J: list[Tensor], r: Tensor, w: Tensor, total: Tensor) -> tu
     return torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
 
 
-@compiled(one_pass=True)
+@compiled(fuse_reductions=True)
 def linearize_point_to_plane(
     vertices: Tensor,
     normals: Tensor,

@@ -108,7 +108,7 @@ def _iterate(
     return Solution(x, *here, converged=resting), damping
 
 
-@compiled(growing=())
+@compiled(dynamic=())
 def _proposed(
     problem: Problem, strategy: StepStrategy, x: Point, here: Linearization, damping: Damping
 ) -> tuple[Step, Point]:
@@ -117,7 +117,7 @@ def _proposed(
     return step, problem.retract(x, step.delta)
 
 
-@compiled(growing=())
+@compiled(dynamic=())
 def _judged(
     problem: Problem,
     strategy: StepStrategy,

@@ -58,7 +58,7 @@ def predict(map_: SurfelMap, T_wm: Tensor, K: Tensor, size: tuple[int, int], sta
     return SurfaceView(vertices, normals, weights, K, intensity, T_wm)
 
 
-@compiled(growing=("points", "normals", "colors", "confidences", "mask"))
+@compiled(dynamic=("points", "normals", "colors", "confidences", "mask"))
 def splat(
     points: Tensor,
     normals: Tensor,

@@ -50,7 +50,7 @@ class LiveFrame:
         return replace(self, surface=replace(self.surface, vertices=vertices))
 
 
-@compiled(growing=())
+@compiled(dynamic=())
 def observe(color: Tensor, depth: Tensor, K: Tensor, factor: int) -> tuple[Tensor, ...]:
     """Colour (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and
     1 or 0 for whether there is a normal; the intensity, without a channel."""

@@ -1,4 +1,4 @@
-"""Hot functions and their compiled twins."""
+"""Compiled functions against the plain ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.compute.compiled import compilation, compiled, seconds_compiling
+from gradslam_ng.compute.compiled import CompiledFunction, compilation, compiled, seconds_compiling
 from gradslam_ng.compute.tree import tree_leaves
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -24,7 +24,7 @@ def compiled_functions() -> dict[str, list[tuple[object, str]]]:
     found = {}
     for owner in owners:
         for attribute, value in list(vars(owner).items()):
-            if hasattr(value, "plain") and hasattr(value, "__wrapped__"):
+            if isinstance(value, CompiledFunction):
                 found.setdefault(value.__qualname__, []).append((owner, attribute))
     return found
 
@@ -79,7 +79,7 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for torch.compile")
 def test_compiling_is_counted():
     before = seconds_compiling()
-    doubled = compiled(lambda x: 2 * x, growing=("x",))
+    doubled = compiled(lambda x: 2 * x, dynamic=("x",))
     with torch.no_grad(), compilation():
         assert doubled(torch.ones(2, 3)).sum() == 12
         after = seconds_compiling()

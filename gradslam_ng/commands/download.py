@@ -1,4 +1,4 @@
-"""`gradslam-ng download NAME`."""
+"""`gradslam-ng download NAME`: fetch a public sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gradslam-ng evaluate GROUND_TRUTH ESTIMATE`."""
+"""`gradslam-ng evaluate GROUND_TRUTH ESTIMATE`: absolute and relative trajectory errors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def evaluate(
     ground_truth: GroundTruth,
     estimate: Estimate,
     /,
+    *,
     align: Literal["none", "se3", "sim3"] = "se3",
     delta: float = 1,
     unit: Literal["frames", "seconds", "metres"] = "seconds",

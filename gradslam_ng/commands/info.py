@@ -1,4 +1,4 @@
-"""`gradslam-ng info SOURCE`."""
+"""`gradslam-ng info SOURCE`: layout, frames, camera and depth statistics of a sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gradslam-ng mesh map.ply|volume.npz`."""
+"""`gradslam-ng mesh map.ply|volume.npz`: marching cubes on either kind of map."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.markup import escape
 from gradslam_ng.meshing import marching_cubes
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 
-Map = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
+MapFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
 
 
-def mesh(map_: Map, /, out: Path | None = None, voxel_size: float = 0.01) -> None:
+def mesh(map_: MapFile, /, out: Path | None = None, voxel_size: float = 0.01) -> None:
     """Make a mesh of either kind of map.
 
     Args:

@@ -1,4 +1,4 @@
-"""`gradslam-ng optimize GRAPH --out FILE`."""
+"""`gradslam-ng optimize GRAPH --out FILE`: pose graph optimization of a g2o file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from gradslam_ng import optim
 from gradslam_ng.graph import g2o
 from gradslam_ng.graph.chordal import chordal
 from gradslam_ng.graph.gnc import graduated_non_convexity
+from gradslam_ng.viz.graphs import plot_graphs
 
-RULES = {"gauss-newton": optim.GaussNewton(), "levenberg-marquardt": optim.LevenbergMarquardt(damping=1e-9)}
+STRATEGIES = {"gauss-newton": optim.GaussNewton(), "levenberg-marquardt": optim.LevenbergMarquardt(damping=1e-9)}
 KERNELS = {"none": None, "huber": optim.Huber, "cauchy": optim.Cauchy, "graduated": optim.GemanMcClure}
-Graph = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GRAPH")]
+GraphFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GRAPH")]
 
 
 @torch.no_grad()
 def optimize(
-    graph: Graph,
+    graph: GraphFile,
     /,
+    *,
     out: Path,
     start: Literal["file", "chordal"] = "file",
     strategy: Literal["gauss-newton", "levenberg-marquardt"] = "gauss-newton",
@@ -33,14 +35,15 @@ def optimize(
     scale: float = 3.0,
     iterations: int = 100,
 ) -> None:
-    """Optimise a pose graph in a g2o file; the result goes to another, with a picture beside it.
+    """Optimize a pose graph in a g2o file; the result goes to another, with a picture beside it.
 
     Args:
         graph: Pose graph in the plane or in space, a g2o file.
         out: Where the result goes, a g2o file; the picture is the same with .png.
         start: The poses in the file, or a chordal relaxation of the edges, where those are far off.
         strategy: How steps are found.
-        kernel: Robust kernel on every edge; graduated: Geman-McClure from convex to its full bite, against false loops.
+        kernel: Robust kernel on every edge; graduated: graduated non-convexity with
+            Geman-McClure's, against false loops.
         scale: Standard deviations at which the kernel starts to matter.
         iterations: At most.
     """
@@ -56,21 +59,29 @@ def optimize(
     before = factors.error(factors.x)
     if kernel == "graduated":
         factors = graduated_non_convexity(factors)
-    solution = factors.optimize(RULES[strategy], iterations)
+    solution = factors.optimize(STRATEGIES[strategy], iterations)
     seconds = time.perf_counter() - began
     if not bool(torch.isfinite(solution.error)):
         raise ValueError(f"{graph}: no solution from here; try --start chordal or --strategy levenberg-marquardt")
     result = problem.moved(solution["pose"])
     result.save(out)
-
-    from gradslam_ng.viz.graphs import plot_graphs
-
     picture = out.with_suffix(".png")
-    plot_graphs(picture, {start: first, "optimised": result}, graph.stem)
-    table = Table(show_header=False, title=escape(graph.name))
-    table.add_row("graph", f"{len(problem.T)} poses, {len(problem.i)} edges")
-    table.add_row("error", f"{float(before):.6g} to {float(solution.error):.6f}, half the sum of squares")
-    table.add_row("converged", "yes" if bool(solution.solution.converged) else f"not in {iterations} iterations")
-    table.add_row("time", f"{seconds:.2f} s")
-    table.add_row("written", f"{escape(str(out))}, {escape(picture.name)}")
+    plot_graphs(picture, {start: first, "optimized": result}, graph.stem)
+    converged = "yes" if bool(solution.solution.converged) else f"not in {iterations} iterations"
+    _print_summary(
+        graph.name,
+        {
+            "graph": f"{len(problem.T)} poses, {len(problem.i)} edges",
+            "error": f"{float(before):.6g} to {float(solution.error):.6f}, half the sum of squares",
+            "converged": converged,
+            "time": f"{seconds:.2f} s",
+            "written": f"{escape(str(out))}, {escape(picture.name)}",
+        },
+    )
+
+
+def _print_summary(title: str, rows: dict[str, str]) -> None:
+    table = Table(show_header=False, title=escape(title))
+    for row in rows.items():
+        table.add_row(*row)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder."""
+"""Results of a run, written to its folder: trajectory, map, mesh, metrics and pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import math
-import resource
 import sys
 import tempfile
 from collections import Counter
@@ -24,8 +23,19 @@ from gradslam_ng.structures import VoxelGrid
 
 log = logging.getLogger("gradslam_ng")
 
+# Keys of `metrics.json` in earlier versions, which this one writes beside the new ones.
+DEPRECATED = {
+    "frames.weak": "frames.degenerate",
+    "frames.relocalised": "frames.relocalized",
+    "reasons": "status_counts",
+    "milliseconds_per_frame.prepare": "milliseconds_per_frame.preprocess",
+    "milliseconds_per_frame.localise": "milliseconds_per_frame.localize",
+    "milliseconds_per_frame.relocalise": "milliseconds_per_frame.relocalize",
+}
+STAGES = {"prepare": "preprocess", "localise": "localize", "relocalise": "relocalize"}
 
-def prepare(out: Path) -> None:
+
+def check_writable(out: Path) -> None:
     """Make the folder, and find out before the run whether its results can be written there.
 
     Raises:
@@ -75,7 +85,7 @@ def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[
 def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, evaluation.ATE | None]:
     """Everything in `metrics.json`, and the error against the ground truth where there is one."""
     tracked = int(result.tracked.sum())
-    stages = result.milliseconds
+    stages = {STAGES.get(name, name): ms for name, ms in result.milliseconds.items()}
     metrics = {
         "sequence": sequence.name,
         "settings": dataclasses.asdict(settings),
@@ -83,12 +93,12 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
         "frames": {
             "in_sequence": len(sequence),
             "tracked": tracked,
-            "weak": int((result.statuses == TrackingStatus.DEGENERATE).sum()),
+            "degenerate": int((result.statuses == TrackingStatus.DEGENERATE).sum()),
             "lost": len(result.tracked) - tracked,
             "skipped": len(result.skipped),
-            "relocalised": len(result.relocalized),
+            "relocalized": len(result.relocalized),
         },
-        "reasons": {TrackingStatus(i).name.lower(): n for i, n in Counter(result.statuses.tolist()).items() if i},
+        "status_counts": {TrackingStatus(i).name.lower(): n for i, n in Counter(result.statuses.tolist()).items() if i},
         "skipped": result.skipped,
         "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
         "seconds_compiling": round(result.seconds_compiling, 1),
@@ -96,20 +106,34 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
         "map": {"surfels": int(result.map.count[0])},
         "loops": result.loops,
     }
+    add_deprecated_keys(metrics)
     if sequence.ground_truth is None:
         return metrics, None
     try:
         error = evaluation.ate(sequence.ground_truth, result.trajectory)
         rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
-    except ValueError as status:
-        log.warning("no comparison with the ground truth: %s", status)
+    except ValueError as reason:
+        log.warning("no comparison with the ground truth: %s", reason)
         return metrics, None
-    metrics["ate"] = figures(error)
-    metrics["rpe"] = {"translation": figures(rpe.translation), "rotation": figures(rpe.rotation)}
+    metrics["ate"] = summary(error)
+    metrics["rpe"] = {"translation": summary(rpe.translation), "rotation": summary(rpe.rotation)}
     return metrics, error
 
 
-def figures(statistics: evaluation.Statistics) -> dict[str, float]:
+def add_deprecated_keys(metrics: dict) -> None:
+    """Write what readers of earlier versions look for beside the new keys, and list it under `deprecated_keys`."""
+    added = []
+    for old, new in DEPRECATED.items():
+        *path, name = new.split(".")
+        table = metrics[path[0]] if path else metrics
+        if name in table:
+            table[old.rpartition(".")[2]] = table[name]
+            added.append(old)
+    metrics["deprecated_keys"] = added
+    log.info("metrics.json: the keys in its list deprecated_keys go with the next version")
+
+
+def summary(statistics: evaluation.Statistics) -> dict[str, float]:
     """The summary of a set of errors, metres or degrees; JSON knows no NaN."""
     return {name: value for name, value in statistics.summary().items() if math.isfinite(value)}
 
@@ -118,5 +142,7 @@ def peak_memory() -> float:
     """Of this process so far, on the GPU where one was used, MB."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 1e6
+    import resource  # late: there is none on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

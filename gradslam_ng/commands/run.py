@@ -1,4 +1,4 @@
-"""`gradslam-ng run SOURCE --out DIR`."""
+"""`gradslam-ng run SOURCE --out DIR`: a recording to trajectory, map, metrics and pictures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gradslam_ng import datasets
-from gradslam_ng.commands.info import Source
-from gradslam_ng.commands.outputs import prepare, write
-from gradslam_ng.commands.settings import build, parse_frames, parse_scale
+from gradslam_ng.commands.config import format_config
+from gradslam_ng.commands.outputs import check_writable, write
+from gradslam_ng.commands.settings import all_settings, make_system, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.slam import Result, State
@@ -27,10 +27,95 @@ from gradslam_ng.slam.system import WORTH_COMPILING, Loops, System
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
 
+REQUIRED = "(required)"  # but for `--dump-config`
+Source = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint=REQUIRED)]
+Out = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=REQUIRED)]
+Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
+
 
 @dataclass(frozen=True)
-class Settings:
-    """Of one run, as they go into `metrics.json`."""
+class RecordingOptions:
+    """What is read.
+
+    Args:
+        frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
+        intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
+        depth_scale: Units of the depth files in a meter; overrides the layout's.
+        noise: Of the depth and color that a synthetic scene is rendered with.
+    """
+
+    frames: str = "::"
+    intrinsics: str | None = None
+    depth_scale: float | None = None
+    noise: Noise = None
+
+    def load(self, source: str) -> RGBDSequence:
+        """The frames of a sequence.
+
+        Raises:
+            FileNotFoundError, ValueError: see `datasets.load`; or no frame is left.
+        """
+        options = {"intrinsics": self.intrinsics, "depth_scale": self.depth_scale, "noise": self.noise}
+        sequence = datasets.load(source, **{name: value for name, value in options.items() if value is not None})
+        sequence = sequence[parse_frames(self.frames)]
+        if not len(sequence):
+            raise ValueError(f"frames: {self.frames!r} leaves none of the sequence's frames")
+        return sequence
+
+
+@dataclass(frozen=True)
+class SystemOptions:
+    """What is run on it.
+
+    Args:
+        system: What to run.
+        odometry: How a frame finds its pose: soft-damped or classical Levenberg-Marquardt ICP, or the given poses.
+        preset: How much work for how much accuracy: images 320, 160 or 640 pixels across, and iterations to suit.
+        scale: Working resolution relative to the images', 1, 0.5, 0.25, ...; default: the preset's.
+        config: TOML file with the tables [odometry] and [mapping]: settings of ProjectiveICP, and of PointFuser
+            or KinectFusion; --dump-config prints one.
+        loops: Close loops, in sequences of 600 frames and more that pointfusion or kinectfusion tracks by itself.
+    """
+
+    system: Literal["pointfusion", "kinectfusion", "icpslam", "icp-odometry"] = "pointfusion"
+    odometry: Literal["gradicp", "icp", "ground-truth"] = "gradicp"
+    preset: Literal["default", "fast", "accurate"] = "default"
+    scale: float | None = None
+    config: Path | None = None
+    loops: bool = True
+
+    def make(self) -> System:
+        return make_system(self.system, self.odometry, parse_scale(self.scale), self.config, self.preset)
+
+    def closes_loops(self, frames: int) -> bool:
+        """Whether loops are looked for in a sequence of so many frames."""
+        return self.loops and frames >= LONG and self.system in CLOSERS and self.odometry != "ground-truth"
+
+    def format(self) -> str:
+        """A configuration file with every setting."""
+        options = f"--system {self.system} --odometry {self.odometry} --preset {self.preset}"
+        tables = all_settings(self.system, self.odometry, self.config, self.preset)
+        return f"# gradslam-ng run {options}\n{format_config(tables)}"
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """What it runs on.
+
+    Args:
+        device: Where to compute.
+        compile: Compile the kernels for long sequences: a minute or two, once, then kept on disk.
+        compile_from: Frames that make a sequence long enough; some 150 where all is on disk.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    compile: bool = True
+    compile_from: int = WORTH_COMPILING
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The options of one run as `metrics.json` keeps them."""
 
     source: str
     system: str
@@ -47,67 +132,67 @@ class Settings:
 
 
 def run(
-    source: Source,
+    source: Source = None,
     /,
-    out: Path,
-    system: Literal["pointfusion", "kinectfusion", "icpslam", "icp-odometry"] = "pointfusion",
-    odometry: Literal["gradicp", "icp", "ground-truth"] = "gradicp",
-    preset: Literal["default", "fast", "accurate"] = "default",
-    frames: str = "::",
-    scale: float | None = None,
-    device: Literal["cpu", "cuda"] = "cpu",
-    config: Path | None = None,
-    intrinsics: str | None = None,
-    depth_scale: float | None = None,
-    compile: bool = True,
-    compile_from: int = WORTH_COMPILING,
-    loops: bool = True,
-    noise: Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")] = None,
+    *,
+    out: Out = None,
+    recording: Annotated[RecordingOptions, tyro.conf.OmitArgPrefixes],
+    method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],
+    compute: Annotated[ComputeOptions, tyro.conf.OmitArgPrefixes],
+    dump_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
-    """Reconstruct a sequence: trajectory, map, figures and pictures, written to a folder.
+    """Reconstruct a sequence: trajectory, map, metrics and pictures, written to a folder.
 
     Args:
         source: Folder of a sequence, or synthetic:NAME.
         out: Folder for the results; made if need be.
-        system: What to run.
-        odometry: How a frame finds its pose: soft-damped or classical Levenberg-Marquardt ICP, or the given poses.
-        preset: How much work for how much accuracy: images 320, 160 or 640 pixels across, and iterations to suit.
-        frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
-        scale: Working resolution relative to the images', 1, 0.5, 0.25, ...; default: the preset's.
-        device: Where to compute.
-        config: TOML file with the tables [odometry] and [mapping]: arguments of ICPOdometer, and of PointFuser
-            or KinectFusion.
-        intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
-        depth_scale: Units of the depth files in a metre; overrides the layout's.
-        compile: Compile the hot functions for long sequences: a minute or two, once, then kept on disk.
-        compile_from: Frames that make a sequence long enough; some 150 where all is on disk.
-        loops: Close loops, in sequences of 600 frames and more that pointfusion or kinectfusion tracks by itself.
-        noise: Of the depth and colour that a synthetic scene is rendered with.
+        dump_config: Print all settings of [odometry] and [mapping] as TOML for --config, and run nothing.
     """
-    console = Console()
-    if device == "cuda" and not torch.cuda.is_available():
+    if dump_config:
+        print(method.format())
+        return
+    if source is None or out is None:
+        raise ValueError("run: expected the folder of a sequence, or synthetic:NAME, and --out DIR")
+    if compute.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: expected a CUDA device for 'cuda', but torch finds none")
-    options = {"intrinsics": intrinsics, "depth_scale": depth_scale, "noise": noise}
-    sequence = datasets.load(source, **{k: v for k, v in options.items() if v is not None})
-    sequence = sequence[parse_frames(frames)]
-    if not len(sequence):
-        raise ValueError(f"frames: {frames!r} leaves none of the sequence's frames")
-    slam = build(system, odometry, parse_scale(scale), config, preset).to(device)
-    config_file = None if config is None else str(config)
-    loops = loops and len(sequence) >= LONG and system in CLOSERS and odometry != "ground-truth"
-    settings = Settings(source, system, odometry, preset, frames, scale, device, config_file, **options, loops=loops)
-    prepare(out)
-    compile = compile and len(sequence) >= compile_from
-    result = track(slam, sequence, compile, console, CLOSERS[system]() if loops else None)
-    metrics, written = write(out, result, sequence, settings)
-    report(metrics, [name for name, done in written.items() if done], out, console)
+    console = Console()
+    sequence = recording.load(source)
+    slam = method.make().to(compute.device)
+    check_writable(out)
+    loops = method.closes_loops(len(sequence))
+    compile = compute.compile and len(sequence) >= compute.compile_from
+    result = run_with_progress(slam, sequence, compile, console, CLOSERS[method.system]() if loops else None)
+    record = _record(source, recording, method, compute, loops)
+    metrics, written = write(out, result, sequence, record)
+    print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
     if result.interrupted:
         raise KeyboardInterrupt  # all is written; the exit status still tells
 
 
-def track(slam: System, sequence: RGBDSequence, compile: bool, console: Console, closer: Loops | None = None) -> Result:
+def _record(
+    source: str, recording: RecordingOptions, method: SystemOptions, compute: ComputeOptions, loops: bool
+) -> RunRecord:
+    return RunRecord(
+        source=source,
+        system=method.system,
+        odometry=method.odometry,
+        preset=method.preset,
+        frames=recording.frames,
+        scale=method.scale,
+        device=compute.device,
+        config=None if method.config is None else str(method.config),
+        intrinsics=recording.intrinsics,
+        depth_scale=recording.depth_scale,
+        noise=recording.noise,
+        loops=loops,
+    )
+
+
+def run_with_progress(
+    slam: System, sequence: RGBDSequence, compile: bool, console: Console, closer: Loops | None = None
+) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -123,7 +208,7 @@ def track(slam: System, sequence: RGBDSequence, compile: bool, console: Console,
         return slam.run(sequence, on_frame, compile, closer)
 
 
-def report(metrics: dict, written: list[str], out: Path, console: Console) -> None:
+def print_summary(metrics: dict, written: list[str], out: Path, console: Console) -> None:
     """Print what came out."""
     table = Table(show_header=False, title=escape(str(out)))
     frames = metrics["frames"]

@@ -1,18 +1,40 @@
-"""From the words of the command line to a system."""
+"""From the words of the command line to a SLAM system."""
 
 from __future__ import annotations
 
-import inspect
-import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
+from gradslam_ng.commands.config import default_settings, read_config, validate_table
 from gradslam_ng.mapping import PointFuser
-from gradslam_ng.odometry import ICPSettings, KnownPoses, step_strategy
+from gradslam_ng.odometry import ICPSettings, KnownPoses, ProjectiveICP, step_strategy
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
 from gradslam_ng.slam.settings import preset
 from gradslam_ng.slam.system import System
 
 SYSTEMS = {"icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a table of a configuration file sets: the arguments of a class, but for those that the program gives."""
+
+    kind: type | None  # None: nothing can be set
+    given: tuple[str, ...] = ()
+
+    def defaults(self) -> dict[str, object]:
+        return default_settings(self.kind, self.given)
+
+
+def component(table: str, system: str, odometry: str) -> Component:
+    """What the table [odometry] or [mapping] sets in a system of that name with such odometry."""
+    if table == "odometry":
+        return Component(KnownPoses if odometry == "ground-truth" else ICPSettings)
+    if system == "pointfusion":
+        return Component(PointFuser)
+    if system == "kinectfusion":
+        return Component(KinectFusion, ("odometry", "factor", "noise", "settings"))
+    return Component(None)
 
 
 def parse_frames(text: str) -> slice:
@@ -45,61 +67,48 @@ def parse_scale(scale: float | None) -> int | None:
     return factor
 
 
-def build(
+def read_settings(system: str, odometry: str, config: Path | None) -> dict[str, dict[str, object]]:
+    """The settings in the tables of a TOML file, by table.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not TOML, a table or setting that does not exist, or a value of
+            another type.
+    """
+    tables = read_config(config)
+    parts = {name: component(name, system, odometry) for name in ("odometry", "mapping")}
+    return {name: validate_table(name, tables.get(name, {}), part.defaults()) for name, part in parts.items()}
+
+
+def all_settings(
+    system: str, odometry: str, config: Path | None = None, settings: str = "default"
+) -> dict[str, dict[str, object]]:
+    """Every setting of the tables [odometry] and [mapping], with the values that `make_system` uses."""
+    tables = read_settings(system, odometry, config)
+    odometer = make_odometry(odometry, settings, tables["odometry"])
+    tracking = vars(odometer.settings) if isinstance(odometer, ProjectiveICP) else {}
+    return {"odometry": tracking, "mapping": component("mapping", system, odometry).defaults() | tables["mapping"]}
+
+
+def make_odometry(name: str, settings: str, changed: dict[str, object]) -> KnownPoses | ProjectiveICP:
+    """What finds the poses, with a preset's settings but for those changed."""
+    if name == "ground-truth":
+        return KnownPoses(**changed)
+    return preset(settings).odometer(step_strategy(name), **changed)
+
+
+def make_system(
     system: str, odometry: str, factor: int | None, config: Path | None = None, settings: str = "default"
 ) -> System:
     """The system of that name, with a preset's settings and those of a TOML file, which go before.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, not TOML, a table or setting that does not exist, or a value of
-            another type or out of range.
+        FileNotFoundError, ValueError: see `read_settings`; or a value out of range.
     """
-    tables = read_config(config)
-    if odometry == "ground-truth":
-        odometer = KnownPoses(**known(tables, "odometry", KnownPoses))
-    else:
-        odometer = preset(settings).odometer(step_strategy(odometry), **known(tables, "odometry", ICPSettings))
+    tables = read_settings(system, odometry, config)
+    odometer = make_odometry(odometry, settings, tables["odometry"])
     common = {"odometry": odometer, "factor": factor, "settings": settings}
     if system == "pointfusion":
-        return PointFusion(**common, mapper=PointFuser(**known(tables, "mapping", PointFuser)))
+        return PointFusion(**common, mapper=PointFuser(**tables["mapping"]))
     if system == "kinectfusion":
-        return KinectFusion(**common, **known(tables, "mapping", KinectFusion, "noise", *common))
-    known(tables, "mapping", None)
+        return KinectFusion(**common, **tables["mapping"])
     return SYSTEMS[system](**common)
-
-
-def read_config(config: Path | None) -> dict[str, dict]:
-    """The tables [odometry] and [mapping] of a TOML file."""
-    if config is None:
-        return {}
-    if not config.is_file():
-        raise FileNotFoundError(f"config: no such file: {config}")
-    try:
-        tables = tomllib.loads(config.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"config: {config} is not TOML: {error}") from None
-    for name, table in tables.items():
-        if name not in ("odometry", "mapping") or not isinstance(table, dict):
-            raise ValueError(f"config: {config}: expected the tables [odometry] and [mapping], got {name!r}")
-    return tables
-
-
-def known(tables: dict[str, dict], name: str, part: type | None, *given: str) -> dict:
-    """The settings in one table, all of which the part takes and are not given, each of its default's type."""
-    settings = tables.get(name, {})
-    takes = {} if part is None else {p.name: p.default for p in inspect.signature(part).parameters.values()}
-    takes = {setting: default for setting, default in takes.items() if setting not in ("strategy", *given)}
-    for setting, value in settings.items():
-        if setting not in takes:
-            raise ValueError(f"config: [{name}] has no setting {setting!r} here; it has {', '.join(takes) or 'none'}")
-        if not alike(value, takes[setting]):
-            raise ValueError(f"config: [{name}] {setting}: expected something like {takes[setting]!r}, got {value!r}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-
-
-def alike(value: object, default: object) -> bool:
-    """Whether a value of a TOML file may stand for a default: whole numbers serve as decimal ones, arrays as tuples."""
-    if isinstance(default, tuple):
-        return isinstance(value, list) and all(alike(entry, default[0]) for entry in value)
-    kinds = (int, float) if isinstance(default, float) else type(default)
-    return isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)

@@ -1,4 +1,4 @@
-"""`gradslam-ng synthesize NAME --out DIR`."""
+"""`gradslam-ng synthesize NAME --out DIR`: render a sequence with exact poses."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ Motion = Literal["handheld", "orbit", "loop", "pure_rotation", "fast", "back_and
 def synthesize(
     name: Name,
     /,
+    *,
     out: Path,
     frames: int = 300,
     size: str = "640x480",

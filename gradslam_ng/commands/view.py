@@ -1,4 +1,4 @@
-"""`gradslam-ng view map.ply [trajectory.txt]`."""
+"""`gradslam-ng view map.ply [trajectory.txt]`: an interactive 3D viewer (Open3D)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import tyro
 from gradslam_ng import viz
 from gradslam_ng.structures import Trajectory
 
-Map = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
-Path_ = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="TRAJECTORY")]
+MapFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
+TrajectoryFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="TRAJECTORY")]
 
 
-def view(map_: Map, trajectory: Path_ = None, /, screenshot: Path | None = None) -> None:
+def view(map_: MapFile, trajectory: TrajectoryFile = None, /, screenshot: Path | None = None) -> None:
     """Look at a map, and at the cameras that made it, in Open3D's viewer.
 
     Args:

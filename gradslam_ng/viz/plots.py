@@ -47,32 +47,18 @@ def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | 
     grid = figure.add_gridspec(2, 2, height_ratios=(5, 2))
     top, side, below = (figure.add_subplot(grid[place]) for place in ((0, 0), (0, 1), (1, slice(None))))
     uninterrupted = _uninterrupted(seconds)
-
-    views = ((top, plan, "seen from above"), (side, [along, up], "seen from the side"))
-    for axes, (i, j), name in views:
-        if error is not None:
-            truth = _broken(error.ground_truth.T_wc[:, [i, j], 3].numpy(), uninterrupted)
-            axes.plot(*truth.T, "--", color=TRUTH, lw=1.2, label="ground truth", zorder=1)
-        path_drawn = _colored_path(axes, shown.T_wc[:, [i, j], 3].numpy(), values, uninterrupted)
-        axes.plot([], [], color="#cc4778", lw=2.2, label="estimate")  # a colour of the middle, for the legend
-        axes.plot(*shown.T_wc[0, [i, j], 3], "o", color=ESTIMATE, ms=6, mec="white", label="start", zorder=4)
+    truth = None if error is None else error.ground_truth
+    for axes, (i, j), name in ((top, plan, "seen from above"), (side, [along, up], "seen from the side")):
+        path_drawn = _draw_view(axes, (i, j), shown, truth, values, uninterrupted)
         axes.set(title=name, xlabel=f"{'xyz'[i]} [m]", ylabel=f"{'xyz'[j]} [m]")
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.margins(0.08)
     if _points_down(shown, up):
         side.invert_yaxis()
     top.legend(loc="best", frameon=False, fontsize=9)
     figure.colorbar(path_drawn, ax=side, label=label, shrink=0.9)
-
     if error is None:
         _draw_speed(below, shown, seconds, uninterrupted)
     else:
-        curve = _broken(np.stack([seconds, values], -1), uninterrupted)
-        below.fill_between(*curve.T, color=ESTIMATE, alpha=0.15, lw=0)
-        below.plot(*curve.T, color=ESTIMATE, lw=1.2)
-        below.axhline(100 * error.rmse, color=TRUTH, lw=1, ls="--", label=f"RMSE {100 * error.rmse:.2f} cm")
-        below.set(ylabel="position error [cm]", ylim=(0, None))
-        below.legend(loc="best", frameon=False, fontsize=9)
+        _draw_error(below, error, seconds, uninterrupted)
     below.set(xlabel="time [s]", xlim=(0, seconds[-1] or 1))
     for axes in (top, side, below):
         axes.grid(color="0.9", lw=0.8)
@@ -80,6 +66,37 @@ def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | 
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title or "trajectory", fontsize=13)
     figure.savefig(path, format="png")
+
+
+def _draw_view(
+    axes: Axes,
+    shown_axes: tuple[int, int],
+    shown: Trajectory,
+    truth: Trajectory | None,
+    values: np.ndarray,
+    uninterrupted: np.ndarray,
+) -> LineCollection:
+    """The trajectory seen along one axis of the world, colored by values (L,), over the ground truth."""
+    i, j = shown_axes
+    if truth is not None:
+        curve = _broken(truth.T_wc[:, [i, j], 3].numpy(), uninterrupted)
+        axes.plot(*curve.T, "--", color=TRUTH, lw=1.2, label="ground truth", zorder=1)
+    drawn = _colored_path(axes, shown.T_wc[:, [i, j], 3].numpy(), values, uninterrupted)
+    axes.plot([], [], color="#cc4778", lw=2.2, label="estimate")  # a color of the middle, for the legend
+    axes.plot(*shown.T_wc[0, [i, j], 3], "o", color=ESTIMATE, ms=6, mec="white", label="start", zorder=4)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.08)
+    return drawn
+
+
+def _draw_error(axes: Axes, error: ATE, seconds: np.ndarray, uninterrupted: np.ndarray) -> None:
+    """The position error over time."""
+    curve = _broken(np.stack([seconds, 100 * error.errors.numpy()], -1), uninterrupted)
+    axes.fill_between(*curve.T, color=ESTIMATE, alpha=0.15, lw=0)
+    axes.plot(*curve.T, color=ESTIMATE, lw=1.2)
+    axes.axhline(100 * error.rmse, color=TRUTH, lw=1, ls="--", label=f"RMSE {100 * error.rmse:.2f} cm")
+    axes.set(ylabel="position error [cm]", ylim=(0, None))
+    axes.legend(loc="best", frameon=False, fontsize=9)
 
 
 def _up_axis(trajectory: Trajectory) -> int:

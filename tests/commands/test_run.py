@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from gradslam_ng.cli import main
+from gradslam_ng.commands import config as config_files
+from gradslam_ng.commands import settings
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import SurfelMap, Trajectory
 
@@ -31,18 +35,36 @@ def test_trajectory_and_metrics(full, recording, results):
     truth = Trajectory.load(recording / "groundtruth.txt")
     assert torch.allclose(trajectory.timestamps, truth.timestamps)
     assert (trajectory.T_wc - truth.T_wc)[:, :3, 3].norm(dim=-1).max() < 2e-3
-    counts = {"in_sequence": 6, "tracked": 6, "weak": 0, "lost": 0, "skipped": 0, "relocalised": 0}
-    assert metrics["frames"] == counts and metrics["reasons"] == {}
+    counts = {"in_sequence": 6, "tracked": 6, "degenerate": 0, "lost": 0, "skipped": 0, "relocalized": 0}
+    assert metrics["frames"].items() >= counts.items() and metrics["status_counts"] == {}
     assert metrics["settings"]["system"] == "pointfusion" and metrics["settings"]["odometry"] == "gradicp"
     assert metrics["settings"]["source"] == str(recording) and metrics["interrupted"] is False
-    stages = metrics["milliseconds_per_frame"]
-    assert set(stages) == {"read", "prepare", "predict", "localise", "map", "total"}
+    old = [key.rpartition(".")[2] for key in metrics["deprecated_keys"] if key.startswith("milliseconds")]
+    stages = {name: ms for name, ms in metrics["milliseconds_per_frame"].items() if name not in old}
+    assert set(stages) == {"read", "preprocess", "predict", "localize", "map", "total"}
     assert stages["total"] == pytest.approx(sum(ms for name, ms in stages.items() if name != "total"), rel=1e-3)
     assert metrics["seconds_compiling"] == 0  # so short a sequence is not worth it
     assert metrics["peak_memory_mb"] > 50
     assert metrics["map"]["surfels"] == int(map_.count)
     assert metrics["ate"]["rmse"] < 1e-3
     assert metrics["rpe"]["translation"]["rmse"] < 1e-3 and metrics["rpe"]["rotation"]["rmse"] < 0.05
+
+
+def test_keys_of_earlier_versions_are_there_and_said_to_go(full, results):
+    """A reader of the version before finds what it looks for."""
+    metrics = results(full)[0]
+    frames, stages = metrics["frames"], metrics["milliseconds_per_frame"]
+    assert frames["weak"] == frames["degenerate"] and frames["relocalised"] == frames["relocalized"]
+    assert metrics["reasons"] == metrics["status_counts"]
+    assert stages["prepare"] == stages["preprocess"] and stages["localise"] == stages["localize"]
+    expected = {"frames.weak", "frames.relocalised", "reasons"}
+    expected |= {"milliseconds_per_frame.prepare", "milliseconds_per_frame.localise"}
+    assert set(metrics["deprecated_keys"]) == expected  # no frame was relocalized
+
+
+def test_the_run_says_that_keys_will_go(recording, tmp_path, run, prints):
+    assert run(recording, tmp_path, "--frames", ":1") == 0
+    assert prints().count("deprecated_keys") == 1
 
 
 def test_map_has_every_column(full):
@@ -111,6 +133,53 @@ def test_names_that_look_like_markup(copy, tmp_path, run, results):
 
 
 # settings in a file
+
+
+@pytest.mark.parametrize("system", ["pointfusion", "kinectfusion", "icpslam"])
+@pytest.mark.parametrize("odometry", ["icp", "ground-truth"])
+def test_dumped_settings_can_be_read_back(tmp_path, capsys, system, odometry):
+    """What is printed has every setting, builds the same system, and is printed again."""
+    options = ["--system", system, "--odometry", odometry, "--preset", "accurate"]
+    assert main(["run", "--dump-config", *options]) == 0
+    text = capsys.readouterr().out
+    config = tmp_path / "settings.toml"
+    config.write_text(text)
+    tables = tomllib.loads(text)
+    assert set(tables) == {"odometry", "mapping"}
+    if odometry == "icp":
+        assert tables["odometry"]["iterations"] == [6, 4, 4, 4] and tables["odometry"]["photometric"] is True
+    assert ("sigma" in tables["mapping"]) == (system == "pointfusion")
+    assert ("voxel_size" in tables["mapping"]) == (system == "kinectfusion")
+    assert settings.make_system(system, odometry, None, config).odometry is not None
+    assert main(["run", "--dump-config", "--config", str(config), "--system", system, "--odometry", odometry]) == 0
+    assert tomllib.loads(capsys.readouterr().out) == tables
+
+
+def test_changed_settings_are_dumped(tmp_path, capsys):
+    (tmp_path / "settings.toml").write_text("[odometry]\niterations = [4, 2]\nmax_distance = 1\n")
+    assert main(["run", "--dump-config", "--config", str(tmp_path / "settings.toml")]) == 0
+    odometry = tomllib.loads(capsys.readouterr().out)["odometry"]
+    assert odometry["iterations"] == [4, 2] and odometry["max_distance"] == 1
+
+
+def test_without_a_sequence_or_a_folder_for_the_results(recording, says):
+    for arguments in ([], [str(recording)], ["--out", "out"]):
+        assert main(["run", *arguments]) == 1
+        assert "error: run: expected the folder of a sequence" in says()
+
+
+@pytest.mark.parametrize("table", ["odometry", "mapping"])
+def test_names_of_earlier_versions_are_taken_with_a_warning(table, caplog):
+    assert set(config_files.RENAMED[table].values()) < set(
+        settings.component(table, "pointfusion", "gradicp").defaults()
+    )
+    for old, new in config_files.RENAMED[table].items():
+        caplog.clear()
+        assert config_files.validate_table(table, {old: 3}, {new: 2}) == {new: 3}
+        (warning,) = caplog.messages
+        assert old in warning and new in warning
+        with pytest.raises(ValueError, match="given twice"):
+            config_files.validate_table(table, {old: 3, new: 3}, {new: 2})
 
 
 def test_settings_from_a_file(recording, tmp_path, run, results):
@@ -285,5 +354,5 @@ def test_long_sequences_are_compiled_for_unless_refused(recording, tmp_path, run
         asked.append(compile)
         raise ValueError("enough")
 
-    monkeypatch.setattr("gradslam_ng.commands.run.track", track)
+    monkeypatch.setattr("gradslam_ng.commands.run.run_with_progress", track)
     assert run(recording, tmp_path / "out", *options) == 1 and asked == [compiles]  # of six frames

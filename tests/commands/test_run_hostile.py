@@ -90,8 +90,8 @@ def test_a_frame_without_depth_is_lost(copy, tmp_path, index, run, results, prin
     assert run(copy, tmp_path / "out") == 0
     metrics, trajectory, _ = results(tmp_path / "out")
     frames = metrics["frames"]
-    assert (frames["tracked"], frames["lost"], frames["skipped"], frames["relocalised"]) == (5, 1, 0, int(index > 0))
-    assert metrics["reasons"] == {"no_depth": 1}
+    assert (frames["tracked"], frames["lost"], frames["skipped"], frames["relocalized"]) == (5, 1, 0, int(index > 0))
+    assert metrics["status_counts"] == {"no_depth": 1}
     assert len(trajectory) == 6
     assert "5 tracked, 1 lost" in prints()
 

@@ -12,7 +12,7 @@ from gradslam_ng.io.ply import read_ply
 
 
 def test_writes_a_sequence_that_loads(tmp_path, capsys):
-    synthesize("corner", tmp_path / "out", frames=3, size="64x48", noise="kinect", seed=5, path="orbit")
+    synthesize("corner", out=tmp_path / "out", frames=3, size="64x48", noise="kinect", seed=5, path="orbit")
     read = datasets.load(tmp_path / "out")
     expected = Synthetic("corner", frames=3, size=(48, 64), noise="kinect", path="orbit", seed=5)
     assert read.size == (48, 64)
@@ -25,11 +25,11 @@ def test_writes_a_sequence_that_loads(tmp_path, capsys):
 @pytest.mark.parametrize("size", ["640", "640x", "0x480", "axb", "640x480x3"])
 def test_bad_size(tmp_path, size):
     with pytest.raises(ValueError, match="WIDTHxHEIGHT"):
-        synthesize("corner", tmp_path / "out", frames=1, size=size)
+        synthesize("corner", out=tmp_path / "out", frames=1, size=size)
     assert not (tmp_path / "out").exists()
 
 
 def test_unknown_room(tmp_path):
     with pytest.raises(ValueError, match=r"attic.*living_room"):
-        synthesize("attic", tmp_path / "out")
+        synthesize("attic", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -9,6 +9,8 @@ import importlib.util
 import inspect
 import re
 import shlex
+import typing
+from dataclasses import fields, is_dataclass
 
 import pytest
 import torch
@@ -71,7 +73,9 @@ def spellings(names) -> frozenset[str]:
 @functools.cache
 def options_of_command(name: str) -> frozenset[str]:
     """The options of `gradslam-ng name`."""
-    return spellings(inspect.signature(cli.command(name)).parameters)
+    hints = typing.get_type_hints(cli.command(name))
+    groups = [field.name for hint in hints.values() if is_dataclass(hint) for field in fields(hint)]
+    return spellings([*hints, *groups])
 
 
 @functools.cache

@@ -1,0 +1,1 @@
+"""The subcommands of `gradslam-ng`, a module each."""

@@ -22,7 +22,7 @@ from gradslam_ng.commands.settings import all_settings, make_system, parse_frame
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.slam import Result, State
-from gradslam_ng.slam.system import WORTH_COMPILING, Loops, System
+from gradslam_ng.slam.system import WORTH_COMPILING, LoopClosure, System
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
@@ -191,7 +191,7 @@ def _record(
 
 
 def run_with_progress(
-    slam: System, sequence: RGBDSequence, compile: bool, console: Console, closer: Loops | None = None
+    slam: System, sequence: RGBDSequence, compile: bool, console: Console, loops: LoopClosure | None = None
 ) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
@@ -205,7 +205,7 @@ def run_with_progress(
             tracked = "[green]tracked[/]" if bool(state.tracking.ok[0]) else "[red]lost[/]"
             progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {tracked}")
 
-        return slam.run(sequence, on_frame, compile, closer)
+        return slam.run(sequence, on_frame, compile, loops)
 
 
 def print_summary(metrics: dict, written: list[str], out: Path, console: Console) -> None:

@@ -20,8 +20,8 @@ from benchmarks.report import save
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.preprocessing import axial_noise
 from gradslam_ng.structures import SurfaceView
-from gradslam_ng.structures.live import axial_noise
 
 
 def even_noise(surface: SurfaceView, color: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.evaluation.mesh import distance
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.mapping import TSDFFuser
-from gradslam_ng.structures import LiveFrame
+from gradslam_ng.preprocessing import measure_surface
 
 DATA = gs.datasets.data_folder()
 VOXEL, TRUNCATION = 0.01, 0.04  # metres
@@ -46,14 +46,14 @@ class Ours:
         self.grid, self.fuser, self.factor = gs.VoxelGrid.empty(1, VOXEL, TRUNCATION), TSDFFuser(), factor
 
     def integrate(self, frame: gs.RGBDFrames) -> None:
-        live = LiveFrame.of(frame, self.factor)
+        live = measure_surface(frame, self.factor)
         self.grid = self.fuser.integrate(self.grid, live, frame.T_wc, torch.ones(1, dtype=torch.bool))
 
     def raycast(self, frame: gs.RGBDFrames) -> gs.rendering.RayCast:
-        return self.grid.raycast(frame.T_wc, frame.K, frame.size)
+        return gs.raycast(self.grid, frame.T_wc, frame.K, frame.size)
 
     def mesh(self) -> tuple[torch.Tensor, torch.Tensor]:
-        mesh = self.grid.mesh()
+        mesh = gs.marching_cubes(self.grid)
         return mesh.vertices, mesh.faces
 
     def megabytes(self) -> float:

@@ -87,7 +87,7 @@ def main(
     surfels = gs.PointFusion("ground-truth").run(sequence[::2]).map
     numbers, pictures = {"volume": [], "surfels": []}, []
     for i in shown:
-        live = gs.structures.LiveFrame.of(sequence[i].map(lambda value: value[None]), scale)
+        live = gs.preprocessing.measure_surface(sequence[i].map(lambda value: value[None]), scale)
         frame = gs.RGBDFrames(live.color, live.surface.vertices[..., 2:], live.surface.K, live.T_wc)
         cast = gs.raycast(volume, frame.T_wc, frame.K, frame.size)
         drawn = gs.render(surfels, frame.T_wc, frame.K, frame.size)

@@ -29,13 +29,13 @@ from demos.map_to_pixels import concentration, scene
 def between(volume: gs.VoxelGrid, truth: gs.VoxelGrid) -> Tensor:
     """Mean squared distance of the vertices of one mesh to the nearest of the other, m^2; which is nearest is a
     constant."""
-    p, q = volume.mesh().vertices, truth.mesh().vertices
+    p, q = gs.marching_cubes(volume).vertices, gs.marching_cubes(truth).vertices
     return (p - q[cKDTree(q.numpy()).query(p.detach().numpy())[1]]).square().sum(-1).mean()
 
 
 def seen(volume: gs.VoxelGrid, truth: gs.VoxelGrid, T_wc: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
     """Mean squared difference of ray-cast depth, m^2, where both show something."""
-    mine, theirs = volume.raycast(T_wc, K, size), truth.raycast(T_wc, K, size)
+    mine, theirs = gs.raycast(volume, T_wc, K, size), gs.raycast(truth, T_wc, K, size)
     return (mine.depth - theirs.depth).square()[mine.mask & theirs.mask].mean()
 
 

@@ -16,7 +16,7 @@ import torch
 
 from gradslam_ng import evaluation
 from gradslam_ng.datasets.sequence import RGBDSequence
-from gradslam_ng.meshing import marching_cubes
+from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
 from gradslam_ng.structures import VoxelGrid
@@ -70,10 +70,10 @@ def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[
     attempt("trajectory.txt", result.trajectory.save)
     if isinstance(result.map, VoxelGrid):
         attempt("volume.npz", result.map.save)
-        mesh = result.map.mesh()
+        mesh = marching_cubes(result.map)
         attempt("mesh.ply", mesh.save)
         attempt("mesh.glb", mesh.save)
-        result = dataclasses.replace(result, map=marching_cubes.surfels(result.map))
+        result = dataclasses.replace(result, map=tsdf_to_surfels(result.map))
     attempt("map.ply", result.map.save)
     metrics, error = measure(result, sequence, settings)
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"))

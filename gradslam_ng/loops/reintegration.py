@@ -12,10 +12,10 @@ from gradslam_ng.loops.loop_closure import LoopCloser
 from gradslam_ng.loops.pose_graph import Loop
 from gradslam_ng.mapping import PointFuser, TSDFFuser
 from gradslam_ng.places.keyframes import distance
+from gradslam_ng.preprocessing import Noise, axial_noise, measure_surface
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap, VoxelGrid
-from gradslam_ng.structures.live import Noise, axial_noise
 
 
 @dataclass(eq=False)
@@ -67,7 +67,10 @@ class Reintegration:
         for k in ((metres > tolerance[0]) | (radians > tolerance[1])).nonzero()[:, 0].tolist():
             kept = self.kept[k]
             frame = RGBDFrames(kept.color.to(kept.depth.dtype) / 255, kept.depth[..., None], kept.K)
-            live, ok = LiveFrame.of(frame, noise=self.noise), torch.ones(1, dtype=torch.bool, device=grid.keys.device)
+            live, ok = (
+                measure_surface(frame, noise=self.noise),
+                torch.ones(1, dtype=torch.bool, device=grid.keys.device),
+            )
             grid = self.fuser.integrate(grid, live, kept.T_wc[None], ok, -1)
             kept.T_wc = T_wc[k].to(kept.T_wc)
             grid = self.fuser.integrate(grid, live, kept.T_wc[None], ok)

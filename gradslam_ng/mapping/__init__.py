@@ -1,7 +1,7 @@
-"""How a frame joins the map."""
+"""Mapping: aggregation, point fusion, and integration into truncated signed distances."""
 
 from gradslam_ng.mapping.aggregate import Aggregate
 from gradslam_ng.mapping.point_fusion import PointFuser
-from gradslam_ng.mapping.tsdf import TSDFFuser
+from gradslam_ng.mapping.tsdf import TSDFFuser, integrate
 
-__all__ = ["Aggregate", "PointFuser", "TSDFFuser"]
+__all__ = ["Aggregate", "PointFuser", "TSDFFuser", "integrate"]

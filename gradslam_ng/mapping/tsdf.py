@@ -11,7 +11,8 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import camera, depth_noise, se3
-from gradslam_ng.structures import LiveFrame, VoxelGrid
+from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
+from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.voxel_grid import SIDE, offsets, pack, unpack
 
 COLOR_BAND = 2.0  # voxels from the surface within which colour is gathered
@@ -48,7 +49,7 @@ class TSDFFuser(nn.Module):
         What a frame said of the blocks near its readings is taken out exactly; that it saw through others, which may
         not have existed then, stays.
         """
-        live = live.unsmoothed()
+        live = with_raw_vertices(live)
         planes = checkpoint(tangent_planes, live, ok, grid.truncation)
         keys = self.blocks(grid, live, planes, T_wc, sign)
         grid = grid.allocate(keys)
@@ -76,6 +77,19 @@ class TSDFFuser(nn.Module):
         centres = ((block + 0.5) * grid.block_size).to(T_wc)
         free = in_free_space(centres, owner, planes, se3.inverse(T_wc), live.surface.K, live.surface.size)
         return torch.cat([near, grid.keys[free]]).unique()
+
+
+def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
+    """The grid with one frame (B,) fused in at its pose T_wc; sign -1 takes a frame out again. See `TSDFFuser`.
+
+    Raises:
+        ValueError: a frame without poses, or not one for each volume.
+    """
+    frame = frame if frame.shape else frame.map(lambda value: value[None])
+    if frame.T_wc is None or len(frame.shape) != 1 or len(frame) != grid.batch:
+        raise ValueError(f"frame: expected {grid.batch} with poses, got {tuple(frame.shape)}, T_wc {frame.T_wc}")
+    ok = frame.T_wc.isfinite().flatten(1).all(-1)
+    return TSDFFuser().integrate(grid, measure_surface(frame), frame.T_wc, ok, sign)
 
 
 @compiled

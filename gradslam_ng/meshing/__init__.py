@@ -1,5 +1,6 @@
 """Surface extraction: marching cubes, and conversions between surfels and signed distances."""
 
-from gradslam_ng.meshing.marching_cubes import surface, surfels, volume
+from gradslam_ng.meshing.conversions import surfels_to_tsdf, tsdf_to_surfels
+from gradslam_ng.meshing.marching_cubes import marching_cubes
 
-__all__ = ["surface", "surfels", "volume"]
+__all__ = ["marching_cubes", "surfels_to_tsdf", "tsdf_to_surfels"]

@@ -1,4 +1,4 @@
-"""Surfaces of volumes as triangles: marching cubes over sparse blocks, without seams."""
+"""Marching cubes over sparse blocks of signed distances, without seams (Lorensen and Cline 1987)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from gradslam_ng.structures import SurfelMap, VoxelGrid
+from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
 from gradslam_ng.structures.voxel_grid import SIDE, pack, unpack
 
@@ -61,7 +61,7 @@ def triangle_table() -> Tensor:
     return torch.tensor([[*t, *[(-1, -1, -1)] * (longest - len(t))] for t in table])
 
 
-def surface(grid: VoxelGrid) -> Mesh:
+def marching_cubes(grid: VoxelGrid) -> Mesh:
     """The zero of the signed distance of a batch of one, between voxels all of which are known.
 
     Vertices, colours and weights have gradients to the volume's values.
@@ -138,67 +138,3 @@ def padded(values: Tensor, around: Tensor) -> Tensor:
         found = torch.where((rows >= 0)[:, None, None, None], cubes[(rows.clamp(min=0), *own)], 0.0)
         result[(slice(None), *there)] = found
     return result
-
-
-def surfels(grid: VoxelGrid) -> SurfelMap:
-    """The surface of each volume as surfels, one a vertex, of the size of a voxel."""
-    meshes = [surface(grid[b]) for b in range(grid.batch)]
-    map_ = SurfelMap.empty(grid.batch, device=grid.sdf.device, dtype=grid.sdf.dtype)
-    longest = max(len(mesh.vertices) for mesh in meshes)
-
-    def stacked(name: str) -> Tensor:
-        values = (getattr(mesh, name) for mesh in meshes)
-        return torch.stack([torch.cat([v, v.new_zeros(longest - len(v), *v.shape[1:])]) for v in values])
-
-    weights, points = stacked("weights"), stacked("vertices")
-    frame = torch.zeros(weights.shape, dtype=torch.int64, device=weights.device)
-    return map_.append(
-        weights > 0, points=points, normals=stacked("normals"), colors=stacked("colors"), confidences=weights,
-        radii=torch.full_like(weights, 0.8 * grid.voxel_size), created=frame, updated=frame,
-    )  # fmt: skip
-
-
-def volume(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
-    """Surfels as a volume, from which `surface` makes a mesh: every voxel gathers the distances to the planes of the
-    surfels around it, weighted by confidence and by a bell of two voxels (Kolluri 2005).
-
-    A surfel's influence reaches three voxels, and no less than twice its radius up to six voxels.
-    """
-    points, normals, colors = (x[map_.mask] for x in (map_.points, map_.normals, map_.colors))
-    owner = map_.mask.nonzero()[:, 0]
-    trust, radii = map_.confidences[map_.mask], map_.radii[map_.mask]
-    grid = VoxelGrid.empty(map_.batch, voxel_size, 4 * voxel_size, points.device, points.dtype)
-    if not len(points):
-        return grid
-    reach = (2 * radii / voxel_size).clamp(3, 6)  # voxels
-    centre = (points / voxel_size).round().long()
-    most = int(reach.max().ceil())
-    near = torch.arange(-most, most + 1, device=points.device)
-    near = torch.cartesian_prod(near, near, near)
-    near = near[near.square().sum(-1).sqrt() <= most + 0.87]
-    found = [
-        pack(owner, (centre + step).div(SIDE, rounding_mode="floor")).unique() for step in near[:: len(near) // 60]
-    ]
-    grid = grid.allocate(torch.cat(found).unique())
-    count = grid.sdf.numel()
-    total, distance = grid.sdf.new_zeros(count), grid.sdf.new_zeros(count)
-    hue = grid.sdf.new_zeros(count, 3)
-    for step in near:
-        voxel = centre + step
-        offset = voxel * voxel_size - points
-        away = (offset.norm(dim=-1) / voxel_size / reach * 3).square()
-        row = grid.lookup(pack(owner, voxel.div(SIDE, rounding_mode="floor")))
-        weight = torch.where((away < 9) & (row >= 0), trust * torch.exp(-0.5 * away), 0.0)
-        i, j, k = (voxel % SIDE).unbind(-1)
-        cell = row.clamp(min=0) * SIDE**3 + (i * SIDE + j) * SIDE + k
-        total.index_add_(0, cell, weight)
-        distance.index_add_(0, cell, weight * (offset * normals).sum(-1))
-        hue.index_add_(0, cell, weight[:, None] * colors)
-    scale = torch.where(total > 0, 1 / torch.where(total > 0, total, 1.0), 0.0)
-    shape = grid.sdf.shape
-    total = total.reshape(shape)
-    return grid.scatter(
-        torch.arange(len(grid.sdf), device=points.device),
-        sdf=(distance * scale).reshape(shape).clamp(-grid.truncation, grid.truncation), weight=total,
-        color=(hue * scale[:, None]).reshape(*shape, 3).movedim(-1, 1).contiguous(), color_weight=total.clone(),
-    )  # fmt: skip

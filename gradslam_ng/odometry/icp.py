@@ -18,6 +18,7 @@ from gradslam_ng.odometry.icp_settings import ICPSettings, step_strategy
 from gradslam_ng.odometry.odometry import Odometry
 from gradslam_ng.odometry.photometric import Brightness, View
 from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
+from gradslam_ng.preprocessing import downsample
 from gradslam_ng.structures import LiveFrame, SurfaceView
 
 
@@ -75,7 +76,7 @@ class ProjectiveICP(Odometry):
         start = T_mw @ T_wc_init
         pyramid = [(live.surface, model)]
         for _ in settings.iterations[1:]:
-            pyramid.append(tuple(surface.halved() for surface in pyramid[-1]))
+            pyramid.append(tuple(downsample(surface) for surface in pyramid[-1]))
         for level, iterations in zip(reversed(range(len(settings.iterations))), settings.iterations, strict=True):
             seen, known = pyramid[level]
             problem = self.problem(live, seen, known, level)

@@ -22,12 +22,12 @@ from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import KnownPoses, TrackingResult, step_strategy
 from gradslam_ng.places.relocalization import Relocalizer
+from gradslam_ng.preprocessing import Noise, axial_noise, measure_surface
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap, Trajectory
-from gradslam_ng.structures.live import Noise, axial_noise
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
@@ -145,7 +145,7 @@ class System(nn.Module):
         if min(frame.size) < SMALLEST * factor:
             height, width = frame.size
             raise ValueError(f"images of {width}x{height} shrunk by {factor}: at least {SMALLEST} pixels must be left")
-        return LiveFrame.of(frame, factor, self.noise)
+        return measure_surface(frame, factor, self.noise)
 
     def start(self, live: LiveFrame) -> State:
         """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin."""

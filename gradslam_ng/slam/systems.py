@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gradslam_ng.geometry import depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
+from gradslam_ng.preprocessing import Noise, axial_noise, with_raw_vertices
 from gradslam_ng.rendering import predict, raycast
 from gradslam_ng.rendering.raycast import pixel_rays, scattered
 from gradslam_ng.slam.graphed_step import Recorder, cuda_graph
@@ -14,7 +15,6 @@ from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap, VoxelGrid
-from gradslam_ng.structures.live import Noise, axial_noise
 
 
 class ICPOdometry(System):
@@ -109,7 +109,7 @@ class KinectFusion(System):
         return VoxelGrid.empty(batch, self.voxel_size, self.truncation, device, dtype)
 
     def prepare(self, frame: RGBDFrames) -> LiveFrame:
-        return super().prepare(frame).unsmoothed()  # as it is fused: the model's corners are sharp
+        return with_raw_vertices(super().prepare(frame))  # as it is fused: the model's corners are sharp
 
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
         K, size = camera

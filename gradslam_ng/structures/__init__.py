@@ -1,4 +1,4 @@
-"""The nouns that flow through the house."""
+"""Data structures: frames, views of surfaces, surfel maps, voxel grids, meshes and trajectories."""
 
 from gradslam_ng.structures.frames import RGBDFrames
 from gradslam_ng.structures.live import LiveFrame

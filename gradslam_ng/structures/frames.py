@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data._utils.collate import collate, default_collate_fn_map
+from torch.utils.data._utils import collate as torch_collate  # which has no public way to add a type
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +94,18 @@ class RGBDFrames:
         return RGBDFrames(**{k: None if any(x is None for x in v) else torch.stack(v, dim) for k, v in fields.items()})
 
 
-def _collate_frames(batch, *, collate_fn_map=None) -> RGBDFrames:
+def collate_frames(batch, *, collate_fn_map=None) -> RGBDFrames:
     """Collate field by field, so that torch's shared-memory path for workers is kept."""
     fields = {f.name: [getattr(frame, f.name) for frame in batch] for f in dataclasses.fields(RGBDFrames)}
     joined = {
         name: None
         if any(value is None for value in values)
-        else collate([value.contiguous() for value in values], collate_fn_map=collate_fn_map)
+        else torch_collate.collate([value.contiguous() for value in values], collate_fn_map=collate_fn_map)
         for name, values in fields.items()
     }
     return RGBDFrames(**joined)
 
 
-default_collate_fn_map[RGBDFrames] = _collate_frames
+def register_collate() -> None:
+    """From here on `torch.utils.data.default_collate`, and so every DataLoader, makes batches of `RGBDFrames`."""
+    torch_collate.default_collate_fn_map[RGBDFrames] = collate_frames

@@ -9,9 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.masks import heaviside, pad
-
 
 class Camera(NamedTuple):
     """Pinhole cameras and the size of their images."""
@@ -60,32 +57,3 @@ class SurfaceView:
             return torch.where(chosen.reshape(-1, *(1,) * (mine.ndim - 1)), mine, theirs)
 
         return SurfaceView(*(pick(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)))
-
-    def halved(self) -> SurfaceView:
-        """Every second pixel of every second row, from the second on, the camera's K with it; brightness as the mean of
-        what is seen around there."""
-        K = self.K.clone()
-        K[..., :2, :2] = self.K[..., :2, :2] / 2
-        K[..., :2, 2] = (self.K[..., :2, 2] - 1) / 2
-        vertices, normals, weights, intensity = thinned(self.vertices, self.normals, self.weights, self.intensity)
-        return SurfaceView(vertices, normals, weights, K, intensity, self.T_wm)
-
-
-@compiled
-def thinned(
-    vertices: Tensor, normals: Tensor, weights: Tensor, intensity: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The images of `SurfaceView.halved`."""
-    second = (slice(None), slice(1, None, 2), slice(1, None, 2))
-    images = tuple(image[second].clone() for image in (vertices, normals, weights))
-    if intensity is None:
-        return *images, None
-    height, width = images[2].shape[1:]
-    seen = heaviside(weights)
-    bright, seen = (pad(pad(image, 1, -1), 1, -2) for image in (intensity * seen, seen))
-    total, share = 0.0, 0.0
-    for dv in (1, 2, 3):
-        for du in (1, 2, 3):
-            there = (slice(None), slice(dv, dv + 2 * height - 1, 2), slice(du, du + 2 * width - 1, 2))
-            total, share = total + bright[there], share + seen[there]
-    return *images, total / (share + (1.0 - heaviside(share)))

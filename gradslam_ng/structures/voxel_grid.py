@@ -7,16 +7,10 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from gradslam_ng.rendering.raycast import RayCast
-    from gradslam_ng.structures.frames import RGBDFrames
-    from gradslam_ng.structures.mesh import Mesh
 
 SIDE = 8  # voxels along a block's edge
 VOXELS = SIDE**3  # of a block, in the order of their x, y, z
@@ -171,29 +165,6 @@ class VoxelGrid:
         p = (points / self.voxel_size).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
         found = interpolate(self, lambda *block: self.lookup(pack(owner, torch.stack(block, -1))), *p.unbind(-1))
         return found.sdf, found.gradient / self.voxel_size, found.weight
-
-    def integrate(self, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
-        """With one frame (B,) fused in at its pose; sign -1 takes a frame out again. See `mapping.TSDFFuser`."""
-        from gradslam_ng.mapping.tsdf import TSDFFuser
-        from gradslam_ng.structures.live import LiveFrame
-
-        frame = frame if frame.shape else frame.map(lambda value: value[None])
-        if frame.T_wc is None or len(frame.shape) != 1 or len(frame) != self.batch:
-            raise ValueError(f"frame: expected {self.batch} with poses, got {tuple(frame.shape)}, T_wc {frame.T_wc}")
-        ok = frame.T_wc.isfinite().flatten(1).all(-1)
-        return TSDFFuser().integrate(self, LiveFrame.of(frame), frame.T_wc, ok, sign)
-
-    def raycast(self, T_wc: Tensor, K: Tensor, size: tuple[int, int]) -> RayCast:
-        """See `rendering.raycast`."""
-        from gradslam_ng.rendering.raycast import raycast
-
-        return raycast(self, T_wc, K, size)
-
-    def mesh(self, b: int = 0) -> Mesh:
-        """The surface of volume b, see `mapping.meshing.surface`."""
-        from gradslam_ng.meshing.marching_cubes import surface
-
-        return surface(self[b])
 
     def save(self, path: Path | str) -> None:
         """All volumes as a compressed NumPy archive."""

@@ -69,7 +69,7 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
     assert checked >= {
         "splat",
         "linearize_point_to_plane",
-        "observe",
+        "measure_images",
         "linearize_photometric",
         "_proposed",
         "_judged",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradslam_ng.structures.live import axial_noise
+from gradslam_ng.preprocessing import axial_noise
 
 
 def test_the_error_of_the_pose_reaches_the_whole_network_the_same_way_each_time(demo):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.mapping import Aggregate, PointFuser
+from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 
 FLOATS = ("points", "normals", "colors", "radii", "confidences")
@@ -25,7 +26,7 @@ def frames(room) -> RGBDFrames:
 
 
 def live(frames: RGBDFrames, **fields: Tensor) -> LiveFrame:
-    return LiveFrame.of(dataclasses.replace(frames, **fields))
+    return measure_surface(dataclasses.replace(frames, **fields))
 
 
 @pytest.fixture(scope="module")

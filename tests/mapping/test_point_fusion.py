@@ -10,6 +10,7 @@ from torch import Tensor
 from gradslam_ng.geometry import depth_noise, se3
 from gradslam_ng.mapping import PointFuser
 from gradslam_ng.mapping.frame_surfels import surfels_from_frame
+from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 
 MODES = pytest.mark.parametrize("grad", [False, True], ids=["in place", "functional"])
@@ -43,7 +44,7 @@ def test_the_first_frame_founds_one_surfel_a_reading(plane, eye, yes, grad):
 @MODES
 def test_the_same_frame_again_does_not_grow_the_map_and_raises_confidence(room, grad):
     T = room.walk(1)
-    live = LiveFrame.of(room.view(T, dtype=torch.float64))
+    live = measure_surface(room.view(T, dtype=torch.float64))
     fuser, ok = PointFuser(), torch.tensor([True])
     with torch.set_grad_enabled(grad):
         once = fused(fuser, live, T_wc=T, ok=ok)
@@ -240,7 +241,7 @@ def test_the_map_does_not_grow_while_the_camera_looks_at_the_same_thing(room):
             noise = depth_noise.axial_sigma(clean.depth) * torch.randn(clean.depth.shape, generator=generator)
             holes = torch.rand(clean.depth.shape, generator=generator) < 0.02
             depth = torch.where(holes, 0.0, clean.depth + noise)
-            map_ = fuser(map_, LiveFrame.of(RGBDFrames(clean.color, depth, clean.K)), T, ok, number)
+            map_ = fuser(map_, measure_surface(RGBDFrames(clean.color, depth, clean.K)), T, ok, number)
             counts.append(map_.count.item())
     assert counts[0] < 60 * 80 and counts[-1] < 1.05 * counts[0]
     assert (map_[0].confidences >= fuser.stable_confidence).float().mean() > 0.95
@@ -265,7 +266,7 @@ def test_settings_that_are_not_positive_are_refused(setting):
 
 def test_anywhere_in_the_world_and_in_float32(room):
     T = se3.exp(torch.tensor([[4.0, -3, 2, 2.5, 0.4, -1]])) @ room.walk(1).float()
-    live = LiveFrame.of(room.view(room.walk(1)))
+    live = measure_surface(room.view(room.walk(1)))
     fuser, ok = PointFuser(), torch.tensor([True])
     map_ = fused(fuser, live, T_wc=T, ok=ok, map_=SurfelMap.empty())
     first = map_.count.item()

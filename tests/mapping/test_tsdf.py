@@ -24,7 +24,7 @@ def fused(*frames: gs.RGBDFrames, batch: int = 1, voxel_size: float = 0.047) -> 
     """Into voxels no multiple of which meets a wall."""
     grid = gs.VoxelGrid.empty(batch, voxel_size, 4 * voxel_size, dtype=torch.float64)
     for frame in frames:
-        grid = grid.integrate(frame)
+        grid = gs.integrate(grid, frame)
     return grid
 
 
@@ -44,12 +44,12 @@ def test_the_same_frame_twice_doubles_the_weight_and_nothing_else(views):
 
 @torch.no_grad()
 def test_a_frame_taken_out_leaves_what_was_before(views):
-    before, after = fused(views[0]), fused(views[1], views[0]).integrate(views[1], sign=-1)
+    before, after = fused(views[0]), gs.integrate(fused(views[1], views[0]), views[1], sign=-1)
     a, b = rows_of(before, after)
     assert len(a) == len(before.keys)
     for name in ARRAYS:
         assert torch.allclose(getattr(before, name)[a], getattr(after, name)[b], atol=1e-9), name
-    empty = fused(views[0]).integrate(views[0], sign=-1)
+    empty = gs.integrate(fused(views[0]), views[0], sign=-1)
     assert len(empty.keys) and (empty.weight == 0).all() and (empty.sdf == 0).all()
 
 
@@ -67,7 +67,7 @@ def test_a_frame_without_readings_or_pose_changes_nothing(views):
     blank = dataclasses.replace(views[1], depth=torch.zeros_like(views[1].depth))
     lost = dataclasses.replace(views[1], T_wc=torch.full_like(views[1].T_wc, torch.nan))
     for frame in (blank, lost):
-        again = fused(views[0]).integrate(frame)
+        again = gs.integrate(fused(views[0]), frame)
         assert again.keys.equal(grid.keys)
         for name in ARRAYS:
             assert getattr(again, name).equal(getattr(grid, name)), name
@@ -79,10 +79,10 @@ def test_free_space_is_carved(views):
     T_wc, K = views.T_wc[:1], views.K[:1]
     ghost = dataclasses.replace(views[0], depth=torch.full_like(views.depth[0], 0.6))
     grid = fused(ghost, voxel_size=0.023)
-    assert grid.raycast(T_wc, K, SIZE).depth.median() < 0.7
+    assert gs.raycast(grid, T_wc, K, SIZE).depth.median() < 0.7
     for _ in range(6):
-        grid = grid.integrate(views[0])
-    seen = grid.raycast(T_wc, K, SIZE)
+        grid = gs.integrate(grid, views[0])
+    seen = gs.raycast(grid, T_wc, K, SIZE)
     inner = (slice(12, -12), slice(12, -12))  # blocks that reach out of the image may stay
     mask = seen.mask[0][inner]
     assert mask.float().mean() > 0.6
@@ -173,7 +173,7 @@ def test_the_band_widens_with_the_noise_of_depth():
     for depth, reach in ((1.0, 0.04), (4.0, 0.077)):
         image = torch.full((24, 32, 1), depth, dtype=torch.float64)
         frame = gs.RGBDFrames(image.expand(24, 32, 3), image, K, torch.eye(4, dtype=torch.float64))
-        grid = gs.VoxelGrid.empty(1, 0.005, 0.04, dtype=torch.float64).integrate(frame)
+        grid = gs.integrate(gs.VoxelGrid.empty(1, 0.005, 0.04, dtype=torch.float64), frame)
         behind = torch.linspace(0.0, 0.1, 101, dtype=torch.float64)
         points = torch.stack([0 * behind, 0 * behind, depth + behind], -1)
         known = behind[grid.query(points[None])[2][0] > 0]
@@ -195,6 +195,6 @@ def test_silhouettes_are_not_worn_away():
 
     grid = fused(*[view(x / 50) for x in range(-10, 11)], voxel_size=0.02)
     frame = view(0.013)
-    found = (grid.raycast(frame.T_wc[None], K[None], SIZE).depth[0] - 2).abs() < 0.05
+    found = (gs.raycast(grid, frame.T_wc[None], K[None], SIZE).depth[0] - 2).abs() < 0.05
     bar = frame.depth < 2.5
     assert found[bar].double().mean() > 0.95 and not found[~bar].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from collections import Counter
@@ -12,7 +13,8 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.io.ply import read_ply
-from gradslam_ng.meshing import marching_cubes
+from gradslam_ng.meshing import marching_cubes, surfels_to_tsdf, tsdf_to_surfels
+from gradslam_ng.meshing.marching_cubes import triangle_table
 from gradslam_ng.structures import Mesh
 from gradslam_ng.structures.voxel_grid import offsets, pack, unpack
 
@@ -31,7 +33,7 @@ def filled(function, n: int = 3, voxel: float = 0.05) -> gs.VoxelGrid:
 
 @pytest.fixture(scope="module")
 def ball() -> Mesh:
-    return filled(lambda p: p.norm(dim=-1) - 0.7).mesh()
+    return marching_cubes(filled(lambda p: p.norm(dim=-1) - 0.7))
 
 
 def edges(mesh: Mesh) -> Counter:
@@ -52,32 +54,31 @@ def test_a_ball_is_closed_and_outside_out(ball):
 def test_every_case_is_closed():
     """Values at random use all 256 cubes: no edge is left open but on the rim."""
     generator = torch.Generator().manual_seed(0)
-    mesh = filled(lambda p: torch.randn(p.shape[:2], dtype=p.dtype, generator=generator), n=1).mesh()
+    mesh = marching_cubes(filled(lambda p: torch.randn(p.shape[:2], dtype=p.dtype, generator=generator), n=1))
     found = edges(mesh)
     open_ends = torch.tensor([a for a, b in found.items() for _ in range(b - found.get(a[::-1], 0))])
     voxels = mesh.vertices[open_ends] / 0.05
     rim = ((voxels < -7.999) | (voxels > 6.999)).any(-1).all(-1)
     assert len(mesh.faces) > 5000 and rim.all()
-    cases = marching_cubes.triangle_table()
+    cases = triangle_table()
     assert len(cases) == 256 and (cases[0] == -1).all() and (cases[255] == -1).all() and (cases[1:255, 0] >= 0).all()
 
 
 def test_vertices_have_gradients():
     grid = filled(lambda p: p.norm(dim=-1) - 0.7, n=2)
     sdf = grid.sdf.clone().requires_grad_()
-    gs.VoxelGrid(
-        grid.keys, grid.rows, sdf, grid.weight, grid.color, grid.color_weight, 1, 0.05, 0.2
-    ).mesh().vertices.square().sum().backward()
+    grid = dataclasses.replace(grid, sdf=sdf)
+    marching_cubes(grid).vertices.square().sum().backward()
     assert sdf.grad.isfinite().all() and (sdf.grad < 0).sum() > 100  # less distance, a larger ball
 
 
 def test_nothing_makes_an_empty_mesh(tmp_path):
     for grid in (gs.VoxelGrid.empty(), filled(lambda p: torch.ones(p.shape[:2], dtype=torch.float64))):
-        mesh = grid.mesh()
+        mesh = marching_cubes(grid)
         assert len(mesh.vertices) == len(mesh.faces) == 0
         mesh.save(tmp_path / "empty.ply")
         mesh.save(tmp_path / "empty.glb")
-    assert int(marching_cubes.surfels(gs.VoxelGrid.empty(2)).count.sum()) == 0
+    assert int(tsdf_to_surfels(gs.VoxelGrid.empty(2)).count.sum()) == 0
 
 
 def test_written_meshes_are_read_by_others(tmp_path, ball):
@@ -103,9 +104,9 @@ def test_written_meshes_are_read_by_others(tmp_path, ball):
 
 def test_surfels_make_a_mesh(ball):
     """Of the ball's own vertices: the same ball."""
-    map_ = marching_cubes.surfels(filled(lambda p: p.norm(dim=-1) - 0.7))
+    map_ = tsdf_to_surfels(filled(lambda p: p.norm(dim=-1) - 0.7))
     assert int(map_.count[0]) == len(ball.vertices)
-    again = marching_cubes.volume(map_, voxel_size=0.05).mesh()
+    again = marching_cubes(surfels_to_tsdf(map_, voxel_size=0.05))
     assert (again.vertices.norm(dim=-1) - 0.7).abs().median() < 0.01
     assert len(again.faces) > 0.7 * len(ball.faces)
-    assert int(marching_cubes.volume(gs.SurfelMap.empty()).keys.numel()) == 0
+    assert int(surfels_to_tsdf(gs.SurfelMap.empty()).keys.numel()) == 0

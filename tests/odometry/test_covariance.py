@@ -7,6 +7,7 @@ import torch
 
 from gradslam_ng.geometry import depth_noise, se3
 from gradslam_ng.odometry import ProjectiveICP, TrackingStatus, degeneracy
+from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView
 
 DRAWS = 40
@@ -23,8 +24,8 @@ def disturbed(room) -> tuple[LiveFrame, SurfaceView, torch.Tensor, torch.Tensor]
         return image + sigma * noise
 
     depth, color = drawn(now.depth, depth_noise.axial_sigma(now.depth)), drawn(now.color, 0.01).clamp(0, 1)
-    live = LiveFrame.of(RGBDFrames(color, depth, now.K.expand(DRAWS, 3, 3)))
-    model = LiveFrame.of(before).surface.map(lambda image: image.expand(DRAWS, *image.shape[1:]))
+    live = measure_surface(RGBDFrames(color, depth, now.K.expand(DRAWS, 3, 3)))
+    model = measure_surface(before).surface.map(lambda image: image.expand(DRAWS, *image.shape[1:]))
     return live, model, T[:1].float(), T[4:5]
 
 
@@ -47,7 +48,7 @@ def test_a_bare_wall_leaves_three_directions_open():
     def wall(distance: float) -> LiveFrame:
         depth = torch.full((1, 60, 80, 1), distance, dtype=torch.float64)
         noise = 0.001 * torch.randn(depth.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        return LiveFrame.of(RGBDFrames(torch.full((1, 60, 80, 3), 0.5, dtype=torch.float64), depth + noise, K))
+        return measure_surface(RGBDFrames(torch.full((1, 60, 80, 3), 0.5, dtype=torch.float64), depth + noise, K))
 
     still = torch.eye(4, dtype=torch.float64)[None]
     expected = se3.exp(torch.tensor([[0.02, 0.01, 0.03, 0, 0, 0.01]], dtype=torch.float64))
@@ -62,7 +63,7 @@ def test_a_bare_wall_leaves_three_directions_open():
 
 def test_what_is_fixed_does_not_depend_on_units_of_noise(room):
     """Nor is anything taken from a scene that fixes everything."""
-    live = LiveFrame.of(room.view(room.walk(1), (60, 80), torch.float64))
+    live = measure_surface(room.view(room.walk(1), (60, 80), torch.float64))
     seen = live.surface
     problem = ProjectiveICP(photometric=False).problem(live, seen, seen, 0)
     H, _, _ = problem.linearize(torch.eye(4, dtype=torch.float64)[None])
@@ -75,10 +76,10 @@ def test_what_is_fixed_does_not_depend_on_units_of_noise(room):
 
 def test_reasons(room):
     T = room.walk(2)
-    live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
+    live, model = measure_surface(room.view(T[1:])), measure_surface(room.view(T[:1])).surface
     start = T[:1].float()
     model = model.with_pose(start)
-    empty = LiveFrame.of(RGBDFrames(live.color, torch.zeros(1, 60, 80, 1), live.surface.K))
+    empty = measure_surface(RGBDFrames(live.color, torch.zeros(1, 60, 80, 1), live.surface.K))
     assert ProjectiveICP()(empty, model, start).status == TrackingStatus.NO_DEPTH
     assert ProjectiveICP(min_overlap=1.0)(live, model, start).status == TrackingStatus.NO_OVERLAP
     assert ProjectiveICP(max_step=1e-6)(live, model, start).status == TrackingStatus.JUMP
@@ -88,7 +89,7 @@ def test_reasons(room):
 def test_the_better_of_two_starts_is_taken(room):
     """A camera that stopped is not where its velocity would have taken it."""
     T = room.walk(2)
-    live, model = LiveFrame.of(room.view(T[1:])), LiveFrame.of(room.view(T[:1])).surface
+    live, model = measure_surface(room.view(T[1:])), measure_surface(room.view(T[:1])).surface
     last, thrown = T[:1].float(), (T[:1] @ se3.exp(torch.tensor([0.2, 0.1, 0, 0, 0.3, 0]).double())).float()
     found = ProjectiveICP(iterations=(0, 0, 0), rotation_iterations=0, min_overlap=0.0)(
         live, model.with_pose(last), thrown, last

@@ -12,7 +12,8 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ProjectiveICP
-from gradslam_ng.structures import LiveFrame, RGBDFrames
+from gradslam_ng.preprocessing import measure_surface
+from gradslam_ng.structures import RGBDFrames
 
 RULES = {
     "gauss-newton": optim.GaussNewton(),
@@ -42,7 +43,7 @@ def pose(pairs) -> Callable[..., Tensor]:
     """Function (odometer, live, model, K, start) -> the pose of the live frame."""
 
     def found(odometer: ProjectiveICP, live: Tensor, model: Tensor, K: Tensor, start: Tensor) -> Tensor:
-        live, model = (LiveFrame.of(RGBDFrames(pairs.color[:, 0], depth, K)) for depth in (live, model))
+        live, model = (measure_surface(RGBDFrames(pairs.color[:, 0], depth, K)) for depth in (live, model))
         T_wm = pairs.T_wc[:, 0]
         alignment = odometer(live, model.surface.with_pose(T_wm), se3.exp(start) @ T_wm)
         assert alignment.ok.all()
@@ -88,8 +89,8 @@ def test_with_brightness(differences, pairs, strategy):
     T_wm = pairs.T_wc[:, 0]
 
     def found(depth: Tensor, color: Tensor, seen: Tensor, K: Tensor) -> dict[str, Tensor]:
-        live = LiveFrame.of(RGBDFrames(color, depth, K))
-        model = LiveFrame.of(RGBDFrames(seen, pairs.depth[:, 0], K)).surface
+        live = measure_surface(RGBDFrames(color, depth, K))
+        model = measure_surface(RGBDFrames(seen, pairs.depth[:, 0], K)).surface
         alignment = odometer(live, model.with_pose(T_wm), T_wm)
         assert alignment.ok.all()
         return {"pose": alignment.T_wc}

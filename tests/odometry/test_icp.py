@@ -10,7 +10,8 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ProjectiveICP
-from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView
+from gradslam_ng.preprocessing import measure_surface
+from gradslam_ng.structures import RGBDFrames, SurfaceView
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def align(room) -> Callable[..., tuple]:
     """
 
     def aligned(T_model, T_live, odometer=None, size=(60, 80), dtype=torch.float32, T_init=None):
-        model, live = (LiveFrame.of(room.view(T, size, dtype)) for T in (T_model, T_live))
+        model, live = (measure_surface(room.view(T, size, dtype)) for T in (T_model, T_live))
         T_model = T_model.to(dtype)
         start = T_model if T_init is None else T_init.to(dtype)
         return (odometer or ProjectiveICP(photometric=False))(live, model.surface.with_pose(T_model), start)
@@ -62,7 +63,7 @@ def test_far_from_the_origin_nothing_gets_worse(align, room):
     here = align(T[:1], T[4:])
     away = se3.exp(torch.tensor([300.0, -200, 100, 1, 2, 0.5], dtype=torch.float64))
     T_model = (away @ T[:1]).float()
-    model, live = (LiveFrame.of(room.view(x)) for x in (T[:1], T[4:]))
+    model, live = (measure_surface(room.view(x)) for x in (T[:1], T[4:]))
     there = ProjectiveICP(photometric=False)(live, model.surface.with_pose(T_model), T_model)
     first, second = se3.inverse(T[:1].float()) @ here.T_wc, se3.inverse(T_model) @ there.T_wc
     assert torch.allclose(first[:, :3, :3], second[:, :3, :3], atol=1e-5)
@@ -95,10 +96,10 @@ def test_a_frame_from_elsewhere_is_lost_and_stays_where_it_was_looked_for(align,
 def test_no_overlap_at_all(align, room):
     """The frame's surface lies far behind everything in the model: not one pair."""
     T = room.walk(1)
-    model, live = LiveFrame.of(room.view(T)), room.view(T)
+    model, live = measure_surface(room.view(T)), room.view(T)
     depth = (live.depth + 5).requires_grad_()
     T_init = T.float().requires_grad_()
-    live = LiveFrame.of(RGBDFrames(live.color, depth, live.K))
+    live = measure_surface(RGBDFrames(live.color, depth, live.K))
     found = ProjectiveICP()(live, model.surface.with_pose(T.float()), T_init)
     assert not found.ok.any() and found.overlap.item() == 0
     assert torch.allclose(found.T_wc, T.float(), atol=1e-6)
@@ -112,7 +113,7 @@ def test_an_empty_frame_or_model_is_lost(align, room, which):
     frames = {name: room.view(T[i : i + 1]) for i, name in enumerate(("model", "frame"))}
     for name in frames if which == "both" else [which]:
         frames[name] = RGBDFrames(frames[name].color, torch.zeros_like(frames[name].depth), frames[name].K)
-    model, live = (LiveFrame.of(frames[name]) for name in ("model", "frame"))
+    model, live = (measure_surface(frames[name]) for name in ("model", "frame"))
     found = ProjectiveICP()(live, model.surface.with_pose(T[:1].float()), T[:1].float())
     assert not found.ok.any() and found.overlap.item() == 0 and found.error.isfinite().all()
     assert torch.allclose(found.T_wc, T[:1].float(), atol=1e-6)
@@ -121,11 +122,11 @@ def test_an_empty_frame_or_model_is_lost(align, room, which):
 def test_a_model_that_fills_part_of_the_view_is_enough(align, room):
     """Overlap is a share of what both could have in common."""
     T = room.walk(2)
-    model = LiveFrame.of(room.view(T[:1])).surface
+    model = measure_surface(room.view(T[:1])).surface
     weights = model.weights.clone()
     weights[:, 20:] = 0
     model = SurfaceView(model.vertices, model.normals, weights, model.K, T_wm=T[:1].float())
-    found = ProjectiveICP()(LiveFrame.of(room.view(T[1:])), model, T[:1].float())
+    found = ProjectiveICP()(measure_surface(room.view(T[1:])), model, T[:1].float())
     assert found.ok.all() and found.overlap.item() > 0.9
 
 
@@ -134,7 +135,7 @@ def test_one_plane_fixes_three_of_six_and_the_rest_stays_finite(strategy):
     """A wall, 2 cm nearer: distance and tilt are found, sliding and turning in the plane are not made up."""
     K = torch.tensor([[64.0, 0, 39.5], [0, 64, 29.5], [0, 0, 1]])
     model, live = (
-        LiveFrame.of(RGBDFrames(torch.ones(1, 60, 80, 3), torch.full((1, 60, 80, 1), z).requires_grad_(), K))
+        measure_surface(RGBDFrames(torch.ones(1, 60, 80, 3), torch.full((1, 60, 80, 1), z).requires_grad_(), K))
         for z in (1.5, 1.48)
     )
     eye = torch.eye(4)[None]
@@ -156,10 +157,10 @@ def test_farther_than_a_frame_may_move_is_lost(align, room):
 def test_an_outlier_does_not_pull(align, room):
     """A sixth of the live image shows something 8 cm nearer."""
     T = room.walk(5)
-    model, frame = LiveFrame.of(room.view(T[:1], (120, 160))), room.view(T[4:], (120, 160))
+    model, frame = measure_surface(room.view(T[:1], (120, 160))), room.view(T[4:], (120, 160))
     depth = frame.depth.clone()
     depth[:, :, :27] -= 0.08
-    live = LiveFrame.of(RGBDFrames(frame.color, depth, frame.K))
+    live = measure_surface(RGBDFrames(frame.color, depth, frame.K))
     found = ProjectiveICP()(live, model.surface.with_pose(T[:1].float()), T[:1].float())
     metres, degrees = errors(found.T_wc, T[4:])
     assert metres < 2e-3 and degrees < 0.1

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from gradslam_ng.odometry import KnownPoses
-from gradslam_ng.structures import LiveFrame, RGBDFrames
+from gradslam_ng.preprocessing import measure_surface
+from gradslam_ng.structures import RGBDFrames
 
 
 def test_takes_what_the_frames_came_with(room):
     T = room.walk(3)
-    live = LiveFrame.of(room.view(T))
+    live = measure_surface(room.view(T))
     given = live.T_wc.clone()
     given[1] = math.nan
     live = replace(live, T_wc=given)
@@ -24,6 +25,6 @@ def test_takes_what_the_frames_came_with(room):
 
 def test_frames_without_any_poses_are_refused(room):
     frame = room.view(room.walk(1))
-    live = LiveFrame.of(RGBDFrames(frame.color, frame.depth, frame.K))
+    live = measure_surface(RGBDFrames(frame.color, frame.depth, frame.K))
     with pytest.raises(ValueError, match=r"ground-truth.*poses"):
         KnownPoses()(live, live.surface, torch.eye(4)[None], torch.eye(4)[None])

@@ -9,7 +9,8 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.odometry.photometric import LEAST_NOISE, View, exposure, linearize_photometric, look
-from gradslam_ng.structures import LiveFrame, RGBDFrames
+from gradslam_ng.preprocessing import measure_surface
+from gradslam_ng.structures import RGBDFrames
 
 SIZE = (48, 64)
 K = torch.tensor([[50.0, 0, 31.5], [0, 50, 23.5], [0, 0, 1]], dtype=torch.float64)[None]
@@ -34,8 +35,8 @@ def pose(*xi: float) -> torch.Tensor:
 
 def looking(T_mc: torch.Tensor, **light: float) -> View:
     """The wall from camera m as points with their brightness and weight, and from camera c as an image with depth."""
-    model = LiveFrame.of(wall(torch.eye(4, dtype=torch.float64)[None])).surface
-    live = LiveFrame.of(wall(T_mc, **light)).surface
+    model = measure_surface(wall(torch.eye(4, dtype=torch.float64)[None])).surface
+    live = measure_surface(wall(T_mc, **light)).surface
     points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
     return View(*points, live.intensity, live.vertices[..., 2], live.K, REACH, REACH * 0)
 
@@ -83,7 +84,7 @@ def test_an_image_of_one_brightness_says_nothing():
 def test_a_painted_wall_fixes_the_pose(light):
     """In its plane geometry fixes nothing: three of six directions come from brightness alone."""
     start, T_wc = torch.eye(4, dtype=torch.float64)[None], pose(0.02, -0.015, 0.01, 0.005, 0.01, -0.02)
-    model, live = LiveFrame.of(wall(start)).surface, LiveFrame.of(wall(T_wc, **light))
+    model, live = measure_surface(wall(start)).surface, measure_surface(wall(T_wc, **light))
     errors = []
     for photometric in (True, False):
         found = ProjectiveICP(iterations=(10, 10, 10), photometric=photometric)(live, model, start, start)

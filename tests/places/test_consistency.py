@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from gradslam_ng.places.consistency import compare_views
-from gradslam_ng.structures import LiveFrame
+from gradslam_ng.preprocessing import measure_surface
 
 
 @pytest.fixture
 def live(room):
-    return LiveFrame.of(room.view(room.walk(1)))
+    return measure_surface(room.view(room.walk(1)))
 
 
 def test_a_frame_agrees_with_itself(live):

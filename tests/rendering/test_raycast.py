@@ -116,10 +116,10 @@ def test_batch_elements_are_seen_by_their_own_cameras(room):
     walks = [room.walk(13, seed) for seed in (0, 1)]
     views = [room.view(torch.stack([w[i] for w in walks]), (48, 64)) for i in (0, 6)]
     with torch.no_grad():
-        grid = gs.VoxelGrid.empty(2, 0.05, 0.2).integrate(views[0])
-        both = grid.raycast(views[1].T_wc, views[1].K, (48, 64))
+        grid = gs.integrate(gs.VoxelGrid.empty(2, 0.05, 0.2), views[0])
+        both = gs.raycast(grid, views[1].T_wc, views[1].K, (48, 64))
         for b in (0, 1):
-            alone = grid[b].raycast(views[1].T_wc[b : b + 1], views[1].K[b : b + 1], (48, 64))
+            alone = gs.raycast(grid[b], views[1].T_wc[b : b + 1], views[1].K[b : b + 1], (48, 64))
             for name in ("depth", "normal", "color", "mask"):
                 assert torch.equal(getattr(both, name)[b], getattr(alone, name)[0]), name
         mask = both.mask & (views[1].depth > 0)

@@ -31,7 +31,7 @@ def room_grid(room):
         grid = gs.VoxelGrid.empty(2, 0.05, 0.2)
         for i in (0, 12):
             T_wc = torch.stack([room.walk(13, seed)[i] for seed in (0, 1)])
-            grid = grid.integrate(room.view(T_wc, SIZE))
+            grid = gs.integrate(grid, room.view(T_wc, SIZE))
     return grid
 
 
@@ -83,7 +83,7 @@ def test_distances_of_a_room_are_true(room, room_grid):
 @torch.no_grad()
 def test_blocks_lie_near_the_surface_only(room):
     frame = room.view(room.walk(1)[0], SIZE)
-    grid = gs.VoxelGrid.empty(1, 0.01, 0.04).integrate(frame)
+    grid = gs.integrate(gs.VoxelGrid.empty(1, 0.01, 0.04), frame)
     _, block = unpack(grid.keys)
     assert len(block) < 0.2 * (block.amax(0) - block.amin(0) + 1).prod()
     assert (grid.keys.diff() > 0).all() and grid.rows.sort().values.equal(torch.arange(len(block)))
@@ -130,4 +130,4 @@ def test_sizes_that_make_no_sense_are_refused(voxel, truncation):
 def test_frames_without_a_pose_are_refused(room):
     frame = room.view(room.walk(1)[0], SIZE)
     with pytest.raises(ValueError, match="poses"):
-        gs.VoxelGrid.empty(1, 0.05, 0.2).integrate(gs.RGBDFrames(frame.color, frame.depth, frame.K))
+        gs.integrate(gs.VoxelGrid.empty(1, 0.05, 0.2), gs.RGBDFrames(frame.color, frame.depth, frame.K))

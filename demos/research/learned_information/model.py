@@ -12,6 +12,7 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ProjectiveICP, association
 from gradslam_ng.odometry.icp_problem import ICPProblem
+from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures import LiveFrame
 
 SPANS = (1, 2, 4, 8)  # frames from one end of an edge to the other
@@ -48,7 +49,7 @@ class Edges:
 def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ProjectiveICP | None = None) -> Edges:
     """All edges of one sequence; frames (N, H, W, C), T_wc (N, 4, 4) the truth."""
     odometer = ProjectiveICP(photometric=False, **FAR_APART) if odometer is None else odometer
-    live = LiveFrame.of(frames, factor=max(1, frames.size[1] // WIDTH))
+    live = measure_surface(frames, factor=max(1, frames.size[1] // WIDTH))
     count = len(T_wc)
     origin = torch.eye(4)[None].expand(count, 4, 4)
     parts, chained = [], None

@@ -24,7 +24,7 @@ from demos.research.learned_weights.figure import draw, exponents
 from demos.research.learned_weights.model import Constant, Network
 from demos.research.learned_weights.train import best_constant, clip, judge, train, training_pairs
 from gradslam_ng.datasets.synthetic.rooms import room
-from gradslam_ng.structures.live import axial_noise
+from gradslam_ng.preprocessing import axial_noise
 
 REAL = {"ICL office": slice(0, 100), "TUM structure": slice(0, 240, 2), "7-Scenes kitchen": slice(0, 300, 2)}
 UNSEEN = {

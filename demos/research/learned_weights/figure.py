@@ -14,6 +14,7 @@ from demos.common.rooms import facing, sense, sigma, walk
 from demos.research.learned_weights.model import Network
 from gradslam_ng.datasets.synthetic.render import RenderedView
 from gradslam_ng.datasets.synthetic.rooms import room
+from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures import LiveFrame
 
 
@@ -43,7 +44,7 @@ def unseen_view(network: Network, size: tuple[int, int]) -> tuple[RenderedView, 
     measured = sense(view.depth, view.normal, K, torch.Generator().manual_seed(0))
     across = sigma(view.depth, view.normal, K) * facing(view.depth, view.normal, K)
     truth = torch.where(measured > 0, across, torch.nan)[..., 0]
-    return view, truth, LiveFrame.of(gs.RGBDFrames(view.color, measured, K[None]), noise=network)
+    return view, truth, measure_surface(gs.RGBDFrames(view.color, measured, K[None]), noise=network)
 
 
 @torch.no_grad()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from demos.common.rooms import facing
+from gradslam_ng.preprocessing import Noise
 from gradslam_ng.structures import SurfaceView
-from gradslam_ng.structures.live import Noise
 
 
 class Network(nn.Module):

@@ -15,8 +15,8 @@ from demos.research.learned_weights.model import Constant, Network, features, si
 from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.preprocessing import Noise, downsample, measure_surface
 from gradslam_ng.structures import LiveFrame, SurfaceView
-from gradslam_ng.structures.live import Noise
 
 CONSTANTS = (0.003, 0.005, 0.01, 0.02, 0.04, 0.08)  # metres
 
@@ -62,10 +62,10 @@ def training_pairs(rooms: int, draws: int, size: tuple[int, int], first: int = 2
     color, depth, normal = (torch.cat([getattr(view, name) for view in views]) for name in ("color", "depth", "normal"))
     T_wc, K = torch.cat(T_wc), K[0].expand(len(depth), 3, 3)
     neighbour = torch.arange(3 * rooms).reshape(rooms, 3).roll(-1, dims=1).flatten()
-    model = LiveFrame.of(gs.RGBDFrames(color, depth, K)).surface.halved().halved()
+    model = downsample(downsample(measure_surface(gs.RGBDFrames(color, depth, K)).surface))
     generator = torch.Generator().manual_seed(0)
-    frames = [LiveFrame.of(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K)) for _ in range(draws)]
-    live = [frame.surface.halved().halved() for frame in frames]
+    frames = [measure_surface(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K)) for _ in range(draws)]
+    live = [downsample(downsample(frame.surface)) for frame in frames]
     parts = {field.name: [getattr(part, field.name) for part in live] for field in fields(SurfaceView)}
     live = SurfaceView(**{name: torch.cat(values) for name, values in parts.items() if values[0] is not None})
     seen = torch.cat([features(frame.surface)[:, 3::4, 3::4] for frame in frames])

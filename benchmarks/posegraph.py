@@ -71,7 +71,7 @@ def duel(path: Path, from_chordal: bool, rounds: int) -> dict:
     graph = g2o.load(path)
     began = time.process_time()
     if from_chordal:
-        graph = graph.moved(chordal(graph.T, graph.i, graph.j, graph.T_ij, graph.information))
+        graph = graph.with_poses(chordal(graph.T, graph.i, graph.j, graph.T_ij, graph.information))
     spent = {"start": time.process_time() - began}
 
     def pose(T: torch.Tensor):
@@ -145,7 +145,7 @@ def tower(count: int, lap: int = 50):
     import torch
 
     from gradslam_ng.geometry import se3
-    from gradslam_ng.graph.g2o import PoseGraph
+    from gradslam_ng.graph.g2o import G2OGraph
 
     generator = torch.Generator().manual_seed(0)
     k = torch.arange(count, dtype=torch.float64)
@@ -160,7 +160,7 @@ def tower(count: int, lap: int = 50):
     start = se3.exp(0.05 * torch.randn(count, 6, generator=generator, dtype=torch.float64)) @ truth
     information = 1e4 * torch.eye(6, dtype=torch.float64).expand(len(i), 6, 6)
     z = se3.inverse(truth[i]) @ truth[j] @ se3.exp(noise)
-    return PoseGraph(k, start, i, j, z, information, torch.zeros(0, dtype=torch.int64))
+    return G2OGraph(k, start, i, j, z, information, torch.zeros(0, dtype=torch.int64))
 
 
 def growth(largest: int) -> list[dict]:
@@ -181,7 +181,7 @@ def growth(largest: int) -> list[dict]:
         problem.add_between(
             "pose", graph.i, graph.j, z, weight=optim.IsotropicWeight(z.new_full((len(graph.i),), 100.0))
         )
-        _ = problem.layout.pattern.symbolic
+        _ = problem.ordering.pattern.symbolic
         ordered = time.process_time()
         solution = problem.optimize(optim.GaussNewton(), tolerance=TOLERANCE, backward="implicit-gn")
         solved = time.process_time()

@@ -54,16 +54,16 @@ def optimize(
     began = time.perf_counter()
     first = problem
     if start == "chordal":
-        first = problem.moved(chordal(problem.T, problem.i, problem.j, problem.T_ij, problem.information))
+        first = problem.with_poses(chordal(problem.T, problem.i, problem.j, problem.T_ij, problem.information))
     factors = first.factor_graph(None if kernel == "none" else KERNELS[kernel](scale))
-    before = factors.error(factors.x)
+    before = factors.error(factors.initial)
     if kernel == "graduated":
         factors = graduated_non_convexity(factors)
     solution = factors.optimize(STRATEGIES[strategy], iterations)
     seconds = time.perf_counter() - began
     if not bool(torch.isfinite(solution.error)):
         raise ValueError(f"{graph}: no solution from here; try --start chordal or --strategy levenberg-marquardt")
-    result = problem.moved(solution["pose"])
+    result = problem.with_poses(solution["pose"])
     result.save(out)
     picture = out.with_suffix(".png")
     plot_graphs(picture, {start: first, "optimized": result}, graph.stem)

@@ -6,7 +6,7 @@ these files. (g2o itself takes the vector part of the quaternion, half the rotat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ KINDS = {"VERTEX_SE3:QUAT": (7, 3), "EDGE_SE3:QUAT": (28, 3), "VERTEX_SE2": (3, 
 
 
 @dataclass(frozen=True, eq=False)
-class PoseGraph:
+class G2OGraph:
     """N poses in space or in the plane, and E measured motions between them."""
 
     names: Tensor  # (N,) int64, as numbered in the file
@@ -40,7 +40,7 @@ class PoseGraph:
         return self.T.shape[-1] == 3
 
     def factor_graph(self, kernel: Kernel | None = None) -> FactorGraph:
-        """The graph with the unknowns "pose".
+        """The graph with the variables "pose".
 
         Raises:
             ValueError: an information matrix that is not positive definite.
@@ -49,11 +49,14 @@ class PoseGraph:
         graph.add_variables("pose", optim.SE2() if self.planar else optim.SE3(), self.T)
         W = square_root(self.information, lambda e: f"edge {int(self.names[self.i[e]])} {int(self.names[self.j[e]])}")
         graph.add_between("pose", self.i, self.j, self.T_ij, weight=FullWeight(W), kernel=kernel)
-        graph.hold("pose", self.fixed)
+        graph.fix("pose", self.fixed)
         return graph
 
-    def moved(self, T: Tensor) -> PoseGraph:
-        """The same with poses T (N, ...)."""
+    def with_poses(
+        self,
+        T: Tensor,  # (N, 4, 4) or (N, 3, 3)
+    ) -> G2OGraph:
+        """The same with other poses."""
         return replace(self, T=T)
 
     def save(self, path: Path | str) -> None:
@@ -84,7 +87,7 @@ def _poses(numbers: Tensor) -> Tensor:
     return se3.from_quaternion(numbers[:, :3], numbers[:, 3:])
 
 
-def load(path: Path | str) -> PoseGraph:
+def load(path: Path | str) -> G2OGraph:
     """Read a g2o file. Lines of other kinds, landmarks and their sightings, are refused.
 
     Raises:
@@ -94,53 +97,73 @@ def load(path: Path | str) -> PoseGraph:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    vertices: dict[int, list[float]] = {}
-    ends, edges, fixed, dimension = [], [], [], None
+    records = _Records()
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         words = line.split("#")[0].split()
-        if not words:
-            continue
-        kind, words = words[0], words[1:]
-        where = f"{path}, line {number}"
+        if words:
+            records.add(f"{path}, line {number}", words[0], words[1:])
+    if not records.vertices:
+        raise ValueError(f"{path}: no poses")
+    missing = {name for pair in records.ends for name in pair} | set(records.fixed)
+    if absent := sorted(missing - records.vertices.keys()):
+        raise ValueError(f"{path}: edges or FIX name pose {absent[0]}, which is not given")
+    return records.assemble()
+
+
+@dataclass
+class _Records:
+    """The lines of a file, by kind."""
+
+    vertices: dict[int, list[float]] = field(default_factory=dict)
+    ends: list[list[int]] = field(default_factory=list)  # of each edge
+    edges: list[list[float]] = field(default_factory=list)
+    fixed: list[int] = field(default_factory=list)
+    dimension: int = 0  # of the space, 0 before the first line says it
+
+    def add(self, where: str, kind: str, words: list[str]) -> None:
+        """One line. where: what a message calls it."""
         if kind == "FIX":
-            fixed += [_read(where, words, int)[0]]
-            continue
+            self.fixed.append(_read(where, words, int)[0])
+            return
         if kind not in KINDS:
             raise ValueError(f"{where}: expected one of {', '.join(KINDS)} or FIX, got {kind!r}")
-        expected, dim = KINDS[kind]
-        dimension = dimension or dim
-        names, values = (1, vertices) if kind.startswith("VERTEX") else (2, edges)
+        expected, dimension = KINDS[kind]
+        self.dimension = self.dimension or dimension
+        names = 1 if kind.startswith("VERTEX") else 2
         ids, numbers = _read(where, words[:names], int), _read(where, words[names:], float)
         if len(ids) != names or len(numbers) != expected:
             raise ValueError(f"{where}: {kind} takes {names} + {expected} numbers, got {len(ids)} + {len(numbers)}")
-        if dim != dimension:
-            raise ValueError(f"{where}: {kind} among poses of {'space' if dimension == 3 else 'the plane'}")
+        if dimension != self.dimension:
+            raise ValueError(f"{where}: {kind} among poses of {'space' if self.dimension == 3 else 'the plane'}")
         if not np.isfinite(numbers).all():
             raise ValueError(f"{where}: expected finite numbers")
         if names == 2:
-            ends.append(ids)
-            values.append(numbers)
-        elif ids[0] in values:
+            self.ends.append(ids)
+            self.edges.append(numbers)
+        elif ids[0] in self.vertices:
             raise ValueError(f"{where}: pose {ids[0]} is given twice")
         else:
-            values[ids[0]] = numbers
-    if not vertices:
-        raise ValueError(f"{path}: no poses")
-    place = {name: k for k, name in enumerate(vertices)}
-    missing = {name for pair in ends for name in pair} | set(fixed)
-    if missing := sorted(missing - place.keys()):
-        raise ValueError(f"{path}: edges or FIX name pose {missing[0]}, which is not given")
-    size, count = (7, 6) if dimension == 3 else (3, 3)
-    numbers = torch.tensor(edges, dtype=torch.float64).reshape(-1, size + count * (count + 1) // 2)
-    information = numbers.new_zeros(len(numbers), count, count)
-    rows, cols = np.triu_indices(count)
-    information[:, rows, cols] = numbers[:, size:]
-    information[:, cols, rows] = numbers[:, size:]
-    i, j = torch.tensor([[place[a], place[b]] for a, b in ends], dtype=torch.int64).reshape(-1, 2).unbind(-1)
-    return PoseGraph(
-        torch.tensor(list(vertices)), _poses(torch.tensor(list(vertices.values()), dtype=torch.float64)), i, j,
-        _poses(numbers[:, :size]), information, torch.tensor([place[name] for name in fixed], dtype=torch.int64),
-    )  # fmt: skip
+            self.vertices[ids[0]] = numbers
+
+    def assemble(self) -> G2OGraph:
+        """The graph, all poses that are named given."""
+        place = {name: k for k, name in enumerate(self.vertices)}
+        size, count = (7, 6) if self.dimension == 3 else (3, 3)
+        numbers = torch.tensor(self.edges, dtype=torch.float64).reshape(-1, size + count * (count + 1) // 2)
+        information = numbers.new_zeros(len(numbers), count, count)
+        rows, cols = np.triu_indices(count)
+        information[:, rows, cols] = numbers[:, size:]
+        information[:, cols, rows] = numbers[:, size:]
+        ends = torch.tensor([[place[a], place[b]] for a, b in self.ends], dtype=torch.int64).reshape(-1, 2)
+        return G2OGraph(
+            names=torch.tensor(list(self.vertices)),
+            T=_poses(torch.tensor(list(self.vertices.values()), dtype=torch.float64)),
+            i=ends[:, 0],
+            j=ends[:, 1],
+            T_ij=_poses(numbers[:, :size]),
+            information=information,
+            fixed=torch.tensor([place[name] for name in self.fixed], dtype=torch.int64),
+        )
 
 
 def _read(where: str, words: list[str], kind: type) -> list:

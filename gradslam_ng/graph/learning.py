@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
+import torch
 from torch import Tensor
 
 from gradslam_ng import optim
@@ -30,13 +33,13 @@ def surrogate_loss(
         raise ValueError(f"steps: expected at least 1, got {steps}")
     if unknown := ground_truth.keys() - graph.values.keys():
         raise ValueError(f"ground_truth: expected some of {', '.join(graph.values)}, got {sorted(unknown)[0]!r}")
-    started = graph.started(tuple(ground_truth.get(name, x) for name, x in graph.values.items()))
-    solution = started.optimize(strategy or optim.GaussNewton(), steps, tolerance=None)
+    start = graph.with_values(tuple(ground_truth.get(name, x) for name, x in graph.values.items()))
+    solution = start.optimize(strategy or optim.GaussNewton(), steps, tolerance=None)
     squares = [
         graph.variables[name].local(truth, solution[name]).square().mean((-2, -1))
         for name, truth in ground_truth.items()
     ]
-    return sum(squares) / len(squares)
+    return reduce(torch.add, squares) / len(squares)
 
 
 def negative_log_likelihood(graph: FactorGraph, ground_truth: dict[str, Tensor]) -> Tensor:
@@ -44,15 +47,19 @@ def negative_log_likelihood(graph: FactorGraph, ground_truth: dict[str, Tensor])
 
     Gaussian factors with an `IsotropicWeight` or `DiagonalWeight`; half of the squared whitened residuals less the log
     of the weights.
+
+    Raises:
+        ValueError: a factor without a weight.
     """
     x = tuple(ground_truth.get(name, value) for name, value in graph.values.items())
     total, count = graph.error(x), 0
-    for factor, at in zip(graph.factors, graph._at(x), strict=True):
-        value = evaluate(factor.weight.value)
-        d = factor.residual(*at).shape[-1]
+    for factor in graph.factors:
+        if factor.weight is None:
+            raise ValueError("negative_log_likelihood: expected a weight on every factor")
+        value = evaluate(factor.weight.value)  # (..., M) or (..., M, d)
+        isotropic = isinstance(factor.weight, optim.IsotropicWeight)
+        d = factor.residual(*graph.values_of(factor, x)).shape[-1]
         logarithm = value.log()
-        total = total - (d * logarithm if isinstance(factor.weight, optim.IsotropicWeight) else logarithm.sum(-1)).sum(
-            -1
-        )
-        count += value.shape[-1 if isinstance(factor.weight, optim.IsotropicWeight) else -2]
+        total = total - (d * logarithm if isotropic else logarithm.sum(-1)).sum(-1)
+        count += value.shape[-1 if isotropic else -2]
     return total / count

@@ -1,8 +1,8 @@
-"""Where every unknown's tangent lies in the normal equations of a graph, and where factors add to them."""
+"""Ordering of a graph's variables: the columns of their tangents in the sparse normal equations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,108 +10,148 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from gradslam_ng.graph.factor import Factor
 from gradslam_ng.optim.sparse import Pattern
 
-if TYPE_CHECKING:
-    from gradslam_ng.graph.factor import Factor
-    from gradslam_ng.graph.factor_graph import FactorGraph
+
+def check_index(
+    counts: Mapping[str, int],
+    name: str,
+    index: Tensor | Sequence[int],  # (K,)
+    device: torch.device,
+) -> Tensor:
+    """The index (K,) int64 of variables of that name, of which there are counts[name].
+
+    Raises:
+        ValueError: no variables have the name, or not as many.
+    """
+    if name not in counts:
+        raise ValueError(f"expected one of the variables {', '.join(counts) or '(none)'}, got {name!r}")
+    index = torch.as_tensor(index, dtype=torch.int64, device=device).reshape(-1)
+    wrong = (index < 0) | (index >= counts[name])
+    if bool(wrong.any()):
+        raise ValueError(f"index: {name!r} has {counts[name]} unknowns, got {int(index[wrong][0])}")
+    return index
 
 
-class Layout:
-    """Made of a graph's structure alone; values may change."""
+class Ordering:
+    """Made of a graph's structure alone; values may change.
 
-    def __init__(self, graph: FactorGraph) -> None:
-        counts = [len(held) for held in graph.held.values()]
-        self.first = dict(zip(graph.held, np.concatenate([[0], np.cumsum(counts)]).tolist(), strict=False))
-        self.dimensions = {name: graph.variables[name].dimension(x) for name, x in graph.values.items()}
-        self.variables = graph.variables
-        held = np.concatenate([mask.cpu().numpy() for mask in graph.held.values()])
-        held[self._untied(graph, held)] = True
-        sizes = np.concatenate([np.full(n, self.dimensions[name]) for name, n in zip(graph.held, counts, strict=True)])
-        number = np.where(held, -1, np.cumsum(~held) - 1)  # of the unknowns that are not held
-        self.held, sizes = held, sizes[~held]
+    Args:
+        dimensions: of the tangent of one variable of each name.
+        fixed: (N,) bool for each name, the variables that are constant.
+        factors: what connects them.
+    """
+
+    def __init__(
+        self, dimensions: Mapping[str, int], *, fixed: Mapping[str, Tensor], factors: Sequence[Factor]
+    ) -> None:
+        self.dimensions, self.counts = dict(dimensions), {name: len(mask) for name, mask in fixed.items()}
+        counts = list(self.counts.values())
+        self.first = dict(zip(self.counts, np.concatenate([[0], np.cumsum(counts)]).tolist(), strict=False))
+        self.device = next(iter(fixed.values())).device
+        constant = np.concatenate([mask.cpu().numpy() for mask in fixed.values()])
+        constant[self._gauge_free(factors, constant)] = True
+        sizes = np.concatenate([np.full(n, self.dimensions[name]) for name, n in self.counts.items()])[~constant]
+        number = np.where(constant, -1, np.cumsum(~constant) - 1)  # of the variables that are not constant
         starts = np.concatenate([[0], np.cumsum(sizes)])
         self.n = int(starts[-1])
-        self.start = np.where(held, self.n, starts[number])  # of an unknown's tangent; past the end where held
-        self.device = graph.x[0].device
+        self.start = np.where(constant, self.n, starts[number])  # of a variable's tangent; past the end where constant
         self.free = {
-            name: torch.from_numpy(np.flatnonzero(~held[first : first + n])).to(self.device)
+            name: torch.from_numpy(np.flatnonzero(~constant[first : first + n])).to(self.device)
             for (name, first), n in zip(self.first.items(), counts, strict=True)
         }
+        values = [[number[self.first[name] + index.cpu().numpy()] for name, index in f.keys] for f in factors]
+        self.pattern = Pattern(sizes, *_pairs(values))
+        present = [(f, ids) for f, ids in zip(factors, values, strict=True) if len(f)]
+        self.block_columns = self._concatenate([place for f, ids in present for place in self._blocks(f, ids)])
+        self.gradient_columns = self._concatenate([place for f, _ in present for place in self._gradients(f)])
 
-        met = [[number[self.first[name] + index.cpu().numpy()] for name, index in f.on] for f in graph.factors]
-        pairs = [(ids[k], ids[m]) for ids in met for k in range(len(ids)) for m in range(k)]
-        pairs = [(a[both], b[both]) for a, b in pairs for both in [(a >= 0) & (b >= 0)]]
-        none = np.zeros(0, np.int64)
-        self.pattern = Pattern(
-            sizes, np.concatenate([none, *(a for a, _ in pairs)]), np.concatenate([none, *(b for _, b in pairs)])
-        )
-        kinds = [f for f in zip(graph.factors, met, strict=True) if len(f[1][0])]
-        self.block_places = self._joined([place for f, ids in kinds for place in self._blocks(f, ids)])
-        self.gradient_places = self._joined([place for f, ids in kinds for place in self._gradients(f)])
-
-    def _untied(self, graph: FactorGraph, held: np.ndarray) -> np.ndarray:
-        """The first unknown of each connected part that nothing ties down: no unknown held, no factor on one alone."""
-        links = [(self.first[f.on[0][0]] + f.on[0][1], self.first[n] + i) for f in graph.factors for n, i in f.on[1:]]
+    def _gauge_free(self, factors: Sequence[Factor], constant: np.ndarray) -> np.ndarray:
+        """The first variable of each connected part without an anchor: nothing constant, no factor on one alone."""
+        links = [
+            (self.first[f.keys[0][0]] + f.keys[0][1], self.first[name] + index)
+            for f in factors
+            for name, index in f.keys[1:]
+        ]
         a, b = (torch.cat([torch.zeros(0, dtype=torch.int64), *(link[k].cpu() for link in links)]) for k in (0, 1))
-        graph_of = coo_matrix((np.ones(len(a)), (a.numpy(), b.numpy())), shape=(len(held), len(held)))
+        graph_of = coo_matrix((np.ones(len(a)), (a.numpy(), b.numpy())), shape=(len(constant), len(constant)))
         parts, part = connected_components(graph_of, directed=False)
         _, first = np.unique(part, return_index=True)
-        kind = np.concatenate([np.full(len(mask), k) for k, mask in enumerate(graph.held.values())])
-        alone = [f.on[0] for f in graph.factors if len(f.on) == 1 or getattr(f.residual, "ties", False)]
-        known = np.concatenate([np.zeros(0, np.int64), *(self.first[n] + i.cpu().numpy() for n, i in alone)])
-        known = known[kind[known] == kind[first][part[known]]]  # a switch's prior does not tie down its poses
-        tied = np.zeros(parts, dtype=bool)
-        tied[part[known]] = True
-        tied[part[held]] = True
-        return first[~tied]
+        kind = np.concatenate([np.full(n, k) for k, n in enumerate(self.counts.values())])
+        alone = [f.keys[0] for f in factors if len(f.keys) == 1 or f.residual.anchors]
+        known = np.concatenate([np.zeros(0, np.int64), *(self.first[name] + i.cpu().numpy() for name, i in alone)])
+        known = known[kind[known] == kind[first][part[known]]]  # a switch's prior is no anchor of its poses
+        anchored = np.zeros(parts, dtype=bool)
+        anchored[part[known]] = True
+        anchored[part[constant]] = True
+        return first[~anchored]
 
     def _blocks(self, factor: Factor, ids: list[np.ndarray]) -> list[np.ndarray]:
         """Where the products J_k^T J_m of M factors go, each (M, n_k n_m): for k, and for m from k on."""
-        sizes = [self.dimensions[name] for name, _ in factor.on]
+        sizes = [self.dimensions[name] for name, _ in factor.keys]
         places = []
         for k in range(len(ids)):
             for m in range(k, len(ids)):
-                a, b, (down, across) = ids[k], ids[m], np.indices((sizes[k], sizes[m]))
-                straight = (down * sizes[m] + across).ravel()
-                turned = (across * sizes[k] + down).ravel()  # stored is the block below the diagonal
+                a, b, (row, col) = ids[k], ids[m], np.indices((sizes[k], sizes[m]))
+                straight = (row * sizes[m] + col).ravel()
+                transposed = (col * sizes[k] + row).ravel()  # stored is the block below the diagonal
                 both = (a >= 0) & (b >= 0)
-                at = self.pattern.find(np.maximum(a, b)[both], np.minimum(a, b)[both])
+                begin = self.pattern.find(np.maximum(a, b)[both], np.minimum(a, b)[both])
                 place = np.full((len(a), len(straight)), self.pattern.nnz)
-                place[both] = at[:, None] + np.where((a >= b)[both, None], straight, turned)
+                place[both] = begin[:, None] + np.where((a >= b)[both, None], straight, transposed)
                 places.append(place.ravel())
         return places
 
     def _gradients(self, factor: Factor) -> list[np.ndarray]:
-        return [self.places(name, index).cpu().numpy().ravel() for name, index in factor.on]
+        return [self.columns(name, index).cpu().numpy().ravel() for name, index in factor.keys]
 
-    def places(self, name: str, index: Tensor) -> Tensor:
-        """Where the tangents (K, d) of unknowns lie in g (n,); n where they are held."""
+    def _concatenate(self, places: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *places])).to(self.device)
+
+    def columns(
+        self,
+        name: str,
+        index: Tensor,  # (K,)
+    ) -> Tensor:
+        """Where the tangents (K, d) of variables lie in g (n,); n where they are constant."""
         start = self.start[self.first[name] + index.cpu().numpy()][:, None]
         return torch.from_numpy(np.minimum(start + np.arange(self.dimensions[name]), self.n)).to(index.device)
 
-    def _joined(self, places: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *places])).to(self.device)
-
-    @staticmethod
-    def gather(parts: list[Tensor], places: Tensor, count: int, lead: torch.Size, like: Tensor) -> Tensor:
-        """Parts (..., P) added up at their places in (..., count); what goes to place `count` is dropped."""
-        total = like.new_zeros(*lead, count + 1)
-        if not parts:
-            return total[..., :-1]
-        joined = torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], dim=-1)
-        return total.index_add(-1, places, joined)[..., :-1]
-
-    def retract(self, x: tuple[Tensor, ...], delta: Tensor) -> tuple[Tensor, ...]:
-        """Unknowns x, kind by kind, moved by delta (..., n)."""
-        moved, at = [], 0
-        for (name, free), value in zip(self.free.items(), x, strict=True):
-            d = self.dimensions[name]
-            part = delta[..., at : at + d * len(free)].unflatten(-1, (len(free), d))
-            at += d * len(free)
-            event = 2 if hasattr(self.variables[name], "group") else 1
-            count = value.shape[-1 - event]
+    def split(
+        self,
+        delta: Tensor,  # (..., n)
+    ) -> dict[str, Tensor]:
+        """The tangents (..., N, d) of all variables, by name; zero of those that are constant."""
+        parts, begin = {}, 0
+        for name, free in self.free.items():
+            d, count = self.dimensions[name], self.counts[name]
+            part = delta[..., begin : begin + d * len(free)].unflatten(-1, (len(free), d))
+            begin += d * len(free)
             if len(free) < count:
                 part = part.new_zeros(*part.shape[:-2], count, d).index_copy(-2, free, part)
-            moved.append(self.variables[name].retract(value, part))
-        return tuple(moved)
+            parts[name] = part
+        return parts
+
+
+def _pairs(values: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (E,) of the variables that meet in a factor, those that are constant (-1) left out."""
+    pairs = [(ids[k], ids[m]) for ids in values for k in range(len(ids)) for m in range(k)]
+    pairs = [(a[both], b[both]) for a, b in pairs for both in [(a >= 0) & (b >= 0)]]
+    none = np.zeros(0, np.int64)
+    return np.concatenate([none, *(a for a, _ in pairs)]), np.concatenate([none, *(b for _, b in pairs)])
+
+
+def gather(
+    parts: list[Tensor],  # (..., P) each
+    places: Tensor,  # (sum of P,)
+    count: int,
+    lead: torch.Size,
+    like: Tensor,
+) -> Tensor:
+    """Parts added up at their places in (..., count); what goes to place `count` is dropped."""
+    total = like.new_zeros(*lead, count + 1)
+    if not parts:
+        return total[..., :-1]
+    joined = torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], dim=-1)
+    return total.index_add(-1, places, joined)[..., :-1]

@@ -7,7 +7,7 @@ from gradslam_ng.optim.problem import Linearization, Problem
 from gradslam_ng.optim.solve import BACKWARD, Solution, solve
 from gradslam_ng.optim.sparse import BlockSparse, Pattern
 from gradslam_ng.optim.steps import GaussNewton, LevenbergMarquardt, SoftLevenbergMarquardt, StepStrategy
-from gradslam_ng.optim.variables import SE2, SE3, SO3, Euclidean, Product, Variable
+from gradslam_ng.optim.variables import SE2, SE3, SO3, Euclidean, Product, TensorVariable, Variable
 
 __all__ = [
     "BACKWARD",
@@ -35,6 +35,7 @@ __all__ = [
     "SoftLevenbergMarquardt",
     "Solution",
     "StepStrategy",
+    "TensorVariable",
     "Tukey",
     "Variable",
     "dense_inverse",

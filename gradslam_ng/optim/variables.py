@@ -29,8 +29,38 @@ class Variable(Protocol):
         ...
 
 
+class TensorVariable(Protocol):
+    """A `Variable` whose points are one tensor each, as those of a factor graph are."""
+
+    @property
+    def event_ndim(self) -> int:
+        """Number of trailing axes that make up one point."""
+        ...
+
+    @property
+    def group(self) -> ModuleType | None:
+        """The module of `geometry` that knows the matrix group; None for vectors."""
+        ...
+
+    def event_shape(self, x: Tensor, /) -> tuple[int, ...]:
+        """The shape that the trailing axes of points like x must have."""
+        ...
+
+    def dimension(self, x: Tensor, /) -> int: ...
+
+    def retract(self, x: Tensor, delta: Tensor, /) -> Tensor: ...
+
+    def local(self, x: Tensor, y: Tensor, /) -> Tensor: ...
+
+
 class Euclidean:
     """Vectors x (..., n)."""
+
+    event_ndim = 1
+    group: ModuleType | None = None
+
+    def event_shape(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape[-1:])
 
     def dimension(self, x: Tensor) -> int:
         return x.shape[-1]
@@ -46,7 +76,12 @@ class LieGroup:
     """Elements of a matrix group, which its module of `geometry` knows; updated from the left."""
 
     group: ModuleType
-    dimensions: int
+    dimensions: int  # of the tangent space
+    size: int  # rows of the matrices
+    event_ndim = 2
+
+    def event_shape(self, x: Tensor) -> tuple[int, ...]:
+        return self.size, self.size
 
     def dimension(self, x: Tensor) -> int:
         return self.dimensions
@@ -61,19 +96,19 @@ class LieGroup:
 class SO3(LieGroup):
     """Rotations R (..., 3, 3); delta in radians."""
 
-    group, dimensions = so3, 3
+    group, dimensions, size = so3, 3, 3
 
 
 class SE3(LieGroup):
     """Poses T (..., 4, 4); delta in metres and radians."""
 
-    group, dimensions = se3, 6
+    group, dimensions, size = se3, 6, 4
 
 
 class SE2(LieGroup):
     """Poses in the plane T (..., 3, 3); delta [x, y, theta] in metres and radians."""
 
-    group, dimensions = se2, 3
+    group, dimensions, size = se2, 3, 3
 
 
 class Product:

@@ -1,88 +1,135 @@
-"""Whether a frame shows a place of an earlier pass, and how the two lie to each other."""
+"""Geometric and photometric verification of a place: ICP from coarse to fine, then a check of consistency."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import images
-from gradslam_ng.graph.information import square_root
-from gradslam_ng.loops.submaps import colors_seen
 from gradslam_ng.odometry import ProjectiveICP
-from gradslam_ng.places.consistency import coarse_icp, compare_views
-from gradslam_ng.rendering import predict
-from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap
+from gradslam_ng.places.consistency import Consistency, coarse_icp, compare_views, coverage
+from gradslam_ng.structures import LiveFrame, SurfaceView
+
+Predict = Callable[[Tensor], SurfaceView]  # what a map shows from poses T_wm (1, 4, 4)
 
 
 @dataclass(frozen=True, eq=False)
-class Match:
-    """A frame found in an earlier pass."""
+class PlaceMatch:
+    """A frame found in a map."""
 
-    T_wc: Tensor  # (4, 4) float64, where that pass has it
-    W: Tensor  # (6, 6), square-root information, of a right update
-    overlap: float
-    likeness: float
+    T_wc: Tensor  # (1, 4, 4)
+    information: Tensor  # (6, 6) float64, of a right update of T_wc
+    consistency: Consistency
 
 
-class Verifier:
-    """Aligns a frame with what an earlier pass shows and says whether the two fit, in shape and in colour.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlaceVerifier:
+    """Aligns a frame with what a map shows near a place and says whether the two fit, in shape and in brightness.
 
-    Args:
-        overlap: least share of the frame's readings where the earlier pass shows something.
-        agreement: least share of these at which depths agree, within 2 cm and three standard deviations.
-        likeness: least correlation of brightness there.
-        sigma: of an alignment in a direction that every pixel fixes, metres; more as fewer do.
-        slack: greatest standard deviation of the position found, metres, and of the direction, degrees, in whatever
-            direction is fixed least: two stretches of a corridor fit each other anywhere along it.
+        verifier = PlaceVerifier.for_loop_closure()
+        match = verifier.locate(live, predict, T_wk, T_wc)   # None where the frame does not fit
+
+    Of the frame's valid depths, at least a share `coverage` must lie where the map shows something, of these at least
+    `depth_inliers` must agree with the map, within 2 cm and three standard deviations, and so must at least `overlap`
+    of all. `ncc`: least normalized cross-correlation of the intensities where depths agree.
+
+    max_sigma: greatest standard deviation of the position found, meters, and of the rotation, degrees, in whatever
+    direction is constrained least: two stretches of a corridor fit each other anywhere along it. sigma: of an alignment
+    in a direction that every pixel constrains, meters; more as fewer do.
     """
 
-    def __init__(
-        self, overlap: float = 0.35, agreement: float = 0.8, likeness: float = 0.6, sigma: float = 0.001,
-        slack: tuple[float, float] = (0.03, 1.0),
-    ) -> None:  # fmt: skip
-        self.overlap, self.agreement, self.likeness = overlap, agreement, likeness
-        self.sigma, self.slack = sigma, slack
-        self.coarse = coarse_icp(max_step=1.5)
-        self.fine = ProjectiveICP(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, rotation_iterations=0)
+    coarse: ProjectiveICP
+    fine: ProjectiveICP
+    coverage: float = 0.0
+    depth_inliers: float = 0.0
+    overlap: float = 0.0
+    ncc: float = -1.0
+    max_sigma: tuple[float, float] = (math.inf, math.inf)
+    sigma: float = 0.001
 
-    def __call__(self, live: LiveFrame, before: SurfelMap, T_wk: Tensor, start: Tensor, stable: float) -> Match | None:
-        """The frame in the map `before`, looked at from T_wk (4, 4), starting at `start`; None where it does not fit.
+    @staticmethod
+    def for_loop_closure(**settings) -> PlaceVerifier:
+        """Strict on how well the pose is constrained, for frames near enough that a part of the view has come back."""
+        fine = ProjectiveICP(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, rotation_iterations=0)
+        preset = {"coverage": 0.35, "depth_inliers": 0.8, "ncc": 0.6, "max_sigma": (0.03, 1.0)}
+        return PlaceVerifier(coarse=coarse_icp(max_step=1.5), fine=fine, **preset | settings)
 
-        Aligned to the keyframe's view first, then to what the place found shows.
-        """
-        surface = live.surface
-        K, size = surface.K, surface.size
-        T_wm, T_wc = (T.to(surface.vertices)[None] for T in (T_wk, start))
-        readings = (surface.vertices[..., 2] > 0).sum().clamp(min=1)
-        if float((colors_seen(before, T_wc, K, size)[1] > 0).sum() / readings) < 0.8 * self.overlap:
-            return None  # most has come back already, or is elsewhere
-        for align in (self.coarse, self.fine, self.fine):
-            model = predict(before, T_wm, K, size, stable)
-            found = align(live, model, T_wc)
+    @staticmethod
+    def for_relocalization(**settings) -> PlaceVerifier:
+        """Strict on overlap: a camera is taken to be lost still unless most of what it sees is known."""
+        fine = ProjectiveICP(iterations=(3, 4, 4), min_overlap=0.3)
+        preset = {"depth_inliers": 0.75, "overlap": 0.5, "ncc": 0.5}
+        return PlaceVerifier(coarse=coarse_icp(max_step=1.0), fine=fine, **preset | settings)
+
+    def locate(
+        self,
+        live: LiveFrame,
+        predict: Predict,
+        T_wm: Tensor,  # (1, 4, 4), of the view that the frame is first aligned with
+        T_wc: Tensor,  # (1, 4, 4), where the frame is expected
+    ) -> PlaceMatch | None:
+        """The frame found in the map, None where it does not fit. live: a batch of one."""
+        model = predict(T_wc)
+        if float(coverage(live, model)) < 0.8 * self.coverage:
+            return None  # most of what it sees is in another part of the map
+        if not torch.equal(T_wm, T_wc):
+            model = predict(T_wm)
+        aligned = self.align(live, predict, model, T_wc)
+        return None if aligned is None else self.verify(live, *aligned)
+
+    def align(
+        self,
+        live: LiveFrame,
+        predict: Predict,
+        model: SurfaceView,
+        T_wc: Tensor,  # (1, 4, 4), where the frame is expected
+    ) -> tuple[SurfaceView, Tensor] | None:
+        """What the map shows from the pose found, and that pose (1, 4, 4): coarse, fine, and fine once more."""
+        for icp in (self.coarse, self.fine, self.fine):
+            found = icp(live, model, T_wc)
             if not bool(found.ok[0]):
                 return None
-            T_wc = T_wm = found.T_wc
-        color, depth = colors_seen(before, T_wc, K, size)
-        intensity = images.intensity(color)[..., 0].unflatten(1, size)
-        overlap, agreement, likeness = compare_views(live, depth.unflatten(1, size), intensity)
-        if overlap < self.overlap or agreement < self.agreement or likeness < self.likeness:
+            T_wc = found.T_wc
+            model = predict(T_wc)
+        return model, T_wc
+
+    def verify(
+        self,
+        live: LiveFrame,
+        model: SurfaceView,
+        T_wc: Tensor,  # (1, 4, 4)
+    ) -> PlaceMatch | None:
+        """The frame at T_wc, from where the map shows `model`; None where the two do not fit."""
+        found = compare_views(live, model)
+        if found.coverage < self.coverage or found.depth_inlier_ratio < self.depth_inliers:
             return None
-        information = self.normal_equations(live, predict(before, T_wc, K, size, stable)) / self.sigma**2
-        spread = torch.linalg.inv(information)
-        metres, radians = (torch.linalg.eigvalsh(block)[-1].sqrt() for block in (spread[:3, :3], spread[3:, 3:]))
-        if float(metres) > self.slack[0] or math.degrees(float(radians)) > self.slack[1]:
+        if found.overlap < self.overlap or found.intensity_ncc < self.ncc:
             return None
-        return Match(T_wc[0].double().cpu(), square_root(information), overlap, likeness)
+        information = self.normal_equations(live, model) / self.sigma**2
+        return PlaceMatch(T_wc, information, found) if self.is_constrained(information) else None
+
+    def is_constrained(
+        self,
+        information: Tensor,  # (6, 6)
+    ) -> bool:
+        """Whether the standard deviation of the pose is within `max_sigma` in every direction."""
+        if not any(map(math.isfinite, self.max_sigma)):
+            return True
+        covariance = torch.linalg.inv(information)
+        meters, radians = (
+            torch.linalg.eigvalsh(block)[-1].sqrt() for block in (covariance[:3, :3], covariance[3:, 3:])
+        )
+        return float(meters) <= self.max_sigma[0] and math.degrees(float(radians)) <= self.max_sigma[1]
 
     def normal_equations(self, live: LiveFrame, model: SurfaceView) -> Tensor:
         """H (6, 6) float64 of a right update of the pose where frame and model lie alike, from shape and brightness,
         divided by the sum of the weights."""
-        still = torch.eye(4).to(model.vertices)[None]
+        identity = torch.eye(4).to(model.vertices)[None]
         problem = self.fine.problem(live, live.surface, model, 0)
         if model.intensity is not None:
-            problem = replace(problem, brightness=self.fine.brightness(problem, live.surface, still, 0))
-        H = problem.linearize(still)[0][0].double().cpu()
+            problem = replace(problem, brightness=self.fine.brightness(problem, live.surface, identity, 0))
+        H = problem.linearize(identity)[0][0].double().cpu()
         return H + 1e-6 * H.diagonal().amax().clamp(min=1e-9) * torch.eye(6, dtype=H.dtype)

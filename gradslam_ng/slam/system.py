@@ -45,8 +45,8 @@ class LoopClosure(Protocol):
 
     loops: list  # those closed
 
-    def process(self, system: System, state: State, live: LiveFrame) -> State:
-        """The state after each frame, corrected if a loop was closed."""
+    def process(self, system: System, state: State, live: LiveFrame, fused: bool) -> State:
+        """The state after each frame, corrected if a loop was closed. fused: the frame, if tracked, is in the map."""
         ...
 
     def finalize(self, map_: Map) -> tuple[Map, Tensor]:
@@ -93,6 +93,11 @@ class System(nn.Module):
     def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> Map:
         """The map with one frame more, where ok (B,)."""
         raise NotImplementedError
+
+    @property
+    def stable_confidence(self) -> float:
+        """Confidence of a surfel that weighs half of what an infinite one does, see `rendering.predict`."""
+        return 1.0
 
     def concluded(self, state: State) -> Map:
         """The map after the last frame of a stream."""
@@ -238,6 +243,7 @@ class System(nn.Module):
                         continue
                     now = index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps)
                     frame = frame.to(self.device)
+                    fused = not lost  # a camera that is found again is tracked from the next frame on
                     if lost:
                         with self.stage("prepare"):
                             live = self.prepare(frame)
@@ -253,7 +259,7 @@ class System(nn.Module):
                             relocalizer.add(live, state.T_wc, state.frames - 1)
                     if loops is not None:
                         with self.stage("loops"), defer_interrupts():
-                            state = loops.process(self, state, live)
+                            state = loops.process(self, state, live, fused)
                     poses.append(state.T_wc[0].double())
                     statuses.append(state.tracking.status[0])
                     times.append(now)

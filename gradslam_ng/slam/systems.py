@@ -68,6 +68,10 @@ class PointFusion(System):
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
         return predict(state.map, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
 
+    @property
+    def stable_confidence(self) -> float:
+        return self.mapper.stable_confidence
+
     def concluded(self, state: State) -> SurfelMap:
         return self.mapper.finalize(state.map)
 

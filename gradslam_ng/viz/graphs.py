@@ -6,13 +6,13 @@ import os
 
 import numpy as np
 
-from gradslam_ng.graph.g2o import PoseGraph
+from gradslam_ng.graph.g2o import G2OGraph
 from gradslam_ng.viz.plots import ESTIMATE, TRUTH
 
 LOOP = "#b2182b"
 
 
-def plot_graphs(path: str | os.PathLike, graphs: dict[str, PoseGraph], title: str = "") -> None:
+def plot_graphs(path: str | os.PathLike, graphs: dict[str, G2OGraph], title: str = "") -> None:
     """Write a picture of pose graphs side by side, by their names: poses in order, and the edges between others.
 
     Graphs of space are seen along the axis in which the last one is thinnest.
@@ -40,5 +40,5 @@ def plot_graphs(path: str | os.PathLike, graphs: dict[str, PoseGraph], title: st
     figure.savefig(path)
 
 
-def _positions(graph: PoseGraph) -> np.ndarray:
+def _positions(graph: G2OGraph) -> np.ndarray:
     return graph.T[:, :-1, -1].detach().numpy()

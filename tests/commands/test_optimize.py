@@ -15,7 +15,7 @@ def test_writes_the_optimum_and_a_picture(shared_data, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "3500 poses, 5453 edges" in shown and "68.957439" in shown and "yes" in shown
     result = g2o.load(tmp_path / "new" / "m.g2o").factor_graph()
-    assert float(result.error(result.x)) == pytest.approx(68.957439, rel=1e-6)
+    assert float(result.error(result.initial)) == pytest.approx(68.957439, rel=1e-6)
     picture = imageio.imread(tmp_path / "new" / "m.png")
     assert picture.shape[1] > 1000 and picture.std() > 10
 

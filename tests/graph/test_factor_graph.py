@@ -39,8 +39,8 @@ def test_jacobians_are_those_of_forward_differentiation(rings, kind):
     automatic = gs.FactorGraph()
     automatic.add_variables("x", scene.variable, scene.start)
     for factor in graph.factors:
-        automatic.add_factor(lambda *x, f=factor: f.residual(*x), *factor.on, weight=factor.weight)
-    for mine, other in zip(graph.linearize(graph.x), automatic.linearize(graph.x), strict=True):
+        automatic.add_factor(lambda *x, f=factor: f.residual(*x), *factor.keys, weight=factor.weight)
+    for mine, other in zip(graph.linearize(graph.initial), automatic.linearize(graph.initial), strict=True):
         mine, other = (m.dense() if isinstance(m, optim.BlockSparse) else m for m in (mine, other))
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-8)
 
@@ -59,7 +59,7 @@ def test_gradient_alone_is_that_of_the_normal_equations(rings, kind, batch):
         graph.add_prior("x", [3, 4], scene.truth.narrow(len(batch), 3, 2), weight=IsotropicWeight(W[..., :2, 0, 0]))
         plain = graph.factors[0].residual
         graph.add_factor(lambda *x, f=plain: f(*x), ("x", scene.i), ("x", scene.j), kernel=optim.Huber(0.3))
-        g, error = way(graph, graph.x)
+        g, error = way(graph, graph.initial)
         weight = torch.linspace(-1, 1, g.numel(), dtype=g.dtype).reshape(g.shape)
         first = torch.autograd.grad((g * weight).sum() + error.sum(), leaves, create_graph=True)
         second = torch.autograd.grad(sum(f.square().sum() for f in first), leaves)
@@ -180,7 +180,7 @@ def test_residuals_of_each_kind_vanish_at_the_truth_and_solve():
     i, j = torch.randint(0, 4, (200,), generator=generator), torch.randint(1, 4, (200,), generator=generator)
     j = (i + j) % 4
     pick = torch.randint(0, 40, (200,), generator=generator)
-    p_i, p_j = (residuals._apply(se3.inverse(T[k]), p_w[pick]) for k in (i, j))
+    p_i, p_j = (residuals._transform_point(se3.inverse(T[k]), p_w[pick]) for k in (i, j))
     n_j = torch.nn.functional.normalize(random(200, 3), dim=-1)
     graph = gs.FactorGraph()
     graph.add_variables("pose", optim.SE3(), start)
@@ -188,18 +188,18 @@ def test_residuals_of_each_kind_vanish_at_the_truth_and_solve():
     torch.testing.assert_close(graph.optimize()["pose"], T, atol=1e-6, rtol=0)
     plain = gs.FactorGraph()
     plain.add_variables("pose", optim.SE3(), start)
-    plain.add_factor(lambda a, b: residuals.PointToPlane(p_i, p_j, n_j)(a, b), *graph.factors[0].on)
-    torch.testing.assert_close(plain.linearize(plain.x)[0], graph.linearize(graph.x)[0])
+    plain.add_factor(lambda a, b: residuals.PointToPlane(p_i, p_j, n_j)(a, b), *graph.factors[0].keys)
+    torch.testing.assert_close(plain.linearize(plain.initial)[0], graph.linearize(graph.initial)[0])
 
     K = torch.tensor([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]], dtype=torch.float64)
     camera, point = torch.arange(4).repeat_interleave(40), torch.arange(40).repeat(4)
-    p_c = residuals._apply(se3.inverse(T[camera]), p_w[point])
+    p_c = residuals._transform_point(se3.inverse(T[camera]), p_w[point])
     uv = (K @ p_c[..., None])[..., 0]
     bundle = gs.FactorGraph()
     bundle.add_variables("pose", optim.SE3(), start)
     bundle.add_variables("point", optim.Euclidean(), p_w + 0.05 * random(40, 3))
     bundle.add_factor(residuals.Reprojection(uv[:, :2] / uv[:, 2:], K), ("pose", camera), ("point", point))
-    bundle.hold("pose", [0])
+    bundle.fix("pose", [0])
     bundle.add_factor(
         lambda a, b: (se3.inverse(a) @ b)[..., :3, 3] - (se3.inverse(T[0]) @ T[1])[:3, 3], ("pose", [0]), ("pose", [1])
     )
@@ -283,7 +283,7 @@ def test_graph_without_factors_is_its_own_solution():
     torch.testing.assert_close(solution["x"], T, rtol=0, atol=0)
     assert float(solution.error) == 0
     with pytest.raises(ValueError, match="no unknowns"):
-        gs.FactorGraph().layout  # noqa: B018
+        gs.FactorGraph().ordering  # noqa: B018
 
 
 def test_one_unknown():

@@ -32,7 +32,7 @@ def test_graduated_non_convexity_finds_the_inliers(rings):
     scene, graph, false = corrupted(rings)
     found = graduated_non_convexity(graph).optimize()
     factor = graph.factors[1]
-    weights = factor.kernel.weight(factor.squared(*graph._at(found.solution.x)[1]))
+    weights = factor.kernel.weight(factor.squared(*graph.values_of(factor, found.x)))
     assert weights[false].max() < 0.01 and weights[~false].min() > 0.15
     keep = torch.cat([torch.ones(scene.n - 1, dtype=torch.bool), ~false])
     clean = rings.make(n=60, noise=0.02)

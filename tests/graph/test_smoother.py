@@ -46,7 +46,7 @@ def test_batch_smoothing_is_the_factor_graph():
     found = smoother.smooth()
     graph = gs.FactorGraph()
     graph.add_variables("pose", optim.SE3(), drift)
-    graph.hold("pose", [0])
+    graph.fix("pose", [0])
     k = torch.arange(19)
     graph.add_between("pose", k, k + 1, odometry, weight=IsotropicWeight(torch.full((19,), 50.0).double()))
     graph.add_between("pose", k[:-1], k[:-1] + 2, skips, weight=IsotropicWeight(torch.full((18,), 50.0).double()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.loops import LoopCloser
 from gradslam_ng.places.keyframes import distance
-from gradslam_ng.places.verification import Verifier
+from gradslam_ng.places.verification import PlaceVerifier
+from gradslam_ng.rendering import predict
 
 LOW, HIGH = torch.tensor([[-1.4, -1.5], [1.2, 2.6]], dtype=torch.float64)  # floor, ceiling and walls: y and z, metres
 
@@ -68,9 +70,12 @@ def test_what_is_elsewhere_looks_the_same(name):
     system = gs.PointFusion()
     with torch.no_grad():
         before = system.step(None, frames[0]).map
-        match = Verifier()(system.prepare(frames[1]), before, here, here, stable=1.0)
+        live = system.prepare(frames[1])
+        predict_before = partial(predict, before, K=live.surface.K, size=live.surface.size, stable_confidence=1.0)
+        T_wc = here.float()[None]
+        match = PlaceVerifier.for_loop_closure().locate(live, predict_before, T_wc, T_wc)
     assert match is not None
-    assert distance(match.T_wc, here)[0] < 0.03  # and it is at `there`
+    assert distance(match.T_wc[0].double(), here)[0] < 0.03  # and it is at `there`
 
 
 @pytest.mark.slow

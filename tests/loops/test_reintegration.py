@@ -10,8 +10,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
-from gradslam_ng.loops import LoopCloser
-from gradslam_ng.loops.reintegration import Reintegration, VolumeLoopCloser
+from gradslam_ng.loops import LoopCloser, Reintegration, VolumeLoopCloser
 from gradslam_ng.mapping import TSDFFuser
 from gradslam_ng.places.keyframes import distance
 
@@ -30,7 +29,7 @@ def volume(frames, T_wc):
     with torch.no_grad():
         for live, pose in zip(frames, T_wc.float(), strict=True):
             grid = TSDFFuser()(grid, live, pose[None], torch.tensor([True]), 0)
-            fused.remember(live, pose)
+            fused.add(live, pose)
     return grid, fused
 
 
@@ -38,7 +37,7 @@ def test_frames_moved_are_as_if_they_had_never_been_elsewhere(frames):
     live, T_wc = frames
     drift = se3.exp(torch.tensor([[0.0] * 6, [0.05, 0, -0.04, 0, 0.03, 0], [0.1, 0, -0.08, 0, 0.06, 0]]).double())
     (drifted, fused), (right, _) = volume(live, drift @ T_wc), volume(live, T_wc)
-    drifted = fused.correct(drifted, T_wc)
+    drifted = fused.reintegrate(drifted, T_wc)
     points = se3.transform(T_wc.float(), live[0].surface.vertices.flatten(1, 2))[:1, ::7]
     sdf, _, weight = drifted.query(points)
     expected, _, known = right.query(points)
@@ -47,15 +46,15 @@ def test_frames_moved_are_as_if_they_had_never_been_elsewhere(frames):
     assert both.sum() > 0.98 * (known > 0).sum()
     assert (sdf - expected)[both].abs().quantile(0.99) < 2e-3
     assert (sdf - volume(live, drift @ T_wc)[0].query(points)[0])[both].abs().quantile(0.9) > 0.01  # it did matter
-    assert fused.correct(drifted, T_wc) is drifted
+    assert fused.reintegrate(drifted, T_wc) is drifted
 
 
 def test_poses_must_be_those_of_the_frames(frames):
     live, T_wc = frames
     with pytest.raises(ValueError, match="one for each of 3 frames, got 2"):
-        volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(), T_wc[:2])
+        volume(live, T_wc)[1].reintegrate(gs.VoxelGrid.empty(), T_wc[:2])
     with pytest.raises(ValueError, match="batch of one, got 2"):
-        volume(live, T_wc)[1].correct(gs.VoxelGrid.empty(2), T_wc)
+        volume(live, T_wc)[1].reintegrate(gs.VoxelGrid.empty(2), T_wc)
 
 
 @pytest.mark.parametrize(("metres", "moves"), [(0.015, False), (0.03, True)])
@@ -66,10 +65,10 @@ def test_frames_move_by_half_a_voxel_or_stay(frames, metres, moves):
     shifted = T_wc.clone()
     shifted[:, 0, 3] += metres
     closer = VolumeLoopCloser(SimpleNamespace(loops=["one"], finalize=lambda surfels: (surfels, shifted)))
-    closer.fused, closer.which = fused, [0, 1, 2]
+    closer.fused, closer.fused_frames = fused, [0, 1, 2]
     after, poses = closer.finalize(grid)
     assert torch.equal(poses, shifted) and (after is grid) == (not moves)
-    at = torch.stack([kept.T_wc for kept in fused.kept]).double()
+    at = torch.stack([frame.T_wc for frame in fused.frames]).double()
     assert torch.allclose(at, shifted if moves else T_wc, atol=1e-6)
 
 
@@ -87,7 +86,7 @@ def test_a_volume_follows_its_loops(room):
         assert len(result.trajectory) == len(sequence) and bool(result.tracked.all())
         errors[name] = gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse
     assert len(loops.loops) > 0
-    fused = torch.stack([kept.T_wc for kept in loops.fused.kept]).double()
+    fused = torch.stack([frame.T_wc for frame in loops.fused.frames]).double()
     assert len(fused) == len(sequence)
     metres, radians = distance(fused, result.trajectory.T_wc)
     assert metres.max() < 0.003 and radians.max() < 0.003

@@ -209,7 +209,7 @@ def test_a_run_records_its_frames(room, monkeypatch, same_maps):
 
     def run():
         slam = gs.PointFusion(mapper=PointFuser(prune_every=4))
-        return slam.run(sequence, loops=LoopCloser(window=2, spacing=(0.005, 0.5), beside=False))
+        return slam.run(sequence, loops=LoopCloser(window=2, spacing=(0.005, 0.5), asynchronous=False))
 
     plain, record = run(), Counted(traced)
     monkeypatch.setattr(gs.PointFusion, "recorder", lambda self: record)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 import gradslam_ng as gs
 from demos.research.disk_tracking.scene import FEATURES, SIDE, motion, motion_jacobian
 from gradslam_ng import optim
+from gradslam_ng.graph.residuals import Residual
 
 
 class Eye(nn.Module):
@@ -57,7 +58,7 @@ class Noise(nn.Module):
         return self.motion.exp(), log_sight.exp()
 
 
-class LawOfMotion:
+class LawOfMotion(Residual):
     """The residual y - motion(x), with its Jacobians."""
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ class LawOfMotion:
         return self(x, y), (-motion_jacobian(x), torch.eye(4).to(x).expand(*x.shape, 4))
 
 
-class Sighting:
+class Sighting(Residual):
     """The residual of a position z (B, T, 2)."""
 
     def __init__(self, z: Tensor) -> None:

@@ -24,7 +24,7 @@ def graph(edges: Edges, W: Tensor, kernel: optim.Kernel | None = None) -> gs.Fac
         poses.append(poses[-1] @ T)
     made = gs.FactorGraph()
     made.add_variables("pose", optim.SE3(), torch.stack(poses, 1))
-    made.hold("pose", [0])
+    made.fix("pose", [0])
     made.add_between("pose", edges.i, edges.j, edges.T_ij, weight=optim.FullWeight(W), kernel=kernel)
     return made
 

@@ -1,0 +1,53 @@
+"""The solution of a factor graph: values, error and marginal covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradslam_ng import optim
+from gradslam_ng.graph.ordering import Ordering, check_index
+
+
+class GraphSolution:
+    """Where the variables of a graph ended."""
+
+    def __init__(self, ordering: Ordering, *, values: dict[str, Tensor], solution: optim.Solution) -> None:
+        self.ordering, self.values, self.solution = ordering, values, solution
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The variables (..., N, *event) of that name."""
+        return self.values[name]
+
+    @property
+    def x(self) -> tuple[Tensor, ...]:
+        """The variables, kind by kind."""
+        return tuple(self.values.values())
+
+    @property
+    def error(self) -> Tensor:
+        """Half the sum of robust squared residuals (...)."""
+        return self.solution.error
+
+    def covariance(
+        self,
+        name: str,
+        index: Tensor | Sequence[int],  # (K,)
+    ) -> Tensor:
+        """Marginal covariances (..., K, n, n) of K variables, in their tangents; zero of one that is fixed.
+
+        The inverse of the Gauss-Newton H, solved for a column at a time; differentiable where the solution is unrolled.
+        """
+        H, g, n = self.solution.H, self.solution.g, self.ordering.n
+        index = check_index(self.ordering.counts, name, index, self.values[name].device)
+        places = self.ordering.columns(name, index)  # (K, d), n where fixed
+        rows = torch.arange(places.numel(), device=places.device)
+        columns = g.new_zeros(n + 1, places.numel())
+        columns[places.flatten(), rows] = 1.0
+        columns = columns[:-1].expand(*g.shape[:-1], -1, -1)
+        solved = torch.linalg.solve(H, columns) if isinstance(H, Tensor) else H.factor().solve_columns(columns)
+        solved = torch.nn.functional.pad(solved, (0, 0, 0, 1)).unflatten(-1, tuple(places.shape))  # (..., n + 1, K, d)
+        which, axis = (torch.arange(size, device=places.device) for size in places.shape)
+        return solved[..., places[:, :, None], which[:, None, None], axis]

@@ -1,0 +1,70 @@
+"""Loop closure of a volumetric map: detection in surfels of the keyframes, frames reintegrated where they belong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import se3
+from gradslam_ng.loops.loop_closure import LoopCloser
+from gradslam_ng.loops.pose_graph import Loop
+from gradslam_ng.loops.reintegration import Reintegration
+from gradslam_ng.mapping import PointFuser
+from gradslam_ng.slam.state import Map, State
+from gradslam_ng.slam.system import System
+from gradslam_ng.structures import LiveFrame, SurfelMap
+
+
+class VolumeLoopCloser:
+    """Closes loops of a system whose map is a volume; see `System.run`. One for each run.
+
+    A `LoopCloser` looks for them in surfels of the keyframes, which it moves as it goes. Tracking goes on where it was:
+    a camera that returns finds the old surface in the volume and stays with it. At the end frames move to where the
+    pose graph has them.
+    """
+
+    def __init__(self, detector: LoopCloser | None = None) -> None:
+        self.detector = LoopCloser() if detector is None else detector
+        # keyframes alone are fused: a surfel is updated rarely
+        self.mapper = PointFuser(stable_confidence=0.05, max_unseen_frames=10**9)
+        self.surfels = SurfelMap.empty()
+        self.correction = torch.eye(4, dtype=torch.float64)  # from the tracked pose to that of the pose graph
+        self.fused = Reintegration()
+        self.fused_frames: list[int] = []  # of the frames, those in the volume
+
+    @property
+    def loops(self) -> list[Loop]:
+        """Those closed."""
+        return self.detector.loops
+
+    @torch.no_grad()
+    def process(self, system: System, state: State, live: LiveFrame, fused: bool = True) -> State:
+        """After each step; the state goes on as it is. fused: whether the frame, if it was tracked, is in the map."""
+        keyframes = self.detector.keyframes
+        if not len(keyframes):
+            self.surfels = SurfelMap.empty(device=state.T_wc.device, dtype=state.T_wc.dtype)
+            self.fused = Reintegration(system.noise)
+        if fused and bool(state.tracking.ok[0]):
+            self.fused.add(live, state.T_wc[0])
+            self.fused_frames.append(len(keyframes.relative_poses))
+        T_wc = (self.correction.to(state.T_wc) @ state.T_wc[0])[None]
+        corrected = replace(state, map=self.surfels, T_wc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
+        count = len(keyframes)
+        corrected = self.detector.process_frame(corrected, live, self.mapper.stable_confidence)
+        self.correction = (corrected.T_wc[0] @ se3.inverse(state.T_wc[0])).double().cpu()
+        self.surfels = corrected.map
+        if len(keyframes) > count:
+            self.surfels = self.mapper(self.surfels, live, corrected.T_wc, state.tracking.ok, state.frames - 1)
+        return state
+
+    @torch.no_grad()
+    def finalize(self, map_: Map) -> tuple[Map, Tensor]:
+        """The volume and all frames' poses (L, 4, 4) float64, as the last optimum has them."""
+        _, T_wc = self.detector.finalize(self.surfels)
+        if not self.loops:
+            return map_, T_wc
+        # half a voxel is no change of the volume; by rotation, a point three meters away moves as far
+        half = 0.5 * map_.voxel_size
+        return self.fused.reintegrate(map_, T_wc[self.fused_frames], (half, half / 3)), T_wc

@@ -1,4 +1,4 @@
-"""A sequence that lies on disk as one colour and one depth file per frame."""
+"""Sequences of image files: one color and one depth file for each frame, undistorted on loading."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
+from gradslam_ng.geometry.camera import sample, undistortion_map
 
 FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording has no time stamps
 
@@ -21,7 +22,9 @@ class FileSequence(RGBDSequence):
     Args:
         color, depth: the files of each frame.
         depth_scale: units of the depth files in a metre.
-        no_depth: the value, besides 0, that marks a pixel without reading.
+        no_depth: the value, besides 0, that marks a pixel without depth.
+        distortion: coefficients k1, k2, p1, p2, k3 of the lens (Brown-Conrady) that both images were taken with: they
+            are undistorted on loading, to the pinhole camera `K`; default: they are without distortion.
         **about: as for Sequence, without `size`.
 
     Raises:
@@ -32,12 +35,20 @@ class FileSequence(RGBDSequence):
     same_size = True  # colour and depth are registered pixel to pixel
 
     def __init__(
-        self, *, color: Sequence[Path], depth: Sequence[Path], depth_scale: float, no_depth: int = 0, **about
+        self,
+        *,
+        color: Sequence[Path],
+        depth: Sequence[Path],
+        depth_scale: float,
+        no_depth: int = 0,
+        distortion: Sequence[float] | None = None,
+        **about,
     ) -> None:
         if not depth_scale > 0:
             raise ValueError(f"depth_scale: expected a positive number of units in a metre, got {depth_scale}")
         self.color, self.depth, self.no_depth = list(color), list(depth), no_depth
         super().__init__(size=self._first_size(about["name"]), depth_scale=depth_scale, **about)
+        self.seen_at = None if distortion is None else undistortion_map(self.K, distortion, self.size)  # (H, W, 2)
 
     def _first_size(self, name: str) -> tuple[int, int]:
         """Height and width of the depth images, from the headers of the first frame that can be read."""
@@ -71,7 +82,9 @@ class FileSequence(RGBDSequence):
         """The two images as taken, brought to one pinhole camera `self.K` of size `self.size`."""
         self.check_size(index, self.color[index], color)
         self.check_size(index, self.depth[index], depth)
-        return color, depth
+        if self.seen_at is None:
+            return color, depth
+        return sample(color, self.seen_at), sample(depth, self.seen_at, mode="nearest")
 
     def check_size(self, index: int, path: Path, image: Tensor) -> None:
         if image.shape[:2] != self.size:

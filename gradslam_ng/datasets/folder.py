@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics, read_intrinsics
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics, read_distortion, read_intrinsics
 from gradslam_ng.datasets.text import by_number, list_lines, per_frame_truth, pose, read_pose
 from gradslam_ng.structures import Trajectory
 
@@ -29,7 +29,8 @@ class Folder(FileSequence):
 
     Args:
         folder: of the sequence.
-        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; overrides the file's.
+        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels, of images without distortion; overrides the file's. Those of
+            a camera whose file tells its distortion are undistorted on loading.
         depth_scale: units of the depth files in a metre; default: that of `intrinsics.json`, else 1000.
         rate: frames a second, where there are no time stamps.
         max_gap: the longest interval of `poses.txt` to interpolate across, seconds.
@@ -54,7 +55,7 @@ class Folder(FileSequence):
         folder = Path(folder)
         if not rate > 0:
             raise ValueError(f"rate: expected a positive number of frames a second, got {rate}")
-        K, file_scale, camera_note = _camera(folder, intrinsics)
+        K, file_scale, distortion, camera_note = _camera(folder, intrinsics)
         color, depth = _images(folder / "color", COLOR_FILES), _images(folder / "depth", DEPTH_FILES)
         if color and not color.keys() & depth.keys():
             first = next(iter(color.values())).name
@@ -68,6 +69,7 @@ class Folder(FileSequence):
             color=list(color.values()),
             depth=[depth.get(key, folder / "depth" / f"{path.stem}.png") for key, path in color.items()],
             K=K,
+            distortion=distortion,
             timestamps=timestamps,
             depth_scale=scale,
             max_gap=max_gap,
@@ -80,18 +82,19 @@ class Folder(FileSequence):
         return (folder / "color").is_dir() and (folder / "depth").is_dir()
 
 
-def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, float | None, str]:
-    """K, the depth scale where a file tells it, and a note on where they come from."""
+def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, float | None, tuple[float, ...] | None, str]:
+    """K, the depth scale and the distortion where a file tells them, and a note on where they come from."""
     path = next((folder / name for name in ("intrinsics.json", "intrinsics.txt") if (folder / name).is_file()), None)
     K, scale = read_intrinsics(path) if path else (None, None)
     if intrinsics is not None:
-        return parse_intrinsics(intrinsics), scale, "camera: as given"
+        return parse_intrinsics(intrinsics), scale, None, "camera: as given"
     if path is None:
         raise ValueError(
             f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), "
             "or in a file intrinsics.txt or intrinsics.json in the folder"
         )
-    return K, scale, f"camera: {path.name}"
+    distortion = read_distortion(path)
+    return K, scale, distortion, f"camera: {path.name}" + (", distortion undone" if distortion else "")
 
 
 def _images(folder: Path, kinds: set[str]) -> dict[tuple[int, ...], Path]:

@@ -1,4 +1,4 @@
-"""Where a sequence's camera comes from: an option, a text file or a JSON file."""
+"""Camera intrinsics and lens distortion of a sequence: from an option, a text file or a JSON file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 Intrinsics = Tensor | np.ndarray | Sequence[float] | str
 
 FORMS = "K as 3x3, or four numbers fx fy cx cy"
+BROWN_CONRADY = ("brown-conrady", "brown_conrady", "plumb_bob", "radtan", "opencv")  # names of one model
 
 
 def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = False) -> Tensor:
@@ -76,6 +77,35 @@ def read_intrinsics(path: Path, y_up: bool = False) -> tuple[Tensor, float | Non
         form = '"fx", "fy", "cx", "cy" or "K" (3x3), and optionally "depth_scale"'
         raise ValueError(f"{path}: expected JSON with {form}; got {text[:100]!r}") from None
     return parse_intrinsics(numbers, str(path)), scale
+
+
+def read_distortion(path: Path) -> tuple[float, ...] | None:
+    """Coefficients k1, k2, p1, p2, k3 of the lens (Brown-Conrady, OpenCV's order) in a `.json`; None without any.
+
+    They are "distortion": [k1, k2, p1, p2] or with k3, beside the intrinsics, or {"model": ..., "coefficients": [...]}.
+
+    Raises:
+        ValueError: another model, or not four or five finite numbers; names the file.
+    """
+    if path.suffix != ".json":
+        return None
+    data = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    given = data.get("camera", data).get("distortion")
+    model = BROWN_CONRADY[0]
+    if isinstance(given, dict):
+        model, given = str(given.get("model", "")).lower(), given.get("coefficients")
+    if model == "none" or given is None or given == []:
+        return None
+    if model not in BROWN_CONRADY:
+        raise ValueError(f"{path}: distortion: expected the model none or {', '.join(BROWN_CONRADY)}, got {model!r}")
+    try:
+        values = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.full(1, np.nan)
+    if values.shape not in ((4,), (5,)) or not np.isfinite(values).all():
+        raise ValueError(f"{path}: distortion: expected k1, k2, p1, p2 and perhaps k3, got {str(given)[:100]}")
+    coefficients = (*values.tolist(), 0.0)[:5]
+    return coefficients if any(coefficients) else None
 
 
 def find_intrinsics(

@@ -14,7 +14,6 @@ from torch import Tensor
 from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, find_intrinsics, parse_intrinsics
 from gradslam_ng.datasets.text import inside, list_lines, timestamp
-from gradslam_ng.geometry.camera import sample, undistortion_map
 from gradslam_ng.structures import Trajectory
 
 # Published calibration of the colour cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth
@@ -71,6 +70,7 @@ class TUM(FileSequence):
             color=[color[i] for i, _ in pairs],
             depth=[depth[j] for _, j in pairs],
             K=K,
+            distortion=distortion,
             timestamps=torch.tensor([depth_times[j] for _, j in pairs], dtype=torch.float64),
             depth_scale=depth_scale,
             ground_truth=Trajectory.load(truth) if truth.is_file() else None,
@@ -78,17 +78,9 @@ class TUM(FileSequence):
             notes=[note, f"{len(color)} colour and {len(depth)} depth images listed, {len(pairs)} pairs"],
         )
 
-        self.seen_at = None if distortion is None else undistortion_map(self.K, distortion, self.size)  # (H, W, 2)
-
     @staticmethod
     def recognizes(folder: Path) -> bool:
         return (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file()
-
-    def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        color, depth = super().registered(index, color, depth)
-        if self.seen_at is None:
-            return color, depth
-        return sample(color, self.seen_at), sample(depth, self.seen_at, mode="nearest")
 
 
 def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, tuple[float, ...] | None, str]:

@@ -7,6 +7,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from kornia.geometry.calibration import undistort_image
 
 from gradslam_ng.datasets import Folder, FrameError
 
@@ -35,6 +36,57 @@ def test_json_camera_and_depth_scale(recordings, tmp_path, camera):
     assert sequence.K.tolist() == [[30, 0, 15.5], [0, 31, 11.5], [0, 0, 1]]
     assert sequence.depth_scale == 5000 and any("1/5000 m" in note and "json" in note for note in sequence.notes)
     assert Folder(folder, depth_scale=1000).depth_scale == 1000
+
+
+@pytest.mark.parametrize("form", ["list", "with k3", "model"])
+def test_distortion_is_undone(recordings, tmp_path, form):
+    """Images are those of the pinhole camera: what the distorted pixel of each ray showed."""
+    coefficients = (0.2, -0.1, 0.01, -0.02, 0.05 if form == "with k3" else 0.0)
+    given = list(coefficients if form == "with k3" else coefficients[:4])
+    given = {"model": "plumb_bob", "coefficients": given} if form == "model" else given
+    folder = recordings.folder(tmp_path / "desk")
+    camera = {"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "distortion": given}
+    plain = Folder(folder, intrinsics=(30, 31, 15.5, 11.5))
+    (folder / "intrinsics.json").write_text(json.dumps(camera))
+    sequence = Folder(folder)
+    assert any("distortion undone" in note for note in sequence.notes)
+    assert torch.equal(sequence.K, plain.K)
+    frame, distorted = sequence[0], plain[0]
+    expected = undistort_image(distorted.color.movedim(-1, 0)[None], plain.K[None], torch.tensor([coefficients]))
+    torch.testing.assert_close(frame.color, expected[0].movedim(0, -1), rtol=0, atol=1e-4)
+    assert not torch.equal(frame.color, distorted.color)
+    values = torch.cat([distorted.depth.unique(), torch.zeros(1)])
+    assert torch.isin(frame.depth, values).all()  # depth is never mixed
+    given_by_option = Folder(folder, intrinsics=(30, 31, 15.5, 11.5))[0]
+    assert torch.equal(given_by_option.color, distorted.color)
+
+
+@pytest.mark.parametrize("distortion", [None, [], [0, 0, 0, 0, 0], {"model": "none"}])
+def test_no_distortion(recordings, tmp_path, distortion):
+    folder = recordings.folder(tmp_path / "desk")
+    plain = Folder(folder)[0]
+    camera = {"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "distortion": distortion}
+    (folder / "intrinsics.json").write_text(json.dumps(camera))
+    assert torch.equal(Folder(folder)[0].color, plain.color)
+
+
+@pytest.mark.parametrize(
+    ("distortion", "message"),
+    [
+        ({"model": "fisheye", "coefficients": [0.1, 0.1, 0, 0]}, "expected the model none or brown-conrady"),
+        ({"coefficients": [0.1, 0.1, 0, 0]}, "expected the model none or"),
+        ([0.1], "expected k1, k2, p1, p2 and perhaps k3"),
+        (["a", 0, 0, 0], "expected k1, k2, p1, p2"),
+        (0.1, "expected k1, k2, p1, p2"),
+        ({"model": "opencv", "coefficients": [0.1, float("nan"), 0, 0]}, "expected k1, k2, p1, p2"),
+    ],
+)
+def test_distortion_that_is_not_understood(recordings, tmp_path, distortion, message):
+    folder = recordings.folder(tmp_path / "desk")
+    camera = {"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "distortion": distortion}
+    (folder / "intrinsics.json").write_text(json.dumps(camera))
+    with pytest.raises(ValueError, match=rf"intrinsics\.json: distortion: {message}"):
+        Folder(folder)
 
 
 def test_default_depth_scale_is_told(recordings, tmp_path):

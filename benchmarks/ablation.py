@@ -63,7 +63,7 @@ def main(data: Path = DATA, only: str = "") -> None:
         table.add_row(row, *cells)
     console.print(table)
     if not only:
-        save("ablation", {"rows": figures})
+        save("ablation", {"rows": figures}, images="640x480", tracked="320x240")
 
 
 def track(sequence: RGBDSequence, slam: gs.PointFusion) -> dict[str, float]:

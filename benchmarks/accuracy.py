@@ -64,7 +64,12 @@ def main(
         numbers = (f"{100 * row['ate']:.3f}", f"{row['mark']:.2f}", f"{100 * row['rpe']:.3f}")
         table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["map"]))
     console.print(table)
-    save(f"accuracy_{system}_{odometry}{'_geometry' * (not photometric)}".lower(), {"rows": rows})
+    save(
+        f"accuracy_{system}_{odometry}{'_geometry' * (not photometric)}".lower(),
+        {"rows": rows},
+        images="640x480",
+        tracked="320x240",
+    )
 
 
 def figures(sequence: RGBDSequence, mark: float, system: str, odometer: ProjectiveICP) -> dict:

@@ -67,7 +67,7 @@ def main(data: Path = DATA, only: str = "", size: tuple[int, int] = (240, 320), 
             continue
         sequence = source()
         rows[name] = {"frames": len(sequence), "size": list(sequence.size), "systems": compare(sequence)}
-        save("claim", {"rows": rows})
+        save("claim", {"rows": rows}, images="as in the rows", tracked="320x240")
     columns = ("sequence", "frames", "system", "ATE icp", "ATE gradicp", "ratio", "RPE icp", "RPE gradicp")
     table = Table(*columns, title="cm")
     for name, row in rows.items():

@@ -132,7 +132,7 @@ def show(cells: list[dict]) -> str:
 def main() -> None:
     cells = table()
     print(show(cells))
-    print("written to", save("curves", {"cells": cells}))
+    print("written to", save("curves", {"cells": cells}, images="none"))
 
 
 if __name__ == "__main__":

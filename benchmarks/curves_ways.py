@@ -84,7 +84,7 @@ def main(draws: int = 4) -> None:
                     f"{label:18} {name:12} {iterations:5} {cell['mean']:9.3g} {low:10.3g} to {high:8.3g} "
                     f"{cell['median']:9.1e} {published:8.2g}{'  reached' * (cell['mean'] <= published)}"
                 )
-    print("written to", save("curves_ways", {"cells": cells}))
+    print("written to", save("curves_ways", {"cells": cells}, images="none"))
 
 
 if __name__ == "__main__":

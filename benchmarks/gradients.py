@@ -133,7 +133,7 @@ def main() -> None:
     accuracy = {"least squares": errors(None), "Geman-McClure, scale 0.05": errors(optim.GemanMcClure(0.05))}
     for name, figures in accuracy.items():
         print(name, figures)
-    print("written to", save("gradients", {"cost": costs, "relative_error": accuracy}))
+    print("written to", save("gradients", {"cost": costs, "relative_error": accuracy}, images="none", threads=1))
     draw(RESULTS / "truncated.png", accuracy)
 
 

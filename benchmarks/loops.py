@@ -93,12 +93,12 @@ def main(
             sequence = Kept(source, cache, f"{name}_{route}_{frames}_{size[0]}")[:stop]
             figures[name + variant] = {"size": size, "factor": factor} | run(sequence, factor)
             print(name + variant, json.dumps(figures[name + variant], indent=1), flush=True)
-            save("loops", figures)
+            save("loops", figures, images="as in the rows", tracked="as in the rows, recordings 320x240")
     for name, folder in RECORDED.items():
         if only in name and (data / folder).is_dir():
             figures[name + variant] = run(gs.datasets.load(data / folder)[:stop], None)
             print(name + variant, json.dumps(figures[name + variant], indent=1), flush=True)
-            save("loops", figures)
+            save("loops", figures, images="as in the rows", tracked="as in the rows, recordings 320x240")
 
 
 def compare_views(system: str, photometric: bool, compile: bool, sequence: RGBDSequence, factor: int | None) -> dict:

@@ -113,7 +113,7 @@ def main(frames: tuple[int, ...] = FRAMES, steps: int = 50) -> None:
     warm = min(3, steps - 1)
     grown = {"steps": steps, "after_warm_up_mb": used[warm], "most_after_mb": max(used[warm:]), "last_mb": used[-1]}
     Console().print(f"training: {grown}")
-    save("memory", {"rows": rows, "training": grown})
+    save("memory", {"rows": rows, "training": grown}, images="320x240, training 160x120")
 
 
 if __name__ == "__main__":

@@ -164,7 +164,11 @@ def main(
             path = RESULTS / "accuracy_open3d.json"
             rows = json.loads(path.read_text())["rows"] if path.exists() else {}
             row = {"frames": len(sequence), "lost": slam.lost, "depth_max": depth_max, "ate": error.rmse}
-            save(path.stem, {"open3d": o3d.__version__, "rows": rows | {sequence.name: row}})
+            save(
+                path.stem,
+                {"open3d": o3d.__version__, "rows": rows | {sequence.name: row}},
+                images=f"{sequence.size[1]}x{sequence.size[0]}",
+            )
 
 
 if __name__ == "__main__":

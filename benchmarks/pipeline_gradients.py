@@ -69,7 +69,7 @@ def main(runs: int = 5) -> None:
         numbers = (f"{forward:.0f}", f"{backward:.0f}", f"{backward / forward:.2f}", f"{row.get('deviation', 0):.1e}")
         table.add_row(system.__name__, odometer, *numbers)
     Console().print(table)
-    save("pipeline_gradients", {"rows": rows})
+    save("pipeline_gradients", {"rows": rows}, images="320x240")
 
 
 if __name__ == "__main__":

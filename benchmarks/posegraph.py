@@ -52,7 +52,7 @@ def main(
     torch.set_num_threads(1)
     figures = {"growth": growth(largest)} if largest else {}  # first: the high-water mark of memory is still low
     figures["graphs"] = {name: duel(folder / f"{name}.g2o", name in CHORDAL, rounds) for name in graphs}
-    path = save("posegraph_cholmod" if cholmod.installed() else "posegraph", figures)
+    path = save("posegraph_cholmod" if cholmod.installed() else "posegraph", figures, images="none")
     if largest:
         draw(path.with_suffix(".png"), figures["growth"])
     print(f"written: {path}")

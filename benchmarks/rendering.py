@@ -92,7 +92,7 @@ def main(count: int = 500_000, threads: int = 2, runs: int = 7) -> None:
     figures = {"surfels": int(map_.count[0]), "threads": threads, "milliseconds": row}
     for kind in ("processor", "passed"):
         figures[f"with backward / forward, {kind}"] = row["forward and backward"][kind] / row["forward"][kind]
-    save("rendering", figures)
+    save("rendering", figures, images="640x480")
 
 
 if __name__ == "__main__":

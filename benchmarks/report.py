@@ -35,11 +35,25 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def save(name: str, figures: dict) -> Path:
-    """Write figures as JSON."""
+def environment(*, images: str, tracked: str | None = None, threads: int | None = None) -> dict[str, str | int]:
+    """What figures were measured on: the machine, threads, and the size of the images.
+
+    Args:
+        images: As they come, such as "640x480"; "none" where there are none.
+        tracked: Size that they are tracked at; default: as they come.
+        threads: Default: those that torch uses in this process.
+    """
+    import torch
+
+    threads = torch.get_num_threads() if threads is None else threads
+    return machine() | {"threads": threads, "size": images, "working_size": images if tracked is None else tracked}
+
+
+def save(name: str, figures: dict, **measured: Any) -> Path:
+    """Write figures as JSON, with their `environment` under "machine"; measured: its arguments."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+    path.write_text(json.dumps(figures | {"machine": environment(**measured)}, indent=2) + "\n")
     return path
 
 

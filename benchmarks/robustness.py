@@ -280,7 +280,12 @@ def main(
     console.print(table)
     if not only:
         figures = {name: asdict(row) | {"reached": row.reached} for name, row in rows.items()}
-        save(f"robustness_{system}{'_geometry' * (not photometric)}".lower(), {"rows": figures})
+        save(
+            f"robustness_{system}{'_geometry' * (not photometric)}".lower(),
+            {"rows": figures},
+            images="640x480",
+            tracked="320x240",
+        )
 
 
 if __name__ == "__main__":

@@ -172,7 +172,10 @@ def main(only: str = "", frames: int = 3000, cycle: int = 200, compile: bool = T
         figures["frames"] = alone(long, frames, cycle, compile)
         print({name: value for name, value in figures["frames"].items() if name != "every_10_frames"})
     if not only:
-        plot(figures, save("scaling", figures).with_suffix(".png"))
+        plot(
+            figures,
+            save("scaling", figures, images="as in the rows", tracked="as in the rows", threads=1).with_suffix(".png"),
+        )
 
 
 def plot(figures: dict, path: Path) -> None:

@@ -215,7 +215,7 @@ def _report(figures: dict, blocks: dict[str, list[float]], stem: str) -> None:
     for name, ratio in figures["times_as_fast_as"].items():
         spread = f"({ratio['lowest']:.2f} to {ratio['highest']:.2f} by block)"
         console.print(f"{ratio['median']:.2f} times as fast as {name} {spread}")
-    path = save(stem, figures)
+    path = save(stem, figures, images=figures["size"], tracked=figures["working_size"], threads=figures["threads"])
     axes.set(xlabel="frame", ylabel="ms a frame", ylim=(0, None), title=title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

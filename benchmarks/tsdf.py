@@ -228,7 +228,7 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
             row[contender] |= judge(sequence, contenders[contender].mesh(), 2)
         rows[name] = row
         print(name, row, flush=True)
-    save("tsdf", {"frames": frames, "threads": threads, "compiled": compile, "rows": rows})
+    save("tsdf", {"frames": frames, "threads": threads, "compiled": compile, "rows": rows}, images="640x480")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def main(data: Path = DATA, frames: int = 1000, only: str = "") -> None:
         print(figures["stream"], flush=True)
     elif only in "stream":
         print(f"stream: left out, no folder {folder}; set GRADSLAM_NG_DATA to the folder of recordings")
-    save("volume_memory", figures)
+    save("volume_memory", figures, images="320x240, stream 640x480", tracked="320x240", threads=1)
 
 
 if __name__ == "__main__":

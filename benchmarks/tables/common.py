@@ -53,8 +53,10 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str
 
 def measured(command: str, names: Sequence[str], threads: str = "", images: str = "") -> str:
     """How a table was measured. threads: in words, where the files do not say."""
-    machines = describe([load(name)["machine"] for name in names])
-    known = sorted({str(load(name)["threads"]) for name in names if "threads" in load(name)})
+    files = [load(name) for name in names]
+    machines = describe([file["machine"] for file in files])
+    counts = [file.get("threads", file["machine"].get("threads")) for file in files]
+    known = sorted({str(count) for count in counts if count is not None})
     facts = [machines, f"threads: {threads or ', '.join(known)}"] + ([f"images: {images}"] if images else [])
     return f"`python -m benchmarks.{command}`. {'; '.join(facts)}."
 

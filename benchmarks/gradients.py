@@ -96,7 +96,7 @@ def errors(kernel: optim.Kernel | None) -> dict:
         return max(((a - b).norm() / b.norm()).item() for a, b in pairs)
 
     modes = {mode: error(backward=mode) for mode in ("implicit", "implicit-gn", "direct")}
-    truncated = {k: error(backward="truncated", last=k) for k in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)}
+    truncated = {k: error(backward="truncated", backward_iterations=k) for k in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)}
     return {**modes, "truncated": truncated}
 
 

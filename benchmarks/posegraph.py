@@ -46,7 +46,7 @@ def main(
 
     from benchmarks.report import save
     from gradslam_ng.datasets import data_folder
-    from gradslam_ng.optim import cholmod
+    from gradslam_ng.optim.sparse import cholmod
 
     folder = data_folder() / "posegraph" if folder is None else folder
     torch.set_num_threads(1)

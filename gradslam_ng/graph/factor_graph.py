@@ -196,7 +196,7 @@ class FactorGraph:
         iterations: int = 50,
         tolerance: float | None = 1e-10,
         backward: str = "unroll",
-        last: int = 5,
+        backward_iterations: int = 5,
     ) -> GraphSolution:
         """The most likely values of all variables, by Levenberg-Marquardt or another strategy; see `optim.solve`."""
         strategy = optim.LevenbergMarquardt(damping=1e-9) if strategy is None else strategy
@@ -206,8 +206,9 @@ class FactorGraph:
         # cannot see into: a loop closed within a compiled run would only wait for it.
         with compilation(False):
             solution = optim.solve(
-                self, self.initial, strategy, iterations, tolerance=tolerance, backward=backward, last=last
-            )
+                self, self.initial, strategy, iterations, tolerance=tolerance, backward=backward,
+                backward_iterations=backward_iterations,
+            )  # fmt: skip
         return self._solution(solution)
 
     def solution_at(

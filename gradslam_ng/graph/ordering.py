@@ -62,7 +62,8 @@ class Ordering:
             for (name, first), n in zip(self.first.items(), counts, strict=True)
         }
         values = [[number[self.first[name] + index.cpu().numpy()] for name, index in f.keys] for f in factors]
-        self.pattern = Pattern(sizes, *_pairs(values))
+        rows, cols = _pairs(values)
+        self.pattern = Pattern(sizes, rows=rows, cols=cols)
         present = [(f, ids) for f, ids in zip(factors, values, strict=True) if len(f)]
         self.block_columns = self._concatenate([place for f, ids in present for place in self._blocks(f, ids)])
         self.gradient_columns = self._concatenate([place for f, _ in present for place in self._gradients(f)])

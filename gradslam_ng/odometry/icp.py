@@ -90,11 +90,12 @@ class ProjectiveICP(Odometry):
             if settings.rotation_iterations and level == len(settings.iterations) - 1:
                 turning = replace(problem, turning=True)
                 T_mc = optim.solve(
-                    turning, T_mc, self.strategy, settings.rotation_iterations, backward=backward, last=1
+                    turning, T_mc, self.strategy, settings.rotation_iterations, backward=backward, backward_iterations=1
                 ).x
             T_mc = optim.solve(
-                problem, T_mc, self.strategy, iterations, backward=backward, last=settings.backward_iterations
-            ).x
+                problem, T_mc, self.strategy, iterations, backward=backward,
+                backward_iterations=settings.backward_iterations,
+            ).x  # fmt: skip
         with torch.set_grad_enabled(torch.is_grad_enabled() and settings.backward != "detach"):
             *sums, overlap = problem.reduce(T_mc)
             # depth is smoothed: what the rows left out know is in their neighbours

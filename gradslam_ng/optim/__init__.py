@@ -1,4 +1,4 @@
-"""Differentiable least squares: any problem that can linearise itself, solved by a rule for its steps."""
+"""Differentiable nonlinear least squares: problems, step strategies, robust kernels, linear solvers."""
 
 from gradslam_ng.optim.costs import Cost, DiagonalWeight, FullWeight, IsotropicWeight, LeastSquares
 from gradslam_ng.optim.implicit import dense_inverse, differentiate_root

@@ -1,8 +1,8 @@
-"""Least-squares problems put together from costs: residuals, their weights and robust kernels."""
+"""Least-squares problems as sums of robust costs: residuals, their weights and kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,13 +116,20 @@ class Cost:
         return A if self.weight is None else self.weight(A)
 
 
+@dataclass(eq=False)
 class LeastSquares:
-    """The sum of costs over one variable; a `Problem` for `solve`."""
+    """The sum of costs over one variable; a `Problem` for `solve`.
 
-    def __init__(self, costs: list[Cost], variable: Variable) -> None:
-        if not costs:
+    Raises:
+        ValueError: there are no costs.
+    """
+
+    costs: Sequence[Cost]
+    variable: Variable
+
+    def __post_init__(self) -> None:
+        if not self.costs:
             raise ValueError("costs: expected at least one")
-        self.costs, self.variable = costs, variable
 
     def linearize(self, x: Point) -> tuple[Tensor, Tensor, Tensor]:
         H, g, error = zip(*(cost.linearize(x, self.variable) for cost in self.costs), strict=True)

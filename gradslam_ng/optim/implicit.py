@@ -1,4 +1,4 @@
-"""Gradients of a solution without the path to it: the implicit function theorem, and direct loss.
+"""Implicit differentiation and direct loss: gradients of a solution without those of the iterations.
 
 Both attach the gradient to a solution x that was found without any record, so memory and time of the backward pass do
 not depend on how many iterations that took. The solution leaves as retract(x, zero), and the zero carries the gradient.
@@ -14,18 +14,19 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from gradslam_ng.compute.safe import denominator
 from gradslam_ng.optim.linear import conjugate_gradients, observed_inverse
 from gradslam_ng.optim.problem import Point, Problem, gradient
 from gradslam_ng.optim.sparse import BlockSparse
 
-Map = Callable[[Tensor], Tensor]
+TangentFunction = Callable[[Tensor], Tensor]  # (..., n) -> (..., n)
 
 
 class _Root(Function):
     """0 = g(delta, theta) makes d delta / d theta = -(dg/d delta)^-1 dg/d theta; `inverse` applies (dg/d delta)^-T."""
 
     @staticmethod
-    def forward(ctx, g: Tensor, inverse: Map) -> Tensor:
+    def forward(ctx, g: Tensor, inverse: TangentFunction) -> Tensor:
         ctx.inverse = inverse
         return torch.zeros_like(g)
 
@@ -35,7 +36,9 @@ class _Root(Function):
         return -ctx.inverse(v), None
 
 
-def differentiate_root(residual: Map, zero: Tensor, inverse: Callable[[Map, Tensor], Tensor]) -> Tensor:
+def differentiate_root(
+    residual: TangentFunction, zero: Tensor, inverse: Callable[[TangentFunction, Tensor], Tensor]
+) -> Tensor:
     """Zero (..., n), with the gradient of the root of `residual` that lies at zero.
 
     A fixed point x = f(x) is the root of delta -> x + delta - f(x + delta).
@@ -56,41 +59,45 @@ def differentiate_root(residual: Map, zero: Tensor, inverse: Callable[[Map, Tens
     return _Root.apply(g, lambda v: inverse(transposed, v))
 
 
-def dense_inverse(transposed: Map, v: Tensor) -> Tensor:
+def dense_inverse(transposed: TangentFunction, v: Tensor) -> Tensor:
     """Solve A^T u = v (..., n) for any regular A, by writing it out: n backward passes."""
     columns = [transposed(e.expand_as(v)) for e in torch.eye(v.shape[-1], dtype=v.dtype, device=v.device)]
     return torch.linalg.solve(torch.stack(columns, -1), v)
 
 
-def exact(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
+def exact(problem: Problem, x: Point, zero: Tensor, known_H: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
     """`zero` (..., n) with the gradient of the optimum x, by the implicit function theorem; and the error there.
 
     The exact Hessian of the error is the Jacobian of g, symmetric at an optimum, so that one backward pass through one
-    linearisation applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H,
+    linearization applies it. Conjugate gradients solve with it, preconditioned by the Gauss-Newton H,
     which may be known. Directions which H does not observe get no gradient.
     """
-    H, error = None, None
+    at_x: list[tuple[Tensor | BlockSparse, Tensor]] = []  # H and error, once the residual has been evaluated
 
     def residual(delta: Tensor) -> Tensor:
-        nonlocal H, error
-        there = problem.retract(x, delta)
-        H, g, error = problem.linearize(there) if known is None else (known, *gradient(problem, there))
+        H, g, error = _equations(problem, problem.retract(x, delta), known_H)
+        at_x.append((H, error))
         return g
 
-    def inverse(hessian: Map, v: Tensor) -> Tensor:
-        return conjugate_gradients(hessian, v, observed_inverse(H), iterations=2 * v.shape[-1])
+    def inverse(hessian: TangentFunction, v: Tensor) -> Tensor:
+        return conjugate_gradients(hessian, v, observed_inverse(at_x[0][0]), iterations=2 * v.shape[-1])
 
-    return differentiate_root(residual, zero, inverse), error
+    delta = differentiate_root(residual, zero, inverse)
+    return delta, at_x[0][1]
 
 
-def gauss_newton(problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
+def _equations(problem: Problem, x: Point, known_H: BlockSparse | None) -> tuple[Tensor | BlockSparse, Tensor, Tensor]:
+    return problem.linearize(x) if known_H is None else (known_H, *gradient(problem, x))
+
+
+def gauss_newton(problem: Problem, x: Point, zero: Tensor, known_H: BlockSparse | None = None) -> tuple[Tensor, Tensor]:
     """As `exact`, with the Gauss-Newton H for the Hessian: cheaper, and biased by the residuals left at the optimum.
 
     The bias is H^-1 sum(r d2r/dx2) to first order: none for residuals of zero; 8e-4 to 3e-2 of the gradient on noisy
     point-to-plane problems.
     """
     with torch.enable_grad():
-        H, g, error = problem.linearize(x) if known is None else (known, *gradient(problem, x))
+        H, g, error = _equations(problem, x, known_H)
     return _Root.apply(g, lambda v: observed_inverse(H)(v)), error
 
 
@@ -98,7 +105,7 @@ class _Direct(Function):
     """Zero, whose gradient v asks `perturb` for two optima and weighs the errors at them."""
 
     @staticmethod
-    def forward(ctx, in_front: Tensor, behind: Tensor, zero: Tensor, perturb: Map) -> Tensor:
+    def forward(ctx, ahead: Tensor, behind: Tensor, zero: Tensor, perturb: TangentFunction) -> Tensor:
         ctx.perturb = perturb
         return torch.zeros_like(zero)
 
@@ -110,7 +117,7 @@ class _Direct(Function):
 
 
 def direct_loss(
-    problem: Problem, x: Point, zero: Tensor, known: BlockSparse | None = None, iterations: int = 30
+    problem: Problem, x: Point, zero: Tensor, known_H: BlockSparse | None = None, iterations: int = 30
 ) -> tuple[Tensor, Tensor]:
     """`zero` (..., n) with the gradient of the optimum x, by perturbing the problem with the loss; and the error there.
 
@@ -120,26 +127,26 @@ def direct_loss(
     moves x by the cube root of the rounding unit, in units of the tangent; Gauss-Newton finds x(e) from x.
     """
     with torch.no_grad():
-        inverse = observed_inverse(known or problem.linearize(x)[0])
-    places = [x, x]  # where the two errors are evaluated; v, hence x(e), is known in the backward pass only
+        inverse = observed_inverse(known_H or problem.linearize(x)[0])
+    points = [x, x]  # where the two errors are evaluated; v, hence x(e), is known in the backward pass only
 
     def perturb(v: Tensor) -> Tensor:
-        """Move the two places to x(e) and x(-e), and return e (...)."""
+        """Move the two points to x(e) and x(-e), and return e (...)."""
         length = inverse(v).abs().amax(-1)
-        e = torch.finfo(v.dtype).eps ** (1 / 3) / torch.where(length > 0, length, 1.0)
+        e = torch.finfo(v.dtype).eps ** (1 / 3) / denominator(length, length > 0)
         with torch.no_grad():
             for side, sign in enumerate((1.0, -1.0)):
-                place = x
+                point = x
                 for _ in range(iterations):
-                    g = gradient(problem, place)[0] + sign * e[..., None] * v
-                    place = problem.retract(place, -inverse(g))
-                places[side] = place
+                    g = gradient(problem, point)[0] + sign * e[..., None] * v
+                    point = problem.retract(point, -inverse(g))
+                points[side] = point
         return e
 
-    # a checkpointed function is evaluated again in the backward pass, by then at the places found there
+    # a checkpointed function is evaluated again in the backward pass, by then at the points found there
     with torch.enable_grad():
-        in_front, behind = (
-            checkpoint(lambda side=side: problem.error(places[side]), use_reentrant=False, preserve_rng_state=False)
+        ahead, behind = (
+            checkpoint(lambda side=side: problem.error(points[side]), use_reentrant=False, preserve_rng_state=False)
             for side in (0, 1)
         )
-    return _Direct.apply(in_front, behind, zero, perturb), 0.5 * (in_front + behind)
+    return _Direct.apply(ahead, behind, zero, perturb), 0.5 * (ahead + behind)

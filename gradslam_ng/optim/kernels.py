@@ -1,4 +1,4 @@
-"""Robust kernels: how much a squared residual counts.
+"""Robust kernels (M-estimators): Huber, Cauchy, Geman-McClure, Tukey, Barron.
 
 Each maps s (...), the squared norm of a whitened residual, to rho(s) and has the weight rho'(s), 1 at s = 0, that
 iteratively reweighted least squares gives the residual (Zhang 1997; Barron 2019). `scale` is the residual at which a

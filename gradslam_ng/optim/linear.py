@@ -1,4 +1,4 @@
-"""Normal equations, dense or sparse, solved so that value and gradient are finite whatever their rank."""
+"""Cholesky solution of normal equations, dense or sparse, with finite values and gradients whatever their rank."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.safe import divide
 from gradslam_ng.optim.sparse import BlockSparse, SparseFactor
 
 
@@ -24,7 +25,7 @@ class Factor(NamedTuple):
     def norm2(self, delta: Tensor) -> Tensor:
         """delta^T D delta, the squared length of a step in the metric of the damping. (..., n) -> (...)."""
         informed = self.scale > 0
-        return torch.where(informed, delta / torch.where(informed, self.scale, 1.0), 0.0).square().sum(-1)
+        return divide(delta, self.scale, informed).square().sum(-1)
 
 
 def _unit_diagonal(H: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +71,7 @@ def pseudo_inverse(H: Tensor) -> Tensor:
     A, scale = _unit_diagonal(H.detach())
     values, vectors = torch.linalg.eigh(A)
     observed = values > _floor(H)
-    values = torch.where(observed, 1.0 / torch.where(observed, values, 1.0), 0.0)
+    values = divide(1.0, values, observed)
     vectors = scale[..., :, None] * vectors
     return (vectors * values[..., None, :]) @ vectors.mT
 
@@ -103,9 +104,9 @@ def conjugate_gradients(
         Ap = matvec(p)
         curvature = apply(p, Ap)
         active = (rz > goal) & (curvature > 0)
-        alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 1.0 if iteration == 0 else 0.0)[..., None]
+        alpha = divide(rz, curvature, active, otherwise=1.0 if iteration == 0 else 0.0)[..., None]
         u, r = u + alpha * p, r - alpha * Ap
         z = preconditioner(r)
         rz, previous = torch.where(active, apply(r, z), 0.0), rz
-        p = z + torch.where(active, rz / torch.where(active, previous, 1.0), 0.0)[..., None] * p
+        p = z + divide(rz, previous, active)[..., None] * p
     return u

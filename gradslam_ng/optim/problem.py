@@ -1,21 +1,21 @@
-"""What the solver asks of a problem."""
+"""Interface of nonlinear least-squares problems: normal equations, error and retraction at a point."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
 from gradslam_ng.compute.tree import tree_map
 from gradslam_ng.optim.sparse import BlockSparse
 
-Point: TypeAlias = "Tensor | tuple[Point, ...]"  # where a problem is linearised: one variable, or several
+Point: TypeAlias = "Tensor | tuple[Point, ...]"  # where a problem is linearized: one variable, or several
 
 
 class Linearization(NamedTuple):
     """Gauss-Newton normal equations of a cost at a point, any leading batch axes.
 
-    The three are normalised alike: a problem may divide all of them by its number of inliers, or by nothing.
+    The three are normalized alike: a problem may divide all of them by its number of inliers, or by nothing.
     """
 
     H: Tensor | BlockSparse  # (..., n, n), J^T W J
@@ -30,23 +30,36 @@ class Problem(Protocol):
     never asks for a list of parameters.
     """
 
-    def linearize(self, x: Point) -> tuple[Tensor, Tensor, Tensor]:
+    def linearize(self, x: Point, /) -> tuple[Tensor | BlockSparse, Tensor, Tensor]:
         """H (..., n, n), g (..., n) and error (...) at x; see `Linearization`."""
         ...
 
-    def error(self, x: Point) -> Tensor:
+    def error(self, x: Point, /) -> Tensor:
         """The error (...) alone."""
         ...
 
-    def retract(self, x: Point, delta: Tensor) -> Point:
-        """x moved by the tangent vector delta (..., n); delta = 0 gives x itself."""
+    def retract(self, x: Point, delta: Tensor, /) -> Point:  # delta (..., n)
+        """x moved by the tangent vector delta; delta = 0 gives x itself."""
+        ...
+
+
+@runtime_checkable
+class GradientProblem(Problem, Protocol):
+    """A problem that finds its gradient at less cost than its normal equations."""
+
+    def gradient(self, x: Point, /) -> tuple[Tensor, Tensor]:
+        """g (..., n) and error (...) at x, as in `linearize`."""
         ...
 
 
 def gradient(problem: Problem, x: Point) -> tuple[Tensor, Tensor]:
-    """g (..., n) and error (...) at x; a problem with a `gradient` of its own saves the work of H."""
-    return problem.gradient(x) if hasattr(problem, "gradient") else problem.linearize(x)[1:]
+    """g (..., n) and error (...) at x: from a `GradientProblem` itself, else from the normal equations."""
+    if isinstance(problem, GradientProblem):
+        return problem.gradient(x)
+    _, g, error = problem.linearize(x)
+    return g, error
 
 
 def detach(x: Point) -> Point:
+    """x without gradient."""
     return tree_map(Tensor.detach, x)

@@ -1,7 +1,8 @@
-"""Step rules: Gauss-Newton, Levenberg-Marquardt, and Levenberg-Marquardt with soft decisions.
+"""Step strategies: Gauss-Newton, Levenberg-Marquardt, and Levenberg-Marquardt with soft decisions.
 
-A rule proposes a step from the linearisation at hand and, once the problem has been linearised where that step leads,
-judges it. So an iteration costs one linearisation. All state is per batch element and nothing is read back to the host.
+A strategy proposes a step from the linearization at hand and, once the problem has been linearized where that step
+leads, accepts it or not. So an iteration costs one linearization. All state is per batch element and nothing is read
+back to the host.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.safe import divide
 from gradslam_ng.optim.linear import factor
 from gradslam_ng.optim.problem import Linearization
 
 
 class Damping(NamedTuple):
-    """What a rule remembers between iterations."""
+    """What a strategy remembers between iterations."""
 
     value: Tensor  # (...), relative to the diagonal of H
     growth: Tensor  # (...), by how much the next bad step multiplies it
@@ -29,13 +31,22 @@ class Step(NamedTuple):
 
 
 class StepStrategy(Protocol):
-    def start(self, here: Linearization) -> Damping: ...
+    def start(self, current: Linearization, /) -> Damping:
+        """The damping of the first step."""
+        ...
 
-    def propose(self, here: Linearization, damping: Damping) -> Step: ...
+    def propose(self, current: Linearization, damping: Damping, /) -> Step:
+        """The step to try."""
+        ...
 
-    def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
-        """How much of the step to take, and the next damping. A bool (...) takes it whole or not at all, a float (...)
-        from 0 to 1 in part; a rule that does the latter says in `relinearize` how the solver goes on from there."""
+    def accept(
+        self, current: Linearization, candidate: Linearization, step: Step, damping: Damping, /
+    ) -> tuple[Tensor, Damping]:
+        """How much of the step from `current` to `candidate` to take, and the next damping.
+
+        A bool (...) takes it whole or not at all, a float (...) from 0 to 1 in part: the solver then goes on with the
+        linearization interpolated between the two.
+        """
         ...
 
 
@@ -43,15 +54,17 @@ class StepStrategy(Protocol):
 class GaussNewton:
     """Every step taken whole (Nocedal and Wright 2006, section 10.3)."""
 
-    def start(self, here: Linearization) -> Damping:
-        return Damping(torch.zeros_like(here.error), torch.ones_like(here.error))
+    def start(self, current: Linearization) -> Damping:
+        return Damping(torch.zeros_like(current.error), torch.ones_like(current.error))
 
-    def propose(self, here: Linearization, damping: Damping) -> Step:
-        delta = -factor(here.H).solve(here.g)
-        return Step(delta, -0.5 * (here.g * delta).sum(-1))
+    def propose(self, current: Linearization, damping: Damping) -> Step:
+        delta = -factor(current.H).solve(current.g)
+        return Step(delta, -0.5 * (current.g * delta).sum(-1))
 
-    def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
-        return torch.ones_like(here.error, dtype=torch.bool), damping
+    def accept(
+        self, current: Linearization, candidate: Linearization, step: Step, damping: Damping
+    ) -> tuple[Tensor, Damping]:
+        return torch.ones_like(current.error, dtype=torch.bool), damping
 
 
 @dataclass(frozen=True)
@@ -59,34 +72,36 @@ class LevenbergMarquardt:
     """Damping steered by the gain ratio, worse steps refused (Madsen, Nielsen and Tingleff 2004, algorithm 3.16).
 
     damping: at the start, relative to the diagonal of H. A tensor may require a gradient.
-    slack: changes of the error below this share of it are noise (rounding, changing associations) and count as
+    error_noise: changes of the error below this share of it are noise (rounding, changing associations) and count as
         agreement with the model (Conn, Gould and Toint 2000, section 17.4.2).
     """
 
     damping: float | Tensor = 1e-3
     error_noise: float = 1e-6
 
-    def start(self, here: Linearization) -> Damping:
-        value = (torch.ones_like(here.error) * self.damping).to(here.error.dtype)  # as_tensor waits for a GPU
-        return Damping(value, torch.full_like(here.error, 2.0))
+    def start(self, current: Linearization) -> Damping:
+        value = (torch.ones_like(current.error) * self.damping).to(current.error.dtype)  # as_tensor waits for a GPU
+        return Damping(value, torch.full_like(current.error, 2.0))
 
-    def propose(self, here: Linearization, damping: Damping) -> Step:
-        solver = factor(here.H, damping.value)
-        delta = -solver.solve(here.g)
-        return Step(delta, 0.5 * (damping.value * solver.norm2(delta) - (here.g * delta).sum(-1)))
+    def propose(self, current: Linearization, damping: Damping) -> Step:
+        solver = factor(current.H, damping.value)
+        delta = -solver.solve(current.g)
+        return Step(delta, 0.5 * (damping.value * solver.norm2(delta) - (current.g * delta).sum(-1)))
 
-    def gain(self, here: Linearization, there: Linearization, step: Step) -> Tensor:
-        """Actual over predicted decrease: free of the scale of the error, 1 where the model is right."""
-        error_noise = self.error_noise * here.error.abs()
+    def gain(self, current: Linearization, candidate: Linearization, step: Step) -> Tensor:
+        """Actual over predicted decrease (...): free of the scale of the error, 1 where the model is right."""
+        error_noise = self.error_noise * current.error.abs()
         predicted = step.predicted + error_noise
         moving = predicted > torch.finfo(predicted.dtype).tiny
-        finite = torch.isfinite(there.error)
-        actual = here.error - torch.where(finite, there.error, here.error) + error_noise
-        ratio = torch.where(moving, actual, 1.0) / torch.where(moving, predicted, 1.0)
+        finite = torch.isfinite(candidate.error)
+        actual = current.error - torch.where(finite, candidate.error, current.error) + error_noise
+        ratio = divide(actual, predicted, moving, otherwise=1.0)
         return torch.where(finite, ratio.clamp(-1e3, 1e3), -1e3)
 
-    def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
-        gain = self.gain(here, there, step)
+    def accept(
+        self, current: Linearization, candidate: Linearization, step: Step, damping: Damping
+    ) -> tuple[Tensor, Damping]:
+        gain = self.gain(current, candidate, step)
         return gain > 0, self.update(damping, gain, (gain > 0).to(gain.dtype))
 
     @staticmethod
@@ -107,14 +122,16 @@ class SoftLevenbergMarquardt(LevenbergMarquardt):
     iterates become those of `LevenbergMarquardt`.
 
     temperature: width of the decision in units of the gain ratio. A tensor may require a gradient.
-    relinearize: where a step was taken in part, linearise again instead of interpolating between its ends, and refuse
+    relinearize: where a step was taken in part, linearize again instead of interpolating between its ends, and refuse
         it if the error is worse there. Twice the price; worth it far from the optimum, where many steps are bad.
     """
 
     temperature: float | Tensor = 0.1
     relinearize: bool = False
 
-    def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
-        gain = self.gain(here, there, step)
+    def accept(
+        self, current: Linearization, candidate: Linearization, step: Step, damping: Damping
+    ) -> tuple[Tensor, Damping]:
+        gain = self.gain(current, candidate, step)
         gate = torch.sigmoid(gain / self.temperature).to(gain.dtype)
         return gate, self.update(damping, gain, gate)

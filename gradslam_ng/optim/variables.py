@@ -1,4 +1,4 @@
-"""Unknowns and how a tangent vector moves them: retract(x, 0) = x, and local is its inverse.
+"""Manifolds of unknowns: retraction by a tangent vector, retract(x, 0) = x, and its inverse, local.
 
 Rotations and poses are matrices with left updates, x <- exp(delta) x; a pose has the tangent [translation, rotation].
 """
@@ -16,15 +16,15 @@ from gradslam_ng.optim.problem import Point
 
 
 class Variable(Protocol):
-    def dimension(self, x: Point) -> int:
+    def dimension(self, x: Point, /) -> int:
         """Of the tangent space at x."""
         ...
 
-    def retract(self, x: Point, delta: Tensor) -> Point:
+    def retract(self, x: Point, delta: Tensor, /) -> Point:
         """x (..., *event) moved by delta (..., n)."""
         ...
 
-    def local(self, x: Point, y: Point) -> Tensor:
+    def local(self, x: Point, y: Point, /) -> Tensor:
         """The tangent vector (..., n) that moves x to y."""
         ...
 

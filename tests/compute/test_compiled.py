@@ -71,8 +71,8 @@ def test_every_twin_agrees_with_the_plain_function(room, monkeypatch):
         "linearize_point_to_plane",
         "measure_images",
         "linearize_photometric",
-        "_proposed",
-        "_judged",
+        "_propose",
+        "_accept",
     }
 
 

@@ -60,7 +60,9 @@ def test_truncated_converges_to_unroll(planes):
     problem, inputs = robust_alignment(planes)
     unrolled = gradients(problem, planes.x, inputs, iterations=100)
     errors = [
-        relative(gradients(problem, planes.x, inputs, iterations=60, backward="truncated", last=k), unrolled)
+        relative(
+            gradients(problem, planes.x, inputs, iterations=60, backward="truncated", backward_iterations=k), unrolled
+        )
         for k in (1, 2, 4, 8, 16, 32)
     ]
     assert all(b < 0.9 * a for a, b in pairwise(errors)) and errors[-1] < 1e-5
@@ -105,7 +107,7 @@ def test_what_is_recorded_does_not_grow_with_the_iterations(decay, backward, rec
     records = []
     linearize = problem.linearize
     problem.linearize = lambda x: records.append(torch.is_grad_enabled()) or linearize(x)
-    optim.solve(problem, decay.x, LM, 30, backward=backward, last=3)
+    optim.solve(problem, decay.x, LM, 30, backward=backward, backward_iterations=3)
     assert sum(records) == recorded
 
 
@@ -177,7 +179,7 @@ def test_hostile_problems_have_finite_solutions_and_gradients(planes, case, dtyp
             n = torch.zeros_like(n)
     inputs = [tensor.clone().requires_grad_() for tensor in (p, q, n, w, scale)]
     problem = planes.problem(*inputs[:3], weight=optim.IsotropicWeight(inputs[3]), kernel=optim.Huber(inputs[4]))
-    solution = optim.solve(problem, planes.x.to(dtype), strategy, 6, backward=backward, last=3)
+    solution = optim.solve(problem, planes.x.to(dtype), strategy, 6, backward=backward, backward_iterations=3)
     (solution.x.sin().sum() + solution.error.sum()).backward()
     assert solution.x.isfinite().all() and solution.error.isfinite().all()
     for tensor in inputs:
@@ -191,7 +193,7 @@ def test_unknown_options_are_refused(decay):
     problem = decay.problem(decay.y)
     with pytest.raises(ValueError, match="backward: expected one of unroll, truncated"):
         optim.solve(problem, decay.x, LM, 5, backward="magic")
-    with pytest.raises(ValueError, match="last"):
-        optim.solve(problem, decay.x, LM, 5, backward="truncated", last=6)
+    with pytest.raises(ValueError, match="backward_iterations"):
+        optim.solve(problem, decay.x, LM, 5, backward="truncated", backward_iterations=6)
     with pytest.raises(ValueError, match="iterations"):
         optim.solve(problem, decay.x, LM, -1)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gradslam_ng.optim import BlockSparse, Pattern, cholmod, multifrontal, sparse
+from gradslam_ng.optim import BlockSparse, Pattern
 from gradslam_ng.optim.linear import factor, observed_inverse
-from gradslam_ng.optim.multifrontal import NotPositiveDefinite
+from gradslam_ng.optim.sparse import block_sparse, cholmod, multifrontal
+from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite
 
 SHAPES = {  # sizes of the blocks, and how many edges
     "one block": ([3], 0),
@@ -25,7 +26,7 @@ def factorization(request, monkeypatch):
     """Every way to factorise that is installed."""
     if request.param is cholmod and not cholmod.installed():
         pytest.skip("scikit-sparse is not installed")
-    monkeypatch.setattr(sparse, "factorization", request.param)
+    monkeypatch.setattr(block_sparse, "factorization", request.param)
     return request.param
 
 
@@ -38,7 +39,7 @@ def matrix(name: str, batch: tuple[int, ...] = (), seed: int = 0) -> BlockSparse
         rows, cols = np.arange(1, n), np.arange(n - 1)
     else:
         rows, cols = random.integers(0, n, (2, count))
-    pattern = Pattern(np.array(sizes), rows, cols)
+    pattern = Pattern(np.array(sizes), rows=rows, cols=cols)
     values = torch.randn(*batch, pattern.nnz, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     H = BlockSparse(values, pattern).dense()
     H = 0.5 * (H + H.mT)
@@ -103,7 +104,7 @@ def test_what_nothing_observes_does_not_move():
     empty = BlockSparse(torch.zeros_like(H.values), H.pattern)
     zero = torch.zeros(H.pattern.n, dtype=torch.float64)
     assert (factor(empty).solve(zero) == 0).all()
-    pattern = Pattern(np.array([2, 2]), np.array([1]), np.array([0]))
+    pattern = Pattern(np.array([2, 2]), rows=np.array([1]), cols=np.array([0]))
     W = torch.tensor([[1.0, 0, -1, 0], [0, 1, 0, -1]], dtype=torch.float64)  # only the difference of the two is known
     row, col = pattern.places
     H = BlockSparse((W.mT @ W)[row, col], pattern)
@@ -113,13 +114,13 @@ def test_what_nothing_observes_does_not_move():
 
 
 def test_an_indefinite_matrix_gets_more_damping_and_nan_stays_nan(factorization):
-    pattern = Pattern(np.array([2, 2]), np.array([1]), np.array([0]))
+    pattern = Pattern(np.array([2, 2]), rows=np.array([1]), cols=np.array([0]))
     row, col = pattern.places
     W = torch.tensor([[1.0, 0, -1, 0], [0, 1, 0, -1]], dtype=torch.float64)
     H = BlockSparse((W.mT @ W - 1e-9 * torch.eye(4, dtype=torch.float64))[row, col], pattern)
     b = torch.ones(4, dtype=torch.float64)
     with pytest.raises(NotPositiveDefinite):
-        factorization.Numeric(pattern.symbolic, H.values.numpy())
+        factorization.Numeric(pattern.symbolic, values=H.values.numpy())
     assert factor(H).solve(b).isfinite().all()
     H = BlockSparse(torch.where(torch.arange(pattern.nnz) == 3, torch.nan, H.values), pattern)
     assert factor(H).solve(b).isnan().all()
@@ -131,9 +132,8 @@ def test_fill_in_stays_linear_for_a_long_chain():
     def stored(n):
         i = np.arange(n - 1)
         far = np.arange(0, n - 50, 5)
-        symbolic = multifrontal.Symbolic(*(lambda p: (p.sizes, p.rows, p.cols))(
-            Pattern(np.full(n, 6), np.concatenate([i + 1, far + 50]), np.concatenate([i, far]))
-        ))  # fmt: skip
+        pattern = Pattern(np.full(n, 6), rows=np.concatenate([i + 1, far + 50]), cols=np.concatenate([i, far]))
+        symbolic = multifrontal.Symbolic(pattern.sizes, rows=pattern.rows, cols=pattern.cols)
         return sum(node.width * (node.width + len(node.rows)) for node in symbolic.nodes)
 
     assert stored(4000) < 2.5 * stored(2000)

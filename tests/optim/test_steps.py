@@ -90,7 +90,7 @@ def test_a_worse_step_is_taken_less():
     step = strategy.propose(here, damping)
     gates, dampings = [], []
     for error in torch.linspace(0.5, 3.0, 20):
-        gate, after = strategy.judge(here, Linearization(here.H, here.g, error), step, damping)
+        gate, after = strategy.accept(here, Linearization(here.H, here.g, error), step, damping)
         gates.append(gate)
         dampings.append(after.value)
     assert (torch.stack(gates).diff() < 0).all() and gates[0] > 0.99 and gates[-1] < 0.01

@@ -1,4 +1,4 @@
-"""Sparse Cholesky factorisation by CHOLMOD (Chen et al. 2008), where scikit-sparse is installed: the extra `cholmod`.
+"""Sparse Cholesky factorization by CHOLMOD (Chen et al. 2008), where scikit-sparse is installed: the extra `cholmod`.
 
 The same two steps as in `multifrontal`, which needs nothing but SciPy.
 """
@@ -10,17 +10,18 @@ import importlib.util
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from gradslam_ng.optim.multifrontal import NotPositiveDefinite, entries
+from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite, entries
 
 
 def installed() -> bool:
+    """Whether scikit-sparse is there."""
     return importlib.util.find_spec("sksparse") is not None
 
 
 class Symbolic:
     """The analysis of a structure; arguments as of `multifrontal.Symbolic`."""
 
-    def __init__(self, sizes: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> None:
+    def __init__(self, sizes: np.ndarray, *, rows: np.ndarray, cols: np.ndarray) -> None:
         from sksparse.cholmod import analyze
 
         n, (row, col) = int(sizes.sum()), entries(sizes, rows, cols)
@@ -38,7 +39,7 @@ class Numeric:
         NotPositiveDefinite: it has none.
     """
 
-    def __init__(self, symbolic: Symbolic, values: np.ndarray) -> None:
+    def __init__(self, symbolic: Symbolic, *, values: np.ndarray) -> None:
         from sksparse.cholmod import CholmodNotPositiveDefiniteError
 
         entries = values[symbolic.source]

@@ -1,10 +1,12 @@
-"""Normal equations made of blocks: which unknowns meet is known, and only that is stored."""
+"""Block-sparse symmetric matrices and their Cholesky factors: normal equations of graphs, with gradient."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -12,10 +14,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gradslam_ng.optim import cholmod, multifrontal
-from gradslam_ng.optim.multifrontal import NotPositiveDefinite, entries
+from gradslam_ng.optim.sparse import cholmod, multifrontal
+from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite, entries
 
-factorization = cholmod if cholmod.installed() else multifrontal
+log = logging.getLogger("gradslam_ng")
+factorization: ModuleType = cholmod if cholmod.installed() else multifrontal
 FLOOR = 2e-12  # under the eigenvalues, relative to the diagonal: what nothing observes stays where it is
 INDEFINITE = (0.0, 1e-6, 1e-3, 1.0)  # more damping, where rounding or a robust kernel leaves H without a factor
 
@@ -27,7 +30,7 @@ class Pattern:
     by row, then column, each row by row.
     """
 
-    def __init__(self, sizes: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> None:
+    def __init__(self, sizes: np.ndarray, *, rows: np.ndarray, cols: np.ndarray) -> None:
         count = len(sizes)
         low, high = np.minimum(rows, cols), np.maximum(rows, cols)
         self._codes = np.unique(np.concatenate([high * count + low, np.arange(count) * (count + 1)]))
@@ -43,7 +46,8 @@ class Pattern:
 
     @cached_property
     def symbolic(self) -> multifrontal.Symbolic | cholmod.Symbolic:
-        return factorization.Symbolic(self.sizes, self.rows, self.cols)
+        _say_which(factorization.__name__.rpartition(".")[-1])
+        return factorization.Symbolic(self.sizes, rows=self.rows, cols=self.cols)
 
     @cached_property
     def places(self) -> tuple[Tensor, Tensor]:
@@ -90,9 +94,9 @@ class BlockSparse:
         """
         undamped = not isinstance(damping, Tensor) and damping == 0.0
         if not undamped:
-            return SparseFactor(self, damping)
+            return SparseFactor(self, damping=damping)
         if self._undamped is None:
-            self._undamped = SparseFactor(self, 0.0)
+            self._undamped = SparseFactor(self, damping=0.0)
         return self._undamped
 
     def observed_inverse(self) -> Callable[[Tensor], Tensor]:
@@ -104,7 +108,7 @@ class BlockSparse:
 class SparseFactor:
     """Cholesky factors of a batch of matrices, and their solutions with gradient."""
 
-    def __init__(self, H: BlockSparse, damping: Tensor | float) -> None:
+    def __init__(self, H: BlockSparse, *, damping: Tensor | float) -> None:
         pattern, values = H.pattern, H.values
         self.pattern = pattern
         at = pattern.diagonal.to(values.device)
@@ -143,9 +147,14 @@ class SparseFactor:
         return torch.from_numpy(np.stack(solved)).reshape(b.shape).to(b)
 
 
+@cache
+def _say_which(name: str) -> None:
+    log.info(f"sparse matrices are factorized by {name}")
+
+
 def _factorize(values: Tensor, pattern: Pattern) -> list[multifrontal.Numeric | cholmod.Numeric]:
     batch = values.detach().double().cpu().reshape(-1, pattern.nnz).numpy()
-    return [factorization.Numeric(pattern.symbolic, one) for one in batch]
+    return [factorization.Numeric(pattern.symbolic, values=one) for one in batch]
 
 
 class _Solve(Function):

@@ -61,7 +61,7 @@ def test_truncated_converges_to_unroll(planes):
     unrolled = gradients(problem, planes.x, inputs, iterations=100)
     errors = [
         relative(
-            gradients(problem, planes.x, inputs, iterations=60, backward="truncated", backward_iterations=k), unrolled
+            gradients(problem, planes.x, inputs, 60, backward="truncated", backward_iterations=k), unrolled
         )
         for k in (1, 2, 4, 8, 16, 32)
     ]

@@ -107,7 +107,7 @@ def test_options_in_the_text_exist(page):
     known = {"--help", "--check"}.union(*map(options_of_command, cli.COMMANDS))
     modules = set(re.findall(r"(?:benchmarks|demos)(?:\.[a-z]\w*)+(?=[ `\n])", page.text)) - {"benchmarks.report"}
     for span in page.spans:
-        if command := re.match(r"gradslam-ng (\w+)", span):
+        if command := re.match(r"gradslam-ng ([a-z]+)", span):
             assert command[1] in cli.COMMANDS, span
             assert set(OPTION.findall(span)) <= options_of_command(command[1]) | {"--help"}, span
         elif span.startswith("--") and (option := OPTION.match(span)) and option[0] not in known:

@@ -1,4 +1,4 @@
-"""The command `gradslam-ng`."""
+"""Command line interface `gradslam-ng`: subcommands, errors of one line, exit status."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import logging
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("gradslam_ng")
 
@@ -71,7 +72,7 @@ def format_value(value: object) -> str:
     return json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
 
 
-def default_settings(component: type | None, given: tuple[str, ...] = ()) -> dict[str, object]:
+def default_settings(component: type | None, given: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that a table may hold, arguments of a component that have a default and are not `given`."""
     if component is None:
         return {}
@@ -83,7 +84,7 @@ def default_settings(component: type | None, given: tuple[str, ...] = ()) -> dic
     }
 
 
-def validate_table(name: str, table: Mapping[str, object], defaults: Mapping[str, object]) -> dict[str, object]:
+def validate_table(name: str, table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of one table, arrays as tuples and retired names replaced.
 
     Raises:

@@ -1,9 +1,10 @@
-"""From the words of the command line to a SLAM system."""
+"""SLAM systems from the options of the command line and a configuration file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gradslam_ng.commands.config import default_settings, read_config, validate_table
 from gradslam_ng.mapping import PointFuser
@@ -22,7 +23,7 @@ class Component:
     kind: type | None  # None: nothing can be set
     given: tuple[str, ...] = ()
 
-    def defaults(self) -> dict[str, object]:
+    def defaults(self) -> dict[str, Any]:
         return default_settings(self.kind, self.given)
 
 
@@ -67,7 +68,7 @@ def parse_scale(scale: float | None) -> int | None:
     return factor
 
 
-def read_settings(system: str, odometry: str, config: Path | None) -> dict[str, dict[str, object]]:
+def read_settings(system: str, odometry: str, config: Path | None) -> dict[str, dict[str, Any]]:
     """The settings in the tables of a TOML file, by table.
 
     Raises:
@@ -81,7 +82,7 @@ def read_settings(system: str, odometry: str, config: Path | None) -> dict[str, 
 
 def all_settings(
     system: str, odometry: str, config: Path | None = None, settings: str = "default"
-) -> dict[str, dict[str, object]]:
+) -> dict[str, dict[str, Any]]:
     """Every setting of the tables [odometry] and [mapping], with the values that `make_system` uses."""
     tables = read_settings(system, odometry, config)
     odometer = make_odometry(odometry, settings, tables["odometry"])
@@ -89,7 +90,7 @@ def all_settings(
     return {"odometry": tracking, "mapping": component("mapping", system, odometry).defaults() | tables["mapping"]}
 
 
-def make_odometry(name: str, settings: str, changed: dict[str, object]) -> KnownPoses | ProjectiveICP:
+def make_odometry(name: str, settings: str, changed: dict[str, Any]) -> KnownPoses | ProjectiveICP:
     """What finds the poses, with a preset's settings but for those changed."""
     if name == "ground-truth":
         return KnownPoses(**changed)
@@ -106,7 +107,7 @@ def make_system(
     """
     tables = read_settings(system, odometry, config)
     odometer = make_odometry(odometry, settings, tables["odometry"])
-    common = {"odometry": odometer, "factor": factor, "settings": settings}
+    common: dict[str, Any] = {"odometry": odometer, "factor": factor, "settings": settings}
     if system == "pointfusion":
         return PointFusion(**common, mapper=PointFuser(**tables["mapping"]))
     if system == "kinectfusion":

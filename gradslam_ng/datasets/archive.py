@@ -1,4 +1,4 @@
-"""Fetching archives and unpacking them without trusting them."""
+"""Download of archives, resumed where it broke off, and safe unpacking of zip and tar files."""
 
 from __future__ import annotations
 

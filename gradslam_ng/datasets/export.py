@@ -1,4 +1,4 @@
-"""Any sequence written out in the TUM layout."""
+"""Export of any sequence to the TUM layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_tum(
 ) -> Path:
     """Write colour, depth (16 bit PNG, 1/5000 m), lists, poses, intrinsics, and the surface as `mesh.ply` if known.
 
-    Depth beyond the 13.1 m that 16 bits hold is left out as no reading. Time stamps are rounded to microseconds.
+    Depth beyond the 13.1 m that 16 bits hold is left out as not measured. Time stamps are rounded to microseconds.
 
     Args:
         folder: is made; must be empty if it is there.

@@ -1,4 +1,4 @@
-"""A plain folder of images, for a camera of one's own."""
+"""Loader of a plain folder of images, for a camera of one's own."""
 
 from __future__ import annotations
 

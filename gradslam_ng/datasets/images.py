@@ -1,4 +1,4 @@
-"""Image files into colour in [0, 1] and depth in metres."""
+"""Image files decoded to color in [0, 1] and depth in meters."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def read_color(path: Path) -> Tensor:
 
 
 def read_depth(path: Path, scale: float, no_depth: int = 0) -> Tensor:
-    """Depth (H, W, 1) float32, metres, 0 where there is no reading.
+    """Depth (H, W, 1) float32, meters, 0 where nothing was measured.
 
-    Integers are divided by `scale`, units in a metre; 0 and `no_depth` are no reading. Floats are metres already; what
-    is not finite or not positive is no reading.
+    Integers are divided by `scale`, units in a meter; 0 and `no_depth` are no measurement. Floats are meters already;
+    what is not finite or not positive is no measurement.
 
     Raises:
         ValueError: not an image, broken, not one channel, or of 8 bit, which cannot hold depth.

@@ -1,4 +1,4 @@
-"""What a sequence holds, and what is odd about it."""
+"""Statistics of a sequence, and warnings for what is odd about it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OFF_CENTRE = 0.15  # distance of the principal point from the image's centre, in
 
 @dataclass(frozen=True)
 class Depth:
-    """Depth readings, metres, over a sample of frames; `valid` is the share of pixels that have one."""
+    """Depth measurements, meters, over a sample of frames; `valid` is the share of pixels that have one."""
 
     min: float
     median: float
@@ -117,26 +117,26 @@ def _camera(sequence: RGBDSequence) -> list[str]:
 def _depth(sequence: RGBDSequence, sample: int) -> tuple[Depth | None, int, list[str]]:
     """Statistics of the sampled frames, how many were read, and warnings."""
     picked = torch.linspace(0, len(sequence) - 1, min(sample, len(sequence))).round().long().unique().tolist()
-    readings, pixels, failed = [], 0, []
+    measured, pixels, failed = [], 0, []
     for index in picked:
         try:
             depth = sequence[index].depth
         except FrameError as error:
             failed.append(error)
             continue
-        readings.append(depth[depth > 0])
+        measured.append(depth[depth > 0])
         pixels += depth.numel()
     found = [f"{len(failed)} of {len(picked)} sampled frames cannot be read, the first: {failed[0]}"] if failed else []
-    values = torch.cat(readings) if readings else torch.zeros(0)
+    values = torch.cat(measured) if measured else torch.zeros(0)
     if len(values) == 0:
-        return None, len(readings), [*found, "no depth readings in the sampled frames"]
+        return None, len(measured), [*found, "no depth in the sampled frames"]
     depth = Depth(float(values.min()), float(values.median()), float(values.max()), len(values) / pixels)
     if not DEPTH_RANGE[0] <= depth.median <= DEPTH_RANGE[1]:
         scale = "" if sequence.depth_scale is None else f"; is the depth unit 1/{sequence.depth_scale:g} m?"
         found.append(f"median depth of {depth.median:.3g} m is unusual{scale}")
     if depth.valid < FEW_VALID:
         found.append(f"only {depth.valid:.0%} of the pixels have depth")
-    return depth, len(readings), found
+    return depth, len(measured), found
 
 
 def _ground_truth(sequence: RGBDSequence) -> tuple[int | None, float | None, list[str]]:

@@ -1,4 +1,4 @@
-"""From a folder, or the name of a rendered scene, to its loader."""
+"""Layouts of recordings: which loader reads a folder or renders a scene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading frames ahead of the one in work."""
+"""Prefetching: frames are read in threads, ahead of the one in work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prefetch(
             return error
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
-    pending = deque()
+    pending: deque = deque()
     try:
         for index in range(len(sequence)):
             pending.append((index, pool.submit(read, index)))

@@ -1,4 +1,4 @@
-"""What every loader gives: a sequence of RGB-D frames that is a torch Dataset."""
+"""RGB-D sequences as torch datasets: the base of every loader."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class RGBDSequence(Dataset[RGBDFrames]):
         depth_scale: float | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self.name, self.layout, self.size = name, layout, tuple(size)
+        self.name, self.layout = name, layout
+        self.size: tuple[int, int] = (size[0], size[1])
         self.K = K.to(torch.float32)
         self.timestamps = timestamps.to(torch.float64)
         self.ground_truth, self.depth_scale, self.notes = ground_truth, depth_scale, tuple(notes)

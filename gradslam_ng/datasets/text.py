@@ -1,4 +1,4 @@
-"""The text files of recordings: lists of files, time stamps, poses; and files told apart by their numbers."""
+"""Text files of recordings: lists of files, time stamps and poses; files told apart by their numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,7 +75,7 @@ def read_pose(path: Path | None) -> Tensor:
     return pose([word for _, row in list_lines(path) for word in row], str(path))
 
 
-def per_frame_truth(poses: Sequence[Tensor], timestamps: Tensor) -> dict[str, Tensor | Trajectory]:
+def per_frame_truth(poses: Sequence[Tensor], timestamps: Tensor) -> dict[str, Any]:
     """Ground truth given frame by frame, as a Sequence takes it: the known poses in time, and T_wc (L, 4, 4)."""
     T_wc = torch.stack(list(poses))
     known = T_wc.isfinite().all(-1).all(-1)

@@ -1,4 +1,4 @@
-"""How good a trajectory and a map are."""
+"""Trajectory and surface metrics: ATE, RPE, accuracy, completion and F-score."""
 
 from gradslam_ng.evaluation.alignment import align, associate
 from gradslam_ng.evaluation.ate import ATE, ate

@@ -1,4 +1,4 @@
-"""Which poses of two trajectories belong together, and the transform that lays one over the other."""
+"""Trajectory alignment: association of poses by time, and Umeyama's transform of one onto the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distances to a triangle mesh, and points spread evenly over it."""
+"""Point-to-mesh distances, and uniform sampling of a triangle mesh."""
 
 from __future__ import annotations
 

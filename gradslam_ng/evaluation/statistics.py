@@ -1,4 +1,4 @@
-"""The summary that every metric reports."""
+"""Summary statistics of errors: RMSE, mean, median, standard deviation, extremes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How true and how complete a reconstructed surface is."""
+"""Surface reconstruction metrics: accuracy, completion and F-score (Knapitsch et al. 2017)."""
 
 from __future__ import annotations
 

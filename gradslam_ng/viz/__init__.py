@@ -1,4 +1,4 @@
-"""Pictures of trajectories and maps."""
+"""Plots of trajectories and pose graphs, snapshots of maps, and an interactive viewer."""
 
 from gradslam_ng.viz.plots import plot_trajectory
 from gradslam_ng.viz.snapshot import snapshot

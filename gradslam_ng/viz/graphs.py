@@ -1,4 +1,4 @@
-"""Pictures of pose graphs."""
+"""Plots of pose graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a trajectory."""
+"""Plots of a trajectory and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of a map, made without a display."""
+"""Snapshots of a map, rendered without a display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look at a map and the camera's way through it, in Open3D."""
+"""Interactive 3D viewer of a map and a trajectory (Open3D)."""
 
 from __future__ import annotations
 

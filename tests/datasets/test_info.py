@@ -61,7 +61,7 @@ def test_few_and_no_readings(recordings, tmp_path):
     for i in range(8):
         iio.imwrite(folder / "depth" / f"{i:04d}.png", np.zeros((24, 32), np.uint16))
     found = info(Folder(folder))
-    assert found.depth is None and warned(found, "no depth readings")
+    assert found.depth is None and warned(found, "no depth in")
 
 
 def test_camera_of_another_image_size(recordings, tmp_path):

@@ -1,4 +1,4 @@
-"""Scenes that look like themselves elsewhere, where closing a loop by looks alone goes wrong."""
+"""Scenes with perceptual aliasing: places that look the same, where loop closure by appearance alone goes wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curved analytic shapes; what a shape is and does is told in `solids`."""
+"""Curved analytic shapes: ray intersection, normals and distances; what a shape is and does is told in `solids`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Kinect makes of an exact depth image: the sensor model of ICL-NUIM, and readings that go missing."""
+"""Kinect sensor noise: the disparity model of ICL-NUIM (Handa et al. 2014), and dropout of depth measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 BASELINE_DISPARITY = 35130.0  # eighths of a pixel times centimetres: focal length x baseline x 8 of a Kinect
 SHIFT = 0.5 / 525.0  # half a pixel of a Kinect, in focal lengths; standard deviation
 DISPARITY = 1.0 / 6.0  # eighths of a pixel, standard deviation
-NEAREST, FARTHEST = 0.4, 5.0  # metres, the range a Kinect gives readings in
+NEAREST, FARTHEST = 0.4, 5.0  # metres, the range that a Kinect measures
 COLOR = 0.01  # standard deviation of colour noise, of 1
 
 
@@ -20,7 +20,7 @@ def kinect_depth(depth: Tensor, focal: float, generator: torch.Generator) -> Ten
         z' = 35130 / floor(35130 / z(u + n_u, v + n_v) + n_d + 1/2),   n_u, n_v ~ N(0, 1/4), n_d ~ N(0, 1/36)
 
     Handa et al. print round for the outer bracket, which with the 1/2 would be off by half a step (1.3 cm at 3 m) on
-    average; floor, as in Barron and Malik, is what rounds to the nearest. z is looked up bilinearly, so readings fly
+    average; floor, as in Barron and Malik, is what rounds to the nearest. z is looked up bilinearly, so values fly
     between the two sides of an edge as they do on the real sensor. In a smaller image the shift is the same angle.
 
     Args:
@@ -29,7 +29,7 @@ def kinect_depth(depth: Tensor, focal: float, generator: torch.Generator) -> Ten
         generator: on the CPU, so that every device gets the same noise.
 
     Returns:
-        (H, W) metres; 0 where the looked-up pixels have none or the reading is outside 0.4 to 5 m.
+        (H, W) metres; 0 where the looked-up pixels have none or the measurement is outside 0.4 to 5 m.
     """
     shift = SHIFT * focal * torch.randn(*depth.shape, 2, generator=generator)
     noise = DISPARITY * torch.randn(depth.shape, generator=generator)
@@ -56,10 +56,10 @@ def _bilinear(depth: Tensor, shift: Tensor) -> Tensor:
 
 
 def dropout(depth: Tensor, cosine: Tensor, focal: float, generator: torch.Generator) -> Tensor:
-    """(H, W) bool: readings that go missing, at depth edges and where the surface is seen at a grazing angle.
+    """(H, W) bool: measurements that go missing, at depth edges and where the surface is seen at a grazing angle.
 
-    Beside an edge (a neighbour within two pixels nearer or farther by over 5%) half the readings are lost. A surface
-    loses none up to 70 degrees from face on, all from 85 degrees.
+    Beside an edge (a neighbour within two pixels nearer or farther by over 5%) half of them are lost. A surface loses
+    none up to 70 degrees from face on, all from 85 degrees.
 
     Args:
         depth: (H, W) exact, metres.

@@ -1,4 +1,4 @@
-"""Factor graphs: unknowns, residuals, robust kernels, pose graphs in g2o format, fixed-lag smoothing."""
+"""Factor graphs: variables, residuals, robust kernels, pose graphs in g2o format, fixed-lag smoothing."""
 
 from gradslam_ng.graph import residuals
 from gradslam_ng.graph.factor import Factor

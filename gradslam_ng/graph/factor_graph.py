@@ -92,12 +92,12 @@ class FactorGraph:
         checked = tuple((name, self.index_of(name, index)) for name, index in keys)
         lengths = {len(index) for _, index in checked}
         if len(lengths) != 1:
-            raise ValueError(f"factor: expected one index of the same length for each unknown, got {sorted(lengths)}")
+            raise ValueError(f"factor: expected one index of the same length for each variable, got {sorted(lengths)}")
         for k, (name, index) in enumerate(checked):
             for _, other in (key for key in checked[:k] if key[0] == name):
                 if bool(torch.any(index == other)):
                     own = int(index[index.eq(other)][0])
-                    raise ValueError(f"factor: {name!r} {own} meets itself; a factor's unknowns must differ")
+                    raise ValueError(f"factor: {name!r} {own} meets itself; a factor's variables must differ")
         if not isinstance(residual, Residual):
             residual = DifferentiatedResidual(residual, tuple(self.variables[name] for name, _ in checked))
         factor = Factor(residual, checked, weight, kernel)
@@ -184,7 +184,7 @@ class FactorGraph:
             ValueError: there are no variables.
         """
         if not self.values:
-            raise ValueError("factor graph: it has no unknowns")
+            raise ValueError("factor graph: it has no variables")
         if self._ordering is None:
             dimensions = {name: self.variables[name].dimension(x) for name, x in self.values.items()}
             self._ordering = Ordering(dimensions, fixed=self.fixed, factors=self.factors)

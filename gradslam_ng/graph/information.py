@@ -1,4 +1,4 @@
-"""How sure a measurement is: information matrices as weights."""
+"""Square-root information: weights from information matrices by Cholesky factorization."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gradslam_ng.geometry import se3
-from gradslam_ng.optim.costs import FullWeight
 
-
-def square_root(information: Tensor, name: Callable[[int], str] = "measurement {}".format) -> Tensor:
-    """W (..., d, d) upper triangular with W^T W = information (..., d, d), symmetric and positive definite.
+def square_root(
+    information: Tensor,  # (..., d, d), symmetric and positive definite
+    name: Callable[[int], str] = "measurement {}".format,
+) -> Tensor:
+    """W (..., d, d) upper triangular with W^T W = information.
 
     name: what to call the first bad one, by its number among all.
 
@@ -33,14 +33,3 @@ def square_root(information: Tensor, name: Callable[[int], str] = "measurement {
             f"{lowest:.3g} (and {count - 1} more are alike)"
         )
     return L.mT.reshape(information.shape)
-
-
-def alignment_weight(H: Tensor, T_ij: Tensor, floor: float = 1e-6) -> FullWeight:
-    """The weight of `Between` for a motion T_ij (..., 4, 4) found by alignment, H (..., 6, 6) its normal equations.
-
-    H is the information of a left update of T_ij, as ICP has it; `Between` measures its error from the right, so
-    W_right = W_left Ad(T_ij). `floor`: share of H's largest diagonal entry added, for directions that it did not see.
-    """
-    lift = floor * H.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
-    H = H + lift * torch.eye(6, dtype=H.dtype, device=H.device)
-    return FullWeight(square_root(H) @ se3.adjoint(T_ij))

@@ -15,16 +15,16 @@ from gradslam_ng.optim.costs import evaluate
 def surrogate_loss(
     graph: FactorGraph, ground_truth: dict[str, Tensor], steps: int = 5, strategy: optim.StepStrategy | None = None
 ) -> Tensor:
-    """How far `steps` steps lead away from the truth: mean squared tangent distance (...) of the unknowns named.
+    """How far `steps` steps lead away from the truth: mean squared tangent distance (...) of the variables named.
 
     The surrogate of Yi et al. 2021, "Differentiable Factor Graph Optimization for Learning Smoothers", section IV:
     start where the solution should be, unroll a few Gauss-Newton steps, and ask that they stay. It has the same optimum
-    as an error after full optimisation, but no local minima of the start's making and only a short way back.
+    as an error after full optimization, but no local minima of the start's making and only a short way back.
 
     Use float64: in float32 the floor under the eigenvalues of the normal equations is high enough to be taken for
     knowledge of the start, and trusting no measurement at all then looks perfect.
 
-    ground_truth: (..., N, *event) by name, of those unknowns that are known; others start where the graph has them.
+    ground_truth: (..., N, *event) by name, of those variables that are known; others start where the graph has them.
 
     Raises:
         ValueError: a name that is none of the graph's, or not even one step.

@@ -30,7 +30,7 @@ def check_index(
     index = torch.as_tensor(index, dtype=torch.int64, device=device).reshape(-1)
     wrong = (index < 0) | (index >= counts[name])
     if bool(wrong.any()):
-        raise ValueError(f"index: {name!r} has {counts[name]} unknowns, got {int(index[wrong][0])}")
+        raise ValueError(f"index: {name!r} has {counts[name]} variables, got {int(index[wrong][0])}")
     return index
 
 

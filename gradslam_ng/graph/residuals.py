@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import point_to_plane
+from gradslam_ng.odometry.point_to_plane import point_to_plane
 from gradslam_ng.optim.costs import jacobian_forward
 from gradslam_ng.optim.variables import TensorVariable
 

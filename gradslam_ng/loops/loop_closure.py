@@ -40,6 +40,17 @@ MIN_CORRECTION = 0.003, math.radians(0.2)  # meters and radians: less is not wor
 CONFIRM_ABOVE = 0.3, math.radians(15.0)  # a correction that a second loop must agree with, to 5 cm and 3 degrees
 
 
+def surfels_of(map_: Map) -> SurfelMap:
+    """The map, which is one of surfels.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(map_, SurfelMap):
+        raise TypeError(f"LoopCloser: expected a map of surfels, got {type(map_).__name__}; see VolumeLoopCloser")
+    return map_
+
+
 @dataclass(frozen=True, eq=False)
 class Closure:
     """A loop, and where the keyframes lie with it; None where the map need not move."""
@@ -85,17 +96,20 @@ class LoopCloser:
         self.keyframes = Keyframes()
         self.loops: list[Loop] = []
         self.odometry_edges: list[Edge] = []  # between keyframes
-        self.path_length = [0.0, 0.0]  # meters and radians since the last keyframe
+        self.path_length = 0.0, 0.0  # meters and radians since the last keyframe
         self.T_wc_last = torch.eye(4, dtype=torch.float64)
         self.archive = SurfelMap.empty()
         self.pending: Future[Closure | None] | None = None  # what is being detected
         self.pending_correction: Tensor | None = None  # (4, 4), a large one that waits for a second one to agree
         self.executor = ThreadPoolExecutor(1, "loops")
 
-    def process(self, system: System, state: State, live: LiveFrame, fused: bool = True) -> State:
-        """After each step: the state, corrected if a loop was closed.
+    def process(self, system: System, state: State, live: LiveFrame, in_map: bool = True) -> State:
+        """The state after each step, corrected if a loop was closed.
 
-        fused: whether the frame, if it was tracked, is in the map; no matter here.
+        in_map: the frame, if it was tracked, is in the map; makes no difference here.
+
+        Raises:
+            TypeError: the map is not one of surfels.
         """
         return self.process_frame(state, live, system.stable_confidence)
 
@@ -104,7 +118,8 @@ class LoopCloser:
         """As `process`; the archive is rendered with that `stable_confidence`, see `rendering.predict`."""
         T_wc, frame = state.T_wc[0].double().cpu(), state.frames - 1
         if not len(self.keyframes):
-            self.archive = SurfelMap.empty(device=state.map.points.device, dtype=state.map.points.dtype)
+            points = surfels_of(state.map).points
+            self.archive = SurfelMap.empty(device=points.device, dtype=points.dtype)
             self.add_keyframe(live, T_wc, frame)
             return state
         self.follow_path(T_wc)
@@ -117,7 +132,8 @@ class LoopCloser:
         self.add_keyframe(live, T_wc, frame)
         state = self.archive_unseen(state, frame)
         if int(self.archive.count[0]):
-            self.pending = self.executor.submit(copy_context().run, self.detect, live, frame, stable_confidence)
+            detect = partial(self.detect, live, frame, stable_confidence)
+            self.pending = self.executor.submit(copy_context().run, detect)
             if not self.asynchronous:
                 self.pending.exception()
         return state
@@ -128,7 +144,7 @@ class LoopCloser:
     ) -> None:
         """The path since the last keyframe goes on to T_wc."""
         meters, radians = map(float, distance(self.T_wc_last, T_wc))
-        self.path_length = [self.path_length[0] + meters, self.path_length[1] + radians]
+        self.path_length = self.path_length[0] + meters, self.path_length[1] + radians
         self.T_wc_last = T_wc
 
     def is_far(
@@ -148,7 +164,7 @@ class LoopCloser:
         """A frame becomes a keyframe."""
         self.keyframes.add(frame, T_wc, self.describe(live))
         self.keyframes.attach(T_wc)
-        self.T_wc_last, self.path_length = T_wc, [0.0, 0.0]
+        self.T_wc_last, self.path_length = T_wc, (0.0, 0.0)
 
     def add_odometry_edge(
         self,
@@ -157,16 +173,18 @@ class LoopCloser:
     ) -> None:
         """The motion from the last keyframe to the one to come, weighed by what its alignment constrains."""
         H = self.verifier.normal_equations(live, live.surface)
-        weight = odometry_weight(H, *self.path_length, sigma=self.sigma, drift=self.drift)
+        meters, radians = self.path_length
+        weight = odometry_weight(H, meters, radians, sigma=self.sigma, drift=self.drift)
         last = len(self.keyframes) - 1
         self.odometry_edges.append(Edge(last, last + 1, se3.inverse(self.keyframes.T_wk[-1]) @ T_wc, weight))
 
     def archive_unseen(self, state: State, frame: int) -> State:
         """Surfels that have not been seen for a while go to the archive, once they are worth a copy of the map."""
-        old = (state.map.updated < frame - self.window) & state.map.mask
-        if int(old.sum()) <= ARCHIVE_FRACTION * int(state.map.count[0]):
+        map_ = surfels_of(state.map)
+        old = (map_.updated < frame - self.window) & map_.mask
+        if int(old.sum()) <= ARCHIVE_FRACTION * int(map_.count[0]):
             return state
-        active, unseen = partition(state.map, old)
+        active, unseen = partition(map_, old)
         self.archive = concatenate(self.archive, unseen)
         return replace(state, map=active)
 
@@ -236,7 +254,8 @@ class LoopCloser:
             return state
         if closure.T_wk is not None:
             state = self.deform(state, closure.T_wk)
-        active, self.archive = reactivate(state.map, self.archive, live, state.T_wc, state.frames - 1)
+        active = surfels_of(state.map)
+        active, self.archive = reactivate(active, self.archive, live, state.T_wc, state.frames - 1)
         return replace(state, map=active)
 
     def take_pending(self) -> Closure | None:
@@ -256,7 +275,7 @@ class LoopCloser:
         delta = T_wk @ se3.inverse(torch.stack(self.keyframes.T_wk))
         self.keyframes.T_wk = list(T_wk.unbind(0))
         active, self.archive = (
-            transform(m, self.keyframes.keyframe_of(m.created), delta) for m in (state.map, self.archive)
+            transform(m, self.keyframes.keyframe_of(m.created), delta) for m in (surfels_of(state.map), self.archive)
         )
         T_wc = se3.renormalize(delta[-1].to(state.T_wc) @ state.T_wc)
         return replace(state, map=active, T_wc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
@@ -266,7 +285,7 @@ class LoopCloser:
         """The whole map and all frames' poses (L, 4, 4) float64, as the last optimum has them."""
         self.take_pending()
         self.executor.shutdown()
-        whole = concatenate(map_, self.archive)
+        whole = concatenate(surfels_of(map_), self.archive)
         if self.loops:
             before = torch.stack(self.keyframes.T_wk)
             after = optimize_pose_graph(before, self.odometry_edges, self.loops)

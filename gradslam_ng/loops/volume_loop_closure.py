@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.loops.loop_closure import LoopCloser
+from gradslam_ng.loops.loop_closure import LoopCloser, surfels_of
 from gradslam_ng.loops.pose_graph import Loop
 from gradslam_ng.loops.reintegration import Reintegration
 from gradslam_ng.mapping import PointFuser
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, SurfelMap
+from gradslam_ng.structures import LiveFrame, SurfelMap, VoxelGrid
 
 
 class VolumeLoopCloser:
@@ -40,13 +40,13 @@ class VolumeLoopCloser:
         return self.detector.loops
 
     @torch.no_grad()
-    def process(self, system: System, state: State, live: LiveFrame, fused: bool = True) -> State:
-        """After each step; the state goes on as it is. fused: whether the frame, if it was tracked, is in the map."""
+    def process(self, system: System, state: State, live: LiveFrame, in_map: bool = True) -> State:
+        """After each step; the state goes on as it is. in_map: the frame, if it was tracked, is in the map."""
         keyframes = self.detector.keyframes
         if not len(keyframes):
             self.surfels = SurfelMap.empty(device=state.T_wc.device, dtype=state.T_wc.dtype)
             self.fused = Reintegration(system.noise)
-        if fused and bool(state.tracking.ok[0]):
+        if in_map and bool(state.tracking.ok[0]):
             self.fused.add(live, state.T_wc[0])
             self.fused_frames.append(len(keyframes.relative_poses))
         T_wc = (self.correction.to(state.T_wc) @ state.T_wc[0])[None]
@@ -54,14 +54,20 @@ class VolumeLoopCloser:
         count = len(keyframes)
         corrected = self.detector.process_frame(corrected, live, self.mapper.stable_confidence)
         self.correction = (corrected.T_wc[0] @ se3.inverse(state.T_wc[0])).double().cpu()
-        self.surfels = corrected.map
+        self.surfels = surfels_of(corrected.map)
         if len(keyframes) > count:
             self.surfels = self.mapper(self.surfels, live, corrected.T_wc, state.tracking.ok, state.frames - 1)
         return state
 
     @torch.no_grad()
     def finalize(self, map_: Map) -> tuple[Map, Tensor]:
-        """The volume and all frames' poses (L, 4, 4) float64, as the last optimum has them."""
+        """The volume and all frames' poses (L, 4, 4) float64, as the last optimum has them.
+
+        Raises:
+            TypeError: the map is no volume.
+        """
+        if not isinstance(map_, VoxelGrid):
+            raise TypeError(f"VolumeLoopCloser: expected a volume, got {type(map_).__name__}; see LoopCloser")
         _, T_wc = self.detector.finalize(self.surfels)
         if not self.loops:
             return map_, T_wc

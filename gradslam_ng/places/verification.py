@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,18 +52,21 @@ class PlaceVerifier:
     sigma: float = 0.001
 
     @staticmethod
-    def for_loop_closure(**settings) -> PlaceVerifier:
+    def for_loop_closure(**settings: Any) -> PlaceVerifier:
         """Strict on how well the pose is constrained, for frames near enough that a part of the view has come back."""
         fine = ProjectiveICP(iterations=(0, 3, 5), max_step=0.3, min_overlap=0.3, rotation_iterations=0)
-        preset = {"coverage": 0.35, "depth_inliers": 0.8, "ncc": 0.6, "max_sigma": (0.03, 1.0)}
-        return PlaceVerifier(coarse=coarse_icp(max_step=1.5), fine=fine, **preset | settings)
+        preset = PlaceVerifier(
+            coarse=coarse_icp(max_step=1.5), fine=fine, coverage=0.35, depth_inliers=0.8, ncc=0.6, max_sigma=(0.03, 1.0)
+        )
+        return replace(preset, **settings)
 
     @staticmethod
-    def for_relocalization(**settings) -> PlaceVerifier:
+    def for_relocalization(**settings: Any) -> PlaceVerifier:
         """Strict on overlap: a camera is taken to be lost still unless most of what it sees is known."""
         fine = ProjectiveICP(iterations=(3, 4, 4), min_overlap=0.3)
-        preset = {"depth_inliers": 0.75, "overlap": 0.5, "ncc": 0.5}
-        return PlaceVerifier(coarse=coarse_icp(max_step=1.0), fine=fine, **preset | settings)
+        coarse = coarse_icp(max_step=1.0)
+        preset = PlaceVerifier(coarse=coarse, fine=fine, depth_inliers=0.75, overlap=0.5, ncc=0.5)
+        return replace(preset, **settings)
 
     def locate(
         self,

@@ -45,8 +45,8 @@ class LoopClosure(Protocol):
 
     loops: list  # those closed
 
-    def process(self, system: System, state: State, live: LiveFrame, fused: bool) -> State:
-        """The state after each frame, corrected if a loop was closed. fused: the frame, if tracked, is in the map."""
+    def process(self, system: System, state: State, live: LiveFrame, in_map: bool) -> State:
+        """The state after each frame, corrected if a loop was closed. in_map: the frame, if tracked, is."""
         ...
 
     def finalize(self, map_: Map) -> tuple[Map, Tensor]:
@@ -243,7 +243,7 @@ class System(nn.Module):
                         continue
                     now = index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps)
                     frame = frame.to(self.device)
-                    fused = not lost  # a camera that is found again is tracked from the next frame on
+                    in_map = not lost  # a camera that is found again is tracked from the next frame on
                     if lost:
                         with self.stage("prepare"):
                             live = self.prepare(frame)
@@ -259,7 +259,7 @@ class System(nn.Module):
                             relocalizer.add(live, state.T_wc, state.frames - 1)
                     if loops is not None:
                         with self.stage("loops"), defer_interrupts():
-                            state = loops.process(self, state, live, fused)
+                            state = loops.process(self, state, live, in_map)
                     poses.append(state.T_wc[0].double())
                     statuses.append(state.tracking.status[0])
                     times.append(now)

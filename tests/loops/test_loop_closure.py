@@ -315,10 +315,10 @@ def test_ctrl_c_while_a_loop_is_put_into_effect_waits_for_its_end(there_and_back
     done = []
 
     class Closer(LoopCloser):
-        def process(self, system, state, live, fused):
+        def process(self, system, state, live, in_map):
             if state.frames == 12:
                 os.kill(os.getpid(), signal.SIGINT)
-            state = super().process(system, state, live, fused)
+            state = super().process(system, state, live, in_map)
             done.append(state.frames)
             return state
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
-from gradslam_ng.geometry.camera import sample, undistortion_map
+from gradslam_ng.geometry.camera import undistort_images, undistortion_map
 
 FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording has no time stamps
 
@@ -84,7 +84,7 @@ class FileSequence(RGBDSequence):
         self.check_size(index, self.depth[index], depth)
         if self.seen_at is None:
             return color, depth
-        return sample(color, self.seen_at), sample(depth, self.seen_at, mode="nearest")
+        return undistort_images(color, depth, self.seen_at)
 
     def check_size(self, index: int, path: Path, image: Tensor) -> None:
         if image.shape[:2] != self.size:

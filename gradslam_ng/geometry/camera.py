@@ -73,44 +73,27 @@ def scale_intrinsics(K: Tensor, scale: float | tuple[float, float]) -> Tensor:
     return torch.stack([sx * row_u + (0.5 * sx - 0.5) * row_1, sy * row_v + (0.5 * sy - 0.5) * row_1, row_1], dim=-2)
 
 
-def inverse_intrinsics(K: Tensor) -> Tensor:
-    """K^-1 in closed form for an upper triangular K (..., 3, 3) with K[2, 2] = 1."""
-    fx, skew, cx = (K[..., 0, i] for i in range(3))
-    fy, cy = (K[..., 1, i] for i in (1, 2))
-    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-    rows = [1 / fx, -skew / (fx * fy), (skew * cy - cx * fy) / (fx * fy), zero, 1 / fy, -cy / fy, zero, zero, one]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-
-
-def distort(xy: Tensor, distortion: Tensor) -> Tensor:
-    """Brown-Conrady lens model on normalised coordinates x/z, y/z (Brown 1971; OpenCV's order of coefficients).
-
-    xy (..., 2), distortion (..., 5) = k1, k2, p1, p2, k3. Returns (..., 2).
-    """
-    x, y = xy.unbind(-1)
-    k1, k2, p1, p2, k3 = distortion.unbind(-1)
-    r2 = x * x + y * y
-    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    x_seen = x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x)
-    y_seen = y * radial + 2.0 * p2 * x * y + p1 * (r2 + 2.0 * y * y)
-    return torch.stack([x_seen, y_seen], dim=-1)
-
-
-def undistortion_map(K: Tensor, distortion: Tensor | Sequence[float], size: tuple[int, int]) -> Tensor:
+def undistortion_map(
+    K: Tensor,  # (..., 3, 3), without skew
+    distortion: Tensor | Sequence[float],  # (..., n), as of OpenCV
+    size: tuple[int, int],
+) -> Tensor:
     """Where in the distorted image each pixel of the ideal pinhole camera with the same K is seen.
 
-    K (..., 3, 3), distortion (..., 5) as in `distort`, size (H, W). Returns uv (..., H, W, 2), pixels, for `sample`.
+    The lens model is Brown and Conrady's (Brown 1971), as kornia and OpenCV have it: k1, k2, p1, p2, then perhaps k3,
+    k4, k5, k6 and more. size (H, W). Returns uv (..., H, W, 2), pixels, for `sample`.
 
     Raises:
-        ValueError: not five coefficients.
+        ValueError: a number of coefficients that is none of 4, 5, 8, 12 and 14.
     """
+    from kornia.geometry.calibration import distort_points  # takes half a second
+
     coefficients = torch.as_tensor(distortion, dtype=K.dtype, device=K.device)
-    if coefficients.shape[-1:] != (5,):
-        raise ValueError(f"distortion: expected (k1, k2, p1, p2, k3), got shape {tuple(coefficients.shape)}")
-    rays = unproject(K.new_ones(*size, 1), K).flatten(-3, -2)
-    seen = torch.cat([distort(rays[..., :2], coefficients[..., None, :]), rays[..., 2:]], dim=-1)
-    uv, _ = project(seen, K)
-    return uv.unflatten(-2, size)
+    if coefficients.shape[-1:] not in [(n,) for n in (4, 5, 8, 12, 14)]:
+        shape = tuple(coefficients.shape)
+        raise ValueError(f"distortion: expected k1, k2, p1, p2 and perhaps k3 or more, got shape {shape}")
+    pixels = pixel_grid(*size, K.device, K.dtype).flatten(0, 1)
+    return distort_points(pixels, K, coefficients).unflatten(-2, size)
 
 
 def sample(image: Tensor, uv: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
@@ -129,11 +112,13 @@ def sample(image: Tensor, uv: Tensor, mode: Literal["bilinear", "nearest"] = "bi
     return out.movedim(1, -1).reshape(*lead, *uv.shape[-3:-1], image.shape[-1])
 
 
-def undistort(
-    image: Tensor, K: Tensor, distortion: Tensor | Sequence[float], mode: Literal["bilinear", "nearest"] = "bilinear"
-) -> Tensor:
-    """The image that an ideal pinhole camera with the same K would have taken; zero where the lens saw nothing.
+def undistort_images(
+    color: Tensor,  # (..., H, W, 3)
+    depth: Tensor,  # (..., H, W, 1), meters, 0 = no depth
+    seen_at: Tensor,  # (..., H, W, 2), pixels, of `undistortion_map`
+) -> tuple[Tensor, Tensor]:
+    """The color and depth images that an ideal pinhole camera would have taken; zero where the lens saw nothing.
 
-    image (..., H, W, C), K (..., 3, 3), distortion (k1, k2, p1, p2, k3), mode as in `sample`. Returns (..., H, W, C).
+    Color is interpolated, depth is that of the nearest pixel.
     """
-    return sample(image, undistortion_map(K.to(image), distortion, image.shape[-3:-1]), mode)
+    return sample(color, seen_at), sample(depth, seen_at, mode="nearest")

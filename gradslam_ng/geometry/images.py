@@ -125,11 +125,3 @@ def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> 
 def downsample_color(color: Tensor, factor: int = 2) -> Tensor:
     """Mean over blocks. color (..., H, W, C), returns (..., H // factor, W // factor, C)."""
     return sum(_blocks(color, factor)) / factor**2
-
-
-def depth_pyramid(depth: Tensor, levels: int) -> list[Tensor]:
-    """The depth image (..., H, W, 1), its half, the half of that: `levels` images."""
-    pyramid = [depth]
-    for _ in range(levels - 1):
-        pyramid.append(downsample_depth(pyramid[-1]))
-    return pyramid

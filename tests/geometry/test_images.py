@@ -179,7 +179,9 @@ def test_downsampling_averages_what_lies_on_one_surface():
 def test_pyramid_of_a_step_holds_no_depth_in_between():
     on_far = torch.rand(32, 48, 1) > 0.5
     depth = holes_in(torch.where(on_far, 2.0, 1.0), 0.3)
-    pyramid = images.depth_pyramid(depth, 4)
+    pyramid = [depth]
+    for _ in range(3):
+        pyramid.append(images.downsample_depth(pyramid[-1]))
     assert [tuple(level.shape) for level in pyramid] == [(32, 48, 1), (16, 24, 1), (8, 12, 1), (4, 6, 1)]
     for level in pyramid:
         assert set(level.unique().tolist()) <= {0.0, 1.0, 2.0}

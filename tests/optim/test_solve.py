@@ -60,9 +60,7 @@ def test_truncated_converges_to_unroll(planes):
     problem, inputs = robust_alignment(planes)
     unrolled = gradients(problem, planes.x, inputs, iterations=100)
     errors = [
-        relative(
-            gradients(problem, planes.x, inputs, 60, backward="truncated", backward_iterations=k), unrolled
-        )
+        relative(gradients(problem, planes.x, inputs, 60, backward="truncated", backward_iterations=k), unrolled)
         for k in (1, 2, 4, 8, 16, 32)
     ]
     assert all(b < 0.9 * a for a, b in pairwise(errors)) and errors[-1] < 1e-5

@@ -1,9 +1,10 @@
-"""Frame-to-model alignment: point-to-plane ICP, coarse to fine."""
+"""Frame-to-model alignment: point-to-plane ICP with projective association, coarse to fine."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,15 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng import optim
+from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import degeneracy
-from gradslam_ng.odometry.icp_problem import ICPProblem, closer
-from gradslam_ng.odometry.icp_settings import ICPSettings, step_strategy
+from gradslam_ng.odometry.association import Gates, Window
+from gradslam_ng.odometry.degeneracy import analyze_degeneracy, remap_solution
+from gradslam_ng.odometry.icp_settings import ICPSettings, as_scalar, step_strategy
 from gradslam_ng.odometry.odometry import Odometry
-from gradslam_ng.odometry.photometric import Brightness, View
+from gradslam_ng.odometry.photometric import PhotometricFactor, PhotometricTerm, estimate_exposure
+from gradslam_ng.odometry.point_to_plane import LivePoints, PointToPlaneFactor
 from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
 from gradslam_ng.preprocessing import downsample
 from gradslam_ng.structures import LiveFrame, SurfaceView
+
+
+@dataclass(frozen=True, eq=False)
+class PyramidLevel:
+    """A frame and a model at one resolution."""
+
+    index: int  # 0 is the finest, at full resolution; each next one has half the rows and columns
+    frame: LiveFrame  # at full resolution
+    live: SurfaceView
+    model: SurfaceView
+    geometry: PointToPlaneFactor
 
 
 class ProjectiveICP(Odometry):
@@ -29,12 +44,17 @@ class ProjectiveICP(Odometry):
     noise. The frame is moved relative to the camera the model was rendered from, so numbers stay small however far from
     the world's origin the camera has walked.
 
+    What is minimized is a sum of factors: the point-to-plane error, the photometric error, and `extra_factors`. Each
+    has `linearize(T_mc)`, which returns H (B, 6, 6) and g (B, 6) to a left update of T_mc (B, 4, 4) and the error (B),
+    and `error(T_mc)`; all of it divided by `level.geometry.total_information` (B).
+
     Settings may be tensors with a gradient; those that are `nn.Parameter`, of the strategy too, become parameters of
     this module.
 
     Args:
         strategy: how steps are found and judged; default: `step_strategy()`.
         settings: see `ICPSettings`.
+        extra_factors: function of a `PyramidLevel` and of T_mc where its iterations begin, which returns more factors.
         overrides: settings by name, which go before.
 
     Raises:
@@ -45,11 +65,18 @@ class ProjectiveICP(Odometry):
     capturable = True
 
     def __init__(
-        self, strategy: optim.StepStrategy | None = None, *, settings: ICPSettings | None = None, **overrides: Any
+        self,
+        strategy: optim.StepStrategy | None = None,
+        *,
+        settings: ICPSettings | None = None,
+        extra_factors: Callable[[PyramidLevel, Tensor], Sequence[optim.Term]] | None = None,
+        **overrides: Any,
     ) -> None:
         super().__init__()
         self.strategy = step_strategy() if strategy is None else strategy
+        self.extra_factors = extra_factors
         self._settings = replace(settings or ICPSettings(), **overrides)
+        self._learned = [name for name, value in vars(self._settings).items() if isinstance(value, nn.Parameter)]
         for name, value in (vars(self.strategy) | vars(self._settings)).items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
@@ -57,100 +84,186 @@ class ProjectiveICP(Odometry):
     @property
     def settings(self) -> ICPSettings:
         """With the parameters as they are now: `torch.func.functional_call` puts others in their place."""
-        learned = dict(self.named_parameters(recurse=False))
-        names = learned.keys() & vars(self._settings).keys()
-        return replace(self._settings, **{name: learned[name] for name in names}) if names else self._settings
+        if not self._learned:
+            return self._settings
+        parameters = dict(self.named_parameters(recurse=False))
+        return replace(self._settings, **{name: parameters[name] for name in self._learned})
 
     def forward(
-        self, live: LiveFrame, model: SurfaceView, T_wc_init: Tensor, T_wc_last: Tensor | None = None
+        self,
+        live: LiveFrame,
+        model: SurfaceView,
+        T_wc_init: Tensor,  # (B, 4, 4)
+        T_wc_last: Tensor | None = None,  # (B, 4, 4)
     ) -> TrackingResult:
-        """Align a frame with a model.
+        """Align a frame with a model; see `Odometry.forward`.
 
-        live in its camera c, model as seen from camera m, with its pose; T_wc_init (B, 4, 4) is where the camera is
-        expected. T_wc_last (B, 4, 4), where it was before, is where the search starts if things fit better there. A
-        frame that is lost stays where it was expected.
+        The search starts at T_wc_last if things fit better there.
+
+        Raises:
+            ValueError: a model without the pose it was seen from.
         """
-        settings = self.settings
-        T_wm = model.T_wm
-        T_mw = se3.inverse(T_wm)
-        start = T_mw @ T_wc_init
-        pyramid = [(live.surface, model)]
-        for _ in settings.iterations[1:]:
-            pyramid.append(tuple(downsample(surface) for surface in pyramid[-1]))
-        for level, iterations in zip(reversed(range(len(settings.iterations))), settings.iterations, strict=True):
-            seen, known = pyramid[level]
-            problem = self.problem(live, seen, known, level)
-            if level == len(settings.iterations) - 1:
-                if T_wc_last is not None:
-                    start = torch.where(closer(problem, start, T_mw @ T_wc_last), start, T_mw @ T_wc_last)
-                T_mc = start
-            if settings.photometric and model.intensity is not None:
-                problem = replace(problem, brightness=self.brightness(problem, seen, T_mc, level))
-            backward = settings.backward if level == 0 or settings.backward == "unroll" else "detach"
-            if settings.rotation_iterations and level == len(settings.iterations) - 1:
-                turning = replace(problem, turning=True)
-                T_mc = optim.solve(
-                    turning, T_mc, self.strategy, settings.rotation_iterations, backward=backward, backward_iterations=1
-                ).x
-            T_mc = optim.solve(
-                problem, T_mc, self.strategy, iterations, backward=backward,
-                backward_iterations=settings.backward_iterations,
-            ).x  # fmt: skip
-        with torch.set_grad_enabled(torch.is_grad_enabled() and settings.backward != "detach"):
-            *sums, overlap = problem.reduce(T_mc)
-            # depth is smoothed: what the rows left out know is in their neighbours
-            H, _, _ = problem.with_brightness(T_mc, settings.row_stride * sums[0], *sums[1:])
-        base = start if settings.backward == "unroll" else start.detach()  # other ways back know no start
-        fixed = degeneracy.fixed(H, problem.total)
-        T_mc, delta = degeneracy.believed(fixed.keep, T_mc, base)
-        status, overlap = self.classify(delta, fixed.all, overlap, live.surface, model)
-        found = TrackingResult(T_wc_init, status, overlap, sums[2], fixed.covariance)
-        return replace(found, T_wc=se3.renormalize(T_wm @ torch.where(found.ok[:, None, None], T_mc, start)))
+        if model.T_wm is None:
+            raise ValueError("model: expected a view with the pose of its camera, T_wm")
+        settings, T_mw = self.settings, se3.inverse(model.T_wm)
+        pyramid = self.build_pyramid(live, model)
+        T_mc_init = T_mw @ T_wc_init
+        if T_wc_last is not None:
+            T_mc_init = better_initial_pose(pyramid[0].geometry, T_mc_init, T_mw @ T_wc_last)
+        T_mc = T_mc_init
+        for level, iterations in zip(pyramid, settings.iterations, strict=True):
+            added = self.added_factors(level, T_mc)
+            T_mc = self.minimize(self.problem(level, added), T_mc, level, iterations)
+        H, error, overlap = self.evaluate(level, added, T_mc)
 
-    def classify(
-        self, delta: Tensor, fixed: Tensor, overlap: Tensor, seen: SurfaceView, known: SurfaceView
-    ) -> tuple[Tensor, Tensor]:
-        """The `TrackingStatus` (B,) of a motion found, and its overlap (B,) relative to the smaller surface."""
-        settings = self.settings
-        readings, model = ((surface.weights > 0).flatten(1).sum(-1) for surface in (seen, known))
-        overlap = overlap * readings / torch.minimum(readings, model).clamp(min=1)
-        status = torch.where(fixed, int(TrackingStatus.TRACKED), int(TrackingStatus.DEGENERATE))
-        status = torch.where(delta.abs().amax(-1) < settings.max_step, status, int(TrackingStatus.JUMP))
-        status = torch.where(delta.isfinite().all(-1), status, int(TrackingStatus.NOT_FINITE))
-        status = torch.where(overlap > settings.min_overlap, status, int(TrackingStatus.NO_OVERLAP))
-        return torch.where(readings > 0, status, int(TrackingStatus.NO_DEPTH)), overlap
+        T_mc_prior = T_mc_init if settings.backward == "unroll" else T_mc_init.detach()  # other ways back know no start
+        observed = analyze_degeneracy(H, level.geometry.total_information)
+        T_mc, xi = remap_solution(observed.projection, T_mc, T_mc_prior)
+        status, overlap = self.classify(level, xi, observed.num_degenerate, overlap)
+        ok = TrackingStatus.is_tracked(status)
+        T_wc = se3.renormalize(model.T_wm @ torch.where(ok[:, None, None], T_mc, T_mc_init))
+        return TrackingResult(T_wc, status, overlap, error, observed.covariance)
 
-    def problem(self, live: LiveFrame, seen: SurfaceView, known: SurfaceView, level: int) -> ICPProblem:
-        """The alignment of what is seen with what is known at one level."""
-        settings = self.settings
-        sigma = live.sigma[:, 2**level - 1 :: 2**level, 2**level - 1 :: 2**level]
-        number = partial(setting, like=sigma)
-        limits = torch.stack([number(settings.max_distance), number(math.cos(math.radians(settings.max_angle)))])
-        images = (seen.vertices, seen.normals, seen.weights / sigma**2)
-        vertices, normals, information = (self.chosen(value, level) for value in images)
-        total = information.sum(-1).clamp(min=1.0)  # less is no reading at all
-        # the implicit ways go back through one linearisation many times over: there is nothing to save
-        lean = settings.backward in ("unroll", "truncated")
-        scale, softness = number(settings.kernel_width) * 2**level, number(settings.association_sigma)
-        points = (vertices, normals, information, total)
-        return ICPProblem(*points, known, limits, scale, softness, settings.association_window, lean=lean)
+    def build_pyramid(self, live: LiveFrame, model: SurfaceView) -> list[PyramidLevel]:
+        """All levels, the coarsest first."""
+        views = [(live.surface, model)]
+        for _ in self.settings.iterations[1:]:
+            views.append((downsample(views[-1][0]), downsample(views[-1][1])))
+        return [self.build_level(live, *views[index], index) for index in reversed(range(len(views)))]
 
-    def chosen(self, image: Tensor, level: int) -> Tensor:
-        """The pixels of an image (B, H, W, ...) that take part, (B, P, ...)."""
+    def build_level(self, frame: LiveFrame, live: SurfaceView, model: SurfaceView, index: int = 0) -> PyramidLevel:
+        """One level, from the surfaces of frame and model at its resolution."""
         settings = self.settings
-        image = image[:, settings.row_stride // 2 :: settings.row_stride].contiguous() if level == 0 else image
+        sigma = frame.sigma[:, 2**index - 1 :: 2**index, 2**index - 1 :: 2**index]
+        scalar = partial(as_scalar, like=sigma)
+        images = (live.vertices, live.normals, live.weights / sigma**2)
+        points = LivePoints(*(self.select_pixels(image, index) for image in images))
+        gates = Gates(scalar(settings.max_distance), scalar(math.cos(math.radians(settings.max_angle))))
+        kernel_width = scalar(settings.kernel_width) * 2**index
+        window = Window(settings.association_window, scalar(settings.association_sigma))
+        geometry = PointToPlaneFactor(points, model, gates, kernel_width, window)
+        return PyramidLevel(index, frame, live, model, geometry)
+
+    def select_pixels(
+        self,
+        image: Tensor,  # (B, H, W, ...)
+        index: int,
+    ) -> Tensor:
+        """The pixels (B, P, ...) of an image that take part at a level."""
+        stride = self.settings.row_stride
+        image = image[:, stride // 2 :: stride].contiguous() if index == 0 else image
         return image.flatten(1, 2)  # a view at every level: a tensor of its own would be compiled for once more
 
-    def brightness(self, problem: ICPProblem, seen: SurfaceView, T_mc: Tensor, level: int) -> Brightness:
-        """What the photometric term adds, with exposure and noise as found at T_mc (B, 4, 4)."""
-        known = problem.model
-        points = (self.chosen(value, level) for value in (known.vertices, known.intensity, known.weights))
-        depth, K = seen.vertices[..., 2].contiguous(), seen.K.clone()  # one tensor under two names: compiled once more
-        registration = setting(self.settings.registration_sigma, like=depth) / 2**level
-        view = View(*points, seen.intensity, depth, K, problem.limits[0], registration)
-        return Brightness.at(T_mc, view, problem.lean)
+    def added_factors(
+        self,
+        level: PyramidLevel,
+        T_mc: Tensor,  # (B, 4, 4)
+    ) -> tuple[optim.Term, ...]:
+        """What a level minimizes beside the point-to-plane error, from T_mc on."""
+        added: list[optim.Term] = []
+        if self.settings.photometric and level.model.intensity is not None:
+            added.append(self.wrap(self.photometric_factor(level, T_mc)))
+        if self.extra_factors is not None:
+            added.extend(self.extra_factors(level, T_mc))
+        return tuple(added)
+
+    def photometric_factor(
+        self,
+        level: PyramidLevel,
+        T_mc: Tensor,  # (B, 4, 4)
+    ) -> PhotometricFactor:
+        """The photometric error, with exposure and noise as found at T_mc."""
+        live, model, geometry = level.live, level.model, level.geometry
+        images = (model.vertices, model.intensity, model.weights)
+        points = (self.select_pixels(image, level.index) for image in images)
+        depth, K = live.vertices[..., 2].contiguous(), live.K.clone()  # one tensor under two names: compiled once more
+        registration_sigma = as_scalar(self.settings.registration_sigma, like=depth) / 2**level.index
+        term = PhotometricTerm(*points, live.intensity, depth, K, geometry.gates.max_distance, registration_sigma)
+        exposure = self.call(estimate_exposure, T_mc, term)
+        return PhotometricFactor(term, exposure, geometry.kernel_width, geometry.total_information)
+
+    def problem(self, level: PyramidLevel, added: Sequence[optim.Term]) -> optim.Sum:
+        """The least-squares problem of a level."""
+        return optim.Sum(self.wrap(level.geometry), *added, variable=optim.SE3())
+
+    def minimize(
+        self,
+        problem: optim.Sum,
+        T_mc: Tensor,  # (B, 4, 4)
+        level: PyramidLevel,
+        iterations: int,
+    ) -> Tensor:
+        """T_mc (B, 4, 4) after the iterations of a level: at the coarsest, first those in which the camera rotates."""
+        settings = self.settings
+        backward = settings.backward if level.index == 0 or settings.backward == "unroll" else "detach"
+        solve = partial(optim.solve, strategy=self.strategy, backward=backward)
+        if settings.rotation_iterations and level.index == len(settings.iterations) - 1:
+            free = torch.cat([T_mc.new_zeros(3), T_mc.new_ones(3)])
+            # a sum of one: the solver's kernels are compiled for each type of problem
+            rotation = optim.Sum(optim.Subspace(problem, free), variable=problem.variable)
+            T_mc = solve(rotation, T_mc, iterations=settings.rotation_iterations, backward_iterations=1).x
+        return solve(problem, T_mc, iterations=iterations, backward_iterations=settings.backward_iterations).x
+
+    def evaluate(
+        self,
+        level: PyramidLevel,
+        added: Sequence[optim.Term],
+        T_mc: Tensor,  # (B, 4, 4)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """At the end: H (B, 6, 6), a constant, and the error (B) and overlap (B) of the point-to-plane factor."""
+        settings = self.settings
+        with torch.set_grad_enabled(torch.is_grad_enabled() and settings.backward != "detach"):
+            H, _, error, overlap = self.call(PointToPlaneFactor.evaluate, level.geometry, T_mc)
+        with torch.no_grad():
+            H = settings.row_stride * H  # depth is smoothed: what the rows left out know is in their neighbors
+            for factor in added:
+                H = H + factor.linearize(T_mc)[0]
+        return H, error, overlap
+
+    def classify(
+        self,
+        level: PyramidLevel,
+        xi: Tensor,  # (B, 6)
+        num_degenerate: Tensor,  # (B,)
+        overlap: Tensor,  # (B,)
+    ) -> tuple[Tensor, Tensor]:
+        """The `TrackingStatus` (B,) of a motion xi found, and its overlap (B,) relative to the smaller surface."""
+        settings = self.settings
+        live, model = ((surface.weights > 0).flatten(1).sum(-1) for surface in (level.live, level.model))
+        overlap = overlap * live / torch.minimum(live, model).clamp(min=1)
+        status = torch.where(num_degenerate < 0.5, int(TrackingStatus.TRACKED), int(TrackingStatus.DEGENERATE))
+        status = torch.where(xi.abs().amax(-1) < settings.max_step, status, int(TrackingStatus.JUMP))
+        status = torch.where(xi.isfinite().all(-1), status, int(TrackingStatus.NOT_FINITE))
+        status = torch.where(overlap > settings.min_overlap, status, int(TrackingStatus.NO_OVERLAP))
+        return torch.where(live > 0, status, int(TrackingStatus.NO_DEPTH)), overlap
+
+    @property
+    def checkpointed(self) -> bool:
+        """Whether evaluations are worked out again in the backward pass: the implicit ways go back through one of them
+        many times over, where there is nothing to save."""
+        return self.settings.backward in ("unroll", "truncated")
+
+    def wrap(self, factor: optim.Term) -> optim.Term:
+        return optim.Checkpointed(factor) if self.checkpointed else factor
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return checkpoint(function, *args) if self.checkpointed else function(*args)
 
 
-def setting(value: float | Tensor, like: Tensor) -> Tensor:
-    """A setting as a tensor () beside `like`. A number is filled in there: copying it would wait for a GPU."""
-    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
+@discrete
+def fits_better(
+    factor: optim.Term,
+    T_mc: Tensor,  # (B, 4, 4)
+    T_mc_other: Tensor,  # (B, 4, 4)
+) -> Tensor:
+    """Where the error is no greater at T_mc than elsewhere, (B,) bool."""
+    return factor.error(T_mc) <= factor.error(T_mc_other)
+
+
+def better_initial_pose(
+    factor: optim.Term,
+    T_mc: Tensor,  # (B, 4, 4)
+    T_mc_other: Tensor,  # (B, 4, 4)
+) -> Tensor:
+    """Of two poses that at which a factor's error is smaller, (B, 4, 4)."""
+    return torch.where(fits_better(factor, T_mc, T_mc_other)[:, None, None], T_mc, T_mc_other)

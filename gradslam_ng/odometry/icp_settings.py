@@ -90,3 +90,8 @@ class ICPSettings:
         if self.backward == "truncated" and not 0 < count <= self.iterations[-1]:
             expected = f"1 to {self.iterations[-1]}, the iterations of the finest level"
             raise ValueError(f"backward_iterations: expected {expected}, got {count}")
+
+
+def as_scalar(value: float | Tensor, like: Tensor) -> Tensor:
+    """A setting as a tensor () beside `like`. A number is filled in there: copying it would wait for a GPU."""
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)

@@ -45,7 +45,7 @@ class NearestNeighbors:
         return torch.where(finite, index, 0), torch.where(finite, distance, torch.inf)
 
 
-def nearest(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_neighbors(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     """Index (B, N) int64 of, and distance (B, N) to, the point of q (B, M, 3) nearest to each p (B, N, 3).
 
     See `NearestNeighbors`, which searches the same cloud many times.

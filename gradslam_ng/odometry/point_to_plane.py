@@ -1,97 +1,120 @@
-"""Point-to-plane ICP with projective association, reduced pixel by pixel to 6x6 normal equations: the hot path."""
+"""Point-to-plane ICP with projective association, reduced pixel by pixel to 6x6 normal equations."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import association
+from gradslam_ng.odometry.association import XYZ, Gates, Window, gate_pairs, lookup_pixel, soft_lookup
+from gradslam_ng.odometry.normal_equations import normal_equations, tukey_error, tukey_weights
+from gradslam_ng.structures import SurfaceView
 
-UPPER = [(i, j) for i in range(6) for j in range(i, 6)]
-FULL = [UPPER.index((min(i, j), max(i, j))) for i in range(6) for j in range(6)]
 
-
-def point_to_plane(p_w: Tensor, q_w: Tensor, n_w: Tensor) -> tuple[Tensor, Tensor]:
+def point_to_plane(
+    p_w: Tensor,  # (..., N, 3), meters
+    q_w: Tensor,  # (..., N, 3), meters
+    n_w: Tensor,  # (..., N, 3), unit
+) -> tuple[Tensor, Tensor]:
     """Signed distance of p to the tangent plane at q, and its Jacobian to a left update of p's pose.
 
-    Chen and Medioni 1991. p_w, q_w, n_w (..., N, 3), metres. Returns r (..., N), metres, and
-    J (..., N, 6), ordered [translation, rotation].
+    Chen and Medioni 1991. Returns r (..., N), meters, and J (..., N, 6), ordered [translation, rotation].
     """
     r = ((p_w - q_w) * n_w).sum(-1)
     J = torch.cat([n_w, torch.linalg.cross(p_w, n_w)], dim=-1)
     return r, J
 
 
-def normal_equations(J: list[Tensor], r: Tensor, w: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """J^T W J (B, 6, 6) and J^T W r (B, 6) over `total` (B), of the six columns of J, residuals r and weights w (B, P).
+def point_to_plane_soa(
+    p: XYZ,  # (B, P) each
+    d: XYZ,  # (B, P) each, p less q
+    n: XYZ,  # (B, P) each
+) -> tuple[Tensor, list[Tensor]]:
+    """`point_to_plane` for points whose x, y and z lie apart. Returns r (B, P) and six columns of J, each (B, P)."""
+    (p_0, p_1, p_2), (d_0, d_1, d_2), (n_0, n_1, n_2) = p, d, n
+    r = d_0 * n_0 + d_1 * n_1 + d_2 * n_2
+    return r, [n_0, n_1, n_2, p_1 * n_2 - p_2 * n_1, p_2 * n_0 - p_0 * n_2, p_0 * n_1 - p_1 * n_0]
 
-    Each entry summed by itself: compiled, that is one pass over the pixels in which no column is ever stored.
+
+class LivePoints(NamedTuple):
+    """The points of a frame that are aligned."""
+
+    vertices: Tensor  # (B, P, 3), camera c, meters
+    normals: Tensor  # (B, P, 3)
+    information: Tensor  # (B, P), 1 / variance of a vertex along its ray, 1/m^2; 0 where there is no depth
+
+
+@dataclass(frozen=True, eq=False)
+class PointToPlaneFactor:
+    """The point-to-plane error of a frame's points in a model; the unknown is T_mc (B, 4, 4).
+
+    See `linearize_point_to_plane`.
     """
-    wJ = [w * j for j in J]
-    sums = [(wJ[i] * J[j]).sum(-1) / total for i, j in UPPER] + [(wj * r).sum(-1) / total for wj in wJ]
-    return torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
+
+    live: LivePoints
+    model: SurfaceView
+    gates: Gates
+    kernel_width: Tensor  # (), standard deviations
+    window: Window
+
+    def evaluate(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `linearize` returns, and the overlap (B,)."""
+        return linearize_point_to_plane(self.live, self.model, T_mc, self.gates, self.kernel_width, self.window)
+
+    def linearize(self, T_mc: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
+        """H (B, 6, 6), g (B, 6) and error (B)."""
+        H, g, error, _ = self.evaluate(T_mc)
+        return H, g, error
+
+    def error(self, T_mc: Tensor, /) -> Tensor:
+        return self.evaluate(T_mc)[2]
+
+    @property
+    def total_information(self) -> Tensor:
+        """(B,), 1/m^2: what the normal equations are divided by."""
+        return total_information(self.live)
+
+
+def total_information(live: LivePoints) -> Tensor:
+    """The sum (B,) of the information of all points; at least 1, below which there is no depth at all."""
+    return live.information.sum(-1).clamp(min=1.0)
 
 
 @compiled(fuse_reductions=True)
 def linearize_point_to_plane(
-    vertices: Tensor,
-    normals: Tensor,
-    information: Tensor,
-    model_vertices: Tensor,
-    model_normals: Tensor,
-    model_weights: Tensor,
-    T_mc: Tensor,
-    K: Tensor,
-    limits: Tensor,
-    scale: Tensor,
-    softness: Tensor,
-    size: tuple[int, int],
-    across: int = 1,
+    live: LivePoints,
+    model: SurfaceView,
+    T_mc: Tensor,  # (B, 4, 4)
+    gates: Gates,
+    kernel_width: Tensor,  # (), residual, in standard deviations, from which a pair counts nothing
+    window: Window,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normal equations of the alignment of a frame (camera c) to a model seen from camera m.
 
-    Each vertex is paired with the model pixel it projects to (Blais and Levine 1995), or with the mean of several
-    around there (`association`), kept if the two lie close and their normals agree, whitened by the frame's depth
-    noise, and weighted by Tukey's biweight and by the model's weight. A vertex without a partner costs what an outlier
-    costs, so that losing pairs never looks like progress. Written one scalar at a time: `torch.compile` makes it one
-    pass over the pixels.
-
-    vertices, normals (B, P, 3), camera c, metres; information (B, P), 1 / variance of a vertex along its ray, 1/m^2, 0
-    where there is none; model_* (B, H W, 3) and (B, H W), camera m; T_mc (B, 4, 4); K (B, 3, 3) of the model's image,
-    whose size is (H, W); limits (2,): greatest distance, metres, and least cosine between normals; scale (): residual,
-    in standard deviations, from which a pair counts nothing; softness (), pixels, and `across`: see
-    `association.mean`, 1 for the nearest pixel alone.
+    Each vertex is paired with the model pixel it projects to, or with the mean of several around there (`association`),
+    kept if the two lie close and their normals agree, whitened by the frame's depth noise, and weighted by Tukey's
+    biweight and by the model's weight (Newcombe et al. 2011, section 3.5). A vertex without a partner costs what an
+    outlier costs. Written one scalar at a time: `torch.compile` makes it one pass over the pixels.
 
     Returns H (B, 6, 6), g (B, 6), error (B) and overlap (B), the share of the vertices that found a partner. The first
     three are divided by the sum of the information of all vertices.
     """
-    p_0, p_1, p_2 = se3.transform_soa(T_mc, vertices.unbind(-1))
-    images = (model_vertices, model_normals, model_weights)
-    if across == 1:
-        d, n, model_weight, candidate = association.nearest((p_0, p_1, p_2), K, images, size)
-    else:
-        d, n, model_weight, candidate = association.mean((p_0, p_1, p_2), K, images, size, limits[0], softness, across)
-    (d_0, d_1, d_2), (n_0, n_1, n_2) = d, n
-    turned = se3.rotate_soa(T_mc, normals.unbind(-1))
-    agreement = turned[0] * n_0 + turned[1] * n_1 + turned[2] * n_2
-    # 0 or 1: planes of bool are written and read byte by byte
-    paired = association.accepted(d, agreement, candidate & (information > 0), limits).to(d_0.dtype)
-
-    r = paired * (d_0 * n_0 + d_1 * n_1 + d_2 * n_2)
-    square = r * r * information / (scale * scale)
-    inlier = (1.0 - square).clamp(min=0.0)
-    trust = paired * model_weight * inlier * inlier
-    w = trust * information
-    seen = (information > 0).to(r.dtype)
-    # Tukey's rho in whitened units: every vertex starts at its ceiling, and a partner brings it down
-    cost = seen - trust * inlier
-
-    J = [n_0, n_1, n_2, p_1 * n_2 - p_2 * n_1, p_2 * n_0 - p_0 * n_2, p_0 * n_1 - p_1 * n_0]
-    total = information.sum(-1).clamp(min=1.0)  # less is no reading at all
-    count = seen.sum(-1).clamp(min=1.0)
+    p_0, p_1, p_2 = se3.transform_soa(T_mc, live.vertices.unbind(-1))
+    p = (p_0, p_1, p_2)
+    partner = lookup_pixel(p, model) if window.width == 1 else soft_lookup(p, model, window, gates.max_distance)
+    r_0, r_1, r_2 = se3.rotate_soa(T_mc, live.normals.unbind(-1))
+    n_0, n_1, n_2 = partner.n
+    cosine = r_0 * n_0 + r_1 * n_1 + r_2 * n_2
+    measured = live.information > 0
+    # 0 or 1: arrays of bool are written and read byte by byte
+    paired = gate_pairs(partner.d, cosine, partner.found & measured, gates).to(p_0.dtype)
+    r, J = point_to_plane_soa(p, partner.d, partner.n)
+    r, counted = paired * r, measured.to(r.dtype)
+    w, cost = tukey_weights(r, live.information, paired * partner.weight, counted, kernel_width)
+    total = total_information(live)
     H, g = normal_equations(J, r, w, total)
-    error = scale * scale / 6.0 * cost.sum(-1) / total
-    overlap = paired.sum(-1) / count
-    return H, g, error, overlap
+    return H, g, tukey_error(cost, kernel_width, total), paired.sum(-1) / counted.sum(-1).clamp(min=1.0)

@@ -1,5 +1,6 @@
 """Differentiable nonlinear least squares: problems, step strategies, robust kernels, linear solvers."""
 
+from gradslam_ng.optim.compose import Checkpointed, Subspace, Sum, Term
 from gradslam_ng.optim.costs import Cost, DiagonalWeight, FullWeight, IsotropicWeight, LeastSquares
 from gradslam_ng.optim.implicit import dense_inverse, differentiate_root
 from gradslam_ng.optim.kernels import Barron, Cauchy, GemanMcClure, Huber, Kernel, Tukey
@@ -17,6 +18,7 @@ __all__ = [
     "Barron",
     "BlockSparse",
     "Cauchy",
+    "Checkpointed",
     "Cost",
     "DiagonalWeight",
     "Euclidean",
@@ -35,7 +37,10 @@ __all__ = [
     "SoftLevenbergMarquardt",
     "Solution",
     "StepStrategy",
+    "Subspace",
+    "Sum",
     "TensorVariable",
+    "Term",
     "Tukey",
     "Variable",
     "dense_inverse",

@@ -132,8 +132,7 @@ class PlaceVerifier:
         """H (6, 6) float64 of a right update of the pose where frame and model lie alike, from shape and brightness,
         divided by the sum of the weights."""
         identity = torch.eye(4).to(model.vertices)[None]
-        problem = self.fine.problem(live, live.surface, model, 0)
-        if model.intensity is not None:
-            problem = replace(problem, brightness=self.fine.brightness(problem, live.surface, identity, 0))
+        level = self.fine.build_level(live, live.surface, model)
+        problem = self.fine.problem(level, self.fine.added_factors(level, identity))
         H = problem.linearize(identity)[0][0].double().cpu()
         return H + 1e-6 * H.diagonal().amax().clamp(min=1e-9) * torch.eye(6, dtype=H.dtype)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gradslam_ng.odometry import nearest
+from gradslam_ng.odometry import nearest_neighbors
 from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
 
 
@@ -13,7 +13,7 @@ from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
 def test_agrees_with_all_pairs(dtype):
     generator = torch.Generator().manual_seed(0)
     p, q = (torch.randn(3, n, 3, generator=generator, dtype=dtype) for n in (200, 300))
-    index, distance = nearest(p, q)
+    index, distance = nearest_neighbors(p, q)
     table = (p[:, :, None] - q[:, None]).norm(dim=-1)
     assert torch.equal(index, table.argmin(-1)) and index.dtype == torch.int64
     assert torch.allclose(distance, table.amin(-1)) and distance.dtype == dtype
@@ -31,14 +31,14 @@ def test_a_cloud_is_searched_many_times():
 
 def test_points_that_are_not_finite_are_far_from_everything():
     p = torch.tensor([[[0.0, 0, 0], [math.nan, 0, 0], [0, math.inf, 0]]])
-    index, distance = nearest(p, torch.ones(1, 1, 3))
+    index, distance = nearest_neighbors(p, torch.ones(1, 1, 3))
     assert index.tolist() == [[0, 0, 0]]
     assert distance[0].isfinite().tolist() == [True, False, False]
 
 
 def test_a_discrete_choice_has_no_gradient():
     p = torch.randn(1, 4, 3, requires_grad=True)
-    index, distance = nearest(p, p)
+    index, distance = nearest_neighbors(p, p)
     assert not index.requires_grad and not distance.requires_grad
 
 
@@ -48,9 +48,9 @@ def test_a_discrete_choice_has_no_gradient():
 )
 def test_other_shapes_are_refused(p, q):
     with pytest.raises(ValueError, match="expected shape"):
-        nearest(torch.zeros(p), torch.zeros(q))
+        nearest_neighbors(torch.zeros(p), torch.zeros(q))
 
 
 def test_a_cloud_with_nan_is_refused():
     with pytest.raises(ValueError, match="finite"):
-        nearest(torch.zeros(1, 2, 3), torch.full((1, 2, 3), math.nan))
+        nearest_neighbors(torch.zeros(1, 2, 3), torch.full((1, 2, 3), math.nan))

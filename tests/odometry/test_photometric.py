@@ -8,7 +8,14 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry import ProjectiveICP
-from gradslam_ng.odometry.photometric import LEAST_NOISE, View, exposure, linearize_photometric, look
+from gradslam_ng.odometry.photometric import (
+    MIN_NOISE,
+    Exposure,
+    PhotometricTerm,
+    estimate_exposure,
+    linearize_photometric,
+    sample_image,
+)
 from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures import RGBDFrames
 
@@ -33,50 +40,51 @@ def pose(*xi: float) -> torch.Tensor:
     return se3.exp(torch.tensor([xi], dtype=torch.float64))
 
 
-def looking(T_mc: torch.Tensor, **light: float) -> View:
+def looking(T_mc: torch.Tensor, **light: float) -> PhotometricTerm:
     """The wall from camera m as points with their brightness and weight, and from camera c as an image with depth."""
     model = measure_surface(wall(torch.eye(4, dtype=torch.float64)[None])).surface
     live = measure_surface(wall(T_mc, **light)).surface
     points = (model.vertices.flatten(1, 2), model.intensity.flatten(1), model.weights.flatten(1))
-    return View(*points, live.intensity, live.vertices[..., 2], live.K, REACH, REACH * 0)
+    return PhotometricTerm(*points, live.intensity, live.vertices[..., 2], live.K, REACH, REACH * 0)
 
 
 def test_a_wall_seen_again_looks_the_same():
-    view = looking(T := pose(0.03, -0.02, 0.05, 0.01, 0.02, -0.03))
-    glance = look(T, view)
-    assert glance.visible.double().mean() > 0.8
-    assert (glance.value - view.intensity)[glance.visible > 0].abs().max() < 5e-3  # bilinear between pixels
+    term = looking(T := pose(0.03, -0.02, 0.05, 0.01, 0.02, -0.03))
+    samples = sample_image(T, term)
+    assert samples.visible.double().mean() > 0.8
+    assert (samples.value - term.intensity)[samples.visible > 0].abs().max() < 5e-3  # bilinear between pixels
 
 
 def test_the_gradient_of_the_error_is_its_derivative():
-    view = looking(pose(0.03, -0.02, 0.05, 0.01, 0.02, -0.03))
+    term = looking(pose(0.03, -0.02, 0.05, 0.01, 0.02, -0.03))
     at = pose(0.01, 0.0, 0.02, 0.0, 0.01, 0.0)
     numbers = torch.tensor([[1.1], [-0.02], [0.05], [3.0]]).double()
-    light = (*numbers[:3], SCALE, numbers[3])
+    light = (Exposure(*numbers[:3]), SCALE, numbers[3])
 
     def error(xi):
-        return linearize_photometric(se3.exp(xi)[None] @ at, view, *light)[2].sum()
+        return linearize_photometric(se3.exp(xi)[None] @ at, term, *light)[2].sum()
 
     zero = torch.zeros(6, dtype=torch.float64, requires_grad=True)
     (truth,) = torch.autograd.grad(error(zero), zero)
-    _, g, _ = linearize_photometric(at, view, *light)
+    _, g, _ = linearize_photometric(at, term, *light)
     torch.testing.assert_close(g[0], truth, rtol=1e-9, atol=1e-9 * float(truth.abs().max()))
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (1.4, -0.1), (0.5, 0.2)])
 def test_exposure_is_found(gain, offset):
-    view = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=gain, offset=offset)
-    found_gain, found_offset, noise = exposure(T, view)
+    term = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=gain, offset=offset)
+    found_gain, found_bias, noise = estimate_exposure(T, term)
     assert float(found_gain) == pytest.approx(1 / gain, rel=1e-2)
-    assert float(found_offset) == pytest.approx(-offset / gain, abs=1e-2)
-    assert float(noise) == LEAST_NOISE
+    assert float(found_bias) == pytest.approx(-offset / gain, abs=1e-2)
+    assert float(noise) == MIN_NOISE
 
 
 def test_an_image_of_one_brightness_says_nothing():
-    view = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=0.0, offset=0.5)
-    gain, _, noise = exposure(T, view)
+    term = looking(T := pose(0.02, 0, 0, 0, 0.01, 0), gain=0.0, offset=0.5)
+    gain, _, noise = estimate_exposure(T, term)
     assert float(gain) == 1 and noise.isfinite().all()
-    H, g, error = linearize_photometric(T, view, gain, torch.zeros_like(gain), noise, SCALE, torch.ones_like(gain))
+    exposure = Exposure(gain, torch.zeros_like(gain), noise)
+    H, g, error = linearize_photometric(T, term, exposure, SCALE, torch.ones_like(gain))
     assert H.abs().max() < 1e-9 and g.abs().max() < 1e-9 and error.isfinite().all()
 
 
@@ -84,10 +92,10 @@ def test_an_image_of_one_brightness_says_nothing():
 def test_a_painted_wall_fixes_the_pose(light):
     """In its plane geometry fixes nothing: three of six directions come from brightness alone."""
     start, T_wc = torch.eye(4, dtype=torch.float64)[None], pose(0.02, -0.015, 0.01, 0.005, 0.01, -0.02)
-    model, live = measure_surface(wall(start)).surface, measure_surface(wall(T_wc, **light))
+    model, live = measure_surface(wall(start)).surface.with_pose(start), measure_surface(wall(T_wc, **light))
     errors = []
     for photometric in (True, False):
-        found = ProjectiveICP(iterations=(10, 10, 10), photometric=photometric)(live, model, start, start)
+        found = ProjectiveICP(iterations=(10, 10, 10), photometric=photometric)(live, model, start)
         errors.append(float((found.T_wc - T_wc)[:, :3, 3].norm()))
     assert errors[0] < 1e-3 and errors[1] > 1e-2
 

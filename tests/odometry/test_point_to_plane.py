@@ -9,7 +9,9 @@ from torch import Tensor
 
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry import point_to_plane
-from gradslam_ng.odometry.point_to_plane import linearize_point_to_plane
+from gradslam_ng.odometry.association import Gates, Window
+from gradslam_ng.odometry.point_to_plane import LivePoints, linearize_point_to_plane
+from gradslam_ng.structures import SurfaceView
 
 SIZE = (12, 16)
 DISTANCE, ANGLE, SCALE = 0.1, 30.0, 4.685
@@ -32,7 +34,7 @@ def test_point_to_plane_jacobian_against_central_differences():
 def pair() -> dict[str, Tensor]:
     """Two bumpy surfaces of random points on the rays of two cameras, 1 to 2 m away, with holes; nothing is aligned.
 
-    The arguments of `linearize_point_to_plane`, by name and in their order.
+    The tensors in the arguments of `linearize_point_to_plane`, by name.
     """
     generator = torch.Generator().manual_seed(1)
 
@@ -47,25 +49,31 @@ def pair() -> dict[str, Tensor]:
         vertices=camera.unproject(depth[0], K).flatten(1, 2),
         normals=torch.nn.functional.normalize(normals[0], dim=-1).flatten(1, 2),
         information=((rand(2, *SIZE) > 0.1) / (0.01 + 0.03 * rand(2, *SIZE)) ** 2).flatten(1),
-        model_vertices=camera.unproject(depth[1], K).flatten(1, 2),
-        model_normals=torch.nn.functional.normalize(normals[1], dim=-1).flatten(1, 2),
-        model_weights=((rand(2, *SIZE) > 0.1) * rand(2, *SIZE)).flatten(1),
+        model_vertices=camera.unproject(depth[1], K),
+        model_normals=torch.nn.functional.normalize(normals[1], dim=-1),
+        model_weights=(rand(2, *SIZE) > 0.1) * rand(2, *SIZE),
         T_mc=se3.exp(0.05 * torch.randn(2, 6, generator=generator, dtype=torch.float64)),
         K=K,
-        limits=torch.tensor([DISTANCE, math.cos(math.radians(ANGLE))], dtype=torch.float64),
-        scale=torch.tensor(SCALE, dtype=torch.float64),
-        softness=torch.tensor(0.5, dtype=torch.float64),
-        size=SIZE,
     )
 
 
+def number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
 def reduce(pair: dict[str, Tensor], **changed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return linearize_point_to_plane(*(pair | changed).values())
+    x = SimpleNamespace(**pair | changed)
+    live = LivePoints(x.vertices, x.normals, x.information)
+    model = SurfaceView(x.model_vertices, x.model_normals, x.model_weights, x.K)
+    gates = Gates(number(DISTANCE), number(math.cos(math.radians(ANGLE))))
+    return linearize_point_to_plane(live, model, x.T_mc, gates, number(SCALE), Window(1, number(0.5)))
 
 
 def explicit(pair: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same by the book, one pair after the other, with all rows of J."""
     x = SimpleNamespace(**pair)
+    images = (x.model_vertices.flatten(1, 2), x.model_normals.flatten(1, 2), x.model_weights.flatten(1))
+    model_vertices, model_normals, model_weights = images
     rows = []
     for b in range(2):
         H, g, cost, pairs = torch.zeros(6, 6).double(), torch.zeros(6).double(), 0.0, 0
@@ -79,7 +87,7 @@ def explicit(pair: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             u, v = math.floor(u + 0.5), math.floor(v + 0.5)
             if p[2] > 0 and 0 <= u < SIZE[1] and 0 <= v < SIZE[0]:
                 j = v * SIZE[1] + u
-                q, n, trust = x.model_vertices[b, j], x.model_normals[b, j], x.model_weights[b, j]
+                q, n, trust = model_vertices[b, j], model_normals[b, j], model_weights[b, j]
                 angle = torch.rad2deg(torch.arccos((x.T_mc[b, :3, :3] @ x.normals[b, i]) @ n))
                 if (p - q).norm() < DISTANCE and angle < ANGLE and trust > 0:
                     pairs += 1
@@ -141,6 +149,6 @@ def test_without_pairs_all_is_zero_but_the_error(pair, nothing):
 def test_an_element_of_a_batch_is_as_alone(pair):
     together = reduce(pair)
     for b in range(2):
-        alone = {k: v if k in ("limits", "scale", "softness", "size") else v[b : b + 1] for k, v in pair.items()}
+        alone = {k: v[b : b + 1] for k, v in pair.items()}
         for a, c in zip(together, reduce(pair, **alone), strict=True):
             assert torch.allclose(a[b], c[0], rtol=1e-12)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ProjectiveICP, association
-from gradslam_ng.odometry.icp_problem import ICPProblem
+from gradslam_ng.odometry.point_to_plane import PointToPlaneFactor
 from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures import LiveFrame
 
@@ -64,24 +64,23 @@ def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ProjectiveICP | None = 
             for T in found.T_wc:
                 chained.append(chained[-1] @ T)
             chained = torch.stack(chained)
-        problem = odometer.problem(frame, frame.surface, model, 0)
-        H, _, _, _ = problem.reduce(found.T_wc)
-        seen = evidence(problem, found.T_wc)
+        factor = odometer.build_level(frame, frame.surface, model).geometry
+        H, _, _ = factor.linearize(found.T_wc)
+        seen = evidence(factor, found.T_wc)
         turn = se3.adjoint(found.T_wc.double()) / TURNS
-        H = turn.mT @ (H * problem.total[:, None, None]).double() @ turn
+        H = turn.mT @ (H * factor.total_information[:, None, None]).double() @ turn
         parts.append((i, j, found.T_wc.double(), H, seen.double(), found.ok))
     i, j, *rest = (torch.cat(part) for part in zip(*parts, strict=True))
     truth = T_wc.double()
     return Edges(i, j, *(part[None] for part in rest), (se3.inverse(truth[:1]) @ truth)[None])
 
 
-def evidence(problem: ICPProblem, T_mc: Tensor) -> Tensor:
+def evidence(factor: PointToPlaneFactor, T_mc: Tensor) -> Tensor:
     """Of the vertices of each frame (B, 3): the share that meets something in the model; of those, the share within 3
     standard deviations of its plane, and the root mean square distance from that, at most 10, in those deviations."""
-    model, information = problem.model, problem.information
-    p = se3.transform_soa(T_mc, problem.vertices.unbind(-1))
-    images = (model.vertices.flatten(1, 2), model.normals.flatten(1, 2), model.weights.flatten(1))
-    d, n, _, candidate = association.nearest(p, model.K, images, model.size)
+    information = factor.live.information
+    p = se3.transform_soa(T_mc, factor.live.vertices.unbind(-1))
+    d, n, _, candidate = association.lookup_pixel(p, factor.model)
     known = information > 0
     met = (candidate & known).to(information.dtype)
     r = (sum(a * b for a, b in zip(d, n, strict=True)).abs() * information.sqrt()).clamp(max=10.0)

@@ -19,6 +19,14 @@ from gradslam_ng.structures import SurfaceView
 XYZ = tuple[Tensor, Tensor, Tensor]
 
 
+def unbind_xyz(
+    v: Tensor,  # (..., 3)
+) -> XYZ:
+    """The components (...) of vectors."""
+    x, y, z = v.unbind(-1)
+    return x, y, z
+
+
 class Gates(NamedTuple):
     """How far the two points of a pair may differ."""
 
@@ -83,9 +91,8 @@ def gather_pixels(
     # one offset for the whole batch: rows of a flat table gather faster than along an axis
     offset = torch.arange(len(column), device=column.device)[:, None] * (height * width)
     pixel = row * width + column + offset
-    q_0, q_1, q_2 = model.vertices.flatten(0, 2)[pixel].unbind(-1)
-    n_0, n_1, n_2 = model.normals.flatten(0, 2)[pixel].unbind(-1)
-    return (q_0, q_1, q_2), (n_0, n_1, n_2), model.weights.flatten()[pixel]
+    q, n = model.vertices.flatten(0, 2)[pixel], model.normals.flatten(0, 2)[pixel]
+    return unbind_xyz(q), unbind_xyz(n), model.weights.flatten()[pixel]
 
 
 def lookup_pixel(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,8 @@ class ProjectiveICP(Odometry):
         if not self._learned:
             return self._settings
         parameters = dict(self.named_parameters(recurse=False))
-        return replace(self._settings, **{name: parameters[name] for name in self._learned})
+        learned: dict[str, Any] = {name: parameters[name] for name in self._learned}
+        return replace(self._settings, **learned)
 
     def forward(
         self,
@@ -137,7 +138,8 @@ class ProjectiveICP(Odometry):
         sigma = frame.sigma[:, 2**index - 1 :: 2**index, 2**index - 1 :: 2**index]
         scalar = partial(as_scalar, like=sigma)
         images = (live.vertices, live.normals, live.weights / sigma**2)
-        points = LivePoints(*(self.select_pixels(image, index) for image in images))
+        vertices, normals, information = (self.select_pixels(image, index) for image in images)
+        points = LivePoints(vertices, normals, information)
         gates = Gates(scalar(settings.max_distance), scalar(math.cos(math.radians(settings.max_angle))))
         kernel_width = scalar(settings.kernel_width) * 2**index
         window = Window(settings.association_window, scalar(settings.association_sigma))
@@ -172,13 +174,23 @@ class ProjectiveICP(Odometry):
         level: PyramidLevel,
         T_mc: Tensor,  # (B, 4, 4)
     ) -> PhotometricFactor:
-        """The photometric error, with exposure and noise as found at T_mc."""
+        """The photometric error, with exposure and noise as found at T_mc.
+
+        Raises:
+            ValueError: a frame or a model without intensity.
+        """
         live, model, geometry = level.live, level.model, level.geometry
+        if live.intensity is None or model.intensity is None:
+            raise ValueError("intensity: expected that of the frame and that of the model, got None")
         images = (model.vertices, model.intensity, model.weights)
-        points = (self.select_pixels(image, level.index) for image in images)
-        depth, K = live.vertices[..., 2].contiguous(), live.K.clone()  # one tensor under two names: compiled once more
-        registration_sigma = as_scalar(self.settings.registration_sigma, like=depth) / 2**level.index
-        term = PhotometricTerm(*points, live.intensity, depth, K, geometry.gates.max_distance, registration_sigma)
+        points, intensity, weights = (self.select_pixels(image, level.index) for image in images)
+        depth = live.vertices[..., 2].contiguous()
+        term = PhotometricTerm(
+            points, intensity, weights, image=live.intensity, depth=depth,
+            K=live.K.clone(),  # one tensor under two names: compiled once more
+            occlusion_gate=geometry.gates.max_distance,
+            registration_sigma=as_scalar(self.settings.registration_sigma, like=depth) / 2**level.index,
+        )  # fmt: skip
         exposure = self.call(estimate_exposure, T_mc, term)
         return PhotometricFactor(term, exposure, geometry.kernel_width, geometry.total_information)
 
@@ -201,8 +213,10 @@ class ProjectiveICP(Odometry):
             free = torch.cat([T_mc.new_zeros(3), T_mc.new_ones(3)])
             # a sum of one: the solver's kernels are compiled for each type of problem
             rotation = optim.Sum(optim.Subspace(problem, free), variable=problem.variable)
-            T_mc = solve(rotation, T_mc, iterations=settings.rotation_iterations, backward_iterations=1).x
-        return solve(problem, T_mc, iterations=iterations, backward_iterations=settings.backward_iterations).x
+            found = solve(rotation, T_mc, iterations=settings.rotation_iterations, backward_iterations=1)
+            T_mc = cast(Tensor, found.x)
+        found = solve(problem, T_mc, iterations=iterations, backward_iterations=settings.backward_iterations)
+        return cast(Tensor, found.x)
 
     def evaluate(
         self,

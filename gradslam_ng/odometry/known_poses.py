@@ -1,4 +1,4 @@
-"""Poses that come with the frames."""
+"""Odometry by known poses, those that come with the frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ class KnownPoses(Odometry):
     capturable = True
 
     def forward(
-        self, live: LiveFrame, model: SurfaceView, T_wc_init: Tensor, T_wc_last: Tensor | None = None
+        self,
+        live: LiveFrame,
+        model: SurfaceView,
+        T_wc_init: Tensor,  # (B, 4, 4)
+        T_wc_last: Tensor | None = None,  # (B, 4, 4)
     ) -> TrackingResult:
         """See `Odometry.forward`.
 

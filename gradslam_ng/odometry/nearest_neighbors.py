@@ -1,4 +1,4 @@
-"""Which point of a cloud is nearest, where no camera says which point meets which."""
+"""Nearest neighbors in point clouds by k-d trees, where no camera says which point meets which."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NearestNeighbors:
         self.trees = [cKDTree(cloud) for cloud in q.detach().cpu().numpy()]
 
     def __call__(self, p: Tensor) -> tuple[Tensor, Tensor]:
-        """For p (B, N, 3): index (B, N) int64 of the nearest point of the same cloud, and the distance (B, N), metres.
+        """For p (B, N, 3): index (B, N) int64 of the nearest point of the same cloud, and the distance (B, N), meters.
 
         Discrete choices, constants of the gradient. A point that is not finite gets index 0 and an infinite distance.
 
@@ -45,8 +45,11 @@ class NearestNeighbors:
         return torch.where(finite, index, 0), torch.where(finite, distance, torch.inf)
 
 
-def nearest_neighbors(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """Index (B, N) int64 of, and distance (B, N) to, the point of q (B, M, 3) nearest to each p (B, N, 3).
+def nearest_neighbors(
+    p: Tensor,  # (B, N, 3)
+    q: Tensor,  # (B, M, 3)
+) -> tuple[Tensor, Tensor]:
+    """Index (B, N) int64 of, and distance (B, N) to, the point of q nearest to each p.
 
     See `NearestNeighbors`, which searches the same cloud many times.
     """

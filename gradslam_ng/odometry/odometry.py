@@ -1,4 +1,4 @@
-"""Odometry: what a system calls to find the pose of a frame."""
+"""Odometry: the base of what finds the pose of a frame."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.odometry.association import XYZ
+from gradslam_ng.odometry.association import XYZ, unbind_xyz
 from gradslam_ng.odometry.normal_equations import normal_equations, tukey_error, tukey_weights
 
 MIN_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
@@ -84,7 +84,7 @@ def sample_image(
     """
     image, depth = term.image, term.depth
     height, width = image.shape[-2:]
-    p_c = se3.transform_soa(se3.inverse(T_mc), term.points.unbind(-1))
+    p_c = se3.transform_soa(se3.inverse(T_mc), unbind_xyz(term.points))
     u, v, in_front = camera.project_soa(p_c, term.K)
     column, row, inside = bilinear_cell(u, v, in_front, (height, width))
     offset = torch.arange(len(image), device=image.device)[:, None] * (height * width)

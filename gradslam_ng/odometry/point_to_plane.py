@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry.association import XYZ, Gates, Window, gate_pairs, lookup_pixel, soft_lookup
+from gradslam_ng.odometry.association import XYZ, Gates, Window, gate_pairs, lookup_pixel, soft_lookup, unbind_xyz
 from gradslam_ng.odometry.normal_equations import normal_equations, tukey_error, tukey_weights
 from gradslam_ng.structures import SurfaceView
 
@@ -103,15 +103,14 @@ def linearize_point_to_plane(
     Returns H (B, 6, 6), g (B, 6), error (B) and overlap (B), the share of the vertices that found a partner. The first
     three are divided by the sum of the information of all vertices.
     """
-    p_0, p_1, p_2 = se3.transform_soa(T_mc, live.vertices.unbind(-1))
-    p = (p_0, p_1, p_2)
+    p = se3.transform_soa(T_mc, unbind_xyz(live.vertices))
     partner = lookup_pixel(p, model) if window.width == 1 else soft_lookup(p, model, window, gates.max_distance)
-    r_0, r_1, r_2 = se3.rotate_soa(T_mc, live.normals.unbind(-1))
+    r_0, r_1, r_2 = se3.rotate_soa(T_mc, unbind_xyz(live.normals))
     n_0, n_1, n_2 = partner.n
     cosine = r_0 * n_0 + r_1 * n_1 + r_2 * n_2
     measured = live.information > 0
     # 0 or 1: arrays of bool are written and read byte by byte
-    paired = gate_pairs(partner.d, cosine, partner.found & measured, gates).to(p_0.dtype)
+    paired = gate_pairs(partner.d, cosine, partner.found & measured, gates).to(cosine.dtype)
     r, J = point_to_plane_soa(p, partner.d, partner.n)
     r, counted = paired * r, measured.to(r.dtype)
     w, cost = tukey_weights(r, live.information, paired * partner.weight, counted, kernel_width)

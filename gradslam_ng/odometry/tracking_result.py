@@ -1,4 +1,4 @@
-"""What an odometer says of a frame: where it was found, how sure that is, and if not, why."""
+"""Result of tracking a frame: its pose with a covariance, and a status that says why it is lost."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.tree import tree_where
+
 
 class TrackingStatus(IntEnum):
-    """Why a frame is lost, or weak. Where several apply, the first does."""
+    """Whether a frame was tracked, and why not. Where several apply, the first does."""
 
     TRACKED = 0
     NO_DEPTH = 1
     NO_OVERLAP = 2  # too few vertices found a partner
     JUMP = 3  # it was found farther from where it was looked for than a camera moves
     NOT_FINITE = 4
-    DEGENERATE = 5  # weak: what is seen leaves directions open, in which the camera was left where it was expected
+    DEGENERATE = 5  # tracked, but what is seen leaves directions open, in which the camera stays where it was expected
 
     @staticmethod
     def is_tracked(statuses: Tensor) -> Tensor:
@@ -48,9 +50,5 @@ class TrackingResult:
         return TrackingResult(T_wc, status, share, torch.zeros_like(share), T_wc.new_zeros(len(T_wc), 6, 6))
 
     def where(self, chosen: Tensor, other: TrackingResult) -> TrackingResult:
-        """This alignment for the batch elements for which chosen (B,) holds, `other` elsewhere."""
-
-        def pick(a: Tensor, b: Tensor) -> Tensor:
-            return torch.where(chosen.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
-
-        return TrackingResult(*(pick(a, b) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+        """This result for the batch elements for which chosen (B,) holds, `other` elsewhere."""
+        return tree_where(chosen, self, other)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
-from gradslam_ng.optim.variables import Variable
+from gradslam_ng.optim.variables import TensorVariable, Variable
 
 
 class Term(Protocol):
@@ -30,9 +30,9 @@ class Sum:
     """The sum of terms over one variable: a `Problem` for `solve`, and a term itself."""
 
     terms: tuple[Term, ...]
-    variable: Variable
+    variable: Variable | TensorVariable
 
-    def __init__(self, *terms: Term, variable: Variable) -> None:
+    def __init__(self, *terms: Term, variable: Variable | TensorVariable) -> None:
         if not terms:
             raise ValueError("terms: expected at least one")
         object.__setattr__(self, "terms", terms)

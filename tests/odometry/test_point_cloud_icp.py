@@ -9,7 +9,8 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import align_points
-from gradslam_ng.odometry.point_cloud_icp import PointCloudICP
+from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
+from gradslam_ng.odometry.point_cloud_icp import PointCloudFactor
 
 T_TS = se3.exp(
     torch.tensor([[0.04, -0.03, 0.05, 0.03, -0.04, 0.05], [-0.05, 0.02, 0.01, -0.06, 0.01, 0.02]], dtype=torch.float64)
@@ -74,7 +75,9 @@ def test_padding_of_weight_zero_counts_nothing(clouds):
 
 
 def test_the_gradient_of_the_error_is_that_of_differences(clouds):
-    problem = PointCloudICP(*clouds, torch.ones(2, 600, dtype=torch.float64), 0.1)
+    weights = torch.ones(2, 600, dtype=torch.float64)
+    factor = PointCloudFactor(*clouds, weights, 0.1, NearestNeighbors(clouds[1]))
+    problem = optim.Sum(factor, variable=optim.SE3())
     T = se3.exp(torch.tensor([0.0, 0, 0, 0, 0, 0.01], dtype=torch.float64)) @ T_TS
     H, g, error = problem.linearize(T)
     numeric = []

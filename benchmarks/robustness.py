@@ -260,7 +260,7 @@ def main(
         photometric: Align brightness too, as is the default of the system.
         data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         cache: Folder for the rendered ones.
-        compile: Use the compiled twins of hot functions; default: on sequences of 1,000 frames and more.
+        compile: Use the compiled kernels; default: on sequences of 1,000 frames and more.
     """
     console, rows = Console(), {}
     bench = Bench(functools.partial(build, system, photometric), data, cache, compile)

@@ -150,7 +150,7 @@ def main(only: str = "", frames: int = 3000, cycle: int = 200, compile: bool = T
         only: This part: resolution, map, batch or frames.
         frames: Of looking back and forth, at least 600.
         cycle: Frames rendered for that.
-        compile: Use the compiled twins of hot functions.
+        compile: Use the compiled kernels.
     """
     if frames < 600:
         raise ValueError(f"frames: expected at least 600, got {frames}")

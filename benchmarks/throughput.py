@@ -71,7 +71,7 @@ def throughput(
         threads: Cores and threads for each system.
         depth_max: How far Open3D looks, metres; less makes it faster, and on large rooms less accurate. Ours looks as
             far as the sensor does.
-        compile: Let our hot functions run compiled, as `run` does on long sequences; compiled in the first block.
+        compile: Let our kernels run compiled, as `run` does on long sequences; compiled in the first block.
         preset: Ours: default, fast or accurate.
         busy: Programs that want a core beside, as on a machine that others use too.
     """

@@ -201,7 +201,7 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
         data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         frames: Of each sequence; every second is fused.
         threads: For either.
-        compile: Let our hot functions run compiled.
+        compile: Let our kernels run compiled.
     """
     torch.set_num_threads(threads)
     rows = {}

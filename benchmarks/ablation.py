@@ -32,9 +32,9 @@ def even_noise(surface: SurfaceView, color: Tensor) -> Tensor:
 ROWS = {
     "geometry": ({"photometric": False, "rotation_iterations": 0}, even_noise),
     "+ noise by depth": ({"photometric": False, "rotation_iterations": 0}, axial_noise),
-    "+ colour": ({"rotation_iterations": 0}, axial_noise),
-    "+ turning first": ({}, axial_noise),
-    "colour taken as registered": ({"registration_sigma": 0.0}, axial_noise),
+    "+ color": ({"rotation_iterations": 0}, axial_noise),
+    "+ rotation first": ({}, axial_noise),
+    "color taken as registered": ({"registration_sigma": 0.0}, axial_noise),
     "every row of pixels": ({"row_stride": 1}, axial_noise),
 }
 

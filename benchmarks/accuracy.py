@@ -95,7 +95,7 @@ def size_of(map_: gs.SurfelMap | gs.VoxelGrid) -> str:
 def surface(sequence: Synthetic, map_: gs.SurfelMap, T_wc: torch.Tensor) -> dict[str, float]:
     """Of the map of a run that began at the true pose, against the exact surface, as far as that was seen.
 
-    Points are the surfels' centres, 1.2 cm apart on a wall 3 m away: completion is also taken within 2 cm.
+    Points are the surfels' centers, 1.2 cm apart on a wall 3 m away: completion is also taken within 2 cm.
     """
     points = map_[0].points[0]
     samples = evaluation.sample_mesh(sequence.mesh, spacing=0.02)

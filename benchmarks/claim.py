@@ -28,7 +28,7 @@ ODOMETRY = ("icp", "gradicp")
 
 @torch.no_grad()
 def compare(sequence: RGBDSequence) -> dict[str, dict[str, dict[str, float]]]:
-    """ATE and RPE in metres, by system and odometry; all four take each frame in turn, so it is read once."""
+    """ATE and RPE in meters, by system and odometry; all four take each frame in turn, so it is read once."""
     runs = {(system.__name__, odometry): system(odometry) for system in SYSTEMS for odometry in ODOMETRY}
     states, poses = dict.fromkeys(runs), {key: [] for key in runs}
     for i in range(len(sequence)):

@@ -1,6 +1,6 @@
 """What a differentiable PointFusion holds in memory: `python -m benchmarks.memory`.
 
-Clips of the synthetic living room at 320x240 with given poses, float32, gradients to depth, colour, K and every pose.
+Clips of the synthetic living room at 320x240 with given poses, float32, gradients to depth, color, K and every pose.
 Extra memory is the peak of what all tensors hold through the forward and the backward pass, less the same without
 gradients (and without the inputs' own gradients asked for); beside it the peak of the process, measured in a process of
 its own. gradSLAM's figures are those of its own code on the same task.

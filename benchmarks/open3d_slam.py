@@ -24,7 +24,7 @@ from benchmarks.report import RESULTS, save
 from gradslam_ng import datasets, evaluation
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
-DEPTH_SCALE = 5000.0  # units of the 16-bit depth images in a metre, as in the TUM sequences
+DEPTH_SCALE = 5000.0  # units of the 16-bit depth images in a meter, as in the TUM sequences
 STAGES = ("track", "integrate", "synthesize")
 
 
@@ -48,10 +48,10 @@ class DenseSLAM:
 
     K: torch.Tensor  # (3, 3)
     size: tuple[int, int]
-    voxel_size: float = 3.0 / 512  # metres
-    depth_max: float = 4.0  # metres, nothing beyond is used
+    voxel_size: float = 3.0 / 512  # meters
+    depth_max: float = 4.0  # meters, nothing beyond is used
     truncation: float = 8.0  # voxels
-    depth_diff: float = 0.07  # metres, gate of the tracking
+    depth_diff: float = 0.07  # meters, gate of the tracking
     blocks: int = 40_000  # of 16^3 voxels, allocated at first
     poses: list[np.ndarray] = field(default_factory=list)
     lost: int = 0
@@ -98,7 +98,7 @@ class HybridOdometry:
     """
 
     K: torch.Tensor  # (3, 3)
-    depth_max: float = 4.0  # metres
+    depth_max: float = 4.0  # meters
     lost: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -147,8 +147,8 @@ def main(
     Args:
         source: Folder of a sequence, or synthetic:NAME.
         frames: The first so many; default all.
-        voxel_size: Metres.
-        depth_max: Metres; nothing beyond is used.
+        voxel_size: Meters.
+        depth_max: Meters; nothing beyond is used.
         keep: Write the trajectory error to results/accuracy_open3d.json, from which the documentation takes it.
     """
     sequence = datasets.load(source)[:frames]

@@ -1,6 +1,6 @@
 """What the gradient of a whole system costs, and how near cheaper ones come: `python -m benchmarks.pipeline_gradients`.
 
-Four frames at 320x240, gradients of poses and map to depth, colour, K and poses. Processor time of one thread, the
+Four frames at 320x240, gradients of poses and map to depth, color, K and poses. Processor time of one thread, the
 least of several runs that take turns. The deviation is that of the gradient of the poses to the depth, relative to
 "unroll", which differentiates what was computed.
 """

@@ -50,8 +50,8 @@ REAL = {  # folder, frames
 }
 ROOM_FRAMES = 120
 COVERED, HIDDEN, SHOWN = 30, 15, 30  # frames before, under and after the hand
-NEAR_SURFACE = 0.03  # metres; what lies farther from every surface of the room is in its free space
-FOUND = 0.02, 1.0  # metres and degrees from the truth: a pose that counts as right
+NEAR_SURFACE = 0.03  # meters; what lies farther from every surface of the room is in its free space
+FOUND = 0.02, 1.0  # meters and degrees from the truth: a pose that counts as right
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Bench:
 
         def after() -> RGBDSequence:
             still, back = Synthetic("living_room", frames=ROOM_FRAMES, size=SIZE, noise="kinect"), COVERED + HIDDEN
-            moved = put_back(still.T_wc, COVERED, HIDDEN, metres=0.2, degrees=10, seed=seed)
+            moved = put_back(still.T_wc, COVERED, HIDDEN, meters=0.2, degrees=10, seed=seed)
             return still.along(moved)[back : back + SHOWN]
 
         before = self.room("living_room", ROOM_FRAMES)[: COVERED + HIDDEN]
@@ -131,7 +131,7 @@ def _visited(size: tuple[int, int]) -> WithMovingObject:
 
 
 def error(sequence: RGBDSequence, result: Result) -> float:
-    """ATE RMSE, centimetres."""
+    """ATE RMSE, centimeters."""
     return 100 * evaluation.ate(sequence.ground_truth, result.trajectory).rmse
 
 
@@ -140,7 +140,7 @@ def lost(result: Result) -> int:
 
 
 def alone(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
-    """300 frames of a room in which depth, or colour, says little."""
+    """300 frames of a room in which depth, or color, says little."""
     sequence = bench.room(name, 300)
     result = bench.track(sequence)
     yield "", Row(error(sequence, result), 0.5, "cm", lost(result))
@@ -203,14 +203,14 @@ def covered(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
         sequence = bench.put_back(seed)
         for what, palm in (("black", None), ("palm", (0.1, 0.2))):
             result = bench.track(Corrupted(sequence, LensCover(COVERED, HIDDEN, palm)))
-            metres, degrees = errors(result.trajectory.T_wc, sequence.T_wc)
-            right = (metres <= FOUND[0]) & (degrees <= FOUND[1])
+            meters, degrees = errors(result.trajectory.T_wc, sequence.T_wc)
+            right = (meters <= FOUND[0]) & (degrees <= FOUND[1])
             back = COVERED + HIDDEN
             found = (result.tracked & right)[back:].nonzero()
             frames = int(found[0]) + 1 if len(found) else SHOWN + 1  # never
             bad = result.tracked & ~right
             bad[COVERED:back] |= result.tracked[COVERED:back]  # there was nothing to see
-            worst = {"before": metres[:COVERED].max(), "tracked_after": (metres * result.tracked)[back:].max()}
+            worst = {"before": meters[:COVERED].max(), "tracked_after": (meters * result.tracked)[back:].max()}
             details = {f"{when}_at_most_cm": 100 * float(far) for when, far in worst.items()}
             details["right_at_the_end"] = bool((result.tracked & right)[-1])
             yield f", {what}, seed {seed}, found after", Row(frames, 3, "frames", lost(result), details)
@@ -218,10 +218,10 @@ def covered(bench: Bench, name: str) -> Iterator[tuple[str, Row]]:
 
 
 def errors(T_wc: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each pose (L, 4, 4): metres and degrees (L,) from the truth."""
+    """Of each pose (L, 4, 4): meters and degrees (L,) from the truth."""
     twist = se3.log(se3.inverse(truth.double()) @ T_wc.double())
-    metres = (T_wc[:, :3, 3].double() - truth[:, :3, 3].double()).norm(dim=-1)
-    return metres, torch.rad2deg(twist[:, 3:].norm(dim=-1))
+    meters = (T_wc[:, :3, 3].double() - truth[:, :3, 3].double()).norm(dim=-1)
+    return meters, torch.rad2deg(twist[:, 3:].norm(dim=-1))
 
 
 ROWS: dict[str, tuple[Callable[[Bench, str], Iterator[tuple[str, Row]]], str]] = {

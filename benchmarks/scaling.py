@@ -31,7 +31,7 @@ from gradslam_ng.geometry import camera
 
 VIEWS = 12  # frames that points are measured on
 MARK = 1.2  # the last 200 frames' time to that of frames 100 to 300
-APART = 12.0  # metres between the copies of a room that make a large map
+APART = 12.0  # meters between the copies of a room that make a large map
 COPY_AFTER = 4  # frames: by then there is a room to copy
 ROOM_TO_GROW = 200_000  # surfels for which there is room in such a map, so that no frame has to make it
 

@@ -21,7 +21,7 @@ from statistics import mean, median
 import tyro
 
 BLOCK = 10  # frames
-RIVALS = {"open3d": "#b2182b", "open3d_hybrid_odometry": "#ef8a62"}  # and their colours in the plot
+RIVALS = {"open3d": "#b2182b", "open3d_hybrid_odometry": "#ef8a62"}  # and their colors in the plot
 
 
 @dataclass
@@ -69,7 +69,7 @@ def throughput(
         frames: The first so many, at least two blocks of ten.
         size: Width x height to which all frames are shrunk beforehand, by a whole factor; default: as they are.
         threads: Cores and threads for each system.
-        depth_max: How far Open3D looks, metres; less makes it faster, and on large rooms less accurate. Ours looks as
+        depth_max: How far Open3D looks, meters; less makes it faster, and on large rooms less accurate. Ours looks as
             far as the sensor does.
         compile: Let our kernels run compiled, as `run` does on long sequences; compiled in the first block.
         preset: Ours: default, fast or accurate.

@@ -32,11 +32,11 @@ from gradslam_ng.mapping import TSDFFuser
 from gradslam_ng.preprocessing import measure_surface
 
 DATA = gs.datasets.data_folder()
-VOXEL, TRUNCATION = 0.01, 0.04  # metres
+VOXEL, TRUNCATION = 0.01, 0.04  # meters
 DEPTH_SCALE, DEPTH_MAX = 5000.0, 8.0
 WARM_UP = 4  # frames
-CLOSE = 0.01  # metres within which a surface is found
-FLOATING = 0.05  # metres before a reading from which on a vertex lies in free space
+CLOSE = 0.01  # meters within which a surface is found
+FLOATING = 0.05  # meters before a reading from which on a vertex lies in free space
 
 
 class Ours:
@@ -124,11 +124,11 @@ def some(points: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def surface(sequence: Synthetic, mesh: tuple[torch.Tensor, torch.Tensor], every: int) -> dict[str, float]:
-    """Accuracy and completion, metres and shares, of the surface that was seen, and how far the mesh is closed there.
+    """Accuracy and completion, meters and shares, of the surface that was seen, and how far the mesh is closed there.
 
     An edge of one triangle alone is open. Meshes end where the view did: open are those edges that have nothing but
     surface around them, within three voxels, that was seen. Given is their length by the area
-    of the mesh, metres for each square metre: a round hole of a voxel's width for each of them makes 0.03.
+    of the mesh, meters for each square meter: a round hole of a voxel's width for each of them makes 0.03.
     """
     from scipy.spatial import cKDTree
 
@@ -157,7 +157,7 @@ def open_edges(faces: torch.Tensor) -> torch.Tensor:
 
 
 def held_back(sequence: RGBDSequence, mesh: tuple[torch.Tensor, torch.Tensor], every: int) -> dict[str, float]:
-    """What readings of frames that were not fused, nearer than 3 m, say of a mesh: their mean distance from it, metres,
+    """What readings of frames that were not fused, nearer than 3 m, say of a mesh: their mean distance from it, meters,
     each at most the truncation; the share within 1 cm of it; and the share of the mesh's vertices before which,
     of those that a frame sees, it sees free space."""
     distances, floating = [], []
@@ -181,7 +181,7 @@ def held_back(sequence: RGBDSequence, mesh: tuple[torch.Tensor, torch.Tensor], e
 
 
 def views(sequence: RGBDSequence, ours: Ours, every: int) -> dict[str, float]:
-    """What the volume shows of frames that it has not seen: mean absolute depth error, metres, and PSNR, dB."""
+    """What the volume shows of frames that it has not seen: mean absolute depth error, meters, and PSNR, dB."""
     errors, noise = [], []
     for i in range(every // 2, len(sequence), 5 * every):
         frame = sequence[i].map(lambda value: value[None])

@@ -25,12 +25,12 @@ from benchmarks.report import save
 
 DATA = gs.datasets.data_folder()
 LENGTHS = (2, 6)  # frames
-VOXEL, TRUNCATION = 0.04, 0.16  # metres
+VOXEL, TRUNCATION = 0.04, 0.16  # meters
 MARK, STREAM_MARK = 300.0, 1500.0  # MB
 
 
 def differentiate(frames: gs.RGBDFrames, graph: bool) -> None:
-    """Volume of a clip and, where there is a graph, its gradient to depth, colour, K and every pose."""
+    """Volume of a clip and, where there is a graph, its gradient to depth, color, K and every pose."""
     inputs = [x.clone().requires_grad_(graph) for x in (frames.color, frames.depth, frames.K, frames.T_wc)]
     with torch.set_grad_enabled(graph):
         grid, _ = gs.KinectFusion(VOXEL, TRUNCATION, "ground-truth")(gs.RGBDFrames(*inputs))

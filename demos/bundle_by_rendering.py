@@ -1,7 +1,7 @@
 """Bundle adjustment by rendering: poses and map of a short clip refined together until the map shows what was seen.
 
 The poses of a noisy clip are disturbed, each on its own, and a surfel map is fused at them. Then Adam moves all poses
-but the first, and the height and colour of every surfel, down the difference between the images and what the map shows
+but the first, and the height and color of every surfel, down the difference between the images and what the map shows
 from the poses: one loss, one backward pass through the renderer for all. Nothing is matched, no frame is fused again.
 
     python -m demos.bundle_by_rendering --out out
@@ -28,14 +28,14 @@ from gradslam_ng.evaluation import ate
 from gradslam_ng.geometry import se3
 from gradslam_ng.structures import Trajectory
 
-DEPTH, COLOR = (0.05, 0.01), (0.2, 0.1)  # metres and shades at which a difference counts half of its most; first, last
-# of Adam, first: metres and radians of a pose, metres of a surfel along its normal, shades
+DEPTH, COLOR = (0.05, 0.01), (0.2, 0.1)  # meters and shades at which a difference counts half of its most; first, last
+# of Adam, first: meters and radians of a pose, meters of a surfel along its normal, shades
 STEP = (2e-3, 1.5e-3, 1e-3, 1e-2)
 
 
-def disturbed(T_wc: Tensor, metres: float, degrees: float, generator: torch.Generator) -> Tensor:
+def disturbed(T_wc: Tensor, meters: float, degrees: float, generator: torch.Generator) -> Tensor:
     """Poses (L, 4, 4) with all but the first moved at random: standard deviations of shift and turn along each axis."""
-    xi = torch.randn(len(T_wc), 6, generator=generator) * torch.tensor([metres] * 3 + [math.radians(degrees)] * 3)
+    xi = torch.randn(len(T_wc), 6, generator=generator) * torch.tensor([meters] * 3 + [math.radians(degrees)] * 3)
     xi[0] = 0
     return T_wc @ se3.exp(xi)
 
@@ -81,7 +81,7 @@ def main(
     seed: int = 0,
     frames: int = 8,
     steps: int = 60,
-    metres: float = 0.01,
+    meters: float = 0.01,
     degrees: float = 0.5,
     size: tuple[int, int] = (90, 120),
     rooms: tuple[str, ...] = ("living_room",),
@@ -94,7 +94,7 @@ def main(
         seed: of the first.
         frames: of each clip, 4 apart.
         steps: of descent.
-        metres: standard deviation of the disturbance along each axis.
+        meters: standard deviation of the disturbance along each axis.
         degrees: likewise, of its rotation.
         size: height and width of the images.
         rooms: that take turns, see `gs.datasets.Synthetic`.
@@ -106,7 +106,7 @@ def main(
         clip = gs.RGBDFrames.stack([sequence[j] for j in range(0, 4 * frames, 4)]).to(dtype=torch.float32)
         times = torch.arange(frames, dtype=torch.float64)
         truth = Trajectory(times, clip.T_wc.double())
-        start = disturbed(clip.T_wc, metres, degrees, torch.Generator().manual_seed(seed + i))
+        start = disturbed(clip.T_wc, meters, degrees, torch.Generator().manual_seed(seed + i))
         with torch.no_grad():
             fused, _ = gs.PointFusion("ground-truth", factor=1)(replace(clip, T_wc=start))
         began = time.process_time()

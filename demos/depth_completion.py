@@ -3,7 +3,7 @@
 A clip is tracked and fused. The last frame comes with half of its depth missing, in blocks. Every missing depth is a
 parameter: the frame is tracked and fused with a guess, the distance between what it adds and the surface that the map
 already holds is the loss, and its gradient, back through fusion and tracking, improves the guess. A small prior asks
-for inverse depth without kinks, except where the colour has an edge.
+for inverse depth without kinks, except where the color has an edge.
 
     python -m demos.depth_completion --out out
 """
@@ -44,7 +44,7 @@ def map_loss(before: State, after: State, known: cKDTree) -> Tensor:
 
 
 def roughness(inverse: Tensor, color: Tensor) -> Tensor:
-    """Sum of squared second differences of inverse depth (H, W), of which planes have none; less at edges in colour."""
+    """Sum of squared second differences of inverse depth (H, W), of which planes have none; less at edges in color."""
     total = inverse.new_zeros(())
     for axis in (0, 1):
         contrast = color.diff(2, axis).abs().amax(-1)
@@ -126,7 +126,7 @@ def draw(path: Path, color: Tensor, left: Tensor, truth: Tensor, guesses: dict[s
         ax.set_title(title)
     figure.colorbar(shown, ax=above, label="depth, m")
     below[0].imshow(color.numpy())
-    below[0].set_title("colour")
+    below[0].set_title("color")
     for ax, (title, depth) in zip(below[1:], guesses.items(), strict=True):
         shown = ax.imshow(100 * (depth - truth).abs().numpy(), cmap="magma", vmin=0, vmax=50)
         ax.set_title(f"error: {title}")

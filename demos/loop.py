@@ -101,7 +101,7 @@ def draw(path: Path, sequence: RGBDSequence, results: dict[str, Result], figures
 
 
 def from_above(map_: gs.SurfelMap, ceiling: float = 2.2, side: int = 700) -> tuple[Tensor, list[float]]:
-    """A map below `ceiling`, metres, looked down on from 40 m, so nearly without perspective. The image, on white, and
+    """A map below `ceiling`, meters, looked down on from 40 m, so nearly without perspective. The image, on white, and
     its extent in the world."""
     low = map_.compact(map_.points[..., 2] < ceiling)
     points = low[0].points[0]

@@ -106,12 +106,12 @@ def draw(path: Path, frame: gs.RGBDFrames, depth: Tensor, gradients: dict[str, T
     figure = Figure(figsize=(12, 6), dpi=130, layout="constrained")
     (above, below) = figure.subplots(2, 3)
     above[0].imshow(frame.color.numpy())
-    above[0].set_title("colour")
+    above[0].set_title("color")
     clean = frame.depth[..., 0]
     for ax, image, title in ((above[1], clean, "depth"), (above[2], depth, "depth with an occluder")):
         shown = ax.imshow(np.ma.masked_equal(image.numpy(), 0), cmap="viridis", vmin=0.5, vmax=float(clean.max()))
         ax.set_title(title)
-    figure.colorbar(shown, ax=above, label="metres", shrink=0.9)
+    figure.colorbar(shown, ax=above, label="meters", shrink=0.9)
     top = max(float(magnitude.max()) for magnitude in gradients.values())
     for ax, (name, magnitude) in zip(below, gradients.items(), strict=True):
         shown = ax.imshow(magnitude.numpy().clip(min=1e-4 * top), cmap="inferno", norm=LogNorm(1e-4 * top, top))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 
-EDGE = 0.1  # metres
+EDGE = 0.1  # meters
 
 
 def figures(color: Tensor, depth: Tensor, frame: gs.RGBDFrames) -> dict[str, float]:
@@ -104,7 +104,7 @@ def main(
 
 
 def draw(path: Path, pictures: list[tuple[Tensor, ...]]) -> None:
-    """Photograph, volume and surfels in colour; depth as measured and as ray-cast."""
+    """Photograph, volume and surfels in color; depth as measured and as ray-cast."""
     figure = Figure(figsize=(15, 2.4 * len(pictures)), dpi=110, layout="constrained")
     titles = "photograph, not in the map", "volume", "surfels", "depth, measured", "depth, volume"
     for row, images in zip(figure.subplots(len(pictures), 5, squeeze=False), pictures, strict=True):

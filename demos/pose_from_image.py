@@ -1,6 +1,6 @@
 """Pose from an image: a camera up to 5 cm and 5 degrees off finds its place by what it should see from there.
 
-The difference between an image and what a map shows from a pose, in colour and depth, has a derivative to the pose,
+The difference between an image and what a map shows from a pose, in color and depth, has a derivative to the pose,
 through the renderer. Levenberg-Marquardt descends it, from small images and much tolerance to larger ones and little,
 and brings the camera back: in a surfel map, rendered as discs, and in a volume, ray-cast. Nothing is matched and no
 feature is found.
@@ -27,7 +27,7 @@ import gradslam_ng as gs
 from gradslam_ng import optim
 from gradslam_ng.geometry import camera, images, se3
 
-# how much the image is shrunk; metres and shades at which a difference counts half of what it can at most; steps
+# how much the image is shrunk; meters and shades at which a difference counts half of what it can at most; steps
 STAGES = ((3, 0.3, 0.5, 20), (2, 0.03, 0.1, 12), (2, 0.005, 0.1, 8))
 KERNEL = optim.GemanMcClure(1.0)
 
@@ -52,7 +52,7 @@ class Difference:
         self.read = (self.depth > 0)[..., 0]
 
     def residuals(self, T_wc: Tensor) -> tuple[Tensor, Tensor]:
-        """Of depth and colour, (B, H, W, 4) without unit, and where there are any, (B, H, W)."""
+        """Of depth and color, (B, H, W, 4) without unit, and where there are any, (B, H, W)."""
         seen = self.show(T_wc, self.K, self.size)
         depth, color = shrunk(seen.depth, seen.color, self.factor)
         normal = torch.nn.functional.normalize(images.downsample_color(seen.normal.detach(), self.factor), dim=-1)
@@ -62,7 +62,7 @@ class Difference:
         return torch.where(both[..., None], off, 0.0), both
 
     def cost(self, squares: Tensor, both: Tensor) -> Tensor:
-        """Mean over the readings; squares (B, H, W, 2), of depth and of colour."""
+        """Mean over the readings; squares (B, H, W, 2), of depth and of color."""
         rho = torch.where(both[..., None], KERNEL.rho(squares), KERNEL.scale**2)
         return 0.5 * (rho.sum(-1) * self.read).mean((1, 2))
 
@@ -86,13 +86,13 @@ class Difference:
 
     def retract(self, T_wc: Tensor, xi: Tensor) -> Tensor:
         """Turned about the camera, not about the world's origin."""
-        centre = torch.eye(4).to(T_wc).repeat(len(T_wc), 1, 1)
-        centre[:, :3, 3] = T_wc[:, :3, 3]
-        return centre @ se3.exp(xi) @ se3.inverse(centre) @ T_wc
+        center = torch.eye(4).to(T_wc).repeat(len(T_wc), 1, 1)
+        center[:, :3, 3] = T_wc[:, :3, 3]
+        return center @ se3.exp(xi) @ se3.inverse(center) @ T_wc
 
 
 def squared(off: Tensor) -> Tensor:
-    """(..., 2), of depth and of colour, from their residuals (..., 4)."""
+    """(..., 2), of depth and of color, from their residuals (..., 4)."""
     return torch.stack([off[..., 0].square(), off[..., 1:].square().sum(-1)], -1)
 
 
@@ -102,7 +102,7 @@ def shrunk(depth: Tensor, color: Tensor, factor: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def localise(show: Callable, T_wc: Tensor, frame: gs.RGBDFrames) -> list[Tensor]:
+def localize(show: Callable, T_wc: Tensor, frame: gs.RGBDFrames) -> list[Tensor]:
     """The pose (B, 4, 4) at which a camera that starts at T_wc ends, after each of the stages."""
     poses = []
     for factor, depth, color, steps in STAGES:
@@ -113,7 +113,7 @@ def localise(show: Callable, T_wc: Tensor, frame: gs.RGBDFrames) -> list[Tensor]
 
 
 def off(T_wc: Tensor, truth: Tensor) -> tuple[float, float]:
-    """Millimetres and degrees between two poses (1, 4, 4)."""
+    """Millimeters and degrees between two poses (1, 4, 4)."""
     xi = se3.log(se3.inverse(truth.double()) @ T_wc.double())[0]
     return 1e3 * float((T_wc - truth)[0, :3, 3].norm()), float(xi[3:].norm().rad2deg())
 
@@ -140,7 +140,7 @@ def main(
 
     Args:
         out: folder for both.
-        targets: images to be localised, none of them in the maps.
+        targets: images to be localized, none of them in the maps.
         starts: random ones for each image.
         seed: of the camera's motion and of the starts.
         room: see `gs.datasets.Synthetic`.
@@ -166,7 +166,7 @@ def main(
         for frame in found:
             for _ in range(starts):
                 start = astray(frame.T_wc, generator)
-                poses = [start, *localise(renderer, start, frame)]
+                poses = [start, *localize(renderer, start, frame)]
                 errors.append([off(T, frame.T_wc) for T in poses])
                 pictures.setdefault(name, [frame, renderer, poses[0], poses[-1]])
         spent = (time.process_time() - began) / len(errors)

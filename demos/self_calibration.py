@@ -1,7 +1,7 @@
 """Self-calibration: the camera's intrinsics from a clip of its own images, by descending through SLAM.
 
 K is off by 3%, and nobody knows the poses. A wrong K bends every frame's geometry, so the frames do not fit together:
-colour and depth of the map disagree with the images that it is made of. The gradient of that disagreement with
+color and depth of the map disagree with the images that it is made of. The gradient of that disagreement with
 respect to K, through projection, fusion and tracking, leads back to the true K. No ground truth is used.
 
     python -m demos.self_calibration --out out
@@ -27,7 +27,7 @@ NAMES = ("f", "cx", "cy")
 
 
 def disagreement(map_: gs.SurfelMap, clip: gs.RGBDFrames, T_wc: Tensor) -> Tensor:
-    """Mean over what every frame sees of the surfels that it did not found: difference in colour plus that in depth.
+    """Mean over what every frame sees of the surfels that it did not found: difference in color plus that in depth.
 
     Depth counts in units of 2% at 1 m, growing with its square like the sensor's noise, each pixel 1 at most.
     clip (L,), T_wc (L, 4, 4).

@@ -74,7 +74,7 @@ def draw(path: Path, frame: gs.RGBDFrames, depth: Tensor, gradients: dict[str, T
     figure = Figure(figsize=(12, 6), dpi=130, layout="constrained")
     axes = figure.subplots(2, 3).T.flatten()
     axes[0].imshow(frame.color.numpy())
-    axes[0].set_title("colour")
+    axes[0].set_title("color")
     axes[1].imshow(np.ma.masked_equal(depth.numpy(), 0), cmap="viridis")
     axes[1].set_title("depth with an occluder")
     for ax, (name, magnitude) in zip(axes[2:], gradients.items(), strict=True):

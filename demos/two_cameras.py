@@ -33,7 +33,7 @@ from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
 from gradslam_ng.geometry import se3
 
 MOUNTING = torch.tensor([0.25, 0.05, -0.10, 0.1, math.radians(50), 0.05], dtype=torch.float64)  # T_ab = exp of it
-SIGMA = torch.tensor([0.005] * 3 + [0.004] * 3, dtype=torch.float64)  # of a motion found by SLAM, metres and radians
+SIGMA = torch.tensor([0.005] * 3 + [0.004] * 3, dtype=torch.float64)  # of a motion found by SLAM, meters and radians
 
 
 def clips(frames: int, every: int, size: tuple[int, int]) -> gs.RGBDFrames:
@@ -106,7 +106,7 @@ def main(
             1e3 * float(covariance[:3, :3].trace().sqrt()), math.degrees(float(covariance[3:, 3:].trace().sqrt()))
         ],
         "motions": len(A),
-        "mounting, metres and degrees": [float(truth[:3, 3].norm()), math.degrees(float(MOUNTING[3:].norm()))],
+        "mounting, meters and degrees": [float(truth[:3, 3].norm()), math.degrees(float(MOUNTING[3:].norm()))],
         "check of one gradient, relative": check(A.detach(), B.detach(), A.grad, truth),
         "seconds": time.perf_counter() - began,
     }  # fmt: skip

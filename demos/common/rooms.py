@@ -67,7 +67,7 @@ def facing(depth: Tensor, normal: Tensor, K: Tensor) -> Tensor:
 
 
 def sigma(depth: Tensor, normal: Tensor, K: Tensor) -> Tensor:
-    """Standard deviation (..., H, W, 1), metres, of the sensor's depth: grows with the range squared and the slant."""
+    """Standard deviation (..., H, W, 1), meters, of the sensor's depth: grows with the range squared and the slant."""
     slant = facing(depth, normal, K).clamp(0.05, 1.0).pow(-2) - 1  # squared tangent
     return 0.0015 * depth.square() * (1 + slant.clamp(max=16))
 

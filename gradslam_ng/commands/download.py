@@ -17,12 +17,12 @@ Name = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")
 
 
 def download(name: Name = None, /, out: Path = Path("datasets"), url: str | None = None) -> None:
-    """Fetch a public sequence by name and unpack it; without a name, list the catalogue.
+    """Fetch a public sequence by name and unpack it; without a name, list the catalog.
 
     Args:
         name: Of the sequence, such as tum/fr1_desk.
         out: Folder where sequences live.
-        url: A mirror of the archive, in place of the catalogue's address.
+        url: A mirror of the archive, in place of the catalog's address.
     """
     console = Console()
     if name is None:

@@ -14,7 +14,7 @@ from gradslam_ng import evaluation, viz
 from gradslam_ng.evaluation import ATE, RPE
 from gradslam_ng.structures import Trajectory
 
-UNITS = {"frames": "frame(s)", "seconds": "s", "metres": "m"}
+UNITS = {"frames": "frame(s)", "seconds": "s", "meters": "m"}
 GroundTruth = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GROUND_TRUTH")]
 Estimate = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ESTIMATE")]
 
@@ -26,7 +26,7 @@ def evaluate(
     *,
     align: Literal["none", "se3", "sim3"] = "se3",
     delta: float = 1,
-    unit: Literal["frames", "seconds", "metres"] = "seconds",
+    unit: Literal["frames", "seconds", "meters"] = "seconds",
     max_gap: float = 0.02,
     out: Path = Path("evaluation.png"),
 ) -> None:

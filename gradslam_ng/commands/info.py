@@ -21,7 +21,7 @@ def info(source: Source, /, intrinsics: str | None = None, depth_scale: float | 
     Args:
         source: Folder of a sequence, or synthetic:NAME.
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
-        depth_scale: Units of the depth files in a metre; overrides the layout's.
+        depth_scale: Units of the depth files in a meter; overrides the layout's.
     """
     options = {} if depth_scale is None else {"depth_scale": depth_scale}
     show(datasets.info(datasets.load(source, intrinsics=intrinsics, **options)), Console())

@@ -21,7 +21,7 @@ def mesh(map_: MapFile, /, out: Path | None = None, voxel_size: float = 0.01) ->
     Args:
         map_: map.ply, surfels, or volume.npz, a volume.
         out: Where it goes, a .ply or .glb; default: mesh.ply beside the map.
-        voxel_size: Metres; of the mesh of surfels. A volume has its own.
+        voxel_size: Meters; of the mesh of surfels. A volume has its own.
     """
     if not map_.is_file():
         raise FileNotFoundError(f"no such file: {map_}")

@@ -134,7 +134,7 @@ def add_deprecated_keys(metrics: dict) -> None:
 
 
 def summary(statistics: evaluation.Statistics) -> dict[str, float]:
-    """The summary of a set of errors, metres or degrees; JSON knows no NaN."""
+    """The summary of a set of errors, meters or degrees; JSON knows no NaN."""
     return {name: value for name, value in statistics.summary().items() if math.isfinite(value)}
 
 

@@ -38,10 +38,10 @@ def synthesize(
         out: Folder to write; must be new or empty.
         frames: How many, 30 a second.
         size: Image width x height, pixels.
-        noise: none, or kinect: depth shifted, in steps, with holes; mild noise on colour.
+        noise: none, or kinect: depth shifted, in steps, with holes; mild noise on color.
         seed: Of the hand's motion and the noise.
         path: How the camera moves.
-        jpeg: Quality of colour as JPEG, 1 to 100; PNG unless given.
+        jpeg: Quality of color as JPEG, 1 to 100; PNG unless given.
         mesh: Write mesh.ply.
     """
     numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)

@@ -1,4 +1,4 @@
-"""Public sequences by name, and how to fetch them. None is shipped with this project; each has its own licence."""
+"""Public sequences by name, and how to fetch them. None is shipped with this project; each has its own license."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def download(
     url: str | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
-    """Fetch a sequence of the catalogue and unpack it to `folder/name`; where it is there already, nothing is done.
+    """Fetch a sequence of the catalog and unpack it to `folder/name`; where it is there already, nothing is done.
 
-    An interrupted download goes on where it stopped. The archive's SHA-256 must be the catalogue's, where known, and
+    An interrupted download goes on where it stopped. The archive's SHA-256 must be the catalog's, where known, and
     that of the first download, which is kept in `folder/name.sha256`.
 
     Args:
-        name: in the catalogue, such as "tum/fr1_desk".
+        name: in the catalog, such as "tum/fr1_desk".
         folder: where sequences live.
-        url: a mirror of the archive, to be used in place of the catalogue's address; `file://` serves too.
+        url: a mirror of the archive, to be used in place of the catalog's address; `file://` serves too.
         progress: called with the bytes so far, and in all where known.
 
     Returns:
@@ -98,7 +98,7 @@ def download(
     entry = CATALOG.get(name)
     if entry is None:
         close = difflib.get_close_matches(name, CATALOG, n=5, cutoff=0.4)
-        raise ValueError(f"no sequence {name!r} in the catalogue; like it: {', '.join(close) or ', '.join(CATALOG)}")
+        raise ValueError(f"no sequence {name!r} in the catalog; like it: {', '.join(close) or ', '.join(CATALOG)}")
     target = Path(folder) / name
     if target.is_dir():
         return _sequence_folder(target)
@@ -108,7 +108,7 @@ def download(
     record = target.with_name(target.name + ".sha256")
     first = record.read_text().split()[0] if record.is_file() else None
     digest = sha256(part)
-    for expected, whose in ((entry.sha256, "the catalogue has"), (first, f"the first download had ({record})")):
+    for expected, whose in ((entry.sha256, "the catalog has"), (first, f"the first download had ({record})")):
         if expected is not None and digest != expected:
             part.unlink()
             raise ValueError(f"{url or entry.url}: SHA-256 is {digest}, {whose} {expected}; refused")

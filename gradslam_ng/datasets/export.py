@@ -12,7 +12,7 @@ import numpy as np
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.io.ply import write_ply
 
-DEPTH_SCALE = 5000.0  # units in a metre, as TUM has it
+DEPTH_SCALE = 5000.0  # units in a meter, as TUM has it
 LARGEST = 65535
 
 
@@ -23,13 +23,13 @@ def write_tum(
     mesh: bool = True,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Path:
-    """Write colour, depth (16 bit PNG, 1/5000 m), lists, poses, intrinsics, and the surface as `mesh.ply` if known.
+    """Write color, depth (16 bit PNG, 1/5000 m), lists, poses, intrinsics, and the surface as `mesh.ply` if known.
 
     Depth beyond the 13.1 m that 16 bits hold is left out as not measured. Time stamps are rounded to microseconds.
 
     Args:
         folder: is made; must be empty if it is there.
-        jpeg: quality of the colour images, 1 to 100; default PNG, without loss.
+        jpeg: quality of the color images, 1 to 100; default PNG, without loss.
         mesh: whether to write `mesh.ply`.
         progress: called with the number of frames done.
 

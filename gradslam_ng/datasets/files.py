@@ -21,7 +21,7 @@ class FileSequence(RGBDSequence):
 
     Args:
         color, depth: the files of each frame.
-        depth_scale: units of the depth files in a metre.
+        depth_scale: units of the depth files in a meter.
         no_depth: the value, besides 0, that marks a pixel without depth.
         distortion: coefficients k1, k2, p1, p2, k3 of the lens (Brown-Conrady) that both images were taken with: they
             are undistorted on loading, to the pinhole camera `K`; default: they are without distortion.
@@ -29,10 +29,10 @@ class FileSequence(RGBDSequence):
 
     Raises:
         FileNotFoundError: no frame has both its files.
-        ValueError: the first readable frame has depth of 8 bit or several channels, or colour and depth differ in size.
+        ValueError: the first readable frame has depth of 8 bit or several channels, or color and depth differ in size.
     """
 
-    same_size = True  # colour and depth are registered pixel to pixel
+    same_size = True  # color and depth are registered pixel to pixel
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class FileSequence(RGBDSequence):
         **about,
     ) -> None:
         if not depth_scale > 0:
-            raise ValueError(f"depth_scale: expected a positive number of units in a metre, got {depth_scale}")
+            raise ValueError(f"depth_scale: expected a positive number of units in a meter, got {depth_scale}")
         self.color, self.depth, self.no_depth = list(color), list(depth), no_depth
         super().__init__(size=self._first_size(about["name"]), depth_scale=depth_scale, **about)
         self.seen_at = None if distortion is None else undistortion_map(self.K, distortion, self.size)  # (H, W, 2)
@@ -66,11 +66,11 @@ class FileSequence(RGBDSequence):
             except ValueError as error:
                 raise ValueError(f"{depth}: {error}") from None
             if self.same_size and color_shape[:2] != depth_shape[:2]:
-                sizes = f"colour is {_size(color_shape)}, depth is {_size(depth_shape)}"
+                sizes = f"color is {_size(color_shape)}, depth is {_size(depth_shape)}"
                 raise ValueError(f"{color}: {sizes}; expected one size, registered pixel to pixel")
             return depth_shape[0], depth_shape[1]
         raise FileNotFoundError(
-            f"{name}: none of its {len(self.color)} frames can be read: each lacks its colour or its depth file{broken}"
+            f"{name}: none of its {len(self.color)} frames can be read: each lacks its color or its depth file{broken}"
         )
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:

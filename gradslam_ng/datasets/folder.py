@@ -22,21 +22,21 @@ DEPTH_SCALE = 1000.0
 class Folder(FileSequence):
     """A folder with `color/`, `depth/`, `intrinsics.txt` or `.json`, and optionally `poses.txt` or `poses/`.
 
-    Colour and depth files belong together by the numbers in their names. Time stamps are the names, where they are
+    Color and depth files belong together by the numbers in their names. Time stamps are the names, where they are
     decimal numbers (seconds), else those of `poses.txt`, else the place in the sequence at `rate`. `poses.txt` is in
     the TUM format, or has one 4x4 pose for each frame, a line each; `poses/` has a text file for each frame. Depth is
-    PNG or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in metres.
+    PNG or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in meters.
 
     Args:
         folder: of the sequence.
         intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels, of images without distortion; overrides the file's. Those of
             a camera whose file tells its distortion are undistorted on loading.
-        depth_scale: units of the depth files in a metre; default: that of `intrinsics.json`, else 1000.
+        depth_scale: units of the depth files in a meter; default: that of `intrinsics.json`, else 1000.
         rate: frames a second, where there are no time stamps.
         max_gap: the longest interval of `poses.txt` to interpolate across, seconds.
 
     Raises:
-        ValueError: the camera is not known; no colour belongs to a depth; poses do not fit the frames.
+        ValueError: the camera is not known; no color belongs to a depth; poses do not fit the frames.
         FileNotFoundError: no frame has both its files.
     """
 
@@ -73,7 +73,7 @@ class Folder(FileSequence):
             timestamps=timestamps,
             depth_scale=scale,
             max_gap=max_gap,
-            notes=[camera_note, time_note, f"depth unit: 1/{scale:g} m for integers ({origin}), metres for floats"],
+            notes=[camera_note, time_note, f"depth unit: 1/{scale:g} m for integers ({origin}), meters for floats"],
             **truth,
         )
 

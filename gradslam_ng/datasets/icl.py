@@ -28,7 +28,7 @@ class ICL(FileSequence):
     Args:
         folder: of the sequence.
         intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; default `intrinsics.txt` in the folder, else the data set's.
-        depth_scale: units of the depth files in a metre.
+        depth_scale: units of the depth files in a meter.
         max_gap: the longest interval of the ground truth to interpolate across, seconds.
 
     Raises:
@@ -69,7 +69,7 @@ class ICL(FileSequence):
 
 
 def _read_associations(path: Path) -> list[tuple[float, Path, Path]]:
-    """Frame number, colour and depth file of lines `number file number file`; either file may be the first."""
+    """Frame number, color and depth file of lines `number file number file`; either file may be the first."""
     entries = []
     for line, words in list_lines(path):
         where = f"{path}, line {line}"

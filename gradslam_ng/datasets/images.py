@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def read_color(path: Path) -> Tensor:
-    """Colour (H, W, 3) float32 in [0, 1]; grey is spread over the three channels, alpha is left out.
+    """Color (H, W, 3) float32 in [0, 1]; gray is spread over the three channels, alpha is left out.
 
     Raises:
         ValueError: not an image, broken, or not 8 or 16 bit.
@@ -19,7 +19,7 @@ def read_color(path: Path) -> Tensor:
     """
     pixels = _decode(path)
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3):
-        raise ValueError(f"expected a colour image of 8 or 16 bit, got {pixels.dtype} of shape {pixels.shape}")
+        raise ValueError(f"expected a color image of 8 or 16 bit, got {pixels.dtype} of shape {pixels.shape}")
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[-1] in (1, 2):

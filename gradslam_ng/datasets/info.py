@@ -12,10 +12,10 @@ from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry import se3, so3
 
 GAP = 1.5  # intervals between frames longer than this many usual ones
-DEPTH_RANGE = (0.15, 15.0)  # metres: a median depth outside is not what RGB-D cameras in rooms see
+DEPTH_RANGE = (0.15, 15.0)  # meters: a median depth outside is not what RGB-D cameras in rooms see
 FEW_VALID = 0.3  # share of the pixels with depth
 SPEED = (5.0, 8.0)  # m/s and rad/s: faster is no hand-held camera but a jump of the ground truth
-OFF_CENTRE = 0.15  # distance of the principal point from the image's centre, in image sizes
+OFF_CENTER = 0.15  # distance of the principal point from the image's center, in image sizes
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Depth:
 
 @dataclass(frozen=True)
 class Info:
-    """What `info` found. Rates in frames a second, lengths in metres, times in seconds."""
+    """What `info` found. Rates in frames a second, lengths in meters, times in seconds."""
 
     name: str
     layout: str
@@ -39,7 +39,7 @@ class Info:
     duration: float
     rate: float
     K: list[list[float]]
-    depth_scale: float | None  # units of the depth files in a metre
+    depth_scale: float | None  # units of the depth files in a meter
     depth: Depth | None  # None where no sampled frame could be read
     sampled: int
     posed: int | None  # frames with a ground truth pose; None where the sequence has no ground truth
@@ -77,7 +77,7 @@ def _files(sequence: RGBDSequence) -> list[str]:
     if not isinstance(sequence, FileSequence):
         return []
     found = []
-    for kind, files in (("colour", sequence.color), ("depth", sequence.depth)):
+    for kind, files in (("color", sequence.color), ("depth", sequence.depth)):
         missing = [files[i] for i in sequence.indices if not files[i].is_file()]
         if missing:
             found.append(f"{len(missing)} {kind} files are missing, the first is {missing[0]}")
@@ -106,11 +106,11 @@ def _times(timestamps: Tensor) -> list[str]:
 def _camera(sequence: RGBDSequence) -> list[str]:
     """A camera that does not look like that of these images, such as one for another image size."""
     height, width = sequence.size
-    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2])
-    offset = (sequence.K[:2, 2] - centre).abs() / torch.tensor([width, height])
-    if bool((offset > OFF_CENTRE).any()):
+    center = torch.tensor([(width - 1) / 2, (height - 1) / 2])
+    offset = (sequence.K[:2, 2] - center).abs() / torch.tensor([width, height])
+    if bool((offset > OFF_CENTER).any()):
         cx, cy = sequence.K[:2, 2].tolist()
-        return [f"principal point ({cx:.1f}, {cy:.1f}) is off the centre of {width}x{height}: K of another image size?"]
+        return [f"principal point ({cx:.1f}, {cy:.1f}) is off the center of {width}x{height}: K of another image size?"]
     return []
 
 

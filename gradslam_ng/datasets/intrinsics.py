@@ -48,7 +48,7 @@ def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = 
 
 
 def read_intrinsics(path: Path, y_up: bool = False) -> tuple[Tensor, float | None]:
-    """K (3, 3) of an intrinsics file, and the depth scale, units in a metre, None where the file does not tell.
+    """K (3, 3) of an intrinsics file, and the depth scale, units in a meter, None where the file does not tell.
 
     A `.txt` holds 3x3 (or 4x4) numbers, or fx fy cx cy. A `.json` holds "fx", "fy", "cx", "cy" or "K" (3x3), or
     Open3D's column-major "intrinsic_matrix", by itself or under "camera"; it may hold "depth_scale" or "scale".

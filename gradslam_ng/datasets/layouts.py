@@ -15,11 +15,11 @@ from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.datasets.sevenscenes import SevenScenes
 from gradslam_ng.datasets.tum import TUM
 
-LOADERS = (TUM, ICL, ScanNet, SevenScenes, Replica, Folder)  # the first that recognises a folder reads it
+LOADERS = (TUM, ICL, ScanNet, SevenScenes, Replica, Folder)  # the first that recognizes a folder reads it
 
 
 def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **options) -> RGBDSequence:
-    """The sequence in a folder whose layout is recognised, or a scene rendered on the fly, `synthetic:NAME`.
+    """The sequence in a folder whose layout is recognized, or a scene rendered on the fly, `synthetic:NAME`.
 
     Args:
         source: a folder, or "synthetic:NAME".

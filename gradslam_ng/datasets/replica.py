@@ -24,7 +24,7 @@ class Replica(FileSequence):
     Args:
         folder: of the scene.
         intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; overrides the file's.
-        depth_scale: units of the depth files in a metre; overrides the file's.
+        depth_scale: units of the depth files in a meter; overrides the file's.
 
     Raises:
         ValueError: `traj.txt` or `cam_params.json` is not as described.

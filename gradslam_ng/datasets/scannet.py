@@ -17,13 +17,13 @@ from gradslam_ng.geometry.camera import pixel_grid, sample, scale_intrinsics
 class ScanNet(FileSequence):
     """A folder with `color/N.jpg`, `depth/N.png`, `pose/N.txt` and `intrinsic/intrinsic_{depth,color}.txt`.
 
-    Frames have the camera of the depth images; the larger colour images are resampled to it, from their own camera
+    Frames have the camera of the depth images; the larger color images are resampled to it, from their own camera
     where `intrinsic_color.txt` is there. A pose of -inf marks a lost frame. Time stamps are frame numbers at 30 Hz.
 
     Args:
         folder: of the exported scene.
         intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels, of the depth images; default `intrinsic_depth.txt`.
-        depth_scale: units of the depth files in a metre.
+        depth_scale: units of the depth files in a meter.
 
     Raises:
         ValueError: a pose or intrinsics file is not as described; names it.
@@ -55,7 +55,7 @@ class ScanNet(FileSequence):
             K=K,
             timestamps=timestamps,
             depth_scale=depth_scale,
-            notes=["camera: that of the depth images, colour resampled to it", "time stamps: frame numbers at 30 Hz"],
+            notes=["camera: that of the depth images, color resampled to it", "time stamps: frame numbers at 30 Hz"],
             **(per_frame_truth([read_pose(poses.get(key)) for key in color], timestamps) if poses else {}),
         )
 

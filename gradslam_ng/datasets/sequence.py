@@ -43,11 +43,11 @@ class RGBDSequence(Dataset[RGBDFrames]):
         ground_truth: at its full recorded rate and in our axes; None where the sequence has none at all.
         T_wc: (L, 4, 4) pose of each frame, NaN where it is not known; default: interpolated from `ground_truth`.
         max_gap: the longest interval of the ground truth to interpolate a pose across, seconds.
-        depth_scale: units of the depth files in a metre, for the record.
+        depth_scale: units of the depth files in a meter, for the record.
         notes: remarks on how the recording was read, for its user.
     """
 
-    mesh: tuple[Tensor, Tensor] | None = None  # the scene's surface, vertices (V, 3), metres, and faces (F, 3)
+    mesh: tuple[Tensor, Tensor] | None = None  # the scene's surface, vertices (V, 3), meters, and faces (F, 3)
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
         self.indices = range(len(timestamps))  # of the recording, of which this may be a slice
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Colour (H, W, 3) in [0, 1] and depth (H, W, 1), metres, of the recording's frame; FrameError if it cannot."""
+        """Color (H, W, 3) in [0, 1] and depth (H, W, 1), meters, of the recording's frame; FrameError if it cannot."""
         raise NotImplementedError
 
     def __len__(self) -> int:

@@ -18,13 +18,13 @@ NO_DEPTH = 65535
 class SevenScenes(FileSequence):
     """A folder with `frame-000000.color.png` (or `.jpg`), `frame-000000.depth.png` and `frame-000000.pose.txt`.
 
-    The data set's colour images are as the Kinect took them, not registered to the depth images: their colours lie some
+    The data set's color images are as the Kinect took them, not registered to the depth images: their colors lie some
     pixels off. Poses are KinectFusion's estimates, camera to world. Time stamps are the frame numbers at 30 Hz.
 
     Args:
         folder: of the sequence.
         intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; default `intrinsics.txt` in the folder, else the data set's.
-        depth_scale: units of the depth files in a metre.
+        depth_scale: units of the depth files in a meter.
 
     Raises:
         ValueError: a pose is not as described; names the file.

@@ -16,7 +16,7 @@ from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, find_intrinsics, 
 from gradslam_ng.datasets.text import inside, list_lines, timestamp
 from gradslam_ng.structures import Trajectory
 
-# Published calibration of the colour cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth
+# Published calibration of the color cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth
 # images are registered to them; those of freiburg3 are rectified already.
 CAMERAS = {
     "1": ((517.3, 516.5, 318.6, 255.3), (0.2624, -0.9531, -0.0054, 0.0026, 1.1633)),
@@ -28,15 +28,15 @@ CAMERAS = {
 class TUM(FileSequence):
     """A folder with `rgb.txt`, `depth.txt` and, where known, `groundtruth.txt`.
 
-    Colour and depth are paired by time stamp, the closest first, each used once. A frame's time is that of its depth
+    Color and depth are paired by time stamp, the closest first, each used once. A frame's time is that of its depth
     image, from which the pose is found. The camera is that of `intrinsics`, else of `intrinsics.txt` in the folder,
     else the published one of freiburg1, 2 or 3 by the folder's name, whose distortion is then undone.
 
     Args:
         folder: of the sequence.
         intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels, of images without distortion.
-        depth_scale: units of the depth files in a metre.
-        max_difference: the longest time between the colour and the depth of a frame, seconds.
+        depth_scale: units of the depth files in a meter.
+        max_difference: the longest time between the color and the depth of a frame, seconds.
         max_gap: the longest interval of the ground truth to interpolate across, seconds.
 
     Raises:
@@ -62,7 +62,7 @@ class TUM(FileSequence):
         depth_times, depth = read_list(folder / "depth.txt")
         pairs = associate(color_times, depth_times, max_difference)
         if not pairs:
-            raise ValueError(f"{folder}: no colour image within {max_difference} s of a depth image")
+            raise ValueError(f"{folder}: no color image within {max_difference} s of a depth image")
         truth = folder / "groundtruth.txt"
         super().__init__(
             name=folder.resolve().name,
@@ -75,7 +75,7 @@ class TUM(FileSequence):
             depth_scale=depth_scale,
             ground_truth=Trajectory.load(truth) if truth.is_file() else None,
             max_gap=max_gap,
-            notes=[note, f"{len(color)} colour and {len(depth)} depth images listed, {len(pairs)} pairs"],
+            notes=[note, f"{len(color)} color and {len(depth)} depth images listed, {len(pairs)} pairs"],
         )
 
     @staticmethod
@@ -118,7 +118,7 @@ def associate(a: list[float], b: list[float], max_difference: float) -> list[tup
     """Pairs (i, j) of two sorted lists of times, closest pairs first, each entry used once, in order of time.
 
     What `associate.py` of the TUM tools does by comparing all with all, in n log n: of what is left, the closest two
-    are neighbours in the merged order, and when they leave, the two around them become neighbours.
+    are neighbors in the merged order, and when they leave, the two around them become neighbors.
     """
     merged = sorted([(time, 0, i) for i, time in enumerate(a)] + [(time, 1, j) for j, time in enumerate(b)])
     before = list(range(-1, len(merged) - 1))

@@ -9,7 +9,7 @@ from gradslam_ng.structures import Trajectory
 
 ALIGNMENTS = ("none", "se3", "sim3")
 
-# Each camera carries a triad of axes of this length, in metres, which takes part in the alignment like its position.
+# Each camera carries a triad of axes of this length, in meters, which takes part in the alignment like its position.
 # Positions that spread in two directions outweigh the triads a million times over; where positions leave the rotation
 # open, on a straight line or on the spot, the triads decide it.
 TRIAD = 1e-5

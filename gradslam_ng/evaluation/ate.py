@@ -14,7 +14,7 @@ from gradslam_ng.structures import Trajectory
 
 @dataclass(frozen=True, eq=False)
 class ATE(Statistics):
-    """Distances between paired camera positions, metres, with what is needed to draw them."""
+    """Distances between paired camera positions, meters, with what is needed to draw them."""
 
     ground_truth: Trajectory  # the pairs that were compared, N poses
     estimate: Trajectory  # the same pairs, aligned

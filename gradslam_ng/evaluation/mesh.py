@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-Mesh = tuple[Tensor, Tensor]  # vertices (V, 3), metres; faces (F, 3), indices of vertices
+Mesh = tuple[Tensor, Tensor]  # vertices (V, 3), meters; faces (F, 3), indices of vertices
 
-PIECE = 0.05  # metres, longest edge of the pieces that distances are measured to
-NEIGHBOURS = (8, 32, 128)  # how many pieces a point is measured to, more only where that proves too few
+PIECE = 0.05  # meters, longest edge of the pieces that distances are measured to
+NEIGHBORS = (8, 32, 128)  # how many pieces a point is measured to, more only where that proves too few
 CHUNK = 1 << 16  # points measured at a time
 
 
@@ -54,7 +54,7 @@ def sample_mesh(mesh: Mesh, spacing: float = 0.01) -> Tensor:
 
 
 def distance(points: Tensor, mesh: Mesh) -> Tensor:
-    """Distance of each point (N, 3) to the surface, (N,), metres.
+    """Distance of each point (N, 3) to the surface, (N,), meters.
 
     The mesh is cut into pieces that fit into a ball of radius rho < `PIECE` about their centroid. A point is measured
     exactly to the pieces whose centroids are its k nearest, at distances c_1 <= ... <= c_k. Every other piece is at
@@ -72,7 +72,7 @@ def distance(points: Tensor, mesh: Mesh) -> Tensor:
     result = torch.empty(len(points), dtype=torch.float64)
     for chunk in torch.arange(len(points)).split(CHUNK):
         todo = chunk
-        for k in NEIGHBOURS:
+        for k in NEIGHBORS:
             ranks = range(1, min(k, len(pieces)) + 1)
             reach, nearest = map(torch.as_tensor, tree.query(points[todo].numpy(), ranks, workers=-1))
             result[todo] = point_to_triangle(points[todo, None], pieces[nearest]).min(-1).values

@@ -1,4 +1,4 @@
-"""Relative pose error: how far the camera drifts over a number of frames, seconds or metres (Sturm et al. 2012)."""
+"""Relative pose error: how far the camera drifts over a number of frames, seconds or meters (Sturm et al. 2012)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gradslam_ng.evaluation.statistics import Statistics, as_errors
 from gradslam_ng.geometry import se3, so3
 from gradslam_ng.structures import Trajectory
 
-UNITS = ("frames", "seconds", "metres")
+UNITS = ("frames", "seconds", "meters")
 
 
 @dataclass(frozen=True, eq=False)
 class RPE:
     """Drift between the two poses of each pair."""
 
-    translation: Statistics  # metres
+    translation: Statistics  # meters
     rotation: Statistics  # degrees
     pairs: Tensor  # (N, 2), indices of the associated poses
 
@@ -40,12 +40,12 @@ def rpe(
 
     Args:
         delta: what lies between the two poses of a pair, in `unit`: a number of associated frames, seconds between the
-            estimate's time stamps, or metres travelled along the estimate.
+            estimate's time stamps, or meters traveled along the estimate.
         all_pairs: every pose starts a pair, which ends at the pose nearest to `delta` away; otherwise pairs follow
             one another, each ending as soon as `delta` is reached.
         align: only "sim3" changes the result, by its scale.
         max_gap: largest difference in time of two poses that are compared, seconds.
-        tolerance: how far a pair of `all_pairs` in seconds or metres may be from `delta`, as a fraction of it.
+        tolerance: how far a pair of `all_pairs` in seconds or meters may be from `delta`, as a fraction of it.
 
     Raises:
         ValueError: an unknown unit or alignment, a delta that is not positive (or not whole frames), no pair that far

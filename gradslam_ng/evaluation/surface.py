@@ -18,9 +18,9 @@ from gradslam_ng.structures import RGBDFrames
 class SurfaceErrors:
     """Comparison of reconstructed points with the true surface (Knapitsch et al. 2017)."""
 
-    accuracy: Statistics  # from each point to the surface, metres
-    completion: Statistics  # from each sample of the surface to the nearest point, metres
-    threshold: float  # metres
+    accuracy: Statistics  # from each point to the surface, meters
+    completion: Statistics  # from each sample of the surface to the nearest point, meters
+    threshold: float  # meters
     precision: float  # fraction of points within the threshold of the surface
     recall: float  # fraction of the surface within the threshold of a point
     f_score: float  # harmonic mean of the two
@@ -38,15 +38,15 @@ def surface(
     threshold: float = 0.01,
     spacing: float = 0.01,
 ) -> SurfaceErrors:
-    """Accuracy, completion and F-score of points (N, 3), metres, in the frame of the mesh.
+    """Accuracy, completion and F-score of points (N, 3), meters, in the frame of the mesh.
 
     Accuracy is exact (`mesh.distance`); completion is taken at `sample_mesh(mesh, spacing)`, each sample standing for
     the same area.
 
     Args:
         seen: (M,) bool, the samples that count for completion, such as `seen_samples` finds; default all.
-        threshold: distance within which a point counts as right and a sample as covered, metres.
-        spacing: between samples, metres.
+        threshold: distance within which a point counts as right and a sample as covered, meters.
+        spacing: between samples, meters.
 
     Raises:
         ValueError: no points, points that are not finite, a bad mesh, or a mask that does not fit the samples or has
@@ -79,7 +79,7 @@ def surface(
 def seen_samples(samples: Tensor, frames: Iterable[RGBDFrames], tolerance: float = 0.02) -> Tensor:
     """Which points of the surface (M, 3) the camera has measured: (M,) bool.
 
-    A sample is seen in a frame if it falls on a pixel whose depth agrees with its own to within `tolerance` metres.
+    A sample is seen in a frame if it falls on a pixel whose depth agrees with its own to within `tolerance` meters.
     `frames` have no leading axes and carry true poses and, for an answer free of noise, true depth.
     """
     seen = torch.zeros(len(samples), dtype=torch.bool)

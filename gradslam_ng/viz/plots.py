@@ -22,8 +22,8 @@ COLORS = "plasma_r"
 def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | None = None, title: str = "") -> None:
     """Write a picture of a trajectory: from above, from the side, and what happens along it.
 
-    With `error` it shows the pairs compared there, aligned: the estimate over the ground truth, coloured by its error,
-    and the error over time. Without, it shows the estimate coloured by time, and its speed. "Above" is the axis of the
+    With `error` it shows the pairs compared there, aligned: the estimate over the ground truth, colored by its error,
+    and the error over time. Without, it shows the estimate colored by time, and its speed. "Above" is the axis of the
     world closest to the cameras' mean upward direction, so that any convention of the world's axes is drawn upright.
 
     Raises:
@@ -121,7 +121,7 @@ def _broken(curve: np.ndarray, uninterrupted: np.ndarray) -> np.ndarray:
 
 
 def _colored_path(axes: Axes, positions: np.ndarray, values: np.ndarray, uninterrupted: np.ndarray) -> LineCollection:
-    """A line through positions (L, 2) coloured by values (L,), the largest on top."""
+    """A line through positions (L, 2) colored by values (L,), the largest on top."""
     from matplotlib.collections import LineCollection
 
     segments = np.stack([positions[:-1], positions[1:]], axis=1)[uninterrupted]
@@ -137,5 +137,5 @@ def _draw_speed(axes: Axes, trajectory: Trajectory, seconds: np.ndarray, uninter
     steps = trajectory.T_wc[:, :3, 3].diff(dim=0).norm(dim=-1).numpy()
     speed = np.where(uninterrupted, steps / np.maximum(np.diff(seconds), 1e-6), np.nan)
     axes.plot((seconds[:-1] + seconds[1:]) / 2, speed, color=ESTIMATE, lw=1.2)
-    axes.text(0.99, 0.93, f"{steps.sum():.2f} m travelled", transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    axes.text(0.99, 0.93, f"{steps.sum():.2f} m traveled", transform=axes.transAxes, ha="right", va="top", fontsize=9)
     axes.set(ylabel="speed [m/s]", ylim=(0, None))

@@ -56,7 +56,7 @@ def snapshot(
 def choose_view(points: Tensor, normals: Tensor, T_wc: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """A view from behind and above the cameras that takes in the scene and them.
 
-    points, normals (N, 3) world, metres, N may be 0; T_wc (L, 4, 4); size (H, W). Returns T_wv (4, 4) and K (3, 3).
+    points, normals (N, 3) world, meters, N may be 0; T_wc (L, 4, 4); size (H, W). Returns T_wv (4, 4) and K (3, 3).
     """
     if not len(T_wc):
         raise ValueError("trajectory: expected at least one known pose to look from, got none")
@@ -116,7 +116,7 @@ def draw(map_: SurfelMap, T_wv: Tensor, K: Tensor, size: tuple[int, int]) -> Ten
 
 
 def _draw_path(axes, uv: np.ndarray) -> None:
-    """The way of the camera, uv (L, 2) pixels, coloured from its start to its end."""
+    """The way of the camera, uv (L, 2) pixels, colored from its start to its end."""
     from matplotlib.collections import LineCollection
 
     segments = np.stack([uv[:-1], uv[1:]], axis=1)

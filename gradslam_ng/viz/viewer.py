@@ -107,7 +107,7 @@ def _geometry(o3d, vertices: dict[str, Tensor], faces: Tensor | None):
 def _discs(points: Tensor, normals: Tensor, colors: Tensor, radii: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Surfels (N) as squares of the discs' area in two triangles each, their front where the normal points.
 
-    Returns points, normals, colours (4N, 3) and faces (2N, 3).
+    Returns points, normals, colors (4N, 3) and faces (2N, 3).
     """
     least = torch.nn.functional.one_hot(normals.abs().argmin(-1), 3).to(normals)  # the axis most across the normal
     a = normalize(torch.linalg.cross(normals, least), dim=-1)

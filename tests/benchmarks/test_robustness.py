@@ -15,12 +15,12 @@ from gradslam_ng.evaluation import sample_mesh
 from gradslam_ng.geometry import se3
 
 
-def test_errors_of_poses_in_metres_and_degrees():
+def test_errors_of_poses_in_meters_and_degrees():
     truth = se3.exp(torch.tensor([[0.3, -1.0, 2.0, 0.4, 0.1, -0.7]], dtype=torch.float64)).repeat(2, 1, 1)
     off = se3.exp(torch.tensor([[0, 0, 0, 0, math.radians(10), 0]], dtype=torch.float64))
     off[0, :3, 3] = torch.tensor([0.12, 0.0, 0.16])
-    metres, degrees = errors(torch.cat([truth[:1], truth[1:] @ off]), truth)
-    torch.testing.assert_close(metres, torch.tensor([0.0, 0.2], dtype=torch.float64))
+    meters, degrees = errors(torch.cat([truth[:1], truth[1:] @ off]), truth)
+    torch.testing.assert_close(meters, torch.tensor([0.0, 0.2], dtype=torch.float64))
     torch.testing.assert_close(degrees, torch.tensor([0.0, 10.0], dtype=torch.float64), atol=1e-6, rtol=0)
 
 

@@ -71,11 +71,11 @@ def test_depth_of_8_bit(copy, tmp_path, run, says):
     assert "8" in (error := says()) and "16" in error and depth_files(copy)[0].name in error
 
 
-def test_colour_and_depth_of_different_size(copy, tmp_path, run, says):
+def test_color_and_depth_of_different_size(copy, tmp_path, run, says):
     for path in depth_files(copy):
         iio.imwrite(path, np.full((30, 40), 9000, np.uint16))
     assert run(copy, tmp_path / "out") == 1
-    assert "colour is 80x60, depth is 40x30" in says()
+    assert "color is 80x60, depth is 40x30" in says()
 
 
 def test_one_frame_of_another_size_is_skipped(copy, tmp_path, run, results):
@@ -110,7 +110,7 @@ def test_no_overlap_between_two_frames(room, tmp_path, run, results):
 
 
 def test_nan_in_depth(room, tmp_path, run, results):
-    """Plain layout, depth as .npy in metres with NaN for no reading."""
+    """Plain layout, depth as .npy in meters with NaN for no reading."""
     frames = room.view(room.walk(3))
     for name in ("color", "depth"):
         (tmp_path / "plain" / name).mkdir(parents=True)

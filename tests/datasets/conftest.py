@@ -26,10 +26,10 @@ def color_image(index: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def depth_image(index: int, scale: float, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """(H, W) uint16: a slope from 1 m, one centimetre nearer each frame, with a hole in the first row."""
-    metres = 1.0 + 0.01 * np.arange(size[1])[None] + 0.005 * np.arange(size[0])[:, None] - 0.01 * index
-    metres[0, 3] = 0
-    return np.round(metres * scale).astype(np.uint16)
+    """(H, W) uint16: a slope from 1 m, one centimeter nearer each frame, with a hole in the first row."""
+    meters = 1.0 + 0.01 * np.arange(size[1])[None] + 0.005 * np.arange(size[0])[:, None] - 0.01 * index
+    meters[0, 3] = 0
+    return np.round(meters * scale).astype(np.uint16)
 
 
 def poses(count: int = FRAMES) -> torch.Tensor:
@@ -48,7 +48,7 @@ def matrix_text(T: torch.Tensor, rows: int = 4) -> str:
 
 
 def write_tum(folder: Path, scale: float = 5000.0) -> Path:
-    """With intrinsics.txt; colour is taken 4 ms after depth, poses are given at the times of depth."""
+    """With intrinsics.txt; color is taken 4 ms after depth, poses are given at the times of depth."""
     for name in ("rgb", "depth"):
         (folder / name).mkdir(parents=True)
     rgb, depth, truth = [], [], []
@@ -86,7 +86,7 @@ def write_icl(folder: Path, depth_first: bool = False) -> Path:
 
 
 def write_scannet(folder: Path, color_size: tuple[int, int] = (48, 64)) -> Path:
-    """Every second frame, as an export with a skip; the third one lost; colour twice as large, of its own camera."""
+    """Every second frame, as an export with a skip; the third one lost; color twice as large, of its own camera."""
     for name in ("color", "depth", "pose", "intrinsic"):
         (folder / name).mkdir(parents=True)
     for i in range(FRAMES):
@@ -153,7 +153,7 @@ def recordings() -> SimpleNamespace:
 def reprojection():
     """Function (first, second, T_21) -> depth of the first frame's points in the second, less what is measured there.
 
-    Errors (N,) and measured depth (N,), metres, of the points that fall into the second frame.
+    Errors (N,) and measured depth (N,), meters, of the points that fall into the second frame.
     """
 
     def errors(first, second, T_21: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -64,7 +64,7 @@ def server(tmp_path):
     service.server_close()
 
 
-def test_catalogue_entries_are_complete():
+def test_catalog_entries_are_complete():
     assert {"tum/fr1_desk", "tum/fr3_long_office_household", "icl/living_room_kt2"} <= CATALOG.keys()
     for name, entry in CATALOG.items():
         assert entry.name == name and entry.license and entry.camera
@@ -103,7 +103,7 @@ def test_second_download_must_be_the_same(archive, tmp_path):
 def test_known_checksum_is_verified(archive, tmp_path, monkeypatch):
     entry = catalog.Entry("tum/known", archive.as_uri(), "none", "none", sha256="0" * 64)
     monkeypatch.setitem(CATALOG, "tum/known", entry)
-    with pytest.raises(ValueError, match=r"SHA-256 is .*, the catalogue has 000"):
+    with pytest.raises(ValueError, match=r"SHA-256 is .*, the catalog has 000"):
         download("tum/known", tmp_path)
     assert not (tmp_path / "tum" / "known").exists()
 

@@ -117,7 +117,7 @@ def test_bad_depth_scale(recordings, tmp_path, scale):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".tiff"])
-def test_float_depth_is_metres_and_without_nan(recordings, tmp_path, suffix):
+def test_float_depth_is_meters_and_without_nan(recordings, tmp_path, suffix):
     folder = recordings.folder(tmp_path / "desk")
     depth = np.full((24, 32), 1.5, np.float32)
     depth[0, :4] = np.nan, np.inf, -np.inf, -1

@@ -66,7 +66,7 @@ def test_few_and_no_readings(recordings, tmp_path):
 
 def test_camera_of_another_image_size(recordings, tmp_path):
     found = info(TUM(recordings.tum(tmp_path / "desk"), intrinsics="525,525,319.5,239.5"))
-    assert warned(found, "principal point (319.5, 239.5) is off the centre of 32x24")
+    assert warned(found, "principal point (319.5, 239.5) is off the center of 32x24")
 
 
 def test_ground_truth_that_is_absent_apart_or_jumps(recordings, tmp_path):

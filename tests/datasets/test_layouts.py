@@ -6,7 +6,7 @@ from gradslam_ng import datasets
 
 
 @pytest.mark.parametrize("layout", ["tum", "icl", "scannet", "sevenscenes", "replica", "folder"])
-def test_recognises_each_layout(recordings, tmp_path, layout):
+def test_recognizes_each_layout(recordings, tmp_path, layout):
     folder = getattr(recordings, layout)(tmp_path / "sequence")
     sequence = datasets.load(str(folder))
     assert sequence.layout == layout and len(sequence) == 8

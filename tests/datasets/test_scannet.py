@@ -32,7 +32,7 @@ def test_lost_frame_has_no_pose(recordings, tmp_path):
 
 
 def test_color_is_resampled_to_the_depth_camera():
-    """A colour image that shows the direction of each of its rays still does so in the camera of the depth images."""
+    """A color image that shows the direction of each of its rays still does so in the camera of the depth images."""
     K_color = torch.tensor([[1170.0, 0, 640.0], [0, 1165.0, 490.0], [0, 0, 1]])
     K_depth = torch.tensor([[572.0, 0, 319.5], [0, 570.0, 239.5], [0, 0, 1]])
     v, u = torch.meshgrid(torch.arange(968.0), torch.arange(1296.0), indexing="ij")

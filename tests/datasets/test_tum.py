@@ -202,7 +202,7 @@ def test_color_and_depth_of_different_size_are_refused(recordings, tmp_path):
     folder = recordings.tum(tmp_path / "desk")
     for i in range(8):
         iio.imwrite(folder / "rgb" / f"{i}.png", recordings.color_image(i, (48, 64)))
-    with pytest.raises(ValueError, match="colour is 64x48, depth is 32x24"):
+    with pytest.raises(ValueError, match="color is 64x48, depth is 32x24"):
         TUM(folder)
 
 
@@ -237,7 +237,7 @@ def test_bad_line_of_a_list_is_named(recordings, tmp_path, line):
 
 
 def test_no_pairs_within_the_gap(recordings, tmp_path):
-    with pytest.raises(ValueError, match=r"no colour image within 0\.001 s of a depth image"):
+    with pytest.raises(ValueError, match=r"no color image within 0\.001 s of a depth image"):
         TUM(recordings.tum(tmp_path / "desk"), max_difference=0.001)
 
 

@@ -43,7 +43,7 @@ def test_learns_from_the_trajectory_which_alignments_are_astray(demo):
 
 
 def test_alignments_and_their_evidence(demo):
-    """Frames a fraction of a second apart: found to centimetres; where there is little noise nearly all agrees."""
+    """Frames a fraction of a second apart: found to centimeters; where there is little noise nearly all agrees."""
     module = demo("research.learned_information.model")
     room = demo("common.rooms").random_room(3)
     edges = demo("research.learned_information.train").clip(room, 1, 0, 3, (72, 96))

@@ -20,7 +20,7 @@ def test_views_that_were_held_back_are_shown(demo, tmp_path):
 
 
 def test_figures_have_known_answers(demo):
-    """Grey off by a tenth is 20 dB; one pixel in four is 4 cm off, one is not shown."""
+    """Gray off by a tenth is 20 dB; one pixel in four is 4 cm off, one is not shown."""
     depth = torch.full((1, 32, 32, 1), 2.0)
     frame = gs.RGBDFrames(torch.full((1, 32, 32, 3), 0.5), depth, torch.eye(3)[None])
     seen = depth.clone()

@@ -26,8 +26,8 @@ def frame(room) -> gs.RGBDFrames:
 def test_both_maps_bring_the_camera_back(demo, tmp_path):
     numbers = demo("pose_from_image").main(tmp_path, targets=1, starts=1, frames=3)
     for name in ("surfels", "volume"):
-        millimetres, degrees = numbers[name]["start, mm and degrees (mean)"]
-        assert millimetres > 10 and degrees > 0.5
+        millimeters, degrees = numbers[name]["start, mm and degrees (mean)"]
+        assert millimeters > 10 and degrees > 0.5
         assert numbers[name]["there"] == 1, numbers
     assert (tmp_path / "pose_from_image.png").stat().st_size > 10_000
 

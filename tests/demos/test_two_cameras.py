@@ -33,7 +33,7 @@ def test_errors_are_of_the_size_that_the_graph_expects_and_the_gradient_is_right
 
 
 def test_two_cameras_find_their_mounting_by_slam(demo, tmp_path):
-    """Twelve frames of 120 x 90: centimetres and degrees, and a gradient to the depth of both."""
+    """Twelve frames of 120 x 90: centimeters and degrees, and a gradient to the depth of both."""
     numbers = demo("two_cameras").main(tmp_path, size=(90, 120), frames=12, every=3, spans=(4, 8))
     assert numbers["translation error, mm"] < 80 and numbers["rotation error, degrees"] < 3
     assert numbers["check of one gradient, relative"] < 1e-3

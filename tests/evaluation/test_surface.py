@@ -21,9 +21,9 @@ def square(side: float = 1.0) -> meshes.Mesh:
 def random_mesh(faces: int = 60, seed: int = 0) -> meshes.Mesh:
     """Triangles of all sizes and shapes, among them slivers."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.rand(faces, 1, 3, generator=generator)
+    centers = torch.rand(faces, 1, 3, generator=generator)
     size = torch.logspace(-2.5, 0, faces)[:, None, None]
-    corners = centres + size * (torch.rand(faces, 3, 3, generator=generator) - 0.5)
+    corners = centers + size * (torch.rand(faces, 3, 3, generator=generator) - 0.5)
     corners[::7, 2] = 0.999 * corners[::7, 1] + 0.001 * corners[::7, 2]
     return corners.reshape(-1, 3), torch.arange(3 * faces).reshape(-1, 3)
 
@@ -113,7 +113,7 @@ def test_samples_are_even_and_always_the_same():
 
 
 def test_seen_is_what_the_depth_image_agrees_with():
-    samples = meshes.sample_mesh(square(2.0), 0.02) + torch.tensor([-1.0, -1.0, 2.0])  # a wall two metres ahead
+    samples = meshes.sample_mesh(square(2.0), 0.02) + torch.tensor([-1.0, -1.0, 2.0])  # a wall two meters ahead
     K = torch.tensor([[50.0, 0, 31.5], [0, 50.0, 23.5], [0, 0, 1]])
     depth = torch.full((48, 64, 1), 2.0)
     depth[:, :20] = 0  # no reading

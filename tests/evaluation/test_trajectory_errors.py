@@ -62,7 +62,7 @@ def test_ate_equals_evo(align, every):
 @pytest.mark.parametrize("align", ["none", "sim3"])
 @pytest.mark.parametrize("all_pairs", [True, False])
 @pytest.mark.parametrize(
-    ("delta", "unit", "evo_unit"), [(1, "frames", "frames"), (10, "frames", "frames"), (0.5, "metres", "meters")]
+    ("delta", "unit", "evo_unit"), [(1, "frames", "frames"), (10, "frames", "frames"), (0.5, "meters", "meters")]
 )
 def test_rpe_equals_evo(delta, unit, evo_unit, all_pairs, align):
     metrics = pytest.importorskip("evo.core.metrics")
@@ -200,17 +200,17 @@ class TestHostile:
             evaluation.ate(walk(), walk(), "affine")
 
     def test_unknown_unit(self):
-        with pytest.raises(ValueError, match="unit: expected one of frames, seconds, metres, got 'hours'"):
+        with pytest.raises(ValueError, match="unit: expected one of frames, seconds, meters, got 'hours'"):
             evaluation.rpe(walk(), walk(), 1, "hours")
 
-    @pytest.mark.parametrize(("delta", "unit"), [(0, "frames"), (1.5, "frames"), (-1, "metres"), (math.nan, "seconds")])
+    @pytest.mark.parametrize(("delta", "unit"), [(0, "frames"), (1.5, "frames"), (-1, "meters"), (math.nan, "seconds")])
     def test_delta_out_of_range(self, delta, unit):
         with pytest.raises(ValueError, match="delta: expected a positive"):
             evaluation.rpe(walk(), walk(), delta, unit)
 
     def test_no_pair_that_far_apart(self):
-        with pytest.raises(ValueError, match="no two of 200 poses are 1000 metres apart"):
-            evaluation.rpe(walk(), walk(), 1000, "metres")
+        with pytest.raises(ValueError, match="no two of 200 poses are 1000 meters apart"):
+            evaluation.rpe(walk(), walk(), 1000, "meters")
 
     def test_scale_of_a_camera_at_rest(self):
         still = Trajectory(walk().timestamps, torch.eye(4, dtype=torch.float64).expand(200, 4, 4))

@@ -13,7 +13,7 @@ from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.viz import snapshot
 from gradslam_ng.viz.snapshot import choose_view, draw, upright
 
-WALLS = {  # of a box 4 x 2 x 4 m, y down: centre, inward normal, colour
+WALLS = {  # of a box 4 x 2 x 4 m, y down: center, inward normal, color
     "far": ((0.0, 0, 2), (0.0, 0, -1), (1.0, 0, 0)),
     "near": ((0.0, 0, -2), (0.0, 0, 1), (0.0, 1, 0)),
     "floor": ((0.0, 1, 0), (0.0, -1, 0), (0.0, 0, 1)),
@@ -25,12 +25,12 @@ def room(spacing: float = 0.04) -> SurfelMap:
     """The walls of a box seen from inside."""
     steps = torch.arange(-2 + spacing / 2, 2, spacing)
     points, normals, colors = [], [], []
-    for centre, normal, color in WALLS.values():
+    for center, normal, color in WALLS.values():
         n = torch.tensor(normal)
         a, b = torch.meshgrid(steps, steps / 2 if abs(normal[2]) else steps, indexing="ij")
         a, b = a.reshape(-1), b.reshape(-1)
         wall = torch.stack([a, b, 0 * a], -1) if abs(normal[2]) else torch.stack([a, 0 * a, b], -1)
-        points.append(wall + torch.tensor(centre))
+        points.append(wall + torch.tensor(center))
         normals.append(n.expand_as(wall))
         colors.append(torch.tensor(color).expand_as(wall))
     points = torch.cat(points)[None]

@@ -18,7 +18,7 @@ from gradslam_ng.viz.viewer import _discs
 
 
 def wall(path, color=(1.0, 0.0, 0.0), side: float = 1.0) -> None:
-    """A square two metres ahead that faces the camera, as the PLY file of a map."""
+    """A square two meters ahead that faces the camera, as the PLY file of a map."""
     steps = torch.arange(-side, side, 0.05)
     x, y = (value.reshape(1, -1) for value in torch.meshgrid(steps, steps, indexing="ij"))
     n = x.shape[1]

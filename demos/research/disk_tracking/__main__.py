@@ -4,7 +4,7 @@ The visual tracking task of Yi et al. 2021 ("Differentiable Factor Graph Optimiz
 V-A; after Haarnoja et al. 2016), made here: a red disk on a spring moves among other disks, which often cover it. A
 small network says where the disk is; a factor graph joins that with the law of motion. How much either is worth is
 learned: one standard deviation for all images, or one for each, by a head of the network; by the surrogate loss through
-the optimiser, or by the joint likelihood of the factors, or through an extended Kalman filter. An LSTM and its
+the optimizer, or by the joint likelihood of the factors, or through an extended Kalman filter. An LSTM and its
 bidirectional twin see the same features and know no law of motion.
 
 In a second scene nothing covers the disk and it stays in the picture; instead images are grainy, the camera shakes, and

@@ -1,7 +1,7 @@
 """Learned information: how sure an alignment is, learned through the trajectory that is smoothed from many of them.
 
 ICP aligns frames with those one, two, four and eight before; a factor graph joins all these motions. How much each is
-worth is what its normal equations H say, in theory: in practice H knows nothing of errors that neighbouring pixels
+worth is what its normal equations H say, in theory: in practice H knows nothing of errors that neighboring pixels
 share, nor of a search that ended in the wrong place. A small network looks at each direction of H (its eigenvalue, how
 much of it is a turn), at the overlap and at the residuals, and says by how much to trust it more or less. It is taught
 by the surrogate loss (Yi et al. 2021) on random rooms: start at the truth, take two Gauss-Newton steps, ask that they

@@ -18,7 +18,7 @@ from gradslam_ng.structures import LiveFrame
 SPANS = (1, 2, 4, 8)  # frames from one end of an edge to the other
 FAR_APART = {"iterations": (8, 6, 4), "max_distance": 0.2, "row_stride": 1}  # what images of frames eight apart want
 WIDTH = 80  # pixels across, of recordings: every edge is an alignment, and there are many
-REACH = 2.0  # metres: a turn of one radian moves what is seen about so far
+REACH = 2.0  # meters: a turn of one radian moves what is seen about so far
 FEATURES = 6
 TURNS = torch.tensor([1.0] * 3 + [REACH] * 3, dtype=torch.float64)
 
@@ -108,7 +108,7 @@ class Hessian:
 
 
 class Uniform:
-    """All alignments the same, so many radians as metres."""
+    """All alignments the same, so many radians as meters."""
 
     def __call__(self, edges: Edges) -> Tensor:
         L, V = spectrum(edges)
@@ -155,6 +155,6 @@ def features(edges: Edges, L: Tensor, V: Tensor) -> Tensor:
 
 
 def square_root(edges: Edges, L: Tensor, V: Tensor) -> Tensor:
-    """W (B, M, 6, 6) with W^T W = V diag(L) V^T, in metres and radians; next to nothing where ICP was lost."""
+    """W (B, M, 6, 6) with W^T W = V diag(L) V^T, in meters and radians; next to nothing where ICP was lost."""
     L = torch.where(edges.ok[..., None], L, 1.0)
     return L.sqrt()[..., None] * V.mT * TURNS

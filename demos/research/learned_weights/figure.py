@@ -39,7 +39,7 @@ def exponents(network: Network, size: tuple[int, int]) -> tuple[float, float]:
 
 
 def unseen_view(network: Network, size: tuple[int, int]) -> tuple[RenderedView, Tensor, LiveFrame]:
-    """Of the living room: the exact view, the noise across the surface (1, H, W), metres, and what the network says."""
+    """Of the living room: the exact view, the noise across the surface (1, H, W), meters, and what the network says."""
     view, _, K = walk(room("living_room"), 1, 1, size, seed=3)
     measured = sense(view.depth, view.normal, K, torch.Generator().manual_seed(0))
     across = sigma(view.depth, view.normal, K) * facing(view.depth, view.normal, K)

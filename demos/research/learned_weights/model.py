@@ -13,7 +13,7 @@ from gradslam_ng.structures import SurfaceView
 
 
 class Network(nn.Module):
-    """Depth noise (B, H, W), metres, pixel by pixel from `features`; before training `start` metres everywhere."""
+    """Depth noise (B, H, W), meters, pixel by pixel from `features`; before training `start` meters everywhere."""
 
     def __init__(self, start: float = 0.02, channels: int = 16) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Network(nn.Module):
 
 
 class Constant:
-    """The same depth noise for every pixel, metres."""
+    """The same depth noise for every pixel, meters."""
 
     def __init__(self, value: float) -> None:
         self.value = value

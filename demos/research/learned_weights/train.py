@@ -18,25 +18,25 @@ from gradslam_ng.odometry import ProjectiveICP
 from gradslam_ng.preprocessing import Noise, downsample, measure_surface
 from gradslam_ng.structures import LiveFrame, SurfaceView
 
-CONSTANTS = (0.003, 0.005, 0.01, 0.02, 0.04, 0.08)  # metres
+CONSTANTS = (0.003, 0.005, 0.01, 0.02, 0.04, 0.08)  # meters
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Noisy frames of the training rooms, each D times, and the exact surface that a neighbouring view shows of them.
+    """Noisy frames of the training rooms, each D times, and the exact surface that a neighboring view shows of them.
 
-    At a quarter of the resolution: errors of neighbouring pixels are alike.
+    At a quarter of the resolution: errors of neighboring pixels are alike.
     """
 
     live: SurfaceView  # (D V, ...), V views
     features: Tensor  # (D V, H, W, 4), found at the full resolution: there the network will have to judge
-    model: SurfaceView  # (V, ...), of the neighbour
-    T: Tensor  # (V, 4, 4), of the frame in the neighbour's camera, exact
+    model: SurfaceView  # (V, ...), of the neighbor
+    T: Tensor  # (V, 4, 4), of the frame in the neighbor's camera, exact
 
     def error(self, sigma: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
         """How far off (N,) ICP finds the frames `which` (N,) under that depth noise (N, H, W), from 1 cm away.
 
-        In metres, of a point 2 m away. The robust weights are as good as off: under them more noise everywhere means
+        In meters, of a point 2 m away. The robust weights are as good as off: under them more noise everywhere means
         more pairs, and the network would learn little else than to raise its level.
         """
         view = which % len(self.T)
@@ -61,7 +61,7 @@ def training_pairs(rooms: int, draws: int, size: tuple[int, int], first: int = 2
     views, T_wc, K = zip(*(walk(random_room(i), 3, 6, size, seed=i) for i in numbers), strict=True)
     color, depth, normal = (torch.cat([getattr(view, name) for view in views]) for name in ("color", "depth", "normal"))
     T_wc, K = torch.cat(T_wc), K[0].expand(len(depth), 3, 3)
-    neighbour = torch.arange(3 * rooms).reshape(rooms, 3).roll(-1, dims=1).flatten()
+    neighbor = torch.arange(3 * rooms).reshape(rooms, 3).roll(-1, dims=1).flatten()
     model = downsample(downsample(measure_surface(gs.RGBDFrames(color, depth, K)).surface))
     generator = torch.Generator().manual_seed(0)
     frames = [measure_surface(gs.RGBDFrames(color, sense(depth, normal, K[0], generator), K)) for _ in range(draws)]
@@ -69,7 +69,7 @@ def training_pairs(rooms: int, draws: int, size: tuple[int, int], first: int = 2
     parts = {field.name: [getattr(part, field.name) for part in live] for field in fields(SurfaceView)}
     live = SurfaceView(**{name: torch.cat(values) for name, values in parts.items() if values[0] is not None})
     seen = torch.cat([features(frame.surface)[:, 3::4, 3::4] for frame in frames])
-    return Pairs(live, seen, taken(model, neighbour), se3.inverse(T_wc[neighbour]) @ T_wc)
+    return Pairs(live, seen, taken(model, neighbor), se3.inverse(T_wc[neighbor]) @ T_wc)
 
 
 def train(network: Network, pairs: Pairs, steps: int, rate: float, seed: int, batch: int = 64) -> Network:
@@ -92,7 +92,7 @@ def train(network: Network, pairs: Pairs, steps: int, rate: float, seed: int, ba
 
 
 def best_constant(rooms: int, frames: int, size: tuple[int, int]) -> float:
-    """Of `CONSTANTS` the one with which PointFusion does best, in the mean, in as many training rooms, metres."""
+    """Of `CONSTANTS` the one with which PointFusion does best, in the mean, in as many training rooms, meters."""
     models = {value: Constant(value) for value in CONSTANTS}
     errors = [judge(models, *clip(random_room(2000 + i), 0, frames, size)) for i in range(rooms)]
     return min(CONSTANTS, key=lambda value: sum(math.log(error[value]) for error in errors))

@@ -59,7 +59,7 @@ def _around(x: float, y: float) -> tuple[Station, ...]:
 
 
 def doors() -> Room:
-    """A corridor of 12 x 1.8 m whose every metre and a half is like the last: a door left and right, a lamp; walked
+    """A corridor of 12 x 1.8 m whose every meter and a half is like the last: a door left and right, a lamp; walked
     there and back. Only its ends differ."""
     walls = {
         "-x": texture.clouds((0.70, 0.50, 0.40), 0.06, 0.4, 5, seed=503),

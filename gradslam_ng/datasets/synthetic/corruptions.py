@@ -2,7 +2,7 @@
 
     sequence = Corrupted(load("rgbd_dataset_freiburg1_desk"), Dropout(0.5), GainDrift(0.5, frames=100))
 
-A corruption is called with a frame's index, colour (H, W, 3) and depth (H, W, 1) and returns both, changed; the same
+A corruption is called with a frame's index, color (H, W, 3) and depth (H, W, 1) and returns both, changed; the same
 index gives the same change. They follow one another in the order given.
 """
 
@@ -107,7 +107,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class GainDrift:
-    """An exposure that follows the light: colour times a gain from 1 to `factor` over `frames`, back, and so on.
+    """An exposure that follows the light: color times a gain from 1 to `factor` over `frames`, back, and so on.
 
     The gain moves by the same ratio every frame. What it drives beyond white is cut off, and the image is rounded to 8
     bits again, as a camera would.
@@ -132,7 +132,7 @@ class GainDrift:
 class LensCover:
     """A hand over the lens for `count` frames from `first` on: black, and no depth.
 
-    With `palm` (near, far), metres, a sensor that sees as near as that reports the palm: a smooth surface between the
+    With `palm` (near, far), meters, a sensor that sees as near as that reports the palm: a smooth surface between the
     two that moves a little from frame to frame.
     """
 
@@ -153,11 +153,11 @@ class LensCover:
 
 
 def put_back(
-    T_wc: Tensor, first: int, count: int = 15, metres: float = 0.2, degrees: float = 10.0, seed: int = 0
+    T_wc: Tensor, first: int, count: int = 15, meters: float = 0.2, degrees: float = 10.0, seed: int = 0
 ) -> Tensor:
     """The path of a camera that is taken away for `count` frames from `first` on and put back somewhere else.
 
-    It stands still meanwhile (covered, it sees nothing anyway), comes back `metres` and `degrees` from where it last
+    It stands still meanwhile (covered, it sees nothing anyway), comes back `meters` and `degrees` from where it last
     was, in a direction and about an axis that the seed picks, and goes on from there as it would have.
 
     Args:
@@ -174,7 +174,7 @@ def put_back(
     direction, axis = torch.nn.functional.normalize(random, dim=-1)
     T_moved = torch.eye(4).to(T_wc)
     T_moved[:3, :3] = se3.exp(torch.cat([torch.zeros_like(axis), math.radians(degrees) * axis]))[:3, :3]
-    T_moved[:3, 3] = metres * direction
+    T_moved[:3, 3] = meters * direction
     T_last = T_wc[first - 1]
     onwards = T_last @ T_moved @ se3.inverse(T_last) @ T_wc[first - 1 : len(T_wc) - count - 1]
     return torch.cat([T_wc[:first], T_last.expand(count, 4, 4), onwards])

@@ -30,7 +30,7 @@ def _first(candidates: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Semi-axes `axes`, metres; a sphere has three equal ones."""
+    """Semi-axes `axes`, meters; a sphere has three equal ones."""
 
     axes: tuple[float, float, float]
 
@@ -153,7 +153,7 @@ class Capsule:
 
 @dataclass(frozen=True)
 class Torus:
-    """A ring about z: `ring` from its centre to the tube's, `tube` the tube's radius, metres."""
+    """A ring about z: `ring` from its center to the tube's, `tube` the tube's radius, meters."""
 
     ring: float
     tube: float

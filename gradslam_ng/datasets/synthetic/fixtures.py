@@ -1,6 +1,6 @@
 """What is fixed to walls and ceilings, from analytic solids; unturned, a piece hangs on a wall that faces +y.
 
-`turn` rotates a piece about the vertical, radians; `seed` picks its textures. Lengths in metres.
+`turn` rotates a piece about the vertical, radians; `seed` picks its textures. Lengths in meters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PAINTS: tuple[Color, ...] = (
 
 
 def picture(at: Point, turn: float, half: tuple[float, float], seed: int) -> Furniture:
-    """A painting 5 cm deep in a frame; `at` its centre on the wall, `half` its half width and height."""
+    """A painting 5 cm deep in a frame; `at` its center on the wall, `half` its half width and height."""
     wavelength = float(np.random.default_rng(seed).uniform(0.2, 0.4))
     canvas = texture.blend(*PALETTES[seed % len(PALETTES)], wavelength=wavelength, seed=seed)
     look = texture.framed(canvas, half)
@@ -55,7 +55,7 @@ def door(at: Point, turn: float, seed: int) -> Furniture:
 
 
 def window(at: Point, turn: float, seed: int) -> Furniture:
-    """A framed view with a sill, curtains in folds either side, and a radiator below; `at` its centre on the wall."""
+    """A framed view with a sill, curtains in folds either side, and a radiator below; `at` its center on the wall."""
     garden = texture.blend((0.62, 0.80, 0.94), (0.90, 0.94, 0.95), (0.50, 0.68, 0.46), wavelength=0.6, seed=seed)
     white = texture.clouds((0.90, 0.89, 0.86), 0.03, 0.2, 3, seed + 1)
     cloth = texture.stripes((0.80, 0.58, 0.36), (0.70, 0.44, 0.28), 0.08, seed + 2)

@@ -1,6 +1,6 @@
 """Furniture from analytic solids. Each piece stands at a place on the floor; unturned, its back is towards -y.
 
-`turn` rotates a piece about the vertical, radians; `seed` picks its textures. Lengths in metres.
+`turn` rotates a piece about the vertical, radians; `seed` picks its textures. Lengths in meters.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def rug(at: tuple[float, float], half: tuple[float, float], seed: int) -> Furnit
 
 
 def sofa(at: tuple[float, float], turn: float, color: Color, seed: int) -> Furniture:
-    """Two metres wide: seat and back cushions, rolled arms, two scatter cushions and a bolster."""
+    """Two meters wide: seat and back cushions, rolled arms, two scatter cushions and a bolster."""
     cloth = [texture.clouds(color, 0.07, 0.10, 4, seed + i) for i in range(3)]
     bright = texture.stripes((0.90, 0.85, 0.70), (0.20, 0.34, 0.42), 0.05, seed + 3)
     dots = texture.blend((0.85, 0.70, 0.35), (0.90, 0.84, 0.72), (0.55, 0.45, 0.20), wavelength=0.12, seed=seed + 4)

@@ -29,8 +29,8 @@ class WithMovingObject(Synthetic):
     `room` are of the room alone.
 
     Args:
-        distance: of the box's middle from the camera, along the floor, metres.
-        half: half extents of the box, metres: along its way, towards the camera, upwards.
+        distance: of the box's middle from the camera, along the floor, meters.
+        half: half extents of the box, meters: along its way, towards the camera, upwards.
         **options: of `Synthetic`.
     """
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BASELINE_DISPARITY = 35130.0  # eighths of a pixel times centimetres: focal length x baseline x 8 of a Kinect
+BASELINE_DISPARITY = 35130.0  # eighths of a pixel times centimeters: focal length x baseline x 8 of a Kinect
 SHIFT = 0.5 / 525.0  # half a pixel of a Kinect, in focal lengths; standard deviation
 DISPARITY = 1.0 / 6.0  # eighths of a pixel, standard deviation
-NEAREST, FARTHEST = 0.4, 5.0  # metres, the range that a Kinect measures
-COLOR = 0.01  # standard deviation of colour noise, of 1
+NEAREST, FARTHEST = 0.4, 5.0  # meters, the range that a Kinect measures
+COLOR = 0.01  # standard deviation of color noise, of 1
 
 
 def kinect_depth(depth: Tensor, focal: float, generator: torch.Generator) -> Tensor:
     """Depth as a Kinect reports it: laterally shifted, with noisy disparity, rounded to eighths of a pixel.
 
-    Handa, Whelan, McDonald and Davison 2014, eq. 1, after Barron and Malik 2013, with z in centimetres:
+    Handa, Whelan, McDonald and Davison 2014, eq. 1, after Barron and Malik 2013, with z in centimeters:
 
         z' = 35130 / floor(35130 / z(u + n_u, v + n_v) + n_d + 1/2),   n_u, n_v ~ N(0, 1/4), n_d ~ N(0, 1/36)
 
@@ -24,12 +24,12 @@ def kinect_depth(depth: Tensor, focal: float, generator: torch.Generator) -> Ten
     between the two sides of an edge as they do on the real sensor. In a smaller image the shift is the same angle.
 
     Args:
-        depth: (H, W) exact, metres, 0 where there is none.
+        depth: (H, W) exact, meters, 0 where there is none.
         focal: length, pixels.
         generator: on the CPU, so that every device gets the same noise.
 
     Returns:
-        (H, W) metres; 0 where the looked-up pixels have none or the measurement is outside 0.4 to 5 m.
+        (H, W) meters; 0 where the looked-up pixels have none or the measurement is outside 0.4 to 5 m.
     """
     shift = SHIFT * focal * torch.randn(*depth.shape, 2, generator=generator)
     noise = DISPARITY * torch.randn(depth.shape, generator=generator)
@@ -58,11 +58,11 @@ def _bilinear(depth: Tensor, shift: Tensor) -> Tensor:
 def dropout(depth: Tensor, cosine: Tensor, focal: float, generator: torch.Generator) -> Tensor:
     """(H, W) bool: measurements that go missing, at depth edges and where the surface is seen at a grazing angle.
 
-    Beside an edge (a neighbour within two pixels nearer or farther by over 5%) half of them are lost. A surface loses
+    Beside an edge (a neighbor within two pixels nearer or farther by over 5%) half of them are lost. A surface loses
     none up to 70 degrees from face on, all from 85 degrees.
 
     Args:
-        depth: (H, W) exact, metres.
+        depth: (H, W) exact, meters.
         cosine: (H, W) of the angle between line of sight and surface normal.
         focal: length, pixels.
     """
@@ -82,12 +82,12 @@ def kinect(color: Tensor, depth: Tensor, normal: Tensor, K: Tensor, seed: int) -
 
     Args:
         color: (H, W, 3) in [0, 1].
-        depth: (H, W, 1) exact, metres.
+        depth: (H, W, 1) exact, meters.
         normal: (H, W, 3) in the camera frame.
         K: (3, 3).
 
     Returns:
-        Colour with mild noise, quantised to 8 bits, and depth with noise, steps and holes.
+        Color with mild noise, quantized to 8 bits, and depth with noise, steps and holes.
     """
     generator = torch.Generator().manual_seed(seed)
     z = depth[..., 0]

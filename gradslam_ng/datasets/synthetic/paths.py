@@ -18,8 +18,8 @@ from torch import Tensor
 from gradslam_ng.datasets.synthetic.scene import Room
 
 RATE = 30.0  # frames a second
-WALK = 0.35  # metres a second, with a camera in the hand
-REACH = 0.5  # metres of walking that take as long as turning by one radian
+WALK = 0.35  # meters a second, with a camera in the hand
+REACH = 0.5  # meters of walking that take as long as turning by one radian
 GOLDEN = (5**0.5 - 1) / 2
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -28,9 +28,9 @@ HAND = ((0.2, 0.7, 0.012, 0.018), (1.2, 2.2, 0.004, 0.005), (4.0, 9.0, 0.0005, 0
 
 
 class Tour:
-    """The closed curve through a room's stations: positions and directions of sight, parametrised by its length.
+    """The closed curve through a room's stations: positions and directions of sight, parametrized by its length.
 
-    Length counts turning as well, `REACH` metres a radian, so that a camera at constant speed takes its time to turn.
+    Length counts turning as well, `REACH` meters a radian, so that a camera at constant speed takes its time to turn.
     """
 
     def __init__(self, room: Room) -> None:
@@ -69,11 +69,11 @@ def upright(sight: np.ndarray) -> np.ndarray:
 
 
 def shake(times: np.ndarray, seed: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """A hand's motion about where it means to be: translation (N, 3) metres, rotation vectors (N, 3) radians."""
+    """A hand's motion about where it means to be: translation (N, 3) meters, rotation vectors (N, 3) radians."""
     random = np.random.default_rng(seed)
     moved, turned = np.zeros((2, len(times), 3))
-    for low, high, metres, radians in HAND:
-        for out, size in ((moved, metres), (turned, radians)):
+    for low, high, meters, radians in HAND:
+        for out, size in ((moved, meters), (turned, radians)):
             frequency = random.uniform(low, high, size=(5, 3))
             phase = random.uniform(0, math.tau, size=(5, 3))
             out += (
@@ -130,7 +130,7 @@ def pure_rotation(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
 
 
 def back_and_forth(room: Room, times: np.ndarray, seed: int) -> np.ndarray:
-    """A metre along the tour and back every eight seconds, over and over, with a calm hand."""
+    """A meter along the tour and back every eight seconds, over and over, with a calm hand."""
     tour = Tour(room)
     return _camera(*tour(_start(tour, seed) + 0.5 * (1 - np.cos(math.tau * times / 8))), times, seed, 0.3)
 

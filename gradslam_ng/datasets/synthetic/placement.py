@@ -25,7 +25,7 @@ def rotation(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> torch.T
 def place(
     shape: Shape, at: Point, material: Material, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
 ) -> Solid:
-    """A shape with its centre at `at`, turned by R_z(yaw) R_x(pitch) R_y(roll), radians."""
+    """A shape with its center at `at`, turned by R_z(yaw) R_x(pitch) R_y(roll), radians."""
     T_ws = torch.eye(4, dtype=torch.float64)
     T_ws[:3, :3] = rotation(yaw, pitch, roll)
     T_ws[:3, 3] = torch.tensor(at, dtype=torch.float64)
@@ -40,7 +40,7 @@ def move(pieces: Furniture, at: tuple[float, ...], turn: float, name: str) -> Fu
     return [Solid(one.shape, T @ one.T_ws, one.material, name) for one in pieces]
 
 
-def wall(centre: Point, facing: tuple[int, int, int], half: tuple[float, float], material: Material) -> Solid:
+def wall(center: Point, facing: tuple[int, int, int], half: tuple[float, float], material: Material) -> Solid:
     """A rectangle that faces along an axis; `half` its extents along the other two, in the order x, y, z."""
     axis = next(i for i, f in enumerate(facing) if f)
     first, second = (i for i in range(3) if i != axis)
@@ -50,7 +50,7 @@ def wall(centre: Point, facing: tuple[int, int, int], half: tuple[float, float],
     if torch.linalg.det(R_ws) < 0:
         R_ws[first, 0] = -1.0
     T_ws = torch.eye(4, dtype=torch.float64)
-    T_ws[:3, :3], T_ws[:3, 3] = R_ws, torch.tensor(centre, dtype=torch.float64)
+    T_ws[:3, :3], T_ws[:3, 3] = R_ws, torch.tensor(center, dtype=torch.float64)
     return Solid(Rectangle(half), T_ws, material, "wall" if facing[2] == 0 else "floor" if facing[2] > 0 else "ceiling")
 
 

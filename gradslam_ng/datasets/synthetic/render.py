@@ -1,4 +1,4 @@
-"""Ray tracing of rooms: exact depth, normals and colour of every pixel, differentiable with respect to pose and K.
+"""Ray tracing of rooms: exact depth, normals and color of every pixel, differentiable with respect to pose and K.
 
 Two passes. The first finds which solid each pixel sees, in float32, without gradient: it is a discrete choice. The
 second intersects each solid with its own pixels only, in float64 and under autograd: exact depth that has a gradient.
@@ -26,7 +26,7 @@ class RenderedView:
     """What a camera sees of a room; 0 (solid: -1) where it sees nothing."""
 
     color: Tensor  # (..., H, W, 3) in [0, 1]
-    depth: Tensor  # (..., H, W, 1) metres along the optical axis
+    depth: Tensor  # (..., H, W, 1) meters along the optical axis
     normal: Tensor  # (..., H, W, 3) unit, in the camera frame, towards the camera
     solid: Tensor  # (..., H, W) index into room.solids
 
@@ -35,10 +35,10 @@ def render(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias
     """The room seen by pinhole cameras.
 
     Args:
-        T_wc: (..., 4, 4) camera to world, metres; its dtype is the result's.
-        K: (3, 3) or (..., 3, 3) in pixels, pixel centres at integer coordinates.
+        T_wc: (..., 4, 4) camera to world, meters; its dtype is the result's.
+        K: (3, 3) or (..., 3, 3) in pixels, pixel centers at integer coordinates.
         size: image height and width.
-        antialias: smooth colour at silhouettes by four samples a pixel; depth stays that of the pixel's centre.
+        antialias: smooth color at silhouettes by four samples a pixel; depth stays that of the pixel's center.
     """
     lead = T_wc.shape[:-2]
     poses, cameras = T_wc.reshape(-1, 4, 4), K.expand(*lead, 3, 3).reshape(-1, 3, 3)
@@ -78,7 +78,7 @@ def _tile_order(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _silhouette(solid: Tensor, normal: Tensor) -> Tensor:
-    """Pixels (H, W) where solid or direction of the surface changes towards a neighbour."""
+    """Pixels (H, W) where solid or direction of the surface changes towards a neighbor."""
     edge = torch.zeros_like(solid, dtype=torch.bool)
     for axis in (0, 1):
         n = solid.shape[axis] - 1
@@ -90,7 +90,7 @@ def _silhouette(solid: Tensor, normal: Tensor) -> Tensor:
 
 
 def shoot(room: Room, T_wc: Tensor, K: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Colour (N, 3), depth (N,), camera-frame normal (N, 3) and solid (N,) at pixel coordinates (N, 2); float64."""
+    """Color (N, 3), depth (N,), camera-frame normal (N, 3) and solid (N,) at pixel coordinates (N, 2); float64."""
     fx, fy = K[0, 0], K[1, 1]
     y = (pixels[:, 1] - K[1, 2]) / fy
     x = (pixels[:, 0] - K[0, 2] - K[0, 1] * y) / fx
@@ -135,11 +135,11 @@ def nearest(solids: list[Solid], o_w: Tensor, d_w: Tensor) -> tuple[Tensor, Tens
     unit = torch.nn.functional.normalize(d, dim=-1)
     axis = torch.nn.functional.normalize(unit.mean(1), dim=-1)  # (bundles, 3)
     spread = torch.arccos((unit * axis[:, None]).sum(-1).amin(-1).clamp(-1, 1))
-    centre = torch.stack([one.T_ws[:3, 3] for one in solids]).to(o_w) - o_w
-    distance = centre.norm(dim=-1).clamp(min=1e-9)
+    center = torch.stack([one.T_ws[:3, 3] for one in solids]).to(o_w) - o_w
+    distance = center.norm(dim=-1).clamp(min=1e-9)
     radius = torch.tensor([one.shape.radius for one in solids]).to(o_w)
     opening = torch.where(radius < distance, torch.arcsin((radius / distance).clamp(max=1)), torch.pi).float()
-    away = torch.arccos(((centre / distance[:, None]).float() @ axis.mT).clamp(-1, 1))  # (S, bundles)
+    away = torch.arccos(((center / distance[:, None]).float() @ axis.mT).clamp(-1, 1))  # (S, bundles)
     meets = (away <= opening[:, None] + spread + 1e-3).cpu()
     depth = torch.full((bundles, BUNDLE), torch.inf, device=d.device)
     index = torch.full((bundles, BUNDLE), -1, dtype=torch.long, device=d.device)

@@ -1,4 +1,4 @@
-"""Rooms of analytic solids: world x, y on the floor, z up, metres; the floor at z = 0 where there is one.
+"""Rooms of analytic solids: world x, y on the floor, z up, meters; the floor at z = 0 where there is one.
 
 `ROOMS` names the builders. A room also says where a camera may go: `stations`, a closed tour of positions and the
 points looked at from there, which `paths` turns into motion.
@@ -116,7 +116,7 @@ def corridor() -> Room:
 
 
 def flat_wall() -> Room:
-    """One flat wall full of texture fills every view: depth fixes three of the pose's six directions, colour all."""
+    """One flat wall full of texture fills every view: depth fixes three of the pose's six directions, color all."""
     warm, cool = ((0.86, 0.78, 0.63), (0.66, 0.30, 0.24), (0.92, 0.88, 0.78)), ((0.24, 0.40, 0.50), (0.32, 0.34, 0.24))
     mural = texture.blend(*warm, *cool, wavelength=0.7, octaves=6, seed=301)
     solids = [wall((0.0, 0.0, 1.5), (0, -1, 0), (8.0, 8.0), mural)]
@@ -131,7 +131,7 @@ def flat_wall() -> Room:
 
 
 def corner() -> Room:
-    """Three bare planes that meet, all of one even colour: depth fixes the pose, colour nothing of it."""
+    """Three bare planes that meet, all of one even color: depth fixes the pose, color nothing of it."""
     white = texture.plain((0.75, 0.75, 0.75))
     solids = [
         wall((0.0, 4.0, 4.0), (1, 0, 0), (4.0, 4.0), white),

@@ -13,14 +13,14 @@ from gradslam_ng.datasets.synthetic import tessellate
 from gradslam_ng.datasets.synthetic.placement import Point
 from gradslam_ng.datasets.synthetic.solids import Solid
 
-EDGE = 0.05  # metres, of the surface's triangles
+EDGE = 0.05  # meters, of the surface's triangles
 
 Station = tuple[Point, Point]  # camera position, point looked at
 
 
 @dataclass(frozen=True)
 class Shadow:
-    """A darkening of the floor about what stands on it: a rectangle's centre, half extents (m) and turn (radians)."""
+    """A darkening of the floor about what stands on it: a rectangle's center, half extents (m) and turn (radians)."""
 
     x: float
     y: float
@@ -42,7 +42,7 @@ class Shadow:
 class Room:
     """Solids, the light on them, and a tour for a camera.
 
-    `shaded` False gives every surface its bare albedo: light as even as in fog, so that colour tells nothing of shape.
+    `shaded` False gives every surface its bare albedo: light as even as in fog, so that color tells nothing of shape.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Room:
 
     @functools.cached_property
     def surface(self) -> tuple[Tensor, Tensor]:
-        """The exact surface as small triangles: vertices (V, 3) float64, metres, and faces (F, 3) int64.
+        """The exact surface as small triangles: vertices (V, 3) float64, meters, and faces (F, 3) int64.
 
         Triangles that nobody can see, inside another solid, against it or behind a wall, are left out; one that is
         hidden in part stays whole.

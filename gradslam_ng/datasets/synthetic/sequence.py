@@ -88,7 +88,7 @@ class Synthetic(RGBDSequence):
 
     @torch.no_grad()
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Colour (H, W, 3) and depth (H, W, 1) of a frame, float32, with the sequence's noise."""
+        """Color (H, W, 3) and depth (H, W, 1) of a frame, float32, with the sequence's noise."""
         view = render(self.scene(index), self.ground_truth.T_wc[index], self.K, self.size)
         color, depth = view.color.float(), view.depth.float()
         if self.noise == "none":
@@ -97,10 +97,10 @@ class Synthetic(RGBDSequence):
 
     @torch.no_grad()
     def seen(self, points: Tensor, every: int = 10, tolerance: float = 0.005) -> Tensor:
-        """Which points of the surface (N, 3), metres, the camera saw: (N,) bool, for the completion of a map.
+        """Which points of the surface (N, 3), meters, the camera saw: (N,) bool, for the completion of a map.
 
         A point is seen from a frame if it falls inside the image and a ray towards it is stopped no earlier than
-        `tolerance` metres before it; with Kinect noise, in its range only. Points hidden inside furniture never are.
+        `tolerance` meters before it; with Kinect noise, in its range only. Points hidden inside furniture never are.
 
         Args:
             every: how many frames to move on by.

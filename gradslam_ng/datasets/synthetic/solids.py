@@ -1,6 +1,6 @@
 """Analytic solids: where a ray enters them, which way their surface faces, and how far away it is.
 
-A shape lives in its own frame, centred on the origin. It answers four questions and nothing else:
+A shape lives in its own frame, centered on the origin. It answers four questions and nothing else:
 
     intersect(o, d) -> (t, hit)   ray o + t d, o (3,), d (N, 3) of any length; t (N,) first entry in front of the origin
     normal(p)                     outward unit normal (N, 3) at points on the surface
@@ -82,7 +82,7 @@ def norm(v: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A one-sided rectangle in the plane z = 0, facing +z; `half` its half width and height, metres."""
+    """A one-sided rectangle in the plane z = 0, facing +z; `half` its half width and height, meters."""
 
     half: tuple[float, float]
 
@@ -108,7 +108,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Box:
-    """A box with half extents `half`, metres; edges rounded with radius `rounding`, inside those extents."""
+    """A box with half extents `half`, meters; edges rounded with radius `rounding`, inside those extents."""
 
     half: tuple[float, float, float]
     rounding: float = 0.0
@@ -120,8 +120,8 @@ class Box:
     def intersect(self, o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         half = o.new_tensor(self.half)
         inverse = 1 / safe(d)
-        centre, extent = -o * inverse, half * inverse.abs()
-        t, leave = (centre - extent).amax(-1), (centre + extent).amin(-1)
+        center, extent = -o * inverse, half * inverse.abs()
+        t, leave = (center - extent).amax(-1), (center + extent).amin(-1)
         hit = (t > NEAR) & (t <= leave)
         return (t, hit) if self.rounding == 0 else self._rounded(o, d, t.detach(), hit)
 

@@ -1,6 +1,6 @@
 """Triangles for the analytic shapes: every vertex lies on the surface, every face is counter-clockwise from outside.
 
-Flat faces are cut into cells of about `edge` metres, so that single cells can be dropped where something hides them;
+Flat faces are cut into cells of about `edge` meters, so that single cells can be dropped where something hides them;
 curved ones so finely that a chord's error (edge^2 / 8 radius) stays under `SAG`.
 """
 
@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-SAG = 2e-4  # metres
+SAG = 2e-4  # meters
 
-Mesh = tuple[Tensor, Tensor]  # vertices (V, 3) float64 metres, faces (F, 3) int64
+Mesh = tuple[Tensor, Tensor]  # vertices (V, 3) float64 meters, faces (F, 3) int64
 
 
 def join(meshes: list[Mesh]) -> Mesh:

@@ -1,7 +1,7 @@
 """Procedural texture without files: patterns in a solid's own frame, filtered to the pixel so that nothing aliases.
 
-A pattern is called with points p (N, 3), metres, and outward normals n (N, 3), both in the solid's frame, and the
-pixel's footprint on the surface (N,), metres (its standard deviation); it gives the albedo (N, 3) in [0, 1]. Noise is a
+A pattern is called with points p (N, 3), meters, and outward normals n (N, 3), both in the solid's frame, and the
+pixel's footprint on the surface (N,), meters (its standard deviation); it gives the albedo (N, 3) in [0, 1]. Noise is a
 sum of plane waves: seen through a Gaussian pixel of deviation s, a wave of frequency f fades by exp(-2 pi^2 f^2 s^2),
 exactly. Edges are ramps as wide as the footprint. The factories here bind the settings (`functools.partial`, so that
 they pickle).
@@ -51,7 +51,7 @@ def _table(seed: int, columns: int) -> Tensor:
 
 
 def waves(p: Tensor, footprint: Tensor, seed: int, wavelength: float, octaves: int = 4, channels: int = 1) -> Tensor:
-    """Smooth noise (N, channels) of mean 0 and variance 1, from `wavelength` (metres) down by octaves."""
+    """Smooth noise (N, channels) of mean 0 and variance 1, from `wavelength` (meters) down by octaves."""
     vectors, phase, amplitude, frequency = (x.to(p) for x in _spectrum(seed, wavelength, octaves, channels))
     fade = torch.exp(-2 * math.pi**2 * (footprint[:, None] * frequency) ** 2)
     wave = torch.cos(math.tau * (p @ vectors) + phase).unflatten(-1, (octaves, WAVES))
@@ -96,7 +96,7 @@ def _clouds(p, n, footprint, *, color, contrast, wavelength, octaves, seed):
 
 
 def clouds(color: Color, contrast: float = 0.08, wavelength: float = 0.25, octaves: int = 4, seed: int = 0) -> Material:
-    """One colour, lighter and darker in soft patches: plaster, leather, leaves."""
+    """One color, lighter and darker in soft patches: plaster, leather, leaves."""
     return functools.partial(_clouds, color=color, contrast=contrast, wavelength=wavelength, octaves=octaves, seed=seed)
 
 
@@ -105,7 +105,7 @@ def _plain(p, n, footprint, color):
 
 
 def plain(color: Color) -> Material:
-    """One colour and nothing else: what colour cannot track."""
+    """One color and nothing else: what color cannot track."""
     return functools.partial(_plain, color=color)
 
 
@@ -116,7 +116,7 @@ def _blend(p, n, footprint, colors, wavelength, octaves, seed):
 
 
 def blend(*colors: Color, wavelength: float = 0.4, octaves: int = 5, seed: int = 0) -> Material:
-    """Several colours flowing into one another: paintings, marble, a globe."""
+    """Several colors flowing into one another: paintings, marble, a globe."""
     return functools.partial(_blend, colors=colors, wavelength=wavelength, octaves=octaves, seed=seed)
 
 
@@ -139,7 +139,7 @@ def wood(
     axis: int = 0,
     seed: int = 0,
 ) -> Material:
-    """Grain along an axis (0 x, 1 y, 2 z), `grain` metres apart."""
+    """Grain along an axis (0 x, 1 y, 2 z), `grain` meters apart."""
     return functools.partial(_wood, light=light, dark=dark, grain=grain, axis=axis, seed=seed)
 
 

@@ -72,7 +72,7 @@ def test_a_cover_is_black_and_has_no_depth_or_the_palm_s(still):
 
 
 def test_put_back_as_far_away_as_said_and_walking_on_as_before(still):
-    T_wc = put_back(still.T_wc, first=4, count=3, metres=0.2, degrees=10)
+    T_wc = put_back(still.T_wc, first=4, count=3, meters=0.2, degrees=10)
     T = se3.inverse(T_wc[3]) @ T_wc[7]
     assert torch.equal(T_wc[:4], still.T_wc[:4])
     assert T[:3, 3].norm() == pytest.approx(0.2)

@@ -46,6 +46,6 @@ def test_the_box_goes_with_the_camera_s_walk_but_not_with_its_shake():
     for sequence in (still, shaky):
         at = torch.stack([sequence.moving_object(i).T_ws[:3, 3] for i in range(90)])
         jerk = at.diff(dim=0).diff(dim=0).diff(dim=0).norm(dim=-1)
-        assert jerk.max() < 0.002  # metres a frame^3
+        assert jerk.max() < 0.002  # meters a frame^3
         speed = 30 * at.diff(dim=0).norm(dim=-1)
         assert 0.5 < speed.max() < 3  # of somebody walking

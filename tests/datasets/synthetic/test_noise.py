@@ -19,7 +19,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def eighths(depth: torch.Tensor) -> torch.Tensor:
-    """Disparity in eighths of a pixel, depth in metres."""
+    """Disparity in eighths of a pixel, depth in meters."""
     return noise.BASELINE_DISPARITY / (100 * depth)
 
 
@@ -126,7 +126,7 @@ def test_edges_lose_half():
     assert not missing[:, 152:].any()
 
 
-def test_colour_noise_is_mild_and_in_range():
+def test_color_noise_is_mild_and_in_range():
     color = torch.linspace(0, 1, SIZE[1])[None, :, None].expand(*SIZE, 3)
     depth, normal = plane(0)
     noisy, _ = noise.kinect(color, depth[..., None], normal, K, seed=0)

@@ -14,7 +14,7 @@ each_path = pytest.mark.parametrize("path", PATHS)
 
 
 def speeds(T_wc: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Metres and degrees a second at 30 frames a second."""
+    """Meters and degrees a second at 30 frames a second."""
     moved = (T_wc[1:, :3, 3] - T_wc[:-1, :3, 3]).norm(dim=-1)
     turn = (T_wc[:-1, :3, :3].mT @ T_wc[1:, :3, :3]).diagonal(dim1=-2, dim2=-1).sum(-1)
     return 30 * moved, 30 * torch.rad2deg(torch.arccos(((turn - 1) / 2).clamp(-1, 1)))
@@ -37,17 +37,17 @@ def test_poses_are_rigid_upright_clear_and_smooth(name, path):
 
 @each_room
 def test_human_speeds(name):
-    metres, degrees = speeds(camera_path("handheld", room(name), 900)[1])
-    assert 0.2 < metres.mean() < 0.5
-    assert metres.max() < 0.8
+    meters, degrees = speeds(camera_path("handheld", room(name), 900)[1])
+    assert 0.2 < meters.mean() < 0.5
+    assert meters.max() < 0.8
     assert degrees.max() < 70
-    fast_metres, fast_degrees = speeds(camera_path("fast", room(name), 900)[1])
-    assert fast_metres.mean() > 2.5 * metres.mean()
+    fast_meters, fast_degrees = speeds(camera_path("fast", room(name), 900)[1])
+    assert fast_meters.mean() > 2.5 * meters.mean()
     assert fast_degrees.mean() > 2 * degrees.mean()
 
 
 def test_tremor_is_of_the_hand():
-    """What a smooth curve through half a second leaves over is millimetres and tenths of a degree."""
+    """What a smooth curve through half a second leaves over is millimeters and tenths of a degree."""
     T_wc = camera_path("handheld", room("living_room"), 900)[1]
     position = T_wc[:, :3, 3].numpy()
     kernel = np.hanning(17) / np.hanning(17).sum()

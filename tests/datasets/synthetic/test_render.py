@@ -66,8 +66,8 @@ def test_normals_face_the_camera_and_have_unit_length(poses):
     assert (view.normal * ray).sum(-1).max() < 1e-2
 
 
-def test_depth_and_colour_have_the_gradient_of_central_differences(poses):
-    """With respect to the pose, away from edges; the texture's colour in float32."""
+def test_depth_and_color_have_the_gradient_of_central_differences(poses):
+    """With respect to the pose, away from edges; the texture's color in float32."""
     living_room, interior = room("living_room"), _interior(render(room("living_room"), poses[20], K, SIZE))
     at = interior.nonzero()[:: int(interior.sum()) // 60].flip(-1).double()
 
@@ -85,7 +85,7 @@ def test_depth_and_colour_have_the_gradient_of_central_differences(poses):
 
 
 def _interior(view) -> torch.Tensor:
-    """Pixels (H, W) whose neighbours two pixels about see the same solid."""
+    """Pixels (H, W) whose neighbors two pixels about see the same solid."""
     solid = view.solid[None].float()
     pool = torch.nn.functional.max_pool2d
     return ((pool(solid, 5, 1, 2) == solid) & (-pool(-solid, 5, 1, 2) == solid))[0]

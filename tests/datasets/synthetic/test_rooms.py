@@ -1,4 +1,4 @@
-"""Rooms: their exact surface, and what depth and colour can tell of the pose in them."""
+"""Rooms: their exact surface, and what depth and color can tell of the pose in them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_wall_has_texture_everywhere():
     assert blocks.std((-3, -1)).min() > 0.01
 
 
-def test_the_corner_is_fixed_by_geometry_and_all_of_one_colour():
+def test_the_corner_is_fixed_by_geometry_and_all_of_one_color():
     _, view = views("corner", 6)
     assert fixed_by_depth(view)[:, 0].min() > 2e-3
     assert (view.color == view.color[0, 0, 0]).all()

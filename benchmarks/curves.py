@@ -46,17 +46,19 @@ class GradientDescent:
 
     rate: float
 
-    def start(self, here: Linearization) -> Damping:
-        return Damping(torch.zeros_like(here.error), torch.ones_like(here.error))
+    def start(self, current: Linearization) -> Damping:
+        return Damping(torch.zeros_like(current.error), torch.ones_like(current.error))
 
-    def propose(self, here: Linearization, damping: Damping) -> Step:
-        return Step(-self.rate * here.g, self.rate * here.g.square().sum(-1))
+    def propose(self, current: Linearization, damping: Damping) -> Step:
+        return Step(-self.rate * current.g, self.rate * current.g.square().sum(-1))
 
-    def judge(self, here: Linearization, there: Linearization, step: Step, damping: Damping) -> tuple[Tensor, Damping]:
-        return torch.ones_like(here.error, dtype=torch.bool), damping
+    def accept(
+        self, current: Linearization, candidate: Linearization, step: Step, damping: Damping
+    ) -> tuple[Tensor, Damping]:
+        return torch.ones_like(current.error, dtype=torch.bool), damping
 
 
-RULES = {
+STRATEGIES = {
     "GD": GradientDescent(rate=0.1),
     "GN": optim.GaussNewton(),
     "LM": optim.LevenbergMarquardt(damping=1e-2),
@@ -93,7 +95,7 @@ def table(draws: int = 10) -> list[dict]:
     for name in CURVES:
         problems = sample(name, draws)
         for iterations, published in zip(ITERATIONS, PUBLISHED[name], strict=True):
-            runs = {label: errors(name, strategy, iterations, *problems) for label, strategy in RULES.items()}
+            runs = {label: errors(name, strategy, iterations, *problems) for label, strategy in STRATEGIES.items()}
             for label, e in runs.items():
                 means, medians = e.mean(-1), e.median(-1).values
                 difference = (e - runs["LM"]).flatten()

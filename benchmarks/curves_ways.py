@@ -22,11 +22,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.curves import CURVES, ITERATIONS, PUBLISHED, RULES, X, errors, evaluate, sample
+from benchmarks.curves import CURVES, ITERATIONS, PUBLISHED, STRATEGIES, X, errors, evaluate, sample
 from benchmarks.report import save
 from gradslam_ng import optim
 
-SOFT = RULES["soft LM"]
+SOFT = STRATEGIES["soft LM"]
 SETTINGS = {
     "damping 1e-4": {"damping": 1e-4, "temperature": 0.2},
     "damping 10": {"damping": 10.0, "temperature": 0.2},

@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import tyro
 
-from benchmarks.curves import CURVES, ITERATIONS, PUBLISHED, RULES, errors, sample, show, table
+from benchmarks.curves import CURVES, ITERATIONS, PUBLISHED, STRATEGIES, errors, sample, show, table
 
 STEPS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 
@@ -26,7 +26,7 @@ def plot(path: Path, draws: int = 4) -> None:
     figure, axes = plt.subplots(2, len(CURVES), figsize=(12, 6.5), sharex=True, layout="constrained")
     for (top, bottom), name in zip(axes.T, CURVES, strict=True):
         problems = sample(name, draws)
-        for label, rule in RULES.items():
+        for label, rule in STRATEGIES.items():
             runs = [errors(name, rule, steps, *problems) for steps in STEPS]
             (line,) = top.plot(STEPS, [e.mean().item() for e in runs], label=label)
             draws_apart = [e.mean(-1).aminmax() for e in runs]

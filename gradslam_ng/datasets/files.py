@@ -23,8 +23,8 @@ class FileSequence(RGBDSequence):
         color, depth: the files of each frame.
         depth_scale: units of the depth files in a meter.
         no_depth: the value, besides 0, that marks a pixel without depth.
-        distortion: coefficients k1, k2, p1, p2, k3 of the lens (Brown-Conrady) that both images were taken with: they
-            are undistorted on loading, to the pinhole camera `K`; default: they are without distortion.
+        distortion: coefficients k1, k2, p1, p2, k3, ... of the lens (Brown-Conrady) that both images were taken with,
+            see `camera.undistortion_map`: they are undistorted on loading, to the pinhole camera `K`; default: they are without distortion.
         **about: as for Sequence, without `size`.
 
     Raises:

@@ -80,12 +80,12 @@ def read_intrinsics(path: Path, y_up: bool = False) -> tuple[Tensor, float | Non
 
 
 def read_distortion(path: Path) -> tuple[float, ...] | None:
-    """Coefficients k1, k2, p1, p2, k3 of the lens (Brown-Conrady, OpenCV's order) in a `.json`; None without any.
+    """Coefficients k1, k2, p1, p2, k3, ... of the lens (Brown-Conrady, OpenCV's order) in a `.json`; None without any.
 
-    They are "distortion": [k1, k2, p1, p2] or with k3, beside the intrinsics, or {"model": ..., "coefficients": [...]}.
+    They are "distortion": [k1, k2, p1, p2] or more, beside the intrinsics, or {"model": ..., "coefficients": [...]}.
 
     Raises:
-        ValueError: another model, or not four or five finite numbers; names the file.
+        ValueError: another model, or not 4, 5, 8, 12 or 14 finite numbers; names the file.
     """
     if path.suffix != ".json":
         return None
@@ -102,10 +102,9 @@ def read_distortion(path: Path) -> tuple[float, ...] | None:
         values = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
         values = np.full(1, np.nan)
-    if values.shape not in ((4,), (5,)) or not np.isfinite(values).all():
-        raise ValueError(f"{path}: distortion: expected k1, k2, p1, p2 and perhaps k3, got {str(given)[:100]}")
-    coefficients = (*values.tolist(), 0.0)[:5]
-    return coefficients if any(coefficients) else None
+    if values.ndim != 1 or len(values) not in (4, 5, 8, 12, 14) or not np.isfinite(values).all():
+        raise ValueError(f"{path}: distortion: expected k1, k2, p1, p2 and perhaps k3 or more, got {str(given)[:100]}")
+    return tuple(values.tolist()) if values.any() else None
 
 
 def find_intrinsics(

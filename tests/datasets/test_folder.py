@@ -38,11 +38,11 @@ def test_json_camera_and_depth_scale(recordings, tmp_path, camera):
     assert Folder(folder, depth_scale=1000).depth_scale == 1000
 
 
-@pytest.mark.parametrize("form", ["list", "with k3", "model"])
+@pytest.mark.parametrize("form", ["list", "with k3", "rational", "model"])
 def test_distortion_is_undone(recordings, tmp_path, form):
     """Images are those of the pinhole camera: what the distorted pixel of each ray showed."""
-    coefficients = (0.2, -0.1, 0.01, -0.02, 0.05 if form == "with k3" else 0.0)
-    given = list(coefficients if form == "with k3" else coefficients[:4])
+    given = [0.2, -0.1, 0.01, -0.02, *{"with k3": [0.05], "rational": [0.05, 0.1, -0.02, 0.01]}.get(form, [])]
+    coefficients = tuple(given)
     given = {"model": "plumb_bob", "coefficients": given} if form == "model" else given
     folder = recordings.folder(tmp_path / "desk")
     camera = {"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "distortion": given}

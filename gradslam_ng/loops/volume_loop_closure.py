@@ -56,7 +56,10 @@ class VolumeLoopCloser:
         self.correction = (corrected.T_wc[0] @ se3.inverse(state.T_wc[0])).double().cpu()
         self.surfels = surfels_of(corrected.map)
         if len(keyframes) > count:
-            self.surfels = self.mapper(self.surfels, live, corrected.T_wc, state.tracking.ok, state.frames - 1)
+            ok, number = state.tracking.ok, state.frames - 1
+            self.surfels = self.mapper(self.surfels, live, corrected.T_wc, ok, number)
+            if number % self.mapper.prune_every == 0:
+                self.surfels = self.mapper.prune(self.surfels, ok, number)
         return state
 
     @torch.no_grad()

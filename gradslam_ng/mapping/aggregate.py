@@ -1,4 +1,4 @@
-"""Aggregation: every reading of every frame becomes a surfel."""
+"""Aggregation: every depth measurement of every frame becomes a surfel."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from gradslam_ng.structures import LiveFrame, SurfelMap
 
 
 class Aggregate(nn.Module):
-    """The map of ICP-SLAM (Jatavallabhula et al. 2020, section V): readings are placed in the world, never merged."""
+    """The map of ICP-SLAM (Jatavallabhula et al. 2020, section V): points are placed in the world, never merged."""
 
-    def forward(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
-        """map_ with the readings of one frame seen from T_wc (B, 4, 4) added where ok (B,) holds."""
+    def forward(
+        self,
+        map_: SurfelMap,
+        live: LiveFrame,
+        T_wc: Tensor,  # (B, 4, 4)
+        ok: Tensor,  # (B,) bool
+        frame: int | Tensor,  # number of the frame, a tensor () int64
+    ) -> SurfelMap:
+        """The map with the surfels of one frame seen from T_wc added where `ok` holds."""
         new = (live.surface.weights.flatten(1) > 0) & ok[:, None]
-        number = torch.full(new.shape, frame, device=new.device)
+        number = torch.zeros(new.shape, dtype=torch.int64, device=new.device) + frame
         return map_.append(new, **checkpoint(surfels_from_frame, live, T_wc), created=number, updated=number)

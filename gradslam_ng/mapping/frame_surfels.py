@@ -1,4 +1,4 @@
-"""A frame's pixels as candidate surfels, in the world and each with its weight."""
+"""Surfels from a frame: a depth image's pixels in the world, each with its radius and confidence."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.structures import LiveFrame
 
 
-def surfels_from_frame(live: LiveFrame, T_wc: Tensor, sigma: float | Tensor = 0.6) -> dict[str, Tensor]:
-    """The surfels that the pixels of a frame would found, row by row: their float attributes, each (B, H W, ...).
+def surfels_from_frame(
+    live: LiveFrame,
+    T_wc: Tensor,  # (B, 4, 4)
+    sigma: float | Tensor = 0.6,  # relative to the half diagonal of the image
+) -> dict[str, Tensor]:
+    """The surfels that the pixels of a frame would make, row by row: their float attributes, each (B, H W, ...).
 
-    The confidence of one reading falls with the distance from the image's centre (Keller et al. 2013, section 4;
-    `sigma`, relative to the half diagonal), and beyond one metre with the depth noise; it is zero where there is no
-    reading. The radius is that of a disc that covers the pixel, at most doubled where the surface is seen at a grazing
-    angle.
-
-    T_wc (B, 4, 4).
+    The confidence of one measurement falls with the distance from the image's center (Keller et al. 2013, section 4),
+    and beyond one meter with the depth noise; it is zero for a hole. The radius is that of a disc that covers the
+    pixel, at most doubled where the surface is seen at a grazing angle.
     """
     surface = live.surface
     height, width = surface.size

@@ -83,7 +83,10 @@ class PointFusion(System):
         )
 
     def fuse(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
-        return self.mapper(map_, live, T_wc, ok, frame)
+        map_ = self.mapper(map_, live, T_wc, ok, frame)
+        if isinstance(frame, Tensor) or frame % self.mapper.prune_every:
+            return map_
+        return self.mapper.prune(map_, ok, frame)
 
 
 class KinectFusion(System):

@@ -21,9 +21,15 @@ def empty(batch: int = 1) -> SurfelMap:
     return SurfelMap.empty(batch, dtype=torch.float64)
 
 
+def step(fuser: PointFuser, map_: SurfelMap, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> SurfelMap:
+    """A frame fused, and the map pruned when it is time to, as a system does."""
+    map_ = fuser(map_, live, T_wc, ok, frame)
+    return map_ if frame % fuser.prune_every else fuser.prune(map_, ok, frame)
+
+
 def fused(fuser: PointFuser, *frames: LiveFrame, T_wc: Tensor, ok: Tensor, map_: SurfelMap | None = None) -> SurfelMap:
     for number, live in enumerate(frames):
-        map_ = fuser(empty() if map_ is None else map_, live, T_wc, ok, number)
+        map_ = step(fuser, empty() if map_ is None else map_, live, T_wc, ok, number)
     return map_
 
 
@@ -49,7 +55,7 @@ def test_the_same_frame_again_does_not_grow_the_map_and_raises_confidence(room, 
     with torch.set_grad_enabled(grad):
         once = fused(fuser, live, T_wc=T, ok=ok)
         before = {name: value.clone() for name, value in once[0].attributes().items()}
-        twice = fuser(once, live, T, ok, 1)[0]
+        twice = step(fuser, once, live, T, ok, 1)[0]
     assert twice.count.tolist() == [before["points"].shape[1]]
     assert torch.allclose(twice.confidences, 2 * before["confidences"])
     for name in ("points", "normals", "colors", "radii", "created"):
@@ -117,10 +123,10 @@ def test_a_camera_half_a_pixel_away_founds_nothing_new(plane, eye, yes):
     map_ = fused(fuser, plane(1.5), T_wc=eye, ok=yes)
     moved = eye.clone()
     moved[0, 0, 3] = 0.5 * 1.5 / 15  # half a pixel to the right, in metres at 1.5 m
-    map_ = fuser(map_, plane(1.5), moved, yes, 1)
+    map_ = step(fuser, map_, plane(1.5), moved, yes, 1)
     assert map_.count.item() == 12 * 16
     moved[0, 0, 3] = 3 * 1.5 / 15  # three pixels: what was seen is known, three columns are new
-    map_ = fuser(map_, plane(1.5), moved, yes, 2)
+    map_ = step(fuser, map_, plane(1.5), moved, yes, 2)
     assert map_.count.item() in (12 * (16 + 2), 12 * (16 + 3))
 
 
@@ -134,9 +140,9 @@ def test_what_stays_unstable_is_removed(plane, eye, yes, grad):
         assert map_.count.item() == 12 * (16 + 3)
         nothing = plane(0.0)
         for number in range(5, 8):
-            map_ = fuser(map_, nothing, eye, yes, number)
+            map_ = step(fuser, map_, nothing, eye, yes, number)
             assert map_.count.item() == 12 * (16 + 3)
-        map_ = fuser(map_, nothing, eye, yes, 8)
+        map_ = step(fuser, map_, nothing, eye, yes, 8)
     assert map_.count.item() == 12 * 16
     assert (map_[0].points[..., 2] == 1.5).all()
 
@@ -149,7 +155,7 @@ def test_what_is_seen_for_long_stays_however_faint(plane, eye, yes, grad, frames
         map_ = fused(fuser, *[plane(1.5)] * frames, T_wc=eye, ok=yes)
         assert (map_[0].confidences < fuser.stable_confidence).all()
         for number in range(frames, frames + 5):
-            map_ = fuser(map_, plane(0.0), eye, yes, number)
+            map_ = step(fuser, map_, plane(0.0), eye, yes, number)
     assert (map_.count.item() > 0) == stays
 
 
@@ -162,13 +168,13 @@ def test_what_comes_before_a_known_wall_counts_once_it_has_stood_for_a_second(pl
     with torch.set_grad_enabled(grad):
         map_ = fused(fuser, *[wall] * 10, T_wc=eye, ok=yes)
         for number in range(10, 10 + frames):
-            map_ = fuser(map_, visitor, eye, yes, number)
+            map_ = step(fuser, map_, visitor, eye, yes, number)
         near = map_.mask & (map_.points[..., 2] < 1.0)
         assert near.sum() == 36
         weight = map_.confidences[near] / (map_.confidences[near] + fuser.stable_confidence)
         assert (weight > 0.5).all() if stays else (weight < 0.1).all()
         for number in range(10 + frames, 40 + frames):
-            map_ = fuser(map_, wall, eye, yes, number)
+            map_ = step(fuser, map_, wall, eye, yes, number)
         assert not (map_.mask & (map_.points[..., 2] < 1.0)).any()
 
 
@@ -183,7 +189,7 @@ def test_what_has_come_close_weighs_less_in_tracking_than_the_wall_behind_it(pla
     fuser, wall = PointFuser(), plane(far, sigma=float(sigma[1]))
     map_ = fused(fuser, *[wall] * when, T_wc=eye, ok=yes)
     for number in range(when, when + 29):
-        map_ = fuser(map_, visitor, eye, yes, number)
+        map_ = step(fuser, map_, visitor, eye, yes, number)
     trust = map_.confidences / (map_.confidences + fuser.stable_confidence)
     close = map_.points[..., 2] < 1.0
     assert (map_.mask & close).sum() == 36
@@ -198,11 +204,11 @@ def test_what_floats_in_free_space_is_removed(plane, eye, yes, grad):
         map_ = fused(fuser, *[plane(1.0)] * 7, T_wc=eye, ok=yes)
         peak = map_[0].confidences.max()
         assert map_.count.item() == 12 * 16 and peak > 2
-        map_ = fuser(map_, plane(2.0), eye, yes, 7)
+        map_ = step(fuser, map_, plane(2.0), eye, yes, 7)
         wall = map_[0].points[0, :, 2] == 1.0
         assert torch.allclose(map_[0].confidences[0, wall].max(), 0.5 * peak)  # one look is not enough
         for number in range(8, 18):
-            map_ = fuser(map_, plane(2.0), eye, yes, number)
+            map_ = step(fuser, map_, plane(2.0), eye, yes, number)
     assert map_.count.item() == 12 * 16 and (map_[0].points[..., 2] == 2.0).all()
 
 
@@ -211,7 +217,7 @@ def test_holes_and_what_is_hidden_violate_nothing(plane, eye, yes):
     map_ = fused(fuser, *[plane(2.0)] * 3, T_wc=eye, ok=yes)
     before = map_[0].confidences.clone()
     for z in (0.0, 1.0):  # nothing read; something before the wall
-        map_ = fuser(map_, plane(z), eye, yes, 3)
+        map_ = step(fuser, map_, plane(z), eye, yes, 3)
     old = map_[0].points[0, :, 2] == 2.0
     assert torch.equal(map_[0].confidences[0, old], before[0])
 
@@ -221,10 +227,10 @@ def test_a_lost_frame_leaves_its_map_alone_and_the_others_not(plane, eye, grad):
     fuser = PointFuser(max_unseen_frames=1, prune_every=1, stable_confidence=100.0)
     T_wc, both, one = eye.expand(2, 4, 4), torch.tensor([True, True]), torch.tensor([True, False])
     with torch.set_grad_enabled(grad):
-        map_ = fuser(empty(2), plane(1.5, batch=2), T_wc, both, 0)
+        map_ = step(fuser, empty(2), plane(1.5, batch=2), T_wc, both, 0)
         before = {name: value.clone() for name, value in map_[1].attributes().items()}
         for number in range(1, 4):
-            map_ = fuser(map_, plane(1.0, batch=2), T_wc, one, number)
+            map_ = step(fuser, map_, plane(1.0, batch=2), T_wc, one, number)
     for name, value in map_[1].attributes().items():
         assert torch.equal(value, before[name]), name
     assert (map_[0].points[..., 2] == 1.0).all()
@@ -241,7 +247,7 @@ def test_the_map_does_not_grow_while_the_camera_looks_at_the_same_thing(room):
             noise = depth_noise.axial_sigma(clean.depth) * torch.randn(clean.depth.shape, generator=generator)
             holes = torch.rand(clean.depth.shape, generator=generator) < 0.02
             depth = torch.where(holes, 0.0, clean.depth + noise)
-            map_ = fuser(map_, measure_surface(RGBDFrames(clean.color, depth, clean.K)), T, ok, number)
+            map_ = step(fuser, map_, measure_surface(RGBDFrames(clean.color, depth, clean.K)), T, ok, number)
             counts.append(map_.count.item())
     assert counts[0] < 60 * 80 and counts[-1] < 1.05 * counts[0]
     assert (map_[0].confidences >= fuser.stable_confidence).float().mean() > 0.95
@@ -270,4 +276,4 @@ def test_anywhere_in_the_world_and_in_float32(room):
     fuser, ok = PointFuser(), torch.tensor([True])
     map_ = fused(fuser, live, T_wc=T, ok=ok, map_=SurfelMap.empty())
     first = map_.count.item()
-    assert fuser(map_, live, T, ok, 1).count.item() == first
+    assert step(fuser, map_, live, T, ok, 1).count.item() == first

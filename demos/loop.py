@@ -111,7 +111,7 @@ def from_above(map_: gs.SurfelMap, ceiling: float = 2.2, side: int = 700) -> tup
     T_wc[:3, :3] = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
     T_wc[:3, 3] = torch.tensor([float(middle[0]), float(middle[1]), 40.0])
     K = torch.tensor([[20 * side / half, 0, side / 2], [0, 20 * side / half, side / 2], [0, 0, 1]])
-    view = render(low, T_wc[None], K[None], (side, side), reach=4)
+    view = render(low, T_wc[None], K[None], (side, side), max_radius=4)
     image = (view.color * view.alpha + 1 - view.alpha)[0].clamp(0, 1)
     x, y = map(float, middle)
     return image, [x - half, x + half, y - half, y + half]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradslam_ng.meshing.marching_cubes import marching_cubes
 from gradslam_ng.structures import SurfelMap, VoxelGrid
-from gradslam_ng.structures.voxel_grid import SIDE, pack
+from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack
 
 
 def tsdf_to_surfels(grid: VoxelGrid) -> SurfelMap:
@@ -35,7 +35,7 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
     A surfel's influence reaches three voxels, and no less than twice its radius up to six voxels.
     """
     points, normals, colors = (x[map_.mask] for x in (map_.points, map_.normals, map_.colors))
-    owner = map_.mask.nonzero()[:, 0]
+    batch_index = map_.mask.nonzero()[:, 0]
     trust, radii = map_.confidences[map_.mask], map_.radii[map_.mask]
     grid = VoxelGrid.empty(map_.batch, voxel_size, 4 * voxel_size, points.device, points.dtype)
     if not len(points):
@@ -47,7 +47,8 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
     near = torch.cartesian_prod(near, near, near)
     near = near[near.square().sum(-1).sqrt() <= most + 0.87]
     found = [
-        pack(owner, (centre + step).div(SIDE, rounding_mode="floor")).unique() for step in near[:: len(near) // 60]
+        pack(batch_index, (centre + step).div(BLOCK_RESOLUTION, rounding_mode="floor")).unique()
+        for step in near[:: len(near) // 60]
     ]
     grid = grid.allocate(torch.cat(found).unique())
     count = grid.sdf.numel()
@@ -57,10 +58,10 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
         voxel = centre + step
         offset = voxel * voxel_size - points
         away = (offset.norm(dim=-1) / voxel_size / reach * 3).square()
-        row = grid.lookup(pack(owner, voxel.div(SIDE, rounding_mode="floor")))
+        row = grid.lookup(pack(batch_index, voxel.div(BLOCK_RESOLUTION, rounding_mode="floor")))
         weight = torch.where((away < 9) & (row >= 0), trust * torch.exp(-0.5 * away), 0.0)
-        i, j, k = (voxel % SIDE).unbind(-1)
-        cell = row.clamp(min=0) * SIDE**3 + (i * SIDE + j) * SIDE + k
+        i, j, k = (voxel % BLOCK_RESOLUTION).unbind(-1)
+        cell = row.clamp(min=0) * BLOCK_RESOLUTION**3 + (i * BLOCK_RESOLUTION + j) * BLOCK_RESOLUTION + k
         total.index_add_(0, cell, weight)
         distance.index_add_(0, cell, weight * (offset * normals).sum(-1))
         hue.index_add_(0, cell, weight[:, None] * colors)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
-from gradslam_ng.structures.voxel_grid import SIDE, pack, unpack
+from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack, unpack
 
 CHUNK = 2048  # blocks at a time
 CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cube; number 4x + 2y + z
 EDGES = tuple((a, a | bit) for bit in (4, 2, 1) for a in range(8) if not a & bit)  # from, to: along x, then y, then z
-_REACH = 1 << 19  # voxels on either side of the origin that an edge's number has room for
+_MAX_VOXEL = 1 << 19  # voxels on either side of the origin that an edge's number has room for
 
 
 @functools.cache
@@ -92,15 +92,15 @@ def marching_cubes(grid: VoxelGrid) -> Mesh:
 def triangles(grid: VoxelGrid, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Corners of the triangles of some blocks, three after three: the number (m,) of the voxel edge on which each lies,
     and (m, 7) its place, voxels, its colour and weight."""
-    owner, block = unpack(keys)
-    around = grid.lookup(pack(owner[:, None], block[:, None] + torch.tensor(CORNERS, device=keys.device)))
+    batch_index, block = unpack(keys)
+    around = grid.lookup(pack(batch_index[:, None], block[:, None] + torch.tensor(CORNERS, device=keys.device)))
     arrays = [grid.sdf, grid.weight, *grid.color.unbind(1), grid.color_weight]
     sdf, weight, *color, color_weight = (padded(array, around) for array in arrays)
 
     def corner(values: Tensor, c: int) -> Tensor:
         """Of every cube."""
         x, y, z = CORNERS[c]
-        return values[:, x : x + SIDE, y : y + SIDE, z : z + SIDE]
+        return values[:, x : x + BLOCK_RESOLUTION, y : y + BLOCK_RESOLUTION, z : z + BLOCK_RESOLUTION]
 
     known = torch.stack([corner(weight, c) > 0 for c in range(8)]).all(0)
     case = sum((corner(sdf, c) < 0).long() << c for c in range(8))
@@ -111,10 +111,10 @@ def triangles(grid: VoxelGrid, keys: Tensor) -> tuple[Tensor, Tensor]:
     steps = torch.tensor(CORNERS, device=keys.device)
     at = cube[which, 1:, None] + steps[ends].mT  # (m, 3, 2) in the padded block
     cells = (cube[which, 0, None], *at.unbind(1))
-    voxel = block[cube[which, 0]] * SIDE + at[..., 0]
-    i, j, k = (voxel + _REACH).unbind(-1)
+    voxel = block[cube[which, 0]] * BLOCK_RESOLUTION + at[..., 0]
+    i, j, k = (voxel + _MAX_VOXEL).unbind(-1)
     axis = steps[ends[:, 1] - ends[:, 0]].argmax(-1)
-    number = ((i * 2 * _REACH + j) * 2 * _REACH + k) * 4 + axis
+    number = ((i * 2 * _MAX_VOXEL + j) * 2 * _MAX_VOXEL + k) * 4 + axis
 
     distance, trust = sdf[cells], color_weight[cells]
     share = distance[:, :1] / (distance[:, :1] - distance[:, 1:])
@@ -130,11 +130,13 @@ def triangles(grid: VoxelGrid, keys: Tensor) -> tuple[Tensor, Tensor]:
 def padded(values: Tensor, around: Tensor) -> Tensor:
     """Blocks (n, 9, 9, 9) with the first voxels of their next neighbours; `around` (n, 8) their rows, in the order of
     CORNERS, -1 for none, whose voxels are 0."""
-    cubes = values.unflatten(-1, (SIDE, SIDE, SIDE))
-    result = values.new_zeros(len(around), SIDE + 1, SIDE + 1, SIDE + 1)
+    cubes = values.unflatten(-1, (BLOCK_RESOLUTION, BLOCK_RESOLUTION, BLOCK_RESOLUTION))
+    result = values.new_zeros(len(around), BLOCK_RESOLUTION + 1, BLOCK_RESOLUTION + 1, BLOCK_RESOLUTION + 1)
     for rows, corner in zip(around.unbind(-1), CORNERS, strict=True):
-        own = tuple(slice(1) if step else slice(SIDE) for step in corner)
-        there = tuple(slice(SIDE, SIDE + 1) if step else slice(SIDE) for step in corner)
+        own = tuple(slice(1) if step else slice(BLOCK_RESOLUTION) for step in corner)
+        there = tuple(
+            slice(BLOCK_RESOLUTION, BLOCK_RESOLUTION + 1) if step else slice(BLOCK_RESOLUTION) for step in corner
+        )
         found = torch.where((rows >= 0)[:, None, None, None], cubes[(rows.clamp(min=0), *own)], 0.0)
         result[(slice(None), *there)] = found
     return result

@@ -1,4 +1,4 @@
-"""Which surfel a pixel sees: point splatting with a z-buffer."""
+"""Index maps: which surfel a pixel sees, by point splatting with a z-buffer (Keller et al. 2013, section 4)."""
 
 from __future__ import annotations
 
@@ -7,38 +7,53 @@ from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.geometry import camera, se3
 
 EMPTY = torch.iinfo(torch.int64).max
 
 
 def visible_pixels(
-    points: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
+    points: Tensor,  # (B, N, 3), world, meters
+    mask: Tensor,  # (B, N) bool
+    T_cw: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    near: float,  # meters
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Points of a map as a camera sees them.
 
-    points (B, N, 3) world, mask (B, N), T_cw (B, 4, 4), K (B, 3, 3). Returns, each (B, N), u and v in pixels, z in
-    metres, and inside, 1 or 0: in the mask, beyond `near` and within the image.
+    Returns, each (B, N), u and v in pixels, z in meters, and inside, 1 or 0: in the mask, beyond `near` and within the
+    image.
     """
     p_c = se3.transform_soa(T_cw, points.unbind(-1))
     u, v, in_front = camera.project_soa(p_c, K, near)
     height, width = size
     inside = mask & in_front & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-    return u, v, p_c[2], inside.to(u.dtype)  # compiled, planes of bool are written byte by byte
+    return u, v, p_c[2], inside.to(u.dtype)  # compiled, images of bool are written byte by byte
 
 
-def pixel_index(u: Tensor, v: Tensor, inside: Tensor, width: int) -> Tensor:
-    """Row-major index of the pixel nearest to u, v (B, N); 0 where inside (B, N) is."""
+def pixel_index(
+    u: Tensor,  # (B, N), pixels
+    v: Tensor,  # (B, N)
+    inside: Tensor,  # (B, N), 1 or 0
+    width: int,
+) -> Tensor:
+    """Row-major index (B, N) int64 of the pixel nearest to u, v; 0 where inside is."""
     column, row = (u.detach() + 0.5).floor(), (v.detach() + 0.5).floor()
     return torch.where(inside > 0, row * width + column, 0.0).long()
 
 
-def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: int) -> Tensor:
-    """The candidate of least rank for each pixel.
+def nearest_per_pixel(
+    pixel: Tensor,  # (B, N) int64
+    rank: Tensor,  # (B, N), not negative
+    candidate: Tensor,  # (B, N) bool
+    pixels: int,
+) -> Tensor:
+    """The candidate of least rank for each pixel: (B, pixels) int64, an index into N, -1 where there is none.
 
-    pixel (B, N) int64, rank (B, N) not negative, candidate (B, N) bool. Returns (B, pixels) int64, an index into N, -1
-    where there is none. Rank and index share one 64-bit key, so that one scatter decides, ties included: the bits of a
-    float that is not negative order like the float.
+    Rank and index share one 64-bit key, so that one scatter decides, ties included: the bits of a float that is not
+    negative order like the float.
     """
     order = torch.arange(rank.shape[-1], device=rank.device)
     bits = rank.detach().to(torch.float32).contiguous().view(torch.int32).long()
@@ -48,11 +63,16 @@ def nearest_per_pixel(pixel: Tensor, rank: Tensor, candidate: Tensor, pixels: in
     return torch.where(best == EMPTY, -1, best & 0xFFFFFFFF)
 
 
-def nearest_centres(
-    points: Tensor, mask: Tensor, T_cw: Tensor, K: Tensor, size: tuple[int, int], near: float
+def nearest_centers(
+    points: Tensor,  # (B, N, 3), world, meters
+    mask: Tensor,  # (B, N) bool
+    T_cw: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    near: float,  # meters
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where surfels appear, u and v in pixels and z in metres (B, N), and the nearest in each pixel (B, H * W), -1 for
-    none: what every picture of a map begins with."""
+    """Where surfels appear, u and v in pixels and z in meters (B, N), and the nearest in each pixel (B, H * W), -1 for
+    none: what every image of a map begins with."""
     u, v, z, inside = visible_pixels(points, mask, T_cw, K, size, near)
     pixel = pixel_index(u, v, inside, size[1])
     return u, v, z, nearest_per_pixel(pixel, z.clamp(min=0), inside > 0, size[0] * size[1])
@@ -61,12 +81,27 @@ def nearest_centres(
 @discrete
 @compiled
 def index_map(
-    points: Tensor, mask: Tensor, T_wc: Tensor, K: Tensor, size: tuple[int, int], near: float = 0.05
+    points: Tensor,  # (B, N, 3), world, meters
+    mask: Tensor,  # (B, N) bool
+    T_wc: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    near: float = 0.05,  # meters
 ) -> Tensor:
-    """Index of the nearest surfel whose centre falls into each pixel, -1 where none does (Keller et al. 2013, sec. 4).
+    """Index (B, H, W) int64 of the nearest surfel whose center falls into each pixel, -1 where none does.
 
-    points (B, N, 3) world, metres; mask (B, N) bool; T_wc (B, 4, 4); K (B, 3, 3). Returns (B, H, W) int64. A discrete
-    choice: no gradient.
+    A discrete choice: no gradient.
     """
     with torch.no_grad():
-        return nearest_centres(points, mask, se3.inverse(T_wc), K, size, near)[-1].unflatten(-1, size)
+        return nearest_centers(points, mask, se3.inverse(T_wc), K, size, near)[-1].unflatten(-1, size)
+
+
+def gather_pixels(
+    values: Tensor,  # (B, N, ...)
+    index: Tensor,  # (B, H, W) int64
+) -> Tensor:
+    """Rows of values at the index of each pixel, zero where that is negative: (B, H, W, ...)."""
+    hit = index >= 0
+    rows = torch.arange(len(index), device=index.device)[:, None, None]
+    picked = values[rows, index.clamp(min=0)]
+    return torch.where(expand_mask(hit, picked), picked, 0.0)

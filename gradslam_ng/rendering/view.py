@@ -1,12 +1,17 @@
-"""The camera that a map is rendered for."""
+"""Checks of the camera that a map is rendered for."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 
-def check_view(T_wc: Tensor, K: Tensor, batch: int, what: str) -> None:
-    """One camera for each of `batch` maps: T_wc (B, 4, 4), K (B, 3, 3). `what` is the word for such a map.
+def check_view(
+    T_wc: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    batch: int,
+    what: str,
+) -> None:
+    """One camera for each of `batch` maps. `what` is the word for such a map.
 
     Raises:
         ValueError: T_wc or K of another shape.

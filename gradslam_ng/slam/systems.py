@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradslam_ng.geometry import depth_noise, images
 from gradslam_ng.mapping import Aggregate, PointFuser, TSDFFuser
 from gradslam_ng.preprocessing import Noise, axial_noise, with_raw_vertices
-from gradslam_ng.rendering import predict, raycast
-from gradslam_ng.rendering.raycast import pixel_rays, scattered
+from gradslam_ng.rendering import predict_surfels, predict_volume
 from gradslam_ng.slam.graphed_step import Recorder, cuda_graph
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
@@ -66,7 +64,7 @@ class PointFusion(System):
         self.mapper = PointFuser() if mapper is None else mapper
 
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
-        return predict(state.map, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
+        return predict_surfels(state.map, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
 
     @property
     def stable_confidence(self) -> float:
@@ -119,16 +117,7 @@ class KinectFusion(System):
         return with_raw_vertices(super().prepare(frame))  # as it is fused: the model's corners are sharp
 
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
-        K, size = camera
-        offset = scattered(size, K.device)
-        seen = raycast(state.map, T_wm, K, size, offset=offset)
-        reading = depth_noise.relative_precision(
-            depth_noise.axial_sigma(seen.depth)
-        ).square()  # what one alone would weigh
-        # the mean of n readings varies by 1 / n of what one does: its distance to one more tells n / (n + 1) of that
-        weights, intensity = seen.weight / (seen.weight + reading), images.intensity(seen.color)
-        vertices = seen.depth * pixel_rays(K, size, offset)
-        return SurfaceView(vertices, seen.normal, weights[..., 0], K, intensity[..., 0], T_wm)
+        return predict_volume(state.map, T_wm, camera.K, camera.size)
 
     def fuse(self, map_: VoxelGrid, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> VoxelGrid:
         return self.mapper(map_, live, T_wc, ok, frame)

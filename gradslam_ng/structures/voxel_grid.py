@@ -12,29 +12,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SIDE = 8  # voxels along a block's edge
-VOXELS = SIDE**3  # of a block, in the order of their x, y, z
-_REACH = 1 << 15  # blocks on either side of the origin that an address has room for
+from gradslam_ng.compute.safe import divide
+
+BLOCK_SHIFT = 3
+BLOCK_RESOLUTION = 1 << BLOCK_SHIFT  # voxels along a block's edge
+BLOCK_MASK = BLOCK_RESOLUTION - 1  # voxel & BLOCK_MASK is where it lies in its block, voxel >> BLOCK_SHIFT the block
+VOXELS_PER_BLOCK = BLOCK_RESOLUTION**3  # in the order of their x, y, z
+_COORDINATE_BITS = 16  # of each block coordinate in a key
+_MAX_BLOCK = 1 << (_COORDINATE_BITS - 1)  # blocks on either side of the origin that a key has room for
 _VALUES = ("sdf", "weight", "color", "color_weight")  # of every voxel
-_ARRAYS = ("keys", "rows", *_VALUES)
+_ARRAYS = ("keys", "slots", *_VALUES)
 
 
-def pack(batch: Tensor, block: Tensor) -> Tensor:
-    """One sortable number (...) for block coordinates (..., 3) of batch element (...), int64."""
-    x, y, z = (block + _REACH).unbind(-1)
-    return ((batch * 2 * _REACH + x) * 2 * _REACH + y) * 2 * _REACH + z
+def pack(
+    batch_index: Tensor,  # (...) int64
+    block: Tensor,  # (..., 3) int64
+) -> Tensor:
+    """One sortable key (...) int64 for the block coordinates in a batch element."""
+    x, y, z = (block + _MAX_BLOCK).unbind(-1)
+    return ((batch_index * 2 * _MAX_BLOCK + x) * 2 * _MAX_BLOCK + y) * 2 * _MAX_BLOCK + z
 
 
-def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
+def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:  # keys (...) int64
     """Batch element (...) and block coordinates (..., 3) of `pack`ed keys."""
-    parts = [(keys >> shift) & (2 * _REACH - 1) for shift in (32, 16, 0)]
-    return keys >> 48, torch.stack(parts, -1) - _REACH
+    parts = [(keys >> (i * _COORDINATE_BITS)) & (2 * _MAX_BLOCK - 1) for i in (2, 1, 0)]
+    return keys >> (3 * _COORDINATE_BITS), torch.stack(parts, -1) - _MAX_BLOCK
 
 
-def offsets(device: torch.device) -> Tensor:
-    """Coordinates (VOXELS, 3) of the voxels of a block relative to its first, int64."""
-    number = torch.arange(VOXELS, device=device)
-    return torch.stack([number // SIDE**2, number // SIDE % SIDE, number % SIDE], -1)
+def voxel_offsets(device: torch.device) -> Tensor:
+    """Coordinates (VOXELS_PER_BLOCK, 3) int64 of the voxels of a block relative to its first."""
+    number = torch.arange(VOXELS_PER_BLOCK, device=device)
+    x, y = number >> (2 * BLOCK_SHIFT), (number >> BLOCK_SHIFT) & BLOCK_MASK
+    return torch.stack([x, y, number & BLOCK_MASK], -1)
+
+
+def voxel_index(x: Tensor, y: Tensor, z: Tensor) -> Tensor:  # (...) int, voxels
+    """Where voxels lie in their blocks (...), in the order of `voxel_offsets`."""
+    return ((x & BLOCK_MASK) * BLOCK_RESOLUTION + (y & BLOCK_MASK)) * BLOCK_RESOLUTION + (z & BLOCK_MASK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +62,7 @@ class VoxelGrid:
     """
 
     keys: Tensor  # (N,) int64, sorted: the blocks that exist
-    rows: Tensor  # (N,) int64: where in the arrays each lies
+    slots: Tensor  # (N,) int64: where in the arrays each lies
     sdf: Tensor  # (C, 512), metres
     weight: Tensor  # (C, 512), accumulated
     color: Tensor  # (C, 3, 512), in [0, 1]
@@ -78,14 +92,14 @@ class VoxelGrid:
             ValueError: sizes that are not positive, or a truncation within one voxel.
         """
         keys = torch.zeros(0, dtype=torch.int64, device=device)
-        values = torch.zeros(0, VOXELS, dtype=dtype, device=device)
-        color = torch.zeros(0, 3, VOXELS, dtype=dtype, device=device)
+        values = torch.zeros(0, VOXELS_PER_BLOCK, dtype=dtype, device=device)
+        color = torch.zeros(0, 3, VOXELS_PER_BLOCK, dtype=dtype, device=device)
         return VoxelGrid(keys, keys, values, values, color, values, batch, voxel_size, truncation)
 
     @property
     def block_size(self) -> float:
         """Edge of a block, metres."""
-        return SIDE * self.voxel_size
+        return BLOCK_RESOLUTION * self.voxel_size
 
     @property
     def nbytes(self) -> int:
@@ -106,19 +120,20 @@ class VoxelGrid:
     def __getitem__(self, b: int) -> VoxelGrid:
         """Volume b alone, without spare room: a batch of one."""
         b = range(self.batch)[b]
-        owner, block = unpack(self.keys)
-        mine = owner == b
-        rows = self.rows[mine]
-        values = {name: getattr(self, name)[rows] for name in _VALUES}
-        keys = pack(torch.zeros_like(rows), block[mine])
-        return dataclasses.replace(self, keys=keys, rows=torch.arange(len(rows), device=rows.device), batch=1, **values)
+        batch_index, block = unpack(self.keys)
+        mine = batch_index == b
+        slots = self.slots[mine]
+        values = {name: getattr(self, name)[slots] for name in _VALUES}
+        keys = pack(torch.zeros_like(slots), block[mine])
+        slots = torch.arange(len(slots), device=slots.device)
+        return dataclasses.replace(self, keys=keys, slots=slots, batch=1, **values)
 
-    def lookup(self, keys: Tensor) -> Tensor:
-        """The rows (...) of blocks by their keys (...), -1 for a block that does not exist."""
+    def lookup(self, keys: Tensor) -> Tensor:  # keys (...) int64
+        """The slots (...) of blocks by their keys, -1 for a block that does not exist."""
         if not len(self.keys):
             return torch.full_like(keys, -1)
         position = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
-        return torch.where(self.keys[position] == keys, self.rows[position], -1)
+        return torch.where(self.keys[position] == keys, self.slots[position], -1)
 
     def allocate(self, keys: Tensor) -> VoxelGrid:
         """With the blocks of `keys` (n,), each named once: those that are new hold zeros."""
@@ -127,8 +142,8 @@ class VoxelGrid:
             return self
         count, total = len(self.keys), len(self.keys) + len(new)
         merged, order = torch.cat([self.keys, new]).sort()
-        rows = torch.cat([self.rows, torch.arange(count, total, device=keys.device)])[order]
-        grown = dataclasses.replace(self, keys=merged, rows=rows)
+        slots = torch.cat([self.slots, torch.arange(count, total, device=keys.device)])[order]
+        grown = dataclasses.replace(self, keys=merged, slots=slots)
         capacity = len(self.sdf)
         if total <= capacity:
             return grown
@@ -140,12 +155,12 @@ class VoxelGrid:
         values = {name: extended(getattr(self, name)) for name in _VALUES}
         return dataclasses.replace(grown, **values)
 
-    def scatter(self, rows: Tensor, **values: Tensor) -> VoxelGrid:
-        """Arrays overwritten in `rows` (n,), which differ from each other, by values (n, ...), named like them."""
+    def scatter(self, slots: Tensor, **values: Tensor) -> VoxelGrid:
+        """Arrays overwritten in `slots` (n,), which differ from each other, by values (n, ...), named like them."""
 
         def written(name: str, value: Tensor) -> Tensor:
             old = getattr(self, name)
-            return old.index_copy(0, rows, value) if torch.is_grad_enabled() else old.index_copy_(0, rows, value)
+            return old.index_copy(0, slots, value) if torch.is_grad_enabled() else old.index_copy_(0, slots, value)
 
         return dataclasses.replace(self, **{name: written(name, value) for name, value in values.items()})
 
@@ -160,16 +175,16 @@ class VoxelGrid:
         """
         if points.ndim != 3 or len(points) != self.batch or points.shape[-1] != 3:
             raise ValueError(f"points: expected shape ({self.batch}, P, 3), got {tuple(points.shape)}")
-        owner = torch.arange(self.batch, device=points.device)[:, None].expand(points.shape[:2])
-        limit = _REACH * SIDE - 2.0  # voxels
+        batch_index = torch.arange(self.batch, device=points.device)[:, None].expand(points.shape[:2])
+        limit = _MAX_BLOCK * BLOCK_RESOLUTION - 2.0  # voxels
         p = (points / self.voxel_size).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
-        found = interpolate(self, lambda *block: self.lookup(pack(owner, torch.stack(block, -1))), *p.unbind(-1))
+        found = interpolate(self, lambda *block: self.lookup(pack(batch_index, torch.stack(block, -1))), *p.unbind(-1))
         return found.sdf, found.gradient / self.voxel_size, found.weight
 
     def save(self, path: Path | str) -> None:
         """All volumes as a compressed NumPy archive."""
         one = self.detach().to("cpu")
-        arrays = {name: getattr(one, name)[one.rows].numpy() for name in _VALUES}
+        arrays = {name: getattr(one, name)[one.slots].numpy() for name in _VALUES}
         numbers = {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": self.truncation}
         with Path(path).open("wb") as file:
             np.savez_compressed(file, keys=one.keys.numpy(), **arrays, **numbers)
@@ -194,7 +209,7 @@ class VoxelGrid:
         except Exception as error:  # of many kinds: a zip file, its members, their headers
             raise ValueError(f"{path}: not a saved voxel grid: {error!r}"[:300]) from None
         shapes = {name: tuple(value.shape) for name, value in values.items()}
-        expected = {name: (len(keys), *(3,) * (name == "color"), VOXELS) for name in values}
+        expected = {name: (len(keys), *(3,) * (name == "color"), VOXELS_PER_BLOCK) for name in values}
         if not ordered or shapes != expected or len({value.dtype for value in values.values()}) != 1:
             raise ValueError(f"{path}: not a saved voxel grid: expected arrays {expected}, got {shapes}")
         return VoxelGrid(keys, torch.arange(len(keys)), **values, batch=batch, voxel_size=sizes[0], truncation=sizes[1])
@@ -210,10 +225,16 @@ class Sample:
     color: Tensor  # (..., 3)
 
 
-def interpolate(grid, row_of: Callable[..., Tensor], x: Tensor, y: Tensor, z: Tensor) -> Sample:
-    """Trilinear interpolation at x, y, z (...), voxels.
+def interpolate(
+    grid: VoxelGrid,
+    find_slot: Callable[[Tensor, Tensor, Tensor], Tensor],
+    x: Tensor,  # (...), voxels
+    y: Tensor,
+    z: Tensor,
+) -> Sample:
+    """Trilinear interpolation at x, y, z.
 
-    grid: anything with the arrays of a VoxelGrid. row_of(x, y, z) gives the row of a block, -1 where there is none.
+    find_slot(x, y, z) gives the slot of a block by its coordinates, -1 where there is none.
     """
     sdf, weight, color, color_weight = (x.flatten() for x in (grid.sdf, grid.weight, grid.color, grid.color_weight))
     if not len(sdf):
@@ -225,25 +246,26 @@ def interpolate(grid, row_of: Callable[..., Tensor], x: Tensor, y: Tensor, z: Te
     value, gradient, least, red, green, blue, total = 0.0, [0.0, 0.0, 0.0], torch.inf, 0.0, 0.0, 0.0, 0.0
     for corner in itertools.product((0, 1), repeat=3):
         i, j, k = (c + step for c, step in zip(near, corner, strict=True))
-        row = row_of(i >> 3, j >> 3, k >> 3)
-        start, cell = row.clamp(min=0) * VOXELS, ((i & 7) * SIDE + (j & 7)) * SIDE + (k & 7)
-        hue, cell = 3 * start + cell, start + cell
+        slot = find_slot(i >> BLOCK_SHIFT, j >> BLOCK_SHIFT, k >> BLOCK_SHIFT)
+        start, cell = slot.clamp(min=0) * VOXELS_PER_BLOCK, voxel_index(i, j, k)
+        color_cell, cell = 3 * start + cell, start + cell
         d = sdf[cell]
-        least = torch.where(row >= 0, weight[cell], 0.0).clamp(max=least)
+        least = torch.where(slot >= 0, weight[cell], 0.0).clamp(max=least)
         fx, fy, fz = (f if step else 1 - f for f, step in zip(after, corner, strict=True))
         sx, sy, sz = (1.0 if step else -1.0 for step in corner)
         share = fx * fy * fz
         value = value + share * d
         gradient = [gradient[0] + sx * fy * fz * d, gradient[1] + sy * fx * fz * d, gradient[2] + sz * fx * fy * d]
-        share = torch.where((row >= 0) & (color_weight[cell] > 0), share, 0.0)
+        share = torch.where((slot >= 0) & (color_weight[cell] > 0), share, 0.0)
         total = total + share
-        red, green, blue = (c + share * color[hue + i * VOXELS] for i, c in enumerate((red, green, blue)))
+        red, green, blue = (
+            c + share * color[color_cell + i * VOXELS_PER_BLOCK] for i, c in enumerate((red, green, blue))
+        )
     known = least > 0
-    coloured = known & (total > 1e-6)
-    total = torch.where(coloured, total, 1.0)
+    colored = known & (total > 1e-6)
     return Sample(
         torch.where(known, value, 0.0),
         torch.stack([torch.where(known, g, 0.0) for g in gradient], -1),
         torch.where(known, least, 0.0),
-        torch.stack([torch.where(coloured, c / total, 0.0) for c in (red, green, blue)], -1),
+        torch.stack([divide(c, total, colored) for c in (red, green, blue)], -1),
     )

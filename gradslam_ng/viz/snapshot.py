@@ -108,7 +108,7 @@ def draw(map_: SurfelMap, T_wv: Tensor, K: Tensor, size: tuple[int, int]) -> Ten
         return torch.ones(*size, 3)
     scale = 2  # drawn at twice the size and averaged, for smooth outlines
     K_large, size_large = camera.scale_intrinsics(K[None], scale), (scale * size[0], scale * size[1])
-    large = render(facing, T_wv[None], K_large, size_large, reach=REACH)
+    large = render(facing, T_wv[None], K_large, size_large, max_radius=REACH)
     light = normalize(torch.tensor([-0.4, -0.8, -1.0]), dim=0).to(large.normal)
     shade = 0.75 + 0.3 * (large.normal * light).sum(-1, keepdim=True).clamp(min=0)
     image = (large.color * shade).clamp(0, 1) * large.alpha + (1 - large.alpha)

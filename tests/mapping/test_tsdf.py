@@ -109,7 +109,7 @@ def test_batch_elements_do_not_meet(views):
         alone, part = fused(frame), both[b]
         assert alone.keys.equal(part.keys)
         for name in ARRAYS:
-            assert torch.allclose(getattr(alone, name)[alone.rows], getattr(part, name)[part.rows]), name
+            assert torch.allclose(getattr(alone, name)[alone.slots], getattr(part, name)[part.slots]), name
 
 
 def test_gradients_on_and_off_agree(views):
@@ -118,7 +118,7 @@ def test_gradients_on_and_off_agree(views):
     graph = fused(*[dataclasses.replace(view, depth=view.depth.clone().requires_grad_()) for view in views])
     assert graph.sdf.requires_grad and graph.keys.equal(plain.keys)
     for name in ARRAYS:
-        assert torch.allclose(getattr(graph, name)[graph.rows], getattr(plain, name)[plain.rows], atol=1e-12), name
+        assert torch.allclose(getattr(graph, name)[graph.slots], getattr(plain, name)[plain.slots], atol=1e-12), name
 
 
 def test_values_have_the_gradients_of_central_differences(differences, views):
@@ -128,7 +128,7 @@ def test_values_have_the_gradients_of_central_differences(differences, views):
     def volume(depth, color, T_wc, K) -> dict[str, torch.Tensor]:
         frames = gs.RGBDFrames(color, depth, K, T_wc)
         grid = fused(frames[0], frames[1])
-        return {name: getattr(grid, name)[grid.rows] for name in ("sdf", "weight", "color")}
+        return {name: getattr(grid, name)[grid.slots] for name in ("sdf", "weight", "color")}
 
     noise = torch.randn(views.depth[:2].shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     inputs = {"depth": views.depth[:2] + 0.002 * noise, "color": views.color[:2], "T_wc": T_wc, "K": K}
@@ -160,7 +160,7 @@ def test_no_gradient_is_ever_not_a_number(views):
 
 def test_every_voxel_is_found_again(views):
     grid = fused(views[0])
-    assert grid.lookup(grid.keys).equal(grid.rows)
+    assert grid.lookup(grid.keys).equal(grid.slots)
     owner, block = unpack(grid.keys)
     assert (owner == 0).all() and (block.amax(0) < 200).all()
 

@@ -16,7 +16,7 @@ from gradslam_ng.io.ply import read_ply
 from gradslam_ng.meshing import marching_cubes, surfels_to_tsdf, tsdf_to_surfels
 from gradslam_ng.meshing.marching_cubes import triangle_table
 from gradslam_ng.structures import Mesh
-from gradslam_ng.structures.voxel_grid import offsets, pack, unpack
+from gradslam_ng.structures.voxel_grid import pack, unpack, voxel_offsets
 
 
 def filled(function, n: int = 3, voxel: float = 0.05) -> gs.VoxelGrid:
@@ -25,10 +25,10 @@ def filled(function, n: int = 3, voxel: float = 0.05) -> gs.VoxelGrid:
         grid = gs.VoxelGrid.empty(1, voxel, 4 * voxel, dtype=torch.float64)
         grid = grid.allocate(pack(torch.zeros(len(cells), dtype=torch.int64), cells))
         _, block = unpack(grid.keys)
-        p = (block[:, None] * 8 + offsets(torch.device("cpu"))).double() * voxel
+        p = (block[:, None] * 8 + voxel_offsets(torch.device("cpu"))).double() * voxel
         sdf, ones = function(p), torch.ones(p.shape[:2], dtype=torch.float64)
         color = (p + 1.2).movedim(-1, 1).contiguous() / 2.4
-        return grid.scatter(grid.rows, sdf=sdf, weight=ones, color=color, color_weight=ones.clone())
+        return grid.scatter(grid.slots, sdf=sdf, weight=ones, color=color, color_weight=ones.clone())
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
-from gradslam_ng.rendering import predict
+from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.structures import SurfelMap
 
 SIZE = (24, 32)
@@ -49,7 +49,7 @@ def test_render(differences, map_, view):
 def test_predict(differences, map_, view):
     def surface(T_wc, points, normals, confidences, stable) -> dict[str, Tensor]:
         map_now = dataclasses.replace(map_, points=points, normals=normals, confidences=confidences)
-        seen = predict(map_now, T_wc, view["K"], SIZE, stable)
+        seen = predict_surfels(map_now, T_wc, view["K"], SIZE, stable)
         return {"vertices": seen.vertices, "normals": seen.normals, "weights": seen.weights}
 
     inputs = {"T_wc": view["T_wc"], "points": map_.points, "normals": map_.normals, "confidences": map_.confidences}

@@ -8,8 +8,8 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering import raycast
-from gradslam_ng.rendering.raycast import pixel_rays, scattered
-from gradslam_ng.structures.voxel_grid import offsets, pack, unpack
+from gradslam_ng.rendering.rays import low_discrepancy_offsets, pixel_rays
+from gradslam_ng.structures.voxel_grid import pack, unpack, voxel_offsets
 
 SIZE = (30, 40)
 K = torch.tensor([[[40.0, 0, 19.5], [0, 40, 14.5], [0, 0, 1]]], dtype=torch.float64)
@@ -22,17 +22,17 @@ def volume(distance, voxel: float = 0.05, reach: float = 1.6) -> gs.VoxelGrid:
     cells = torch.cartesian_prod(*[torch.arange(-n, n)] * 3)
     with torch.no_grad():
         grid = gs.VoxelGrid.empty(1, voxel, 4 * voxel, dtype=torch.float64)
-        p = (cells[:, None] * 8 + offsets(torch.device("cpu"))).double() * voxel
+        p = (cells[:, None] * 8 + voxel_offsets(torch.device("cpu"))).double() * voxel
         sdf = distance(p)
         some = (sdf.abs() < grid.truncation).any(-1)
         grid = grid.allocate(pack(torch.zeros(len(cells), dtype=torch.int64), cells)[some])
         _, block = unpack(grid.keys)
-        p = (block[:, None] * 8 + offsets(torch.device("cpu"))).double() * voxel
+        p = (block[:, None] * 8 + voxel_offsets(torch.device("cpu"))).double() * voxel
         sdf = distance(p)
         weight = (sdf > -grid.truncation).double()
         color = (0.5 + 0.3 * torch.sin(2 * p)).movedim(-1, 1).contiguous()
         sdf = sdf.clamp(max=grid.truncation) * weight
-        return grid.scatter(grid.rows, sdf=sdf, weight=weight, color=color, color_weight=weight.clone())
+        return grid.scatter(grid.slots, sdf=sdf, weight=weight, color=color, color_weight=weight.clone())
 
 
 def plane(p: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ def test_a_plane_has_its_exact_depth_normal_and_colour(plane_grid):
 
 
 def test_rays_beside_the_centres_of_their_pixels_meet_the_same_plane(plane_grid):
-    offset = scattered(SIZE)
+    offset = low_discrepancy_offsets(SIZE)
     assert offset.abs().max() <= 0.5 and offset.mean((0, 1)).abs().max() < 0.01
     assert offset.diff(dim=0).abs().amin() > 0.1 and offset.diff(dim=1).abs().amin() > 0.1
     seen = gs.raycast(plane_grid, HERE, K, SIZE, offset=offset)

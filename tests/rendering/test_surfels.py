@@ -5,7 +5,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.rendering import predict
+from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.structures import SurfelMap
 
 SIZE = (30, 40)
@@ -137,7 +137,7 @@ def test_gradients_reach_map_pose_and_camera_and_are_finite():
 def test_the_prediction_for_tracking_is_the_surfels_themselves():
     map_ = map_of(wall(2.0, tilt=0.4))
     T = se3.exp(K.new_tensor([[0.02, 0.01, -0.1, 0.01, 0.02, -0.03]]))
-    surface = predict(map_, T, K, SIZE, stable_confidence=1.0)
+    surface = predict_surfels(map_, T, K, SIZE, stable_confidence=1.0)
     seen = surface.weights > 0
     assert seen.float().mean() > 0.7
     assert torch.allclose(surface.weights[seen], K.new_tensor(3.0 / 4.0))

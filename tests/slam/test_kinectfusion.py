@@ -53,7 +53,7 @@ def test_lost_frames_leave_the_volume_alone(clip):
     before, _ = kinectfusion()(clip[:3])
     after, T_wc = kinectfusion()(dataclasses.replace(clip[:5], depth=depth[:5]))
     assert T_wc[0, 4].equal(T_wc[0, 2])
-    assert after.keys.equal(before.keys) and after.sdf[after.rows].equal(before.sdf[before.rows])
+    assert after.keys.equal(before.keys) and after.sdf[after.slots].equal(before.sdf[before.slots])
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.structures.voxel_grid import offsets, pack, unpack
+from gradslam_ng.structures.voxel_grid import pack, unpack, voxel_offsets
 
 SIZE = (48, 64)
 
@@ -17,11 +17,11 @@ def of_function(function, blocks: int = 3, voxel: float = 0.05, batch: int = 1) 
     with torch.no_grad():
         grid = gs.VoxelGrid.empty(batch, voxel, 4 * voxel, dtype=torch.float64).allocate(keys)
         owner, block = unpack(grid.keys)
-        p = (block[:, None] * 8 + offsets(torch.device("cpu"))).double() * voxel
+        p = (block[:, None] * 8 + voxel_offsets(torch.device("cpu"))).double() * voxel
         sdf = function(p) + 0.01 * owner[:, None]
         color = p.movedim(-1, 1).contiguous()
         ones = torch.ones_like(sdf)
-        return grid.scatter(grid.rows, sdf=sdf[:], weight=ones, color=color, color_weight=ones.clone())
+        return grid.scatter(grid.slots, sdf=sdf[:], weight=ones, color=color, color_weight=ones.clone())
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_blocks_lie_near_the_surface_only(room):
     grid = gs.integrate(gs.VoxelGrid.empty(1, 0.01, 0.04), frame)
     _, block = unpack(grid.keys)
     assert len(block) < 0.2 * (block.amax(0) - block.amin(0) + 1).prod()
-    assert (grid.keys.diff() > 0).all() and grid.rows.sort().values.equal(torch.arange(len(block)))
+    assert (grid.keys.diff() > 0).all() and grid.slots.sort().values.equal(torch.arange(len(block)))
 
 
 def test_a_volume_of_a_batch_alone_is_the_same(room_grid):
@@ -103,7 +103,7 @@ def test_saved_and_loaded(tmp_path, room_grid):
     assert (loaded.batch, loaded.voxel_size, loaded.truncation) == (2, 0.05, 0.2)
     assert loaded.keys.equal(room_grid.keys)
     for name in ("sdf", "weight", "color", "color_weight"):
-        assert getattr(loaded, name)[loaded.rows].equal(getattr(room_grid, name)[room_grid.rows]), name
+        assert getattr(loaded, name)[loaded.slots].equal(getattr(room_grid, name)[room_grid.slots]), name
 
 
 def test_what_is_no_volume_is_refused(tmp_path, room_grid):

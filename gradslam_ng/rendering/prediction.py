@@ -1,0 +1,72 @@
+"""Predicted views: what tracking expects to see of a map (surface prediction, Newcombe et al. 2011, section 3.4).
+
+A prediction reads the map: at each pixel of a surfel map the one surfel whose center falls there, its own point, normal
+and confidence; of a volume the surface that the pixel's ray meets first. Tracking and fusion want that rather than a
+picture (`surfels.render`): a blend would average away the noise by which a surfel is judged, would have no single
+confidence, and would put points where the map has none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.geometry import depth_noise, images, se3
+from gradslam_ng.rendering.index_map import gather_pixels, index_map
+from gradslam_ng.rendering.raycast import raycast
+from gradslam_ng.rendering.rays import low_discrepancy_offsets, pixel_rays
+from gradslam_ng.structures import SurfaceView, SurfelMap, VoxelGrid
+
+
+def predict_surfels(
+    map_: SurfelMap,
+    T_wm: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    stable_confidence: float | Tensor,
+) -> SurfaceView:
+    """What a camera at T_wm is expected to see of surfels: their own centers and normals, unblended.
+
+    A surfel weighs c / (c + stable_confidence), c its confidence; without any it is not there.
+    """
+    vertices, normals, weights, intensity = splat(map_.prefix(map_.num_slots), T_wm, K, size, stable_confidence)
+    return SurfaceView(vertices, normals, weights, K, intensity, T_wm)
+
+
+@compiled(dynamic=("map_",))
+def splat(
+    map_: SurfelMap,
+    T_wm: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    stable_confidence: float | Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vertices and normals (B, H, W, 3), camera m, weights and intensity (B, H, W); see `predict_surfels`."""
+    index = index_map(map_.points, map_.mask & (map_.confidences > 0), T_wm, K, size)
+    T_mw = se3.inverse(T_wm)
+    hit = (index >= 0)[..., None]
+    vertices = se3.transform(T_mw, gather_pixels(map_.points, index).flatten(1, 2)).unflatten(1, size)
+    normals = se3.rotate(T_mw, gather_pixels(map_.normals, index).flatten(1, 2)).unflatten(1, size)
+    c = gather_pixels(map_.confidences, index)
+    intensity = images.intensity(gather_pixels(map_.colors, index))[..., 0]
+    return torch.where(hit, vertices, 0.0), normals, c / (c + stable_confidence), intensity
+
+
+def predict_volume(
+    grid: VoxelGrid,
+    T_wm: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+) -> SurfaceView:
+    """What a camera at T_wm is expected to see of volumes, by ray casting.
+
+    Rays pass beside the centers of their pixels (`low_discrepancy_offsets`). The mean of n measurements varies by 1 / n
+    of what one does, so its distance to one more weighs n / (n + 1) of that.
+    """
+    offset = low_discrepancy_offsets(size, K.device)
+    seen = raycast(grid, T_wm, K, size, offset=offset)
+    one = depth_noise.relative_precision(depth_noise.axial_sigma(seen.depth)).square()  # what one measurement weighs
+    weights, intensity = seen.weight / (seen.weight + one), images.intensity(seen.color)
+    vertices = seen.depth * pixel_rays(K, size, offset)
+    return SurfaceView(vertices, seen.normal, weights[..., 0], K, intensity[..., 0], T_wm)

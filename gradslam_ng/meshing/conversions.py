@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.safe import divide
 from gradslam_ng.meshing.marching_cubes import marching_cubes
 from gradslam_ng.structures import SurfelMap, VoxelGrid
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack
+from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, VOXELS_PER_BLOCK, pack, voxel_index
 
 
 def tsdf_to_surfels(grid: VoxelGrid) -> SurfelMap:
@@ -28,7 +29,7 @@ def tsdf_to_surfels(grid: VoxelGrid) -> SurfelMap:
     )  # fmt: skip
 
 
-def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
+def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:  # voxel_size in meters
     """Surfels as a volume, from which `marching_cubes` makes a mesh: every voxel averages the distances to the planes
     of the surfels around it, weighted by confidence and a Gaussian of two voxels (Kolluri 2005).
 
@@ -36,40 +37,43 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:
     """
     points, normals, colors = (x[map_.mask] for x in (map_.points, map_.normals, map_.colors))
     batch_index = map_.mask.nonzero()[:, 0]
-    trust, radii = map_.confidences[map_.mask], map_.radii[map_.mask]
+    confidences, radii = map_.confidences[map_.mask], map_.radii[map_.mask]
     grid = VoxelGrid.empty(map_.batch, voxel_size, 4 * voxel_size, points.device, points.dtype)
     if not len(points):
         return grid
     reach = (2 * radii / voxel_size).clamp(3, 6)  # voxels
-    centre = (points / voxel_size).round().long()
-    most = int(reach.max().ceil())
-    near = torch.arange(-most, most + 1, device=points.device)
-    near = torch.cartesian_prod(near, near, near)
-    near = near[near.square().sum(-1).sqrt() <= most + 0.87]
-    found = [
-        pack(batch_index, (centre + step).div(BLOCK_RESOLUTION, rounding_mode="floor")).unique()
-        for step in near[:: len(near) // 60]
-    ]
-    grid = grid.allocate(torch.cat(found).unique())
+    center = (points / voxel_size).round().long()
+    steps = ball_offsets(int(reach.max().ceil()), points.device)
+
+    def keys_of(voxel: Tensor) -> Tensor:  # voxel (P, 3)
+        return pack(batch_index, voxel.div(BLOCK_RESOLUTION, rounding_mode="floor"))
+
+    grid = grid.allocate(torch.cat([keys_of(center + step).unique() for step in steps[:: len(steps) // 60]]).unique())
     count = grid.sdf.numel()
     total, distance = grid.sdf.new_zeros(count), grid.sdf.new_zeros(count)
-    hue = grid.sdf.new_zeros(count, 3)
-    for step in near:
-        voxel = centre + step
+    color = grid.sdf.new_zeros(count, 3)
+    for step in steps:
+        voxel = center + step
         offset = voxel * voxel_size - points
         away = (offset.norm(dim=-1) / voxel_size / reach * 3).square()
-        row = grid.lookup(pack(batch_index, voxel.div(BLOCK_RESOLUTION, rounding_mode="floor")))
-        weight = torch.where((away < 9) & (row >= 0), trust * torch.exp(-0.5 * away), 0.0)
-        i, j, k = (voxel % BLOCK_RESOLUTION).unbind(-1)
-        cell = row.clamp(min=0) * BLOCK_RESOLUTION**3 + (i * BLOCK_RESOLUTION + j) * BLOCK_RESOLUTION + k
+        slot = grid.lookup(keys_of(voxel))
+        weight = torch.where((away < 9) & (slot >= 0), confidences * torch.exp(-0.5 * away), 0.0)
+        cell = slot.clamp(min=0) * VOXELS_PER_BLOCK + voxel_index(*voxel.unbind(-1))
         total.index_add_(0, cell, weight)
         distance.index_add_(0, cell, weight * (offset * normals).sum(-1))
-        hue.index_add_(0, cell, weight[:, None] * colors)
-    scale = torch.where(total > 0, 1 / torch.where(total > 0, total, 1.0), 0.0)
+        color.index_add_(0, cell, weight[:, None] * colors)
+    scale = divide(1.0, total, total > 0)
     shape = grid.sdf.shape
     total = total.reshape(shape)
     return grid.scatter(
         torch.arange(len(grid.sdf), device=points.device),
         sdf=(distance * scale).reshape(shape).clamp(-grid.truncation, grid.truncation), weight=total,
-        color=(hue * scale[:, None]).reshape(*shape, 3).movedim(-1, 1).contiguous(), color_weight=total.clone(),
+        color=(color * scale[:, None]).reshape(*shape, 3).movedim(-1, 1).contiguous(), color_weight=total.clone(),
     )  # fmt: skip
+
+
+def ball_offsets(radius: int, device: torch.device) -> Tensor:
+    """Coordinates (n, 3) int64 of the voxels within a ball about the origin, and a little more; radius in voxels."""
+    line = torch.arange(-radius, radius + 1, device=device)
+    cube = torch.cartesian_prod(line, line, line)
+    return cube[cube.square().sum(-1).sqrt() <= radius + 0.87]

@@ -8,6 +8,7 @@ import itertools
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.safe import denominator
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
 from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack, unpack
@@ -64,14 +65,14 @@ def triangle_table() -> Tensor:
 def marching_cubes(grid: VoxelGrid) -> Mesh:
     """The zero of the signed distance of a batch of one, between voxels all of which are known.
 
-    Vertices, colours and weights have gradients to the volume's values.
+    Vertices, colors and weights have gradients to the volume's values.
 
     Raises:
         ValueError: a batch of more than one.
     """
     if grid.batch != 1:
         raise ValueError(f"grid: expected one volume, got a batch of {grid.batch}; take grid[b]")
-    parts = [triangles(grid, keys) for keys in grid.keys.split(CHUNK)]
+    parts = [extract_triangles(grid, keys) for keys in grid.keys.split(CHUNK)]
     if not sum(len(part[0]) for part in parts):
         none = grid.sdf.new_zeros(0, 3)
         return Mesh(none, torch.zeros(0, 3, dtype=torch.int64, device=none.device), none, none, none[:, 0])
@@ -80,22 +81,59 @@ def marching_cubes(grid: VoxelGrid) -> Mesh:
     one = torch.empty_like(number).index_copy(0, faces, torch.arange(len(edges), device=edges.device))
     vertices, colors, weights = values[one].split([3, 3, 1], dim=-1)
     vertices, faces = vertices * grid.voxel_size, faces.reshape(-1, 3)
+    return Mesh(vertices, faces, vertex_normals(vertices, faces), colors, weights[:, 0])
+
+
+def vertex_normals(
+    vertices: Tensor,  # (V, 3)
+    faces: Tensor,  # (F, 3) int64
+) -> Tensor:
+    """Unit normals (V, 3): means of the faces around a vertex, weighted by area; zero where they cancel."""
     corners = vertices[faces]
     across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = torch.zeros_like(vertices).index_add(0, faces.flatten(), across.repeat_interleave(3, 0))
     square = normals.square().sum(-1, keepdim=True)
     usable = square > 1e-20
-    normals = torch.where(usable, normals * torch.where(usable, square, 1.0).rsqrt(), 0.0)
-    return Mesh(vertices, faces, normals, colors, weights[:, 0])
+    return torch.where(usable, normals * denominator(square, usable).rsqrt(), 0.0)
 
 
-def triangles(grid: VoxelGrid, keys: Tensor) -> tuple[Tensor, Tensor]:
+def extract_triangles(grid: VoxelGrid, keys: Tensor) -> tuple[Tensor, Tensor]:  # keys (n,) int64
     """Corners of the triangles of some blocks, three after three: the number (m,) of the voxel edge on which each lies,
-    and (m, 7) its place, voxels, its colour and weight."""
+    and (m, 7) its place, voxels, its color and weight."""
     batch_index, block = unpack(keys)
-    around = grid.lookup(pack(batch_index[:, None], block[:, None] + torch.tensor(CORNERS, device=keys.device)))
+    corners = torch.tensor(CORNERS, device=keys.device)
+    slots = grid.lookup(pack(batch_index[:, None], block[:, None] + corners))
     arrays = [grid.sdf, grid.weight, *grid.color.unbind(1), grid.color_weight]
-    sdf, weight, *color, color_weight = (padded(array, around) for array in arrays)
+    sdf, weight, *color, color_weight = (pad_blocks(array, slots) for array in arrays)
+
+    case = cube_cases(sdf, weight)
+    cube = ((case > 0) & (case < 255)).nonzero()
+    edges = triangle_table().to(keys.device)[case[tuple(cube.T)]].flatten(1)  # (cubes, 3 T)
+    which, place = (edges >= 0).nonzero().unbind(-1)
+    ends = torch.tensor(EDGES, device=keys.device)[edges[which, place]]  # (m, 2) corners
+    at = cube[which, 1:, None] + corners[ends].mT  # (m, 3, 2) in the padded block
+    cells = (cube[which, 0, None], *at.unbind(1))
+    voxel = block[cube[which, 0]] * BLOCK_RESOLUTION + at[..., 0]
+    i, j, k = (voxel + _MAX_VOXEL).unbind(-1)
+    axis = corners[ends[:, 1] - ends[:, 0]].argmax(-1)
+    number = ((i * 2 * _MAX_VOXEL + j) * 2 * _MAX_VOXEL + k) * 4 + axis
+
+    distance = sdf[cells]
+    share = distance[:, :1] / (distance[:, :1] - distance[:, 1:])
+    shares = torch.cat([1 - share, share], -1)
+    position = voxel + share * torch.nn.functional.one_hot(axis, 3)
+    color_shares = torch.where(color_weight[cells] > 0, shares, 0.0)
+    total = color_shares.sum(-1, keepdim=True)
+    color_shares = color_shares / denominator(total, total > 1e-6)
+    colors = [(color_shares * plane[cells]).sum(-1) for plane in color]
+    return number, torch.stack([*position.unbind(-1), *colors, (shares * weight[cells]).sum(-1)], -1)
+
+
+def cube_cases(
+    sdf: Tensor,  # (n, 9, 9, 9), meters
+    weight: Tensor,  # (n, 9, 9, 9)
+) -> Tensor:
+    """The number (n, 8, 8, 8) int64 of every cube, see `triangle_table`; 0 where a corner is not known."""
 
     def corner(values: Tensor, c: int) -> Tensor:
         """Of every cube."""
@@ -103,40 +141,21 @@ def triangles(grid: VoxelGrid, keys: Tensor) -> tuple[Tensor, Tensor]:
         return values[:, x : x + BLOCK_RESOLUTION, y : y + BLOCK_RESOLUTION, z : z + BLOCK_RESOLUTION]
 
     known = torch.stack([corner(weight, c) > 0 for c in range(8)]).all(0)
-    case = sum((corner(sdf, c) < 0).long() << c for c in range(8))
-    cube = (known & (case > 0) & (case < 255)).nonzero()
-    edges = triangle_table().to(keys.device)[case[tuple(cube.T)]].flatten(1)  # (cubes, 3 T)
-    which, place = (edges >= 0).nonzero().unbind(-1)
-    ends = torch.tensor(EDGES, device=keys.device)[edges[which, place]]  # (m, 2) corners
-    steps = torch.tensor(CORNERS, device=keys.device)
-    at = cube[which, 1:, None] + steps[ends].mT  # (m, 3, 2) in the padded block
-    cells = (cube[which, 0, None], *at.unbind(1))
-    voxel = block[cube[which, 0]] * BLOCK_RESOLUTION + at[..., 0]
-    i, j, k = (voxel + _MAX_VOXEL).unbind(-1)
-    axis = steps[ends[:, 1] - ends[:, 0]].argmax(-1)
-    number = ((i * 2 * _MAX_VOXEL + j) * 2 * _MAX_VOXEL + k) * 4 + axis
-
-    distance, trust = sdf[cells], color_weight[cells]
-    share = distance[:, :1] / (distance[:, :1] - distance[:, 1:])
-    shares = torch.cat([1 - share, share], -1)
-    position = voxel + share * torch.nn.functional.one_hot(axis, 3)
-    coloured = torch.where(trust > 0, shares, 0.0)
-    total = coloured.sum(-1, keepdim=True)
-    coloured = coloured / torch.where(total > 1e-6, total, 1.0)
-    hue = [(coloured * plane[cells]).sum(-1) for plane in color]
-    return number, torch.stack([*position.unbind(-1), *hue, (shares * weight[cells]).sum(-1)], -1)
+    case = torch.stack([(corner(sdf, c) < 0).long() << c for c in range(8)]).sum(0)
+    return torch.where(known, case, 0)
 
 
-def padded(values: Tensor, around: Tensor) -> Tensor:
-    """Blocks (n, 9, 9, 9) with the first voxels of their next neighbours; `around` (n, 8) their rows, in the order of
-    CORNERS, -1 for none, whose voxels are 0."""
-    cubes = values.unflatten(-1, (BLOCK_RESOLUTION, BLOCK_RESOLUTION, BLOCK_RESOLUTION))
-    result = values.new_zeros(len(around), BLOCK_RESOLUTION + 1, BLOCK_RESOLUTION + 1, BLOCK_RESOLUTION + 1)
-    for rows, corner in zip(around.unbind(-1), CORNERS, strict=True):
-        own = tuple(slice(1) if step else slice(BLOCK_RESOLUTION) for step in corner)
-        there = tuple(
-            slice(BLOCK_RESOLUTION, BLOCK_RESOLUTION + 1) if step else slice(BLOCK_RESOLUTION) for step in corner
-        )
-        found = torch.where((rows >= 0)[:, None, None, None], cubes[(rows.clamp(min=0), *own)], 0.0)
+def pad_blocks(
+    values: Tensor,  # (C, 512)
+    slots: Tensor,  # (n, 8) int64, of blocks and their next neighbors in the order of CORNERS, -1 for none
+) -> Tensor:
+    """Blocks (n, 9, 9, 9) with the first voxels of their next neighbors; those of blocks that do not exist are 0."""
+    size = BLOCK_RESOLUTION
+    cubes = values.unflatten(-1, (size, size, size))
+    result = values.new_zeros(len(slots), size + 1, size + 1, size + 1)
+    for slot, corner in zip(slots.unbind(-1), CORNERS, strict=True):
+        own = tuple(slice(1) if step else slice(size) for step in corner)
+        there = tuple(slice(size, size + 1) if step else slice(size) for step in corner)
+        found = torch.where((slot >= 0)[:, None, None, None], cubes[(slot.clamp(min=0), *own)], 0.0)
         result[(slice(None), *there)] = found
     return result

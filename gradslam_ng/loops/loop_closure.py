@@ -30,7 +30,7 @@ from gradslam_ng.loops.pose_graph import Loop, mahalanobis_distance, odometry_we
 from gradslam_ng.loops.submaps import concatenate, partition, reactivate, transform
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, distance, tiny_image_descriptor
 from gradslam_ng.places.verification import PlaceMatch, PlaceVerifier
-from gradslam_ng.rendering import predict
+from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, SurfelMap
@@ -115,7 +115,7 @@ class LoopCloser:
 
     @torch.no_grad()
     def process_frame(self, state: State, live: LiveFrame, stable_confidence: float) -> State:
-        """As `process`; the archive is rendered with that `stable_confidence`, see `rendering.predict`."""
+        """As `process`; the archive is rendered with that `stable_confidence`, see `rendering.predict_surfels`."""
         T_wc, frame = state.T_wc[0].double().cpu(), state.frames - 1
         if not len(self.keyframes):
             points = surfels_of(state.map).points
@@ -192,7 +192,7 @@ class LoopCloser:
     def detect(self, live: LiveFrame, frame: int, stable_confidence: float) -> Closure | None:
         """The first loop from the last keyframe that is verified, expected and confirmed."""
         K, size = live.surface.K, live.surface.size
-        predict_archive = partial(predict, self.archive, K=K, size=size, stable_confidence=stable_confidence)
+        predict_archive = partial(predict_surfels, self.archive, K=K, size=size, stable_confidence=stable_confidence)
         T_wk = torch.stack(self.keyframes.T_wk)
         for k, T_init in self.candidates(frame):
             T_wm, T_wc = (T.to(live.surface.vertices)[None] for T in (T_wk[k], T_init))

@@ -21,7 +21,7 @@ from gradslam_ng.loops.submaps import concatenate, partition, reactivate, transf
 from gradslam_ng.odometry import TrackingResult
 from gradslam_ng.places.keyframes import Keyframes, distance, tiny_image_descriptor
 from gradslam_ng.places.verification import PlaceVerifier
-from gradslam_ng.rendering import predict
+from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.slam.state import State
 from gradslam_ng.structures import LiveFrame
 
@@ -231,7 +231,10 @@ def locate(verifier, live, before, T_wm, T_wc):
     """The frame in a map, of which the view from T_wm is taken first, expected at T_wc (4, 4)."""
     K, size = live.surface.K, live.surface.size
     return verifier.locate(
-        live, partial(predict, before, K=K, size=size, stable_confidence=1.0), T_wm.float()[None], T_wc.float()[None]
+        live,
+        partial(predict_surfels, before, K=K, size=size, stable_confidence=1.0),
+        T_wm.float()[None],
+        T_wc.float()[None],
     )
 
 

@@ -14,7 +14,7 @@ from gradslam_ng.geometry import camera, se3
 from gradslam_ng.loops import LoopCloser
 from gradslam_ng.places.keyframes import distance
 from gradslam_ng.places.verification import PlaceVerifier
-from gradslam_ng.rendering import predict
+from gradslam_ng.rendering import predict_surfels
 
 LOW, HIGH = torch.tensor([[-1.4, -1.5], [1.2, 2.6]], dtype=torch.float64)  # floor, ceiling and walls: y and z, metres
 
@@ -71,7 +71,9 @@ def test_what_is_elsewhere_looks_the_same(name):
     with torch.no_grad():
         before = system.step(None, frames[0]).map
         live = system.prepare(frames[1])
-        predict_before = partial(predict, before, K=live.surface.K, size=live.surface.size, stable_confidence=1.0)
+        predict_before = partial(
+            predict_surfels, before, K=live.surface.K, size=live.surface.size, stable_confidence=1.0
+        )
         T_wc = here.float()[None]
         match = PlaceVerifier.for_loop_closure().locate(live, predict_before, T_wc, T_wc)
     assert match is not None

@@ -66,12 +66,12 @@ def duel(path: Path, from_chordal: bool, rounds: int) -> dict:
     from gradslam_ng import optim
     from gradslam_ng.geometry import se2
     from gradslam_ng.graph import g2o
-    from gradslam_ng.graph.chordal import chordal
+    from gradslam_ng.graph.chordal import chordal_initialization
 
     graph = g2o.load(path)
     began = time.process_time()
     if from_chordal:
-        graph = graph.with_poses(chordal(graph.T, graph.i, graph.j, graph.T_ij, graph.information))
+        graph = graph.with_poses(chordal_initialization(graph.T, graph.i, graph.j, graph.T_ij, graph.information))
     spent = {"start": time.process_time() - began}
 
     def pose(T: torch.Tensor):

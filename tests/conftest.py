@@ -16,7 +16,8 @@ from torch import Tensor
 from gradslam_ng.compute.discrete import intercept_choices
 from gradslam_ng.datasets import FrameError, RGBDSequence
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.structures import RGBDFrames, Trajectory
+from gradslam_ng.slam import PointFusion
+from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap, Trajectory
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +86,20 @@ class InMemory(RGBDSequence):
 def room() -> SimpleNamespace:
     """A closed-form scene: view(T_wc, size, dtype) gives RGBDFrames, walk(count, seed) poses; InMemory sequences."""
     return SimpleNamespace(view=room_view, walk=room_walk, InMemory=InMemory, corners=ROOM, crate=CRATE)
+
+
+@pytest.fixture(scope="session")
+def seen(room):
+    """Function (T_wc) -> the live frame and a map of what it shows."""
+
+    def see(T_wc: Tensor) -> tuple[LiveFrame, SurfelMap]:
+        frame = room.view(T_wc[None])
+        system = PointFusion()
+        with torch.no_grad():
+            state = system.step(None, frame[0])
+            return system.prepare(frame[0]), state.map
+
+    return see
 
 
 class DifferenceCheck:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gradslam_ng import optim
 from gradslam_ng.graph import g2o
-from gradslam_ng.graph.chordal import chordal
+from gradslam_ng.graph.chordal import chordal_initialization
 from gradslam_ng.graph.gnc import graduated_non_convexity
 from gradslam_ng.viz.graphs import plot_graphs
 
@@ -54,7 +54,9 @@ def optimize(
     began = time.perf_counter()
     first = problem
     if start == "chordal":
-        first = problem.with_poses(chordal(problem.T, problem.i, problem.j, problem.T_ij, problem.information))
+        first = problem.with_poses(
+            chordal_initialization(problem.T, problem.i, problem.j, problem.T_ij, problem.information)
+        )
     factors = first.factor_graph(None if kernel == "none" else KERNELS[kernel](scale))
     before = factors.error(factors.initial)
     if kernel == "graduated":

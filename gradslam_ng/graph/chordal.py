@@ -17,7 +17,7 @@ from gradslam_ng.graph.residuals import Residual
 from gradslam_ng.optim.costs import IsotropicWeight
 
 
-def chordal(
+def chordal_initialization(
     T: Tensor,  # (N, d + 1, d + 1)
     i: Tensor,  # (E,)
     j: Tensor,  # (E,)

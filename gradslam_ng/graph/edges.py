@@ -36,7 +36,7 @@ def add_edges(graph: FactorGraph, name: str, edges: Sequence[Edge], first: int =
 
     Edges count poses from `first`, which is the graph's pose 0.
     """
-    kinds: dict[tuple, list[Edge]] = {}
+    kinds: dict[tuple, list[Edge]] = {}  # kernels may hold tensors, which do not compare: one object is one kernel
     for edge in edges:
         kinds.setdefault((type(edge.weight), id(edge.kernel)), []).append(edge)
     for same_kind in kinds.values():

@@ -9,7 +9,7 @@ import torch
 from gradslam_ng import optim
 from gradslam_ng.geometry import se2, se3
 from gradslam_ng.graph import g2o
-from gradslam_ng.graph.chordal import chordal, nearest_rotation
+from gradslam_ng.graph.chordal import chordal_initialization, nearest_rotation
 
 SE3 = "VERTEX_SE3:QUAT {} {} 0 0 0 0 0 1"
 INFORMATION = " ".join(["1" if r == c else "0" for r in range(6) for c in range(r, 6)])
@@ -44,7 +44,7 @@ def test_known_answers(shared_data, name, answer, from_chordal):
     """Of GTSAM 4 from the same starts: the shared folder's README, and `benchmarks/posegraph.py`."""
     graph = g2o.load(shared_data / "posegraph" / f"{name}.g2o")
     if from_chordal:
-        graph = graph.with_poses(chordal(graph.T, graph.i, graph.j, graph.T_ij, graph.information))
+        graph = graph.with_poses(chordal_initialization(graph.T, graph.i, graph.j, graph.T_ij, graph.information))
     with torch.no_grad():
         solution = graph.factor_graph().optimize(optim.GaussNewton())
     assert abs(float(solution.error) - answer) <= 1e-6 * answer
@@ -60,7 +60,7 @@ def test_chordal_start_is_exact_without_noise(planar):
     j = torch.cat([torch.arange(1, 30), torch.arange(9, 29, 4)])
     start = group.exp(torch.randn(30, d, generator=generator, dtype=torch.float64))
     start[0] = truth[0]
-    found = chordal(start, i, j, group.inverse(truth[i]) @ truth[j])
+    found = chordal_initialization(start, i, j, group.inverse(truth[i]) @ truth[j])
     torch.testing.assert_close(found, truth, atol=1e-8, rtol=1e-8)
 
 

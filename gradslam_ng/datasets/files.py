@@ -15,7 +15,7 @@ FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording ha
 
 
 class FileSequence(RGBDSequence):
-    """A Sequence of image files; its loader finds the files, the camera and the ground truth.
+    """A sequence of image files; its loader finds the files, the camera and the ground truth.
 
     A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError.
 
@@ -24,8 +24,8 @@ class FileSequence(RGBDSequence):
         depth_scale: units of the depth files in a meter.
         no_depth: the value, besides 0, that marks a pixel without depth.
         distortion: coefficients k1, k2, p1, p2, k3, ... of the lens (Brown-Conrady) that both images were taken with,
-            see `camera.undistortion_map`: they are undistorted on loading, to the pinhole camera `K`; default: they are without distortion.
-        **about: as for Sequence, without `size`.
+            see `camera.undistortion_map`: they are undistorted on loading, to the pinhole camera `K`; default: none.
+        **about: as for RGBDSequence, without `size`.
 
     Raises:
         FileNotFoundError: no frame has both its files.

@@ -31,7 +31,7 @@ class FrameError(ValueError):
 class RGBDSequence(Dataset[RGBDFrames]):
     """RGB-D frames in order of time, with their camera and, where it is known, the ground truth.
 
-    `sequence[i]` reads frame i, an RGBDFrames without leading axes. `sequence[100:200:2]` is a Sequence of those
+    `sequence[i]` reads frame i, an RGBDFrames without leading axes. `sequence[100:200:2]` is a sequence of those
     frames, which are read when asked for. A loader calls `__init__` and provides `read`.
 
     Args:

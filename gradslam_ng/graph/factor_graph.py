@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -316,7 +317,8 @@ class FactorGraph:
         return self.variables[name]
 
     def _solution(self, solution: optim.Solution) -> GraphSolution:
-        return GraphSolution(self.ordering, values=self._named(solution.x), solution=solution)
+        x = cast("tuple[Tensor, ...]", solution.x)  # a solution is over what the problem is over
+        return GraphSolution(self.ordering, values=self._named(x), solution=solution)
 
     @torch.no_grad()
     def _check(self, factor: Factor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from gradslam_ng.compute.tree import tree_map
 from gradslam_ng.optim.sparse import BlockSparse
 
 Point: TypeAlias = "Tensor | tuple[Point, ...]"  # where a problem is linearized: one variable, or several
+P = TypeVar("P")  # the kind of `Point` that a problem is over
 
 
 class Linearization(NamedTuple):
@@ -23,31 +24,31 @@ class Linearization(NamedTuple):
     error: Tensor  # (...), half the sum of robust squared residuals
 
 
-class Problem(Protocol):
-    """A least-squares problem over x, one per element of the leading batch axes. `n` counts tangent dimensions.
+class Problem(Protocol[P]):
+    """A least-squares problem over points x, one per element of the leading batch axes. `n` counts tangent dimensions.
 
     Whatever a problem depends on and that requires a gradient gets it through `linearize` and `error`; the solver
     never asks for a list of parameters.
     """
 
-    def linearize(self, x: Point, /) -> tuple[Tensor | BlockSparse, Tensor, Tensor]:
+    def linearize(self, x: P, /) -> tuple[Tensor | BlockSparse, Tensor, Tensor]:
         """H (..., n, n), g (..., n) and error (...) at x; see `Linearization`."""
         ...
 
-    def error(self, x: Point, /) -> Tensor:
+    def error(self, x: P, /) -> Tensor:
         """The error (...) alone."""
         ...
 
-    def retract(self, x: Point, delta: Tensor, /) -> Point:  # delta (..., n)
+    def retract(self, x: P, delta: Tensor, /) -> P:  # delta (..., n)
         """x moved by the tangent vector delta; delta = 0 gives x itself."""
         ...
 
 
 @runtime_checkable
-class GradientProblem(Problem, Protocol):
+class GradientProblem(Problem[P], Protocol[P]):
     """A problem that finds its gradient at less cost than its normal equations."""
 
-    def gradient(self, x: Point, /) -> tuple[Tensor, Tensor]:
+    def gradient(self, x: P, /) -> tuple[Tensor, Tensor]:
         """g (..., n) and error (...) at x, as in `linearize`."""
         ...
 

@@ -176,7 +176,7 @@ def _read_element(file: BinaryIO, words, element: Element) -> dict[str, np.ndarr
         return {column.name: _stack([row[i] for row in rows], column) for i, column in enumerate(element.properties)}
     # The first row tells how long each list is; the rows that follow are read at once and must agree.
     start = file.tell()
-    fields = []
+    fields: list[tuple] = []
     for column in element.properties:
         if column.count is None:
             fields.append((column.name, column.dtype))

@@ -48,8 +48,10 @@ def dilate_at(
 def box_sum(image: Tensor, radius: int) -> Tensor:  # image (B, H, W)
     """Sums (B, H, W) over squares of 2 radius + 1 pixels."""
     for dim in (-1, -2):
-        wide = pad(image, radius, dim)
-        image = sum(wide.narrow(dim, i, image.shape[dim]) for i in range(2 * radius + 1))
+        wide, size = pad(image, radius, dim), image.shape[dim]
+        image = wide.narrow(dim, 0, size)
+        for i in range(1, 2 * radius + 1):
+            image = image + wide.narrow(dim, i, size)
     return image
 
 

@@ -196,7 +196,8 @@ def match(
     valid = (surface.weights > 0) & ok[:, None, None]
     depth = torch.where(valid, surface.vertices[..., 2], 0.0)
     gate = torch.where(valid, gates.depth + 3 * live.sigma, 0.0)
-    n = se3.rotate_soa(T_wc, surface.normals.flatten(1, 2).unbind(-1))
+    nx, ny, nz = surface.normals.flatten(1, 2).unbind(-1)
+    n = se3.rotate_soa(T_wc, (nx, ny, nz))
     u, v, z, inside = visible_pixels(map_.points, map_.mask, se3.inverse(T_wc), surface.K, (height, width), near=0.05)
 
     pixel = pixel_index(u, v, inside, width)
@@ -280,7 +281,8 @@ def average(
         [torch.lerp(a, b, share) for a, b in zip(old[name].unbind(-1), new[name].unbind(-1), strict=True)]
         for name in ("points", "normals", "colors")
     )
-    square = sum(n * n for n in normals)
+    nx, ny, nz = normals
+    square = nx * nx + ny * ny + nz * nz
     usable = square > 1e-12
     scale = denominator(square, usable).rsqrt()
     normals = [torch.where(usable, n * scale, was) for n, was in zip(normals, old["normals"].unbind(-1), strict=True)]

@@ -31,15 +31,16 @@ def subsample(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The images of `downsample`."""
     second = (slice(None), slice(1, None, 2), slice(1, None, 2))
-    images = tuple(image[second].clone() for image in (vertices, normals, weights))
+    some_vertices, some_normals, some_weights = (image[second].clone() for image in (vertices, normals, weights))
     if intensity is None:
-        return *images, None
-    height, width = images[2].shape[1:]
+        return some_vertices, some_normals, some_weights, None
+    height, width = some_weights.shape[1:]
     seen = heaviside(weights)
     bright, seen = (pad(pad(image, 1, -1), 1, -2) for image in (intensity * seen, seen))
-    total, share = torch.zeros_like(images[2]), torch.zeros_like(images[2])
+    total, share = torch.zeros_like(some_weights), torch.zeros_like(some_weights)
     for dv in (1, 2, 3):
         for du in (1, 2, 3):
             there = (slice(None), slice(dv, dv + 2 * height - 1, 2), slice(du, du + 2 * width - 1, 2))
             total, share = total + bright[there], share + seen[there]
-    return *images, total / (share + (1.0 - heaviside(share)))
+    mean = total / (share + (1.0 - heaviside(share)))
+    return some_vertices, some_normals, some_weights, mean

@@ -25,8 +25,9 @@ def axial_noise(surface: SurfaceView, color: Tensor) -> Tensor:  # color (B, H, 
 def measure_surface(frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise) -> LiveFrame:
     """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,)."""
     K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
-    color, depth, *surface, intensity = checkpoint(measure_images, frame.color, frame.depth, K, factor)
-    surface = SurfaceView(*surface, K, intensity)
+    measured = checkpoint(measure_images, frame.color, frame.depth, K, factor)
+    color, depth, vertices, normals, weights, intensity = measured
+    surface = SurfaceView(vertices, normals, weights, K, intensity)
     return LiveFrame(surface, color, depth, noise(surface, color), frame.T_wc)
 
 

@@ -26,7 +26,8 @@ def visible_pixels(
     Returns, each (B, N), u and v in pixels, z in meters, and inside, 1 or 0: in the mask, beyond `near` and within the
     image.
     """
-    p_c = se3.transform_soa(T_cw, points.unbind(-1))
+    x, y, z = points.unbind(-1)
+    p_c = se3.transform_soa(T_cw, (x, y, z))
     u, v, in_front = camera.project_soa(p_c, K, near)
     height, width = size
     inside = mask & in_front & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)

@@ -88,8 +88,8 @@ def disc_map(
     z_there = torch.where(there, z.gather(1, slot), torch.inf)
     extent = torch.where(there, map_.radii.gather(1, slot) * K[:, 0, 0, None] / z_there, -1.0)  # pixels
     u, v = (x.gather(1, slot) for x in (u_0, v_0))
-    images = [(u, 0.0), (v, 0.0), (z_there, torch.inf), (extent, -1.0), (center, -1)]
-    images = [pad(pad(x.unflatten(1, size), max_radius, -1, edge), max_radius, -2, edge) for x, edge in images]
+    outside = [(u, 0.0), (v, 0.0), (z_there, torch.inf), (extent, -1.0), (center, -1)]
+    images = [pad(pad(x.unflatten(1, size), max_radius, -1, edge), max_radius, -2, edge) for x, edge in outside]
     column = torch.arange(width, device=z.device).to(z)
     row = torch.arange(height, device=z.device).to(z)[:, None]
     nearest = torch.full((len(z), *size), torch.inf, dtype=z.dtype, device=z.device)
@@ -126,8 +126,9 @@ def shade(
     number = pad(pad(index, 1, -1, -1), 1, -2, -1)
     rx, ry, _ = camera.unproject(torch.ones_like(p_c[..., :1]), K).unbind(-1)
     pixel = PIXEL_SIGMA / K[:, 0, 0, None, None]
-    sums, front, own = [0.0] * 8, None, None
-    for dv, du in NEIGHBORS:
+    zero, own = torch.zeros_like(hit), index
+    sums, front, reach = [zero] * 8, zero, zero
+    for i, (dv, du) in enumerate(NEIGHBORS):
         x, y, z, nx, ny, nz, red, green, blue, radius, confidence, hit = (
             image[:, dv : dv + height, du : du + width] for image in images
         )
@@ -137,8 +138,8 @@ def shade(
         off = (rx * depth - x).square() + (ry * depth - y).square() + (depth - z).square()
         spread = radius.clamp(min=1e-4).square() + (pixel * z).square()
         weight = torch.exp(-0.5 * (off / spread).clamp(max=KERNEL_CUTOFF)) * (confidence.clamp(min=0) + 1e-3) * hit
-        if front is None:
-            front, own, reach = depth, number[:, 1:-1, 1:-1], 4 * spread.sqrt()
+        if i == 0:
+            front, reach = depth, 4 * spread.sqrt()
         else:
             weight = weight * (1 - ((depth - front) / reach).square()).clamp(min=0).square()
             weight = torch.where(number[:, dv : dv + height, du : du + width] == own, 0.0, weight)  # it counts once

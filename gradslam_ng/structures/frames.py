@@ -1,10 +1,11 @@
-"""RGB-D frames: the images that flow into every system."""
+"""RGB-D frames: registered color and depth images with their camera, over any leading axes."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ class RGBDFrames:
     """Registered colour and depth images with their camera, over any leading axes.
 
     A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes and are
-    expanded, and take on the precision of the images. Colour in [0, 1]; depth in metres, 0 where there is no reading;
+    expanded, and take on the precision of the images. Colour in [0, 1]; depth in meters, 0 where none was measured;
     `T_wc` camera to world, metres, NaN for a frame whose pose is not known; timestamps in seconds.
 
     Raises:
@@ -66,8 +67,9 @@ class RGBDFrames:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> RGBDFrames:
         """`function` applied to every field that is present."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return RGBDFrames(**{name: None if value is None else function(value) for name, value in fields.items()})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = {name: None if value is None else function(value) for name, value in values.items()}
+        return RGBDFrames(**values)
 
     def __getitem__(self, index) -> RGBDFrames:
         """Index the leading axes: `clip[3]`, `batch[:, 0]`."""
@@ -91,13 +93,17 @@ class RGBDFrames:
     def stack(frames: Sequence[RGBDFrames], dim: int = 0) -> RGBDFrames:
         """Frames of one size joined along a new leading axis; a field that any frame lacks is left out."""
         fields = {f.name: [getattr(frame, f.name) for frame in frames] for f in dataclasses.fields(RGBDFrames)}
-        return RGBDFrames(**{k: None if any(x is None for x in v) else torch.stack(v, dim) for k, v in fields.items()})
+        stacked: dict[str, Any] = {
+            name: None if any(value is None for value in values) else torch.stack(values, dim)
+            for name, values in fields.items()
+        }
+        return RGBDFrames(**stacked)
 
 
 def collate_frames(batch, *, collate_fn_map=None) -> RGBDFrames:
     """Collate field by field, so that torch's shared-memory path for workers is kept."""
     fields = {f.name: [getattr(frame, f.name) for frame in batch] for f in dataclasses.fields(RGBDFrames)}
-    joined = {
+    joined: dict[str, Any] = {
         name: None
         if any(value is None for value in values)
         else torch_collate.collate([value.contiguous() for value in values], collate_fn_map=collate_fn_map)

@@ -90,5 +90,5 @@ class Mesh:
         chunks = chunks if len(indices) else chunks[:1]
         with Path(path).open("wb") as file:
             file.write(struct.pack("<4sII", b"glTF", 2, 12 + sum(8 + len(data) for _, data in chunks)))
-            for name, data in chunks:
-                file.write(struct.pack("<I4s", len(data), name) + data)
+            for tag, data in chunks:
+                file.write(struct.pack("<I4s", len(data), tag) + data)

@@ -1,13 +1,15 @@
-"""What a camera sees of a surface: a live frame, or a map rendered from somewhere."""
+"""Surface views: vertex and normal maps of what a camera sees, of a live frame or rendered from a map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from gradslam_ng.compute.safe import expand_mask
 
 
 class Camera(NamedTuple):
@@ -21,7 +23,7 @@ class Camera(NamedTuple):
 class SurfaceView:
     """Vertex and normal maps of one view per batch element, in the frame of their camera.
 
-    weights say how far each pixel is to be trusted: 0 where nothing is seen.
+    A pixel's weight is between 0, where nothing is seen, and 1.
     """
 
     vertices: Tensor  # (B, H, W, 3), metres, zero where nothing is seen
@@ -45,15 +47,18 @@ class SurfaceView:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> SurfaceView:
         """`function` applied to every tensor there is."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return SurfaceView(*(None if value is None else function(value) for value in values))
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {name: None if value is None else function(value) for name, value in values.items()}
+        return SurfaceView(**values)
 
-    def where(self, chosen: Tensor, other: SurfaceView) -> SurfaceView:
-        """This surface for the batch elements for which chosen (B,) holds, `other` elsewhere."""
+    def where(self, chosen: Tensor, other: SurfaceView) -> SurfaceView:  # chosen (B,) bool
+        """This surface for the batch elements for which chosen holds, `other` elsewhere."""
 
         def pick(mine: Tensor | None, theirs: Tensor | None) -> Tensor | None:
             if mine is None or theirs is None:
                 return None
-            return torch.where(chosen.reshape(-1, *(1,) * (mine.ndim - 1)), mine, theirs)
+            return torch.where(expand_mask(chosen, mine), mine, theirs)
 
-        return SurfaceView(*(pick(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)))
+        names = [field.name for field in fields(self)]
+        values: dict[str, Any] = {name: pick(getattr(self, name), getattr(other, name)) for name in names}
+        return SurfaceView(**values)

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,8 @@ class VoxelGrid:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> VoxelGrid:
         """`function` applied to every tensor."""
-        return dataclasses.replace(self, **{name: function(getattr(self, name)) for name in _ARRAYS})
+        arrays: dict[str, Any] = {name: function(getattr(self, name)) for name in _ARRAYS}
+        return dataclasses.replace(self, **arrays)
 
     def detach(self) -> VoxelGrid:
         """The same volumes without their history of gradients."""
@@ -152,7 +154,7 @@ class VoxelGrid:
         def extended(value: Tensor) -> Tensor:
             return torch.cat([value, value.new_zeros(extra, *value.shape[1:])])
 
-        values = {name: extended(getattr(self, name)) for name in _VALUES}
+        values: dict[str, Any] = {name: extended(getattr(self, name)) for name in _VALUES}
         return dataclasses.replace(grown, **values)
 
     def scatter(self, slots: Tensor, **values: Tensor) -> VoxelGrid:
@@ -162,7 +164,8 @@ class VoxelGrid:
             old = getattr(self, name)
             return old.index_copy(0, slots, value) if torch.is_grad_enabled() else old.index_copy_(0, slots, value)
 
-        return dataclasses.replace(self, **{name: written(name, value) for name, value in values.items()})
+        after: dict[str, Any] = {name: written(name, value) for name, value in values.items()}
+        return dataclasses.replace(self, **after)
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Signed distance at points (B, P, 3), metres, interpolated trilinearly.
@@ -184,10 +187,10 @@ class VoxelGrid:
     def save(self, path: Path | str) -> None:
         """All volumes as a compressed NumPy archive."""
         one = self.detach().to("cpu")
-        arrays = {name: getattr(one, name)[one.slots].numpy() for name in _VALUES}
-        numbers = {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": self.truncation}
+        arrays: dict[str, Any] = {name: getattr(one, name)[one.slots].numpy() for name in _VALUES}
+        arrays |= {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": self.truncation}
         with Path(path).open("wb") as file:
-            np.savez_compressed(file, keys=one.keys.numpy(), **arrays, **numbers)
+            np.savez_compressed(file, keys=one.keys.numpy(), **arrays)
 
     @staticmethod
     def load(path: Path | str) -> VoxelGrid:
@@ -243,7 +246,8 @@ def interpolate(
     near = [c.detach().floor() for c in (x, y, z)]
     after = [c - c0 for c, c0 in zip((x, y, z), near, strict=True)]
     near = [c.int() for c in near]
-    value, gradient, least, red, green, blue, total = 0.0, [0.0, 0.0, 0.0], torch.inf, 0.0, 0.0, 0.0, 0.0
+    zero = torch.zeros_like(x)
+    value, total, gradient, rgb, least = zero, zero, [zero] * 3, [zero] * 3, torch.full_like(x, torch.inf)
     for corner in itertools.product((0, 1), repeat=3):
         i, j, k = (c + step for c, step in zip(near, corner, strict=True))
         slot = find_slot(i >> BLOCK_SHIFT, j >> BLOCK_SHIFT, k >> BLOCK_SHIFT)
@@ -258,14 +262,12 @@ def interpolate(
         gradient = [gradient[0] + sx * fy * fz * d, gradient[1] + sy * fx * fz * d, gradient[2] + sz * fx * fy * d]
         share = torch.where((slot >= 0) & (color_weight[cell] > 0), share, 0.0)
         total = total + share
-        red, green, blue = (
-            c + share * color[color_cell + i * VOXELS_PER_BLOCK] for i, c in enumerate((red, green, blue))
-        )
+        rgb = [c + share * color[color_cell + i * VOXELS_PER_BLOCK] for i, c in enumerate(rgb)]
     known = least > 0
     colored = known & (total > 1e-6)
     return Sample(
         torch.where(known, value, 0.0),
         torch.stack([torch.where(known, g, 0.0) for g in gradient], -1),
         torch.where(known, least, 0.0),
-        torch.stack([divide(c, total, colored) for c in (red, green, blue)], -1),
+        torch.stack([divide(c, total, colored) for c in rgb], -1),
     )

@@ -33,7 +33,7 @@ DEPTH, COLOR = (0.05, 0.01), (0.2, 0.1)  # meters and shades at which a differen
 STEP = (2e-3, 1.5e-3, 1e-3, 1e-2)
 
 
-def disturbed(T_wc: Tensor, meters: float, degrees: float, generator: torch.Generator) -> Tensor:
+def perturb(T_wc: Tensor, meters: float, degrees: float, generator: torch.Generator) -> Tensor:
     """Poses (L, 4, 4) with all but the first moved at random: standard deviations of shift and turn along each axis."""
     xi = torch.randn(len(T_wc), 6, generator=generator) * torch.tensor([meters] * 3 + [math.radians(degrees)] * 3)
     xi[0] = 0
@@ -106,7 +106,7 @@ def main(
         clip = gs.RGBDFrames.stack([sequence[j] for j in range(0, 4 * frames, 4)]).to(dtype=torch.float32)
         times = torch.arange(frames, dtype=torch.float64)
         truth = Trajectory(times, clip.T_wc.double())
-        start = disturbed(clip.T_wc, meters, degrees, torch.Generator().manual_seed(seed + i))
+        start = perturb(clip.T_wc, meters, degrees, torch.Generator().manual_seed(seed + i))
         with torch.no_grad():
             fused, _ = gs.PointFusion("ground-truth", factor=1)(replace(clip, T_wc=start))
         began = time.process_time()

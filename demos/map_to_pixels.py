@@ -45,7 +45,7 @@ def chamfer(map_: gs.SurfelMap, truth: gs.SurfelMap) -> Tensor:
     return to_truth.mean() + to_map.mean()
 
 
-def occluded(depth: Tensor, frame: int, side: int, nearer: float = 0.4) -> tuple[Tensor, Tensor]:
+def occlude(depth: Tensor, frame: int, side: int, nearer: float = 0.4) -> tuple[Tensor, Tensor]:
     """The clip's depth (L, H, W, 1) with a flat thing held before the camera of one frame, and where it is (H, W)."""
     height, width = depth.shape[1:3]
     top, left = int(0.35 * height), int(0.55 * width)
@@ -61,7 +61,7 @@ def scene(size: tuple[int, int], side: int, frames: int) -> tuple[gs.RGBDFrames,
     sequence = gs.datasets.Synthetic("living_room", frames=3 * frames, size=size, noise="kinect", seed=3)
     clip = gs.RGBDFrames.stack([sequence[i] for i in range(0, 3 * frames, 3)])
     culprit = frames - 2
-    return clip, culprit, *occluded(clip.depth, culprit, side)
+    return clip, culprit, *occlude(clip.depth, culprit, side)
 
 
 def concentration(magnitude: Tensor, inside: Tensor) -> dict[str, float]:

@@ -46,7 +46,7 @@ def figures(color: Tensor, depth: Tensor, frame: gs.RGBDFrames) -> dict[str, flo
     }
 
 
-def estimated(sequence: gs.datasets.Sequence) -> gs.datasets.Sequence:
+def estimate_poses(sequence: gs.datasets.RGBDSequence) -> gs.datasets.RGBDSequence:
     """The same frames, with the poses that SLAM finds for them.
 
     Raises:
@@ -82,7 +82,7 @@ def main(
     """
     sequence = gs.datasets.load(source)[:frames]
     shown = [2 * (i * (len(sequence) // 2) // views) + 1 for i in range(views)]
-    sequence = estimated(sequence) if poses == "estimated" else sequence
+    sequence = estimate_poses(sequence) if poses == "estimated" else sequence
     volume = gs.KinectFusion(odometry="ground-truth").run(sequence[::2]).map
     surfels = gs.PointFusion("ground-truth").run(sequence[::2]).map
     numbers, pictures = {"volume": [], "surfels": []}, []

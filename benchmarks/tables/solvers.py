@@ -29,11 +29,11 @@ def posegraph() -> str:
 @table
 def posegraph_growth() -> str:
     columns = ("poses", "edges", "analyze, s", "optimize, s", "backward, s", "process memory, MB")
+    seconds = ("analyse", "optimise", "backward")
     rows = [
-        [f"{row['poses']:,}", f"{row['edges']:,}", f"{row['analyse']:.2f}", f"{row['optimise']:.2f}",
-         f"{row['backward']:.2f}", f"{row['memory_mb']:.0f}"]
+        [f"{row['poses']:,}", f"{row['edges']:,}", *(f"{row[name]:.2f}" for name in seconds), f"{row['memory_mb']:.0f}"]
         for row in load("posegraph")["growth"]
-    ]  # fmt: skip
+    ]
     return markdown(columns, rows, measured("posegraph", ["posegraph"], "1"))
 
 

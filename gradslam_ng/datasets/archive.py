@@ -39,7 +39,7 @@ def fetch(url: str, part: Path, progress: Callable[[int, int | None], None] | No
         have = have if resumed else 0
         announced = response.headers.get("Content-Length")
         total = None if announced is None else have + int(announced)
-        for block in _appended(part, response, resumed):
+        for block in _append_blocks(part, response, resumed):
             have += len(block)
             if progress is not None:
                 progress(have, total)
@@ -52,7 +52,7 @@ def _open(url: str, start: int):
     return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
 
 
-def _appended(part: Path, response, resumed: bool) -> Iterator[bytes]:
+def _append_blocks(part: Path, response, resumed: bool) -> Iterator[bytes]:
     """The blocks of an answer, each after it was written to the file."""
     with part.open("ab" if resumed else "wb") as file:
         while block := response.read(BLOCK):

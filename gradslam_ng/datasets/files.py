@@ -76,9 +76,9 @@ class FileSequence(RGBDSequence):
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         color = self._read_file(index, self.color[index], read_color)
         depth = self._read_file(index, self.depth[index], read_depth, self.depth_scale, self.no_depth)
-        return self.registered(index, color, depth)
+        return self.register_images(index, color, depth)
 
-    def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def register_images(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """The two images as taken, brought to one pinhole camera `self.K` of size `self.size`."""
         self.check_size(index, self.color[index], color)
         self.check_size(index, self.depth[index], depth)

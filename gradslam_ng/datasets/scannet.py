@@ -63,7 +63,7 @@ class ScanNet(FileSequence):
     def recognizes(folder: Path) -> bool:
         return (folder / "intrinsic" / "intrinsic_depth.txt").is_file() and (folder / "depth").is_dir()
 
-    def registered(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def register_images(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         self.check_size(index, self.depth[index], depth)
         return resample(color, self.K_color, self.K, self.size), depth
 

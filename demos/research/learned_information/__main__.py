@@ -54,7 +54,7 @@ def main(
         seeds: networks trained; the table has the mean of their errors.
     """
     began = time.perf_counter()
-    taught = Edges.joined([clip(random_room(2000 + k), SPEEDS[k % 4], k, frames, size) for k in range(rooms)])
+    taught = Edges.concatenate([clip(random_room(2000 + k), SPEEDS[k % 4], k, frames, size) for k in range(rooms)])
     models = {"H": Hessian(), "H / residual": Hessian(True), "none": Uniform(), "H, robust": Hessian()}
     for seed in range(seeds):
         torch.manual_seed(seed)

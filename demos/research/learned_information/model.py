@@ -40,7 +40,7 @@ class Edges:
         return Edges(self.i, self.j, *(getattr(self, field.name)[which] for field in fields(self)[2:]))
 
     @staticmethod
-    def joined(parts: list[Edges]) -> Edges:
+    def concatenate(parts: list[Edges]) -> Edges:
         rest = (torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Edges)[2:])
         return Edges(parts[0].i, parts[0].j, *rest)
 
@@ -57,7 +57,7 @@ def align(frames: gs.RGBDFrames, T_wc: Tensor, odometer: ProjectiveICP | None = 
         i, j = torch.arange(count - span), torch.arange(span, count)
         start = origin[i] if chained is None else se3.inverse(chained[i]) @ chained[j]
         images = (live.color[j], live.depth[j], live.sigma[j])
-        model, frame = taken(live.surface, i), LiveFrame(taken(live.surface, j), *images, None)
+        model, frame = take(live.surface, i), LiveFrame(take(live.surface, j), *images, None)
         found = odometer(frame, model.with_pose(origin[i]), start)
         if chained is None:
             chained = [torch.eye(4)]
@@ -90,7 +90,7 @@ def evidence(factor: PointToPlaneFactor, T_mc: Tensor) -> Tensor:
     return torch.stack([met.sum(-1) / known.sum(-1).clamp(min=1), agreed, square.sqrt()], -1)
 
 
-def taken(surface, which: Tensor):
+def take(surface, which: Tensor):
     return surface.map(lambda image: image[which])
 
 

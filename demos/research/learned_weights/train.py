@@ -40,17 +40,17 @@ class Pairs:
         more pairs, and the network would learn little else than to raise its level.
         """
         view = which % len(self.T)
-        live, T = taken(self.live, which), self.T[view]
+        live, T = take(self.live, which), self.T[view]
         start = se3.exp(0.005 * torch.randn(len(T), 6, generator=generator)) @ T
         shape = {"photometric": False, "rotation_iterations": 0, "row_stride": 1}
         odometer = ProjectiveICP(iterations=(6,), kernel_width=30.0, backward="implicit-gn", **shape)
         frame = LiveFrame(live, live.normals, live.weights, sigma, None)
-        found = odometer(frame, taken(self.model, view).with_pose(torch.eye(4).expand_as(T)), start).T_wc
+        found = odometer(frame, take(self.model, view).with_pose(torch.eye(4).expand_as(T)), start).T_wc
         xi = se3.log(found @ se3.inverse(T))
         return (xi[:, :3].square().sum(-1) + 4 * xi[:, 3:].square().sum(-1) + 1e-8).sqrt()
 
 
-def taken(surface: SurfaceView, which: Tensor) -> SurfaceView:
+def take(surface: SurfaceView, which: Tensor) -> SurfaceView:
     return surface.map(lambda image: image[which])
 
 
@@ -69,7 +69,7 @@ def training_pairs(rooms: int, draws: int, size: tuple[int, int], first: int = 2
     parts = {field.name: [getattr(part, field.name) for part in live] for field in fields(SurfaceView)}
     live = SurfaceView(**{name: torch.cat(values) for name, values in parts.items() if values[0] is not None})
     seen = torch.cat([features(frame.surface)[:, 3::4, 3::4] for frame in frames])
-    return Pairs(live, seen, taken(model, neighbor), se3.inverse(T_wc[neighbor]) @ T_wc)
+    return Pairs(live, seen, take(model, neighbor), se3.inverse(T_wc[neighbor]) @ T_wc)
 
 
 def train(network: Network, pairs: Pairs, steps: int, rate: float, seed: int, batch: int = 64) -> Network:

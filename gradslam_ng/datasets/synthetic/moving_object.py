@@ -50,7 +50,7 @@ class WithMovingObject(Synthetic):
         """The box at the time of a frame."""
         T_wc, times = self.ground_truth.T_wc, self.ground_truth.timestamps
         yaw = torch.atan2(T_wc[:, 1, 2], T_wc[:, 0, 2])  # of the line of sight
-        turn = torch.cat([yaw[:1], yaw[:1] + _wrapped(yaw.diff()).cumsum(0)])
+        turn = torch.cat([yaw[:1], yaw[:1] + _wrap_angle(yaw.diff()).cumsum(0)])
         rate = float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else 1.0
         calm = gaussian_filter1d(torch.column_stack([T_wc[:, :2, 3], turn]).numpy(), SMOOTH * rate, axis=0)
         x, y, in_front = calm[index].tolist()
@@ -69,6 +69,6 @@ class WithMovingObject(Synthetic):
         return float((view.solid == len(scene.solids) - 1).double().mean())
 
 
-def _wrapped(angle: Tensor) -> Tensor:
+def _wrap_angle(angle: Tensor) -> Tensor:
     """Into -pi to pi."""
     return torch.atan2(angle.sin(), angle.cos())

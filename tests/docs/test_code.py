@@ -33,7 +33,7 @@ def test_python_runs(coded, tmp_path, monkeypatch, root):
     for block in coded.blocks("python"):
         if not NOT_RUN.match(block.before):
             code = "\n" * (block.line - 1) + block.code
-            exec(compile(code, str(coded.path), "exec"), namespace)
+            exec(compile(code, str(coded.path), "exec", dont_inherit=True), namespace)
 
 
 @RESTRUCTURING

@@ -103,7 +103,7 @@ def throughput(
         return state.T_wc[0].double()
 
     contenders = {
-        "gradslam_ng": Contender(fuse, loaded, fusion.seconds),
+        "gradslam_ng": Contender(fuse, loaded, fusion.timer.seconds),
         "open3d": Contender(dense.step, theirs, dense.seconds),
         "open3d_hybrid_odometry": Contender(hybrid.step, theirs, hybrid.seconds),
     }

@@ -33,7 +33,7 @@ def differentiate(frames: gs.RGBDFrames, graph: bool) -> None:
     """Volume of a clip and, where there is a graph, its gradient to depth, color, K and every pose."""
     inputs = [x.clone().requires_grad_(graph) for x in (frames.color, frames.depth, frames.K, frames.T_wc)]
     with torch.set_grad_enabled(graph):
-        grid, _ = gs.KinectFusion(VOXEL, TRUNCATION, "ground-truth")(gs.RGBDFrames(*inputs))
+        grid, _ = gs.KinectFusion("ground-truth", voxel_size=VOXEL, truncation=TRUNCATION)(gs.RGBDFrames(*inputs))
         if graph:
             (grid.sdf.square().sum() + grid.color.square().sum()).backward()
 

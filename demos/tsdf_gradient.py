@@ -52,9 +52,9 @@ def main(out: Path = Path("out"), size: tuple[int, int] = (120, 160), side: int 
     numbers, gradients = {"share of pixels inside": float(inside.float().mean())}, {}
     for name, odometry in (("known poses", "ground-truth"), ("tracked", "gradicp")):
         with torch.no_grad():
-            truth, _ = gs.KinectFusion(0.02, 0.08, odometry)(clip)
+            truth, _ = gs.KinectFusion(odometry, voxel_size=0.02, truncation=0.08)(clip)
         pixels = depth.clone().requires_grad_()
-        volume, _ = gs.KinectFusion(0.02, 0.08, odometry)(replace(clip, depth=pixels))
+        volume, _ = gs.KinectFusion(odometry, voxel_size=0.02, truncation=0.08)(replace(clip, depth=pixels))
         view = clip.T_wc[culprit : culprit + 1], clip.K[culprit : culprit + 1], size
         for kind, error in (("mesh", between(volume, truth)), ("ray-cast depth", seen(volume, truth, *view))):
             (gradient,) = torch.autograd.grad(error, pixels, retain_graph=True)

@@ -97,7 +97,7 @@ def seen(room):
         system = PointFusion()
         with torch.no_grad():
             state = system.step(None, frame[0])
-            return system.prepare(frame[0]), state.map
+            return system.preprocess(frame[0]), state.map
 
     return see
 

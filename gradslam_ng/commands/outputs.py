@@ -32,7 +32,6 @@ DEPRECATED = {
     "milliseconds_per_frame.localise": "milliseconds_per_frame.localize",
     "milliseconds_per_frame.relocalise": "milliseconds_per_frame.relocalize",
 }
-STAGES = {"prepare": "preprocess", "localise": "localize", "relocalise": "relocalize"}
 
 
 def check_writable(out: Path) -> None:
@@ -85,7 +84,7 @@ def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[
 def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, evaluation.ATE | None]:
     """Everything in `metrics.json`, and the error against the ground truth where there is one."""
     tracked = int(result.tracked.sum())
-    stages = {STAGES.get(name, name): ms for name, ms in result.milliseconds.items()}
+    stages = result.milliseconds
     metrics = {
         "sequence": sequence.name,
         "settings": dataclasses.asdict(settings),

@@ -21,8 +21,8 @@ from gradslam_ng.commands.outputs import check_writable, write
 from gradslam_ng.commands.settings import all_settings, make_system, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
-from gradslam_ng.slam import Result, State
-from gradslam_ng.slam.system import WORTH_COMPILING, LoopClosure, System
+from gradslam_ng.slam import LoopClosure, Result, State
+from gradslam_ng.slam.stream import WORTH_COMPILING, StreamingSystem
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
@@ -84,7 +84,7 @@ class SystemOptions:
     config: Path | None = None
     loops: bool = True
 
-    def make(self) -> System:
+    def make(self) -> StreamingSystem:
         return make_system(self.system, self.odometry, parse_scale(self.scale), self.config, self.preset)
 
     def closes_loops(self, frames: int) -> bool:
@@ -191,7 +191,7 @@ def _record(
 
 
 def run_with_progress(
-    slam: System, sequence: RGBDSequence, compile: bool, console: Console, loops: LoopClosure | None = None
+    slam: StreamingSystem, sequence: RGBDSequence, compile: bool, console: Console, loops: LoopClosure | None = None
 ) -> Result:
     """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))

@@ -11,7 +11,7 @@ from gradslam_ng.mapping import PointFuser
 from gradslam_ng.odometry import ICPSettings, KnownPoses, ProjectiveICP, step_strategy
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
 from gradslam_ng.slam.settings import preset
-from gradslam_ng.slam.system import System
+from gradslam_ng.slam.stream import StreamingSystem
 
 SYSTEMS = {"icpslam": ICPSLAM, "icp-odometry": ICPOdometry}
 
@@ -34,7 +34,7 @@ def component(table: str, system: str, odometry: str) -> Component:
     if system == "pointfusion":
         return Component(PointFuser)
     if system == "kinectfusion":
-        return Component(KinectFusion, ("odometry", "factor", "noise", "settings"))
+        return Component(KinectFusion, ("odometry", "mapper", "factor", "noise", "settings"))
     return Component(None)
 
 
@@ -94,12 +94,12 @@ def make_odometry(name: str, settings: str, changed: dict[str, Any]) -> KnownPos
     """What finds the poses, with a preset's settings but for those changed."""
     if name == "ground-truth":
         return KnownPoses(**changed)
-    return preset(settings).odometer(step_strategy(name), **changed)
+    return ProjectiveICP(step_strategy(name), settings=preset(settings).icp, **changed)
 
 
 def make_system(
     system: str, odometry: str, factor: int | None, config: Path | None = None, settings: str = "default"
-) -> System:
+) -> StreamingSystem:
     """The system of that name, with a preset's settings and those of a TOML file, which go before.
 
     Raises:

@@ -111,7 +111,7 @@ class LoopCloser:
         Raises:
             TypeError: the map is not one of surfels.
         """
-        return self.process_frame(state, live, system.stable_confidence)
+        return self.process_frame(state, live, system.mapper.stable_confidence)
 
     @torch.no_grad()
     def process_frame(self, state: State, live: LiveFrame, stable_confidence: float) -> State:

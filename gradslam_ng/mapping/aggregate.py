@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.mapping.frame_surfels import surfels_from_frame
+from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
 
-class Aggregate(nn.Module):
+class Aggregate(Mapper):
     """The map of ICP-SLAM (Jatavallabhula et al. 2020, section V): points are placed in the world, never merged."""
 
     def forward(

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
@@ -17,6 +17,7 @@ from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.mapping.dynamics import DYNAMIC_WEIGHT, STATIC_AFTER, dynamic_mask
 from gradslam_ng.mapping.frame_surfels import surfels_from_frame
+from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
@@ -37,7 +38,7 @@ class Gates(NamedTuple):
     cosine: float  # of the angle between their normals
 
 
-class PointFuser(nn.Module):
+class PointFuser(Mapper):
     """Point fusion after Keller et al. 2013, section 4.
 
     What stands before a surface that is known, where nothing stood, has come there since, and may go: it counts for

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.geometry import camera, depth_noise, se3
+from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack, unpack, voxel_offsets
@@ -64,7 +65,7 @@ class Blocks(NamedTuple):
     coordinates: Tensor  # (n, 3) int64
 
 
-class TSDFFuser(nn.Module):
+class TSDFFuser(Mapper):
     """Volumetric fusion after Curless and Levoy 1996, as in KinectFusion (Newcombe et al. 2011, section 3.3).
 
     The distance of a voxel is that to the tangent plane of the measurement in its pixel, not along the ray: it does not

@@ -1,44 +1,64 @@
-"""What a SLAM system carries from frame to frame, and what a run leaves."""
+"""State of a SLAM system between frames, and the result of a run over a sequence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import TrackingResult, TrackingStatus
-from gradslam_ng.structures import SurfaceView, SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap, Trajectory, VoxelGrid
 
 Map = SurfelMap | VoxelGrid
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """After `frames` frames of B sequences."""
+    """What a system carries from frame to frame, after `frames` frames of B sequences."""
 
     map: Map
     T_wc: Tensor  # (B, 4, 4), of the last frame
     motion: Tensor  # (B, 4, 4), from the last frame but one to the last: T_wc = T_wc_before @ motion
-    frames: int | Tensor  # a tensor () int64 within a frame that is captured
+    frames: int
+    index: Tensor  # () int64, number of the next frame: the same as `frames`, where a CUDA graph can read it
     tracking: TrackingResult
+    live: LiveFrame  # the last frame, preprocessed
     last: SurfaceView  # the last frame that was tracked, for odometry from frame to frame
-    started: Tensor  # (B,) bool: some frame had readings
+    initialized: Tensor  # (B,) bool: some frame had depth
+
+    def check(self, live: LiveFrame) -> State:
+        """The same state, if a frame goes with those before.
+
+        Raises:
+            ValueError: another number of sequences, or images of another size.
+        """
+        if live.color.shape != self.last.vertices.shape:
+            now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, self.last.vertices.shape))
+            raise ValueError(f"step: expected images as before, {before}, got {now} (at working size)")
+        return self
 
     def predict(self) -> Tensor:
         """Where the next frame is expected: at constant velocity (B, 4, 4)."""
         return self.T_wc @ self.motion
 
-    def advance(self, map_: Map, tracking: TrackingResult, live: SurfaceView) -> State:
+    def advance(self, map_: Map, tracking: TrackingResult, live: LiveFrame) -> State:
         """After one frame more. A lost frame does not move the camera, and the model to track from stays."""
         ok = tracking.ok[:, None, None]
         T_wc = torch.where(ok, tracking.T_wc, self.T_wc)
         still = torch.eye(4, dtype=T_wc.dtype, device=T_wc.device)
-        started = self.started | tracking.ok
-        moved = (self.started & tracking.ok)[:, None, None]
+        initialized = self.initialized | tracking.ok
+        moved = (self.initialized & tracking.ok)[:, None, None]
         motion = torch.where(moved, se3.inverse(self.T_wc) @ T_wc, still)
-        return State(map_, T_wc, motion, self.frames + 1, tracking, live.where(tracking.ok, self.last), started)
+        last = live.surface.where(tracking.ok, self.last)
+        return State(map_, T_wc, motion, self.frames + 1, self.index + 1, tracking, live, last, initialized)
+
+    def stop(self, tracking: TrackingResult, live: LiveFrame) -> State:
+        """After one frame more that joins no map, of a camera at rest: it was lost, and found again or not."""
+        state = self.advance(self.map, tracking, live)
+        still = torch.eye(4, dtype=self.T_wc.dtype, device=self.T_wc.device).expand_as(self.T_wc)
+        return replace(state, motion=still)
 
 
 @dataclass

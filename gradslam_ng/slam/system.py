@@ -1,88 +1,133 @@
-"""What every system shares: one step per frame, over clips and over streams."""
+"""Dense RGB-D SLAM, a frame at a time: localize it against the map, then fuse it."""
 
 from __future__ import annotations
 
-import logging
 import math
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as checkpointed
 
-from gradslam_ng.compute.compiled import compilation, seconds_compiling
-from gradslam_ng.datasets.prefetch import prefetch
-from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
+from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import KnownPoses, TrackingResult, step_strategy
-from gradslam_ng.places.relocalization import Relocalizer
+from gradslam_ng.mapping import Mapper
+from gradslam_ng.odometry import Odometry, TrackingResult
 from gradslam_ng.preprocessing import Noise, axial_noise, measure_surface
-from gradslam_ng.slam.graphed_step import GraphedStep, Recorder
-from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.settings import Settings, preset
-from gradslam_ng.slam.state import Map, Result, State
-from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap, Trajectory
+from gradslam_ng.slam.state import Map, State
+from gradslam_ng.slam.timing import StageTimer, stage
+from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap
 
-log = logging.getLogger("gradslam_ng")
-FRAME_RATE = 30.0  # of streams that come without time stamps
-WORTH_COMPILING = 1000  # frames
-SMALLEST = 8  # pixels across an image at working size
-
-
-def odometer(name: str, settings: Settings) -> nn.Module:
-    """The odometer of that name: gradicp (soft-damped, differentiable), icp (Levenberg-Marquardt), ground-truth."""
-    return KnownPoses() if name == "ground-truth" else settings.odometer(step_strategy(name))
-
-
-class LoopClosure(Protocol):
-    """What closes loops: `loops.LoopCloser` and, for volumes, `loops.VolumeLoopCloser`."""
-
-    loops: list  # those closed
-
-    def process(self, system: System, state: State, live: LiveFrame, in_map: bool) -> State:
-        """The state after each frame, corrected if a loop was closed. in_map: the frame, if tracked, is."""
-        ...
-
-    def finalize(self, map_: Map) -> tuple[Map, Tensor]:
-        """The map and the poses of all frames (L, 4, 4) float64, once all frames are done."""
-        ...
+MIN_SIZE = 8  # pixels across an image at working size
 
 
 class System(nn.Module):
-    """A SLAM system. It says what a frame is tracked against (`predict_view`) and how it joins the map (`fuse`).
+    """A SLAM system. What differs between systems is the mapper, and what it shows a camera (`predict_view`).
 
     Args:
-        odometry: a name (see `odometer`), or a module called like `ProjectiveICP`, which brings its own settings.
-        noise: depth noise (B, H, W), metres, of a surface and its colour: a function, or a network to be learnt.
+        odometry: "gradicp", "icp" or "ground-truth", see `Settings.make_odometry`, or an `Odometry` of your own, which
+            brings its own settings.
+        mapper: how frames join the map; each system has its own.
+        noise: depth noise (B, H, W), meters, of a surface and its color: a function, or a network to be learned.
         factor: images are shrunk by this before anything else; None chooses what comes nearest to the settings' width.
-        settings: a preset's name, "default", "fast" or "accurate", or one's own; see `Settings`.
+        settings: a preset's name, "default", "fast" or "accurate", or your own; see `Settings`.
+
+    Raises:
+        ValueError: a name that is none of these, or a factor below 1.
+        TypeError: an odometry or a mapper of another kind.
     """
 
+    mapper_type: type[Mapper] = Mapper  # used unless another is given
     supports_relocalization = True  # what a frame is tracked against depends on where it is looked for
 
     def __init__(
         self,
-        odometry: str | nn.Module = "gradicp",
-        factor: int | None = None,
+        odometry: str | Odometry = "gradicp",
+        *,
+        mapper: Mapper | None = None,
         noise: Noise = axial_noise,
+        factor: int | None = None,
         settings: str | Settings = "default",
     ) -> None:
         super().__init__()
         if factor is not None and factor < 1:
             raise ValueError(f"factor: expected at least 1, got {factor}")
         self.settings = preset(settings) if isinstance(settings, str) else settings
-        self.odometry = odometer(odometry, self.settings) if isinstance(odometry, str) else odometry
+        self.odometry = self.settings.make_odometry(odometry) if isinstance(odometry, str) else odometry
+        self.mapper = self.mapper_type() if mapper is None else mapper
+        for name, part, kind in (("odometry", self.odometry, Odometry), ("mapper", self.mapper, Mapper)):
+            if not isinstance(part, kind):
+                raise TypeError(f"{name}: expected an instance of {kind.__name__}, got {type(part).__name__}")
         self.factor, self.noise = factor, noise
+        self.timer = StageTimer()
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # follows .to(device)
-        self.seconds: dict[str, float] = defaultdict(float)  # spent, by stage
 
-    def empty(self, batch: int, device: torch.device, dtype: torch.dtype) -> Map:
+    @property
+    def device(self) -> torch.device:
+        return self._anchor.device
+
+    def step(self, state: State | None, frame: RGBDFrames) -> State:
+        """Localize one frame against the map, then fuse it (Keller et al. 2013, fig. 2; Newcombe et al. 2011, fig. 3).
+
+        Under `torch.no_grad()` the map of `state` is updated in place: go on from the state that this returns.
+
+        Args:
+            state: that of the frame before, None for the first.
+            frame: one () or one for each of B sequences (B,).
+
+        Raises:
+            ValueError: more leading axes, or not as many sequences or not the size of image of the frames before.
+        """
+        live = self.preprocess(frame)  # surface measurement: vertices, normals, sigma
+        state = self.initialize(live) if state is None else state.check(live)
+        T_init = state.predict()  # constant velocity
+        model = self.predict_view(state, T_init, live.camera)  # what the map shows from there
+        tracking = self.localize(state, live, model, T_init)  # align the two
+        map_ = self.fuse(state.map, live, tracking.T_wc, tracking.ok, state.index)
+        map_ = self.maintain(map_, tracking.ok, state.frames)  # prune it now and then
+        return state.advance(map_, tracking, live)
+
+    @stage("preprocess")
+    def preprocess(self, frame: RGBDFrames) -> LiveFrame:
+        """The frame at working resolution, with the surface that it shows and its noise.
+
+        Raises:
+            ValueError: not one frame a sequence, images of another type than float32 or float64, or too small.
+        """
+        frame = frame if frame.shape else frame.map(lambda value: value[None])
+        if len(frame.shape) != 1:
+            raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
+        if frame.depth.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"step: expected images in float32 or float64, got {frame.depth.dtype}")
+        factor = self.factor or max(1, round(frame.size[1] / self.settings.width))
+        if min(frame.size) < MIN_SIZE * factor:
+            height, width = frame.size
+            raise ValueError(f"images of {width}x{height} shrunk by {factor}: at least {MIN_SIZE} pixels must be left")
+        return measure_surface(frame, factor, self.noise)
+
+    @stage("preprocess")
+    def initialize(self, live: LiveFrame) -> State:
+        """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin.
+
+        Raises:
+            ValueError: K is no camera's, or T_wc no rigid motion.
+        """
+        surface = live.surface
+        batch, device, dtype = len(surface.K), surface.K.device, surface.vertices.dtype
+        still = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
+        T_wc = provided_pose(live, still)
+        focal = surface.K.diagonal(dim1=-2, dim2=-1)[:, :2]
+        if not bool(surface.K.isfinite().all() & (focal > 0).all()):
+            raise ValueError(f"K: expected finite intrinsics with positive focal lengths, got {surface.K.tolist()}")
+        if not bool(se3.is_rigid(T_wc, tol=1e-3).all()):
+            raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
+        no = torch.zeros(batch, device=device, dtype=torch.bool)
+        zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
+        nothing = SurfaceView(*zeros, surface.K, torch.zeros_like(surface.weights))
+        map_, index = self.empty_map(batch, device, dtype), torch.zeros((), dtype=torch.int64, device=device)
+        return State(map_, T_wc, still, 0, index, TrackingResult.from_pose(T_wc, no), live, nothing, no)
+
+    def empty_map(self, batch: int, device: torch.device, dtype: torch.dtype) -> Map:
         """The maps before the first frame."""
         return SurfelMap.empty(batch, device=device, dtype=dtype)
 
@@ -90,98 +135,28 @@ class System(nn.Module):
         """What a frame is tracked against: what the map shows a camera at T_wm (B, 4, 4)."""
         raise NotImplementedError
 
-    def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: int) -> Map:
-        """The map with one frame more, where ok (B,)."""
-        raise NotImplementedError
+    @stage("localize")
+    def localize(self, state: State, live: LiveFrame, model: SurfaceView, T_init: Tensor) -> TrackingResult:
+        """Where the frame was seen from; T_init (B, 4, 4) is where it is expected.
 
-    @property
-    def stable_confidence(self) -> float:
-        """Confidence of a surfel that weighs half of what an infinite one does, see `rendering.predict`."""
-        return 1.0
-
-    def concluded(self, state: State) -> Map:
-        """The map after the last frame of a stream."""
-        return state.map
-
-    def recorder(self) -> Recorder | None:
-        """What records the frames of a run to replay them, see `captured`; None where they run as they are."""
-        return None
-
-    def step(self, state: State | None, frame: RGBDFrames) -> State:
-        """Localise one frame, then let it join the map. `state` is None for the first; frame () or (B,).
-
-        Under `torch.no_grad()` the map of `state` is updated in place: go on from the state that this returns.
-
-        Raises:
-            ValueError: more leading axes, or not as many sequences or not the size of image of the frames before.
+        The first frame with depth has nothing to be lost from: it is where its own pose or the state says.
         """
-        return self.advance(state, frame)[0]
+        tracking = self.odometry(live, model, T_init, T_wc_last=state.T_wc)
+        return tracking if self.odometry.provides_pose else bootstrap(tracking, state, live)
 
-    def advance(self, state: State | None, frame: RGBDFrames) -> tuple[State, LiveFrame]:
-        """`step`, and the frame as it was made ready."""
-        with self.stage("prepare"):
-            live = self.prepare(frame)
-        return self.track(state, live), live
+    @stage("map")
+    def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: Tensor) -> Map:
+        """The map with the frame of that number, seen from T_wc (B, 4, 4), where it was tracked, ok (B,)."""
+        return self.mapper(map_, live, T_wc, ok, frame)
 
-    def track(self, state: State | None, live: LiveFrame) -> State:
-        """`step` of a frame that is prepared."""
-        with self.stage("prepare"):
-            state = self.start(live) if state is None else state
-            if live.color.shape != state.last.vertices.shape:
-                now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, state.last.vertices.shape))
-                raise ValueError(f"step: expected images as before, {before}, got {now} (at working size)")
-        T_init = state.predict()
-        with self.stage("predict"):
-            model = self.predict_view(state, T_init, live.camera)
-        with self.stage("localise"):
-            tracking = self.begin(state, live, self.odometry(live, model, T_init, T_wc_last=state.T_wc))
-        with self.stage("map"):
-            map_ = self.fuse(state.map, live, tracking.T_wc, tracking.ok, state.frames)
-        return state.advance(map_, tracking, live.surface)
+    @stage("map")
+    def maintain(self, map_: Map, ok: Tensor, frame: int) -> Map:
+        """The map after the frame of that number, pruned if the time has come.
 
-    def prepare(self, frame: RGBDFrames) -> LiveFrame:
-        """The frame at working resolution, with its surface."""
-        frame = frame if frame.shape else frame.map(lambda value: value[None])
-        if len(frame.shape) != 1:
-            raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
-        if frame.depth.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"step: expected images in float32 or float64, got {frame.depth.dtype}")
-        factor = self.factor or max(1, round(frame.size[1] / self.settings.width))
-        if min(frame.size) < SMALLEST * factor:
-            height, width = frame.size
-            raise ValueError(f"images of {width}x{height} shrunk by {factor}: at least {SMALLEST} pixels must be left")
-        return measure_surface(frame, factor, self.noise)
-
-    def start(self, live: LiveFrame) -> State:
-        """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin."""
-        surface = live.surface
-        batch, device, dtype = len(surface.K), surface.K.device, surface.vertices.dtype
-        still = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
-        T_wc = self.given(live, still)
-        focal = surface.K.diagonal(dim1=-2, dim2=-1)[:, :2]
-        if not bool(surface.K.isfinite().all() & (focal > 0).all()):
-            raise ValueError(f"K: expected finite intrinsics with positive focal lengths, got {surface.K.tolist()}")
-        if not bool(se3.is_rigid(T_wc, tol=1e-3).all()):
-            raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
-        none = torch.zeros(batch, device=device, dtype=dtype)
-        zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
-        nothing = SurfaceView(*zeros, surface.K, torch.zeros_like(surface.weights))
-        map_ = self.empty(batch, device, dtype)
-        return State(map_, T_wc, still, 0, TrackingResult.from_pose(T_wc, none > 0), nothing, none > 0)
-
-    @staticmethod
-    def given(live: LiveFrame, otherwise: Tensor) -> Tensor:
-        """The pose that came with the frame; where none did, `otherwise` (B, 4, 4)."""
-        if live.T_wc is None:
-            return otherwise
-        return torch.where(torch.isfinite(live.T_wc).flatten(1).all(-1)[:, None, None], live.T_wc, otherwise)
-
-    def begin(self, state: State, live: LiveFrame, tracking: TrackingResult) -> TrackingResult:
-        """The first frame with readings has nothing to be lost from: it is where its own pose or the state says."""
-        if self.odometry.provides_pose:  # it knows without anything to compare with
-            return tracking
-        readable = (live.surface.weights > 0).flatten(1).any(-1)
-        return tracking.where(state.started, TrackingResult.from_pose(self.given(live, state.T_wc), readable))
+        Not in `static_shapes`: what is recorded there is the same for every frame; see `GraphedStep`.
+        """
+        due = frame % self.mapper.prune_every == 0 and not static_shapes_enabled()
+        return self.mapper.prune(map_, ok, frame) if due else map_
 
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
@@ -196,11 +171,11 @@ class System(nn.Module):
         state, poses = None, []
         for i in range(0, clips.shape[1], length):
             part = (state, clips[:, i : i + length])
-            state, T_wc = checkpointed(self.steps, *part, use_reentrant=False) if keeping else self.steps(*part)
+            state, T_wc = checkpointed(self.unroll, *part, use_reentrant=False) if keeping else self.unroll(*part)
             poses += T_wc
         return state.map, torch.stack(poses, dim=1)
 
-    def steps(self, state: State | None, clips: RGBDFrames) -> tuple[State, list[Tensor]]:
+    def unroll(self, state: State | None, clips: RGBDFrames) -> tuple[State, list[Tensor]]:
         """One step for each frame of clips (B, L). Returns the last state, and the pose (B, 4, 4) after each."""
         poses = []
         for i in range(clips.shape[1]):
@@ -208,112 +183,15 @@ class System(nn.Module):
             poses.append(state.T_wc)
         return state, poses
 
-    @torch.no_grad()
-    def run(
-        self,
-        sequence: RGBDSequence,
-        on_frame: Callable[[int, State], None] | None = None,
-        compile: bool | None = None,
-        loops: LoopClosure | None = None,
-    ) -> Result:
-        """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C ends the run, not its result.
 
-        on_frame(index, state) is called after every frame. compile: use the compiled twins of hot functions (see
-        `compiled`, minutes at first, then kept on disk); None: where the sequence is long enough to earn it. loops:
-        closes loops and corrects map and trajectory, `loops.LoopCloser()`.
-
-        Raises:
-            ValueError: no frame of the sequence could be read.
-            KeyboardInterrupt: before the first frame was done.
-        """
-        state, poses, times, statuses, skipped, interrupted, lost = None, [], [], [], [], False, False
-        searches = self.supports_relocalization and not self.odometry.provides_pose
-        relocalizer = Relocalizer() if searches else None
-        record = self.recorder()
-        advance = self.advance if record is None else GraphedStep(self, record)
-        self.seconds.clear()
-        compiling_before = seconds_compiling()
-        compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
-        try:
-            with reserve_core(), compilation(compile):
-                for index, frame in self.timed("read", prefetch(sequence)):
-                    if isinstance(frame, FrameError):
-                        log.warning("skipped: %s", frame)
-                        skipped.append(str(frame))
-                        continue
-                    now = index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps)
-                    frame = frame.to(self.device)
-                    in_map = not lost  # a camera that is found again is tracked from the next frame on
-                    if lost:
-                        with self.stage("prepare"):
-                            live = self.prepare(frame)
-                        with self.stage("relocalise"):
-                            state = relocalized(self, relocalizer, state, live)
-                    else:
-                        state, live = advance(state, frame)
-                    if relocalizer is not None:
-                        with self.stage("localise"):  # where a run waits for the device
-                            ok, started = torch.stack([state.tracking.ok[0], state.started[0]]).tolist()
-                        lost = started and not ok
-                        if ok:
-                            relocalizer.add(live, state.T_wc, state.frames - 1)
-                    if loops is not None:
-                        with self.stage("loops"), defer_interrupts():
-                            state = loops.process(self, state, live, in_map)
-                    poses.append(state.T_wc[0].double())
-                    statuses.append(state.tracking.status[0])
-                    times.append(now)
-                    if on_frame is not None:
-                        on_frame(index, state)
-        except KeyboardInterrupt:
-            if not poses:
-                raise
-            interrupted = True
-            log.warning("interrupted after %d of %d frames", len(poses), len(sequence))
-        if not poses:
-            raise ValueError(f"{sequence.name}: none of its {len(sequence)} frames could be read: {skipped[:1]}")
-        n = min(len(poses), len(statuses), len(times))
-        map_, T_wc = self.concluded(state), torch.stack(poses[:n]).cpu()
-        if loops is not None:
-            try:
-                # with as many threads as before: what was compiled for these is not compiled for others
-                with reserve_core(), compilation(compile), self.stage("loops"), defer_interrupts():
-                    map_, T_wc = loops.finalize(map_)
-            except KeyboardInterrupt:  # the frames are done, and so is this
-                interrupted = True
-        trajectory = Trajectory(torch.tensor(times[:n], dtype=torch.float64), T_wc[:n])
-        stages = {name: 1e3 * seconds / n for name, seconds in self.seconds.items()}
-        closed = 0 if loops is None else len(loops.loops)
-        found = [] if relocalizer is None else relocalizer.relocalized
-        compiled = seconds_compiling() - compiling_before
-        statuses = torch.stack(statuses[:n]).cpu()
-        return Result(map_, trajectory, statuses, skipped, stages, interrupted, closed, found, compiled)
-
-    @property
-    def device(self) -> torch.device:
-        return self._anchor.device
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside, but for compiling, to `seconds`."""
-        began, compiling_before = time.perf_counter(), seconds_compiling()
-        yield
-        self.seconds[name] += time.perf_counter() - began - (seconds_compiling() - compiling_before)
-
-    def timed(self, name: str, iterator: Iterator) -> Iterator:
-        """The same items, the time spent waiting for them added to `seconds`."""
-        while True:
-            with self.stage(name):
-                item = next(iterator, None)
-            if item is None:
-                return
-            yield item
+def provided_pose(live: LiveFrame, otherwise: Tensor) -> Tensor:
+    """The pose that came with the frame; where none did, `otherwise` (B, 4, 4)."""
+    if live.T_wc is None:
+        return otherwise
+    return torch.where(torch.isfinite(live.T_wc).flatten(1).all(-1)[:, None, None], live.T_wc, otherwise)
 
 
-def relocalized(system: System, relocalizer: Relocalizer, state: State, live: LiveFrame) -> State:
-    """The state after a frame of a camera that is lost: found, or lost still."""
-    predict = partial(system.predict_view, state, camera=live.camera)
-    found = relocalizer.relocalize(live, predict, state.T_wc, state.frames)
-    still = torch.eye(4).to(state.T_wc).expand_as(state.T_wc)
-    state = state.advance(state.map, state.tracking if found is None else found, live.surface)
-    return replace(state, motion=still)
+def bootstrap(tracking: TrackingResult, state: State, live: LiveFrame) -> TrackingResult:
+    """The first frame with depth where its own pose or the state says; those after it as tracked."""
+    readable = (live.surface.weights > 0).flatten(1).any(-1)
+    return tracking.where(state.initialized, TrackingResult.from_pose(provided_pose(live, state.T_wc), readable))

@@ -323,7 +323,7 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(recording, tmp_path, monke
     def interrupted(self, frame):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gradslam_ng.slam.system.System.prepare", interrupted)
+    monkeypatch.setattr("gradslam_ng.slam.system.System.preprocess", interrupted)
     assert run(recording, tmp_path) == 130
     assert not list(tmp_path.iterdir())
 

@@ -70,7 +70,7 @@ def test_what_is_elsewhere_looks_the_same(name):
     system = gs.PointFusion()
     with torch.no_grad():
         before = system.step(None, frames[0]).map
-        live = system.prepare(frames[1])
+        live = system.preprocess(frames[1])
         predict_before = partial(
             predict_surfels, before, K=live.surface.K, size=live.surface.size, stable_confidence=1.0
         )

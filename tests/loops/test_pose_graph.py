@@ -55,7 +55,9 @@ def test_a_loop_pulls_keyframes_and_map_back(seen):
     last.created.fill_(10 * (len(truth) - 1))  # all founded at the last keyframe
     closer.archive = gs.SurfelMap.empty()
     tracking = TrackingResult.from_pose(before[-1:].float(), torch.ones(1, dtype=torch.bool))
-    state = State(last, before[-1:].float(), torch.eye(4)[None], 400, tracking, None, torch.ones(1) > 0)
+    live, _ = seen(turned(0.0))
+    T_wc, still, yes = before[-1:].float(), torch.eye(4)[None], torch.ones(1, dtype=torch.bool)
+    state = State(last, T_wc, still, 400, torch.tensor(400), tracking, live, live.surface, yes)
     state = closer.deform(
         state, optimize_pose_graph(before, closer.odometry_edges, [seen_again(truth, 0, len(truth) - 1)])
     )

@@ -21,14 +21,14 @@ def frames(room):
     T_wc = room.walk(30)[::10]
     clip, system = room.view(T_wc), gs.KinectFusion()
     with torch.no_grad():
-        return [system.prepare(clip[i]) for i in range(3)], T_wc
+        return [system.preprocess(clip[i]) for i in range(3)], T_wc
 
 
 def volume(frames, T_wc):
     grid, fused = gs.VoxelGrid.empty(voxel_size=0.04, truncation=0.16), Reintegration()
     with torch.no_grad():
         for live, pose in zip(frames, T_wc.float(), strict=True):
-            grid = TSDFFuser()(grid, live, pose[None], torch.tensor([True]), 0)
+            grid = TSDFFuser()(grid, live, pose[None], torch.tensor([True]), torch.tensor(0))
             fused.add(live, pose)
     return grid, fused
 
@@ -82,7 +82,7 @@ def test_a_volume_follows_its_loops(room):
     clip.depth.mul_(1 + 0.004 * torch.randn(clip.depth.shape, generator=torch.Generator().manual_seed(0)))
     sequence, errors = room.InMemory(clip), {}
     for name, loops in (("without", None), ("with", VolumeLoopCloser(LoopCloser(40)))):
-        result = gs.KinectFusion(0.04, 0.16).run(sequence, loops=loops)
+        result = gs.KinectFusion(voxel_size=0.04, truncation=0.16).run(sequence, loops=loops)
         assert len(result.trajectory) == len(sequence) and bool(result.tracked.all())
         errors[name] = gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse
     assert len(loops.loops) > 0

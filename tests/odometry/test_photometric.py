@@ -107,6 +107,6 @@ def test_a_volume_remembers_how_bright_it_was():
     for photometric in (True, False):
         odometry = ProjectiveICP(iterations=(10, 10, 10), photometric=photometric)
         with torch.no_grad():
-            _, found = gs.KinectFusion(0.01, 0.04, odometry=odometry)(wall(T_wc))
+            _, found = gs.KinectFusion(odometry, voxel_size=0.01, truncation=0.04)(wall(T_wc))
         errors.append(float((found[0, 1] - T_wc[1])[:3, 3].norm()))
     assert errors[0] < 2e-3 and errors[1] > 1e-2

@@ -67,7 +67,7 @@ def test_a_flat_wall_closes_no_loop():
     system = gs.PointFusion()
     with torch.no_grad():
         state = system.step(None, plain)
-        live = system.prepare(plain)
+        live = system.preprocess(plain)
         still = torch.eye(4, dtype=torch.float64)
         strict, loose = (
             PlaceVerifier.for_loop_closure(ncc=-1.0, **more) for more in ({}, {"max_sigma": (99.0, 9999.0)})

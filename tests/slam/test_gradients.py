@@ -50,7 +50,7 @@ def build(
         association_sigma=settings["association_sigma"],
     )  # fmt: skip
     more = {"mapper": PointFuser(sigma=sigma, stable_confidence=stable)} if system is gs.PointFusion else {}
-    return system(odometer, factor, **more)
+    return system(odometer, factor=factor, **more)
 
 
 def check(

@@ -90,15 +90,16 @@ def compare_views(system, other, frames, same_maps, record):
     plain, state, before = None, None, []
     with torch.no_grad():
         for i in range(len(frames)):
-            state, live = captured(state, frames[i])
-            plain, expected = other.advance(plain, frames[i])
-            assert captured.works and state.frames == plain.frames == i + 1
-            assert torch.allclose(state.T_wc, plain.T_wc, atol=1e-6) and torch.equal(live.depth, expected.depth)
+            state = captured(state, frames[i])
+            plain = other.step(plain, frames[i])
+            assert captured.works and state.frames == plain.frames == i + 1 == int(state.index)
+            assert torch.allclose(state.T_wc, plain.T_wc, atol=1e-6)
+            assert torch.equal(state.live.depth, plain.live.depth)
             assert state.tracking.status.tolist() == plain.tracking.status.tolist()
             same_maps(state.map, plain.map, 1e-5)
-            before.append((state, state.T_wc.clone(), live, live.depth.clone()))
-    for state, T_wc, live, depth in before:  # later frames have not overwritten what came out
-        assert torch.equal(state.T_wc, T_wc) and torch.equal(live.depth, depth)
+            before.append((state, state.T_wc.clone(), state.live.depth.clone()))
+    for state, T_wc, depth in before:  # later frames have not overwritten what came out
+        assert torch.equal(state.T_wc, T_wc) and torch.equal(state.live.depth, depth)
     return state
 
 
@@ -131,7 +132,7 @@ def test_what_waits_is_seen(frames):
 
 
 def test_replayed_frames_are_as_plain_ones(frames, same_maps):
-    """Past three tidyings, and past a frame without readings."""
+    """Past three prunings, and past a frame without readings."""
     record = Counted(traced)
     state = compare_views(system(), system(), frames, same_maps, record)
     assert len(record.capacities) == 1 and state.tracking.ok.all()
@@ -162,7 +163,7 @@ def test_a_state_from_elsewhere_goes_into_the_buffers(frames, same_maps):
                 plain = replace(plain, T_wc=step @ plain.T_wc)
             if i == 4:
                 state = replace(state, map=state.map.reserve(10 * state.map.capacity))
-            state, _ = captured(state, frames[i])
+            state = captured(state, frames[i])
             plain = theirs.step(plain, frames[i])
             assert torch.allclose(state.T_wc, plain.T_wc, atol=1e-6)
             same_maps(state.map, plain.map, 1e-5)
@@ -174,7 +175,7 @@ def test_frames_of_another_kind_are_recorded_anew(frames):
     record = Counted(lambda function, buffers: lambda: function(*buffers))
     captured, state = GraphedStep(system(), record), None
     for frame in (frames[0], frames[1], replace(frames[2], T_wc=None), frames[3]):
-        state, _ = captured(state, frame)
+        state = captured(state, frame)
     assert len(record.capacities) == 3 and state.tracking.ok.all()
     smaller = RGBDFrames(frames.color[4, :40], frames.depth[4, :40], frames.K[4])
     with pytest.raises(ValueError, match="expected images as before"):
@@ -190,7 +191,7 @@ def test_what_cannot_be_recorded_runs_as_it_is(frames, same_maps, caplog):
     captured = GraphedStep(ours, refuse)
     with torch.no_grad(), caplog.at_level(logging.WARNING, "gradslam_ng"):
         for i in range(4):
-            state, _ = captured(state, frames[i])
+            state = captured(state, frames[i])
             plain = theirs.step(plain, frames[i])
     assert torch.equal(state.T_wc, plain.T_wc)
     same_maps(state.map, plain.map)
@@ -212,7 +213,7 @@ def test_a_run_records_its_frames(room, monkeypatch, same_maps):
         return slam.run(sequence, loops=LoopCloser(window=2, spacing=(0.005, 0.5), asynchronous=False))
 
     plain, record = run(), Counted(traced)
-    monkeypatch.setattr(gs.PointFusion, "recorder", lambda self: record)
+    monkeypatch.setattr(gs.PointFusion, "graph_recorder", lambda self: record)
     result = run()
     assert len(record.capacities) == 1 and "replay" in result.milliseconds
     assert result.statuses.tolist() == plain.statuses.tolist() and result.relocalized == plain.relocalized == [12]
@@ -225,9 +226,9 @@ def test_only_frames_on_a_gpu_are_captured():
     class OnGPU(gs.PointFusion):
         device = torch.device("cuda")
 
-    assert gs.PointFusion().recorder() is None and gs.ICPSLAM().recorder() is None
-    assert OnGPU().recorder() is OnGPU("ground-truth").recorder() is cuda_graph
-    assert OnGPU(Odometry()).recorder() is None
+    assert gs.PointFusion().graph_recorder() is None and gs.ICPSLAM().graph_recorder() is None
+    assert OnGPU().graph_recorder() is OnGPU("ground-truth").graph_recorder() is cuda_graph
+    assert OnGPU(Odometry()).graph_recorder() is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -237,7 +238,7 @@ def test_a_captured_run_on_a_gpu(room, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, "gradslam_ng"):
         for captured in (True, False):
             if not captured:
-                monkeypatch.setattr(gs.PointFusion, "recorder", lambda self: None)
+                monkeypatch.setattr(gs.PointFusion, "graph_recorder", lambda self: None)
             results.append(gs.PointFusion().to("cuda").run(sequence))
     ours, plain = results
     assert not caplog.records and "replay" in ours.milliseconds

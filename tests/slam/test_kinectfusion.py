@@ -14,7 +14,9 @@ from gradslam_ng.structures import RGBDFrames
 
 
 def kinectfusion(**options) -> gs.KinectFusion:
-    return gs.KinectFusion(0.04, 0.16, **({"odometry": ProjectiveICP(iterations=(3, 2, 2))} | options))
+    return gs.KinectFusion(
+        voxel_size=0.04, truncation=0.16, **({"odometry": ProjectiveICP(iterations=(3, 2, 2))} | options)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,13 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.commands.settings import build
-from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.commands.settings import make_system
+from gradslam_ng.odometry import ICPSettings, ProjectiveICP
 from gradslam_ng.slam import PRESETS
-
-TRACKING = {  # what a preset sets, by the setting of the odometer
-    "iterations": "iterations", "rotation_iterations": "turns", "row_stride": "rows", "photometric": "photometric",
-}  # fmt: skip
 
 
 def test_the_default_preset_is_what_an_odometer_does_by_itself():
-    alone, preset = ProjectiveICP(), PRESETS["default"].odometer()
+    alone, preset = ProjectiveICP(), PRESETS["default"].make_odometry("gradicp")
     assert alone.settings == preset.settings
 
 
@@ -25,17 +21,16 @@ def test_presets_choose_the_size_of_images_and_the_work(name, width, room):
     frame = room.view(room.walk(1), (480, 640))[0]
     slam = gs.PointFusion(settings=name)
     with torch.no_grad():
-        assert slam.prepare(frame).color.shape[2] == width
-    settings = slam.odometry.settings
-    assert all(getattr(settings, a) == getattr(PRESETS[name], b) for a, b in TRACKING.items())
+        assert slam.preprocess(frame).color.shape[2] == width
+    assert slam.odometry.settings == PRESETS[name].icp
 
 
 def test_settings_of_ones_own_and_of_a_file_go_before(tmp_path):
-    own = gs.Settings(iterations=(2, 1), photometric=False)
+    own = gs.Settings(icp=ICPSettings(iterations=(2, 1), photometric=False))
     assert gs.ICPSLAM(settings=own).odometry.settings.iterations == (2, 1)
     config = tmp_path / "settings.toml"
     config.write_text("[odometry]\niterations = [3, 2]\n")
-    slam = build("kinectfusion", "icp", None, config, "fast")
+    slam = make_system("kinectfusion", "icp", None, config, "fast")
     assert tuple(slam.odometry.settings.iterations) == (3, 2) and slam.settings is PRESETS["fast"]
 
 

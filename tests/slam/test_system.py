@@ -10,7 +10,6 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng.datasets import FrameError
 from gradslam_ng.odometry import ProjectiveICP, TrackingStatus
-from gradslam_ng.slam.system import odometer
 from gradslam_ng.structures import RGBDFrames
 
 SYSTEMS = pytest.mark.parametrize("system", [gs.PointFusion, gs.ICPSLAM, gs.ICPOdometry], ids=lambda s: s.__name__)
@@ -31,7 +30,7 @@ def test_step_forward_and_run_agree(clip, room, system, quick, same_maps):
         assert torch.allclose(result.trajectory.T_wc, T.double(), atol=1e-6)
     assert torch.allclose(result.trajectory.T_wc[-1], state.T_wc[0].double(), atol=1e-6)
     for other_map in (map_, state.map, functional):
-        same_maps(result.map, slam.concluded(replace(state, map=other_map)), atol=1e-5)
+        same_maps(result.map, slam.mapper.finalize(other_map), atol=1e-5)
 
 
 @pytest.mark.parametrize(("system", "grad"), [(gs.PointFusion, True), (gs.PointFusion, False), (gs.ICPSLAM, False)])
@@ -116,7 +115,7 @@ def test_images_too_small_for_the_factor_are_refused(clip):
 
 def test_unknown_odometry_is_refused_with_the_names_known():
     for name in ("gradicp", "icp", "ground-truth"):
-        assert odometer(name, gs.Settings()) is not None
+        assert gs.Settings().make_odometry(name) is not None
     with pytest.raises(ValueError, match=r"gradicp, icp or ground-truth.*'magic'"):
         gs.PointFusion("magic")
 
@@ -125,8 +124,8 @@ def test_large_images_are_shrunk_to_about_320_pixels(clip, quick):
     slam = quick()
     for width, working in ((640, 320), (320, 320), (80, 80), (1296, 324)):
         frame = RGBDFrames(torch.zeros(32, width, 3), torch.ones(32, width, 1), torch.eye(3))
-        assert slam.prepare(frame).surface.size[1] == working
-    assert gs.PointFusion(factor=2).prepare(clip[0]).surface.size == (30, 40)
+        assert slam.preprocess(frame).surface.size[1] == working
+    assert gs.PointFusion(factor=2).preprocess(clip[0]).surface.size == (30, 40)
 
 
 def test_ctrl_c_keeps_what_was_done(clip, room, quick, same_maps):
@@ -159,10 +158,10 @@ def test_ctrl_c_while_a_frame_is_read_or_mapped(clip, room, monkeypatch, quick):
 def test_ctrl_c_before_anything_was_done_is_raised(clip, room, monkeypatch, quick):
     slam = quick()
 
-    def interrupted(state, live):
+    def interrupted(state, live, model, T_init):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(slam, "track", interrupted)
+    monkeypatch.setattr(slam, "localize", interrupted)
     with pytest.raises(KeyboardInterrupt):
         slam.run(room.InMemory(clip))
 
@@ -188,9 +187,9 @@ def test_stages_are_timed_afresh_in_every_run(clip, room, quick):
     slam = quick()
     for _ in range(2):
         result = slam.run(room.InMemory(clip))
-        assert set(result.milliseconds) == {"read", "prepare", "predict", "localise", "map"}
+        assert set(result.milliseconds) == {"read", "preprocess", "predict", "localize", "map"}
         assert all(ms > 0 for ms in result.milliseconds.values())
-    assert sum(slam.seconds.values()) == pytest.approx(sum(result.milliseconds.values()) * 8 / 1e3)
+    assert sum(slam.timer.seconds.values()) == pytest.approx(sum(result.milliseconds.values()) * 8 / 1e3)
 
 
 def test_a_stream_without_time_stamps_runs_at_30_hz(clip, room, quick):

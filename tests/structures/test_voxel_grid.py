@@ -124,7 +124,7 @@ def test_sizes_that_make_no_sense_are_refused(voxel, truncation):
     with pytest.raises(ValueError, match="0 < voxel_size < truncation"):
         gs.VoxelGrid.empty(1, voxel, truncation)
     with pytest.raises(ValueError, match="0 < voxel_size < truncation"):
-        gs.KinectFusion(voxel, truncation)
+        gs.KinectFusion(voxel_size=voxel, truncation=truncation)
 
 
 def test_frames_without_a_pose_are_refused(room):

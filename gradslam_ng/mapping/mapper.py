@@ -1,0 +1,38 @@
+"""Mapper: what a system calls to join a frame to its map."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from gradslam_ng.structures import LiveFrame
+
+M = TypeVar("M", bound=Any)  # a map
+
+
+class Mapper(nn.Module):
+    """Joins frames to the map. Derive from it to write one of your own; this one leaves the map as it is."""
+
+    capturable = False  # it never waits for the device and keeps nothing in Python: frames may become a CUDA graph
+    stable_confidence = 1.0  # of a surfel that weighs half as much in tracking as one that is certain
+    prune_every = 1  # frames
+
+    def forward(
+        self,
+        map_: M,
+        live: LiveFrame,
+        T_wc: Tensor,  # (B, 4, 4)
+        ok: Tensor,  # (B,) bool
+        frame: int | Tensor,  # () int64
+    ) -> M:
+        """The map with the frame of that number, seen from T_wc, where ok; elsewhere it must stay as it is."""
+        return map_
+
+    def prune(self, map_: M, ok: Tensor, frame: int) -> M:
+        """The map without what is not worth keeping after the frame of that number; called every `prune_every`."""
+        return map_
+
+    def finalize(self, map_: M) -> M:
+        """The map after the last frame."""
+        return map_

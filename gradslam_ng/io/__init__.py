@@ -1,4 +1,4 @@
-"""Files that belong to no one package: PLY."""
+"""File formats: PLY."""
 
 from gradslam_ng.io.ply import read_ply, write_ply
 

@@ -1,4 +1,4 @@
-"""Triangle meshes, written for viewers: PLY and binary glTF."""
+"""Triangle meshes, saved as PLY and binary glTF."""
 
 from __future__ import annotations
 

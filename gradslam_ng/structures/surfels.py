@@ -1,4 +1,4 @@
-"""Surfel maps: oriented discs with colour and confidence, what dense fusion builds."""
+"""Surfel maps: oriented discs with color and confidence (Keller et al. 2013, section 3)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import static_shapes_enabled
+from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.io.ply import read_ply, write_ply
 
 
-def _where(mask: Tensor, values: Tensor) -> Tensor:
-    """values (B, N, ...) where mask (B, N), zero elsewhere."""
-    return torch.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0)
+def _where(mask: Tensor, values: Tensor) -> Tensor:  # (B, N), (B, N, ...)
+    """Values where the mask holds, zero elsewhere."""
+    return torch.where(expand_mask(mask, values), values, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +33,9 @@ class SurfelMap:
     normals: Tensor  # (B, N, 3), unit
     colors: Tensor  # (B, N, 3), in [0, 1]
     radii: Tensor  # (B, N), metres
-    confidences: Tensor  # (B, N), accumulated weight of the readings
+    confidences: Tensor  # (B, N), accumulated weight of the measurements
     created: Tensor  # (B, N) int64, frame number
-    updated: Tensor  # (B, N) int64, frame number of the last reading
+    updated: Tensor  # (B, N) int64, frame number of the last measurement
     count: Tensor  # (B,) int64
 
     @staticmethod
@@ -115,15 +116,20 @@ class SurfelMap:
 
         return SurfelMap(**{k: grown(v) for k, v in self.attributes().items()}, count=self.count)
 
-    def gather(self, slots: Tensor) -> dict[str, Tensor]:
-        """The attributes (B, P, ...) of the surfels in `slots` (B, P)."""
+    def gather(self, slots: Tensor) -> dict[str, Tensor]:  # slots (B, P) int64
+        """The attributes (B, P, ...) of the surfels in `slots`."""
         rows = torch.arange(self.batch, device=slots.device)[:, None]
         return {name: value[rows, slots] for name, value in self.attributes().items()}
 
-    def scatter(self, slots: Tensor, keep: Tensor, **values: Tensor) -> SurfelMap:
-        """Attributes overwritten in `slots` (B, P) where `keep` (B, P) holds; kept slots must differ from each other.
+    def scatter(
+        self,
+        slots: Tensor,  # (B, P) int64
+        keep: Tensor,  # (B, P) bool
+        **values: Tensor,  # (B, P, ...)
+    ) -> SurfelMap:
+        """Attributes overwritten in `slots` where `keep` holds; kept slots must differ from each other.
 
-        values: tensors (B, P, ...), named like the attributes. Static shapes: where nothing is kept, zeros are
+        Values are named like the attributes. Static shapes: where nothing is kept, zeros are
         written to the last slot, which must hold no surfel; `allocate` leaves one free.
         """
         slots = torch.where(keep, slots, self.capacity - 1)
@@ -136,23 +142,23 @@ class SurfelMap:
 
         return dataclasses.replace(self, **{name: written(name, value) for name, value in values.items()})
 
-    def allocate(self, new: Tensor) -> tuple[SurfelMap, Tensor]:
-        """Room after the last surfels for those of `new` (B, P), all zeros yet; and its slots (B, P), where new."""
+    def allocate(self, new: Tensor) -> tuple[SurfelMap, Tensor]:  # new (B, P) bool
+        """Room after the last surfels for those of `new`, all zeros yet; and its slots (B, P), where new."""
         count = self.count + new.sum(-1)
         slots = self.count[:, None] + new.cumsum(-1) - 1
         grown = self if static_shapes_enabled() else self.reserve(int(count.max()) + 1)
         return dataclasses.replace(grown, count=count), slots
 
-    def append(self, new: Tensor, **values: Tensor) -> SurfelMap:
-        """New surfels after the last ones: those of `values` (B, P, ...), every attribute named, where `new` (B, P)."""
+    def append(self, new: Tensor, **values: Tensor) -> SurfelMap:  # (B, P) bool, (B, P, ...)
+        """New surfels after the last ones: those of `values`, every attribute named, where `new` holds."""
         missing = self.attributes().keys() - values.keys()
         if missing:
             raise ValueError(f"append: a surfel needs every attribute; missing {sorted(missing)}")
         grown, slots = self.allocate(new)
         return grown.scatter(slots, new, **values)
 
-    def compact(self, keep: Tensor) -> SurfelMap:
-        """Only the surfels for which `keep` (B, N) holds, moved to the front in their order."""
+    def compact(self, keep: Tensor) -> SurfelMap:  # keep (B, N) bool
+        """Only the surfels for which `keep` holds, moved to the front in their order."""
         keep = keep & self.mask
         count = keep.sum(-1)
         slots = torch.where(keep, keep.cumsum(-1) - 1, self.capacity)  # one slot more, for all that goes

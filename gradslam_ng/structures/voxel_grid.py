@@ -137,8 +137,8 @@ class VoxelGrid:
         position = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
         return torch.where(self.keys[position] == keys, self.slots[position], -1)
 
-    def allocate(self, keys: Tensor) -> VoxelGrid:
-        """With the blocks of `keys` (n,), each named once: those that are new hold zeros."""
+    def allocate(self, keys: Tensor) -> VoxelGrid:  # keys (n,) int64
+        """With the blocks of `keys`, each named once: those that are new hold zeros."""
         new = keys[self.lookup(keys) < 0]
         if not len(new):
             return self
@@ -167,8 +167,8 @@ class VoxelGrid:
         after: dict[str, Any] = {name: written(name, value) for name, value in values.items()}
         return dataclasses.replace(self, **after)
 
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Signed distance at points (B, P, 3), metres, interpolated trilinearly.
+    def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # points (B, P, 3), meters
+        """Signed distance at points, interpolated trilinearly.
 
         Returns sdf (B, P), metres, its gradient (B, P, 3), and the weight (B, P): the least of the eight voxels around
         a point. Where that is 0 nothing is known, and all are 0.

@@ -31,7 +31,7 @@ class Rendering:
     """Images of a map, zero where it shows nothing."""
 
     color: Tensor  # (B, H, W, 3)
-    depth: Tensor  # (B, H, W, 1), metres
+    depth: Tensor  # (B, H, W, 1), meters
     normal: Tensor  # (B, H, W, 3), camera frame, unit
     alpha: Tensor  # (B, H, W, 1), 1 where a surfel is seen
     index: Tensor  # (B, H, W) int64, the surfel seen, -1 for none

@@ -14,11 +14,11 @@ from torch.utils.data._utils import collate as torch_collate  # which has no pub
 
 @dataclass(frozen=True, eq=False)
 class RGBDFrames:
-    """Registered colour and depth images with their camera, over any leading axes.
+    """Registered color and depth images with their camera, over any leading axes.
 
     A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes and are
-    expanded, and take on the precision of the images. Colour in [0, 1]; depth in meters, 0 where none was measured;
-    `T_wc` camera to world, metres, NaN for a frame whose pose is not known; timestamps in seconds.
+    expanded, and take on the precision of the images. Color in [0, 1]; depth in meters, 0 where none was measured;
+    `T_wc` camera to world, meters, NaN for a frame whose pose is not known; timestamps in seconds.
 
     Raises:
         ValueError: shapes or types that do not fit together; the message names the field, what it is and what was

@@ -21,7 +21,7 @@ _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
 class Mesh:
     """A surface of triangles, their corners counterclockwise as seen from outside."""
 
-    vertices: Tensor  # (V, 3), metres
+    vertices: Tensor  # (V, 3), meters
     faces: Tensor  # (F, 3) int64
     normals: Tensor  # (V, 3), unit
     colors: Tensor  # (V, 3), in [0, 1]
@@ -52,7 +52,7 @@ class Mesh:
         return (self.colors.detach().clamp(0, 1) * 255).round().to(torch.uint8)
 
     def _save_glb(self, path: Path | str) -> None:
-        """Axes turned from a camera's x right, y down, z forward to glTF's x right, y up, z backward; colours made
+        """Axes turned from a camera's x right, y down, z forward to glTF's x right, y up, z backward; colors made
         linear, as the format has them."""
         turn = np.array([1, -1, -1], np.float32)
         positions, normals = (x.detach().cpu().numpy().astype(np.float32) * turn for x in (self.vertices, self.normals))

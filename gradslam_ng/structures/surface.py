@@ -26,7 +26,7 @@ class SurfaceView:
     A pixel's weight is between 0, where nothing is seen, and 1.
     """
 
-    vertices: Tensor  # (B, H, W, 3), metres, zero where nothing is seen
+    vertices: Tensor  # (B, H, W, 3), meters, zero where nothing is seen
     normals: Tensor  # (B, H, W, 3), unit, towards the camera, zero where undefined
     weights: Tensor  # (B, H, W)
     K: Tensor  # (B, 3, 3)

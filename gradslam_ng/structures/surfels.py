@@ -29,10 +29,10 @@ class SurfelMap:
     operation returns new tensors; under `torch.no_grad()` maps are updated in place.
     """
 
-    points: Tensor  # (B, N, 3), metres
+    points: Tensor  # (B, N, 3), meters
     normals: Tensor  # (B, N, 3), unit
     colors: Tensor  # (B, N, 3), in [0, 1]
-    radii: Tensor  # (B, N), metres
+    radii: Tensor  # (B, N), meters
     confidences: Tensor  # (B, N), accumulated weight of the measurements
     created: Tensor  # (B, N) int64, frame number
     updated: Tensor  # (B, N) int64, frame number of the last measurement
@@ -168,7 +168,7 @@ class SurfelMap:
         return SurfelMap(**{k: _where(kept, v) for k, v in self.gather(order).items()}, count=count)
 
     def save(self, path: Path | str, b: int = 0) -> None:
-        """Map b as a binary PLY: x y z, nx ny nz, red green blue (uchar), radius (metres), confidence."""
+        """Map b as a binary PLY: x y z, nx ny nz, red green blue (uchar), radius (meters), confidence."""
         one = self[b].detach().to("cpu")
         points, normals = one.points[0].numpy(), one.normals[0].numpy()
         colors = (one.colors[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -18,7 +18,7 @@ COINCIDENT = 1e-6  # seconds; time stamps are written with microseconds, so clos
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Camera poses in order of time; `T_wc` camera to world, metres, NaN where the pose is not known.
+    """Camera poses in order of time; `T_wc` camera to world, meters, NaN where the pose is not known.
 
     Time stamps out of order are sorted, with a warning. Both fields are kept in float64.
 
@@ -59,7 +59,7 @@ class Trajectory:
         return self.T_wc.isfinite().all(-1).all(-1)
 
     def at(self, times: Tensor, max_gap: float = 0.1) -> tuple[Tensor, Tensor]:
-        """Poses at other times, on the geodesic between the two neighbours in time.
+        """Poses at other times, on the geodesic between the two neighbors in time.
 
         A pose is valid between two known poses at most `max_gap` seconds apart, or where the time is that of a known
         pose. Nothing is extrapolated.
@@ -90,7 +90,7 @@ class Trajectory:
     def load(cls, path: str | os.PathLike) -> Trajectory:
         """Read the TUM format: one pose a line, `t tx ty tz qx qy qz qw`; `#` starts a comment, commas count as spaces.
 
-        Quaternions that are not of unit length are normalised.
+        Quaternions that are not of unit length are normalized.
 
         Raises:
             FileNotFoundError: no such file.

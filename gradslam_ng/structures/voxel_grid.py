@@ -56,26 +56,26 @@ def voxel_index(x: Tensor, y: Tensor, z: Tensor) -> Tensor:  # (...) int, voxels
 class VoxelGrid:
     """B sparse volumes in world coordinates (Curless and Levoy 1996; blocks as by Niessner et al. 2013).
 
-    Voxel (i, j, k) has its centre at (i, j, k) * voxel_size; block (x, y, z) holds the 8^3 voxels from (8x, 8y, 8z).
-    Signed distances are metres, positive where the camera was, at most `truncation`; where weight is 0 nothing is
+    Voxel (i, j, k) has its center at (i, j, k) * voxel_size; block (x, y, z) holds the 8^3 voxels from (8x, 8y, 8z).
+    Signed distances are meters, positive where the camera was, at most `truncation`; where weight is 0 nothing is
     known. Blocks are found by their sorted keys, see `pack`; those of all batch elements share the arrays. While torch
     records gradients every operation returns new tensors; under `torch.no_grad()` volumes are updated in place.
     """
 
     keys: Tensor  # (N,) int64, sorted: the blocks that exist
     slots: Tensor  # (N,) int64: where in the arrays each lies
-    sdf: Tensor  # (C, 512), metres
+    sdf: Tensor  # (C, 512), meters
     weight: Tensor  # (C, 512), accumulated
     color: Tensor  # (C, 3, 512), in [0, 1]
     color_weight: Tensor  # (C, 512), accumulated near the surface only
     batch: int
-    voxel_size: float  # metres
-    truncation: float  # metres
+    voxel_size: float  # meters
+    truncation: float  # meters
 
     def __post_init__(self) -> None:
         if not 0 < self.voxel_size < self.truncation:
             raise ValueError(
-                f"voxel_size, truncation: expected 0 < voxel_size < truncation, metres, got {self.voxel_size} and "
+                f"voxel_size, truncation: expected 0 < voxel_size < truncation, meters, got {self.voxel_size} and "
                 f"{self.truncation}"
             )
 
@@ -99,7 +99,7 @@ class VoxelGrid:
 
     @property
     def block_size(self) -> float:
-        """Edge of a block, metres."""
+        """Edge of a block, meters."""
         return BLOCK_RESOLUTION * self.voxel_size
 
     @property
@@ -170,7 +170,7 @@ class VoxelGrid:
     def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # points (B, P, 3), meters
         """Signed distance at points, interpolated trilinearly.
 
-        Returns sdf (B, P), metres, its gradient (B, P, 3), and the weight (B, P): the least of the eight voxels around
+        Returns sdf (B, P), meters, its gradient (B, P, 3), and the weight (B, P): the least of the eight voxels around
         a point. Where that is 0 nothing is known, and all are 0.
 
         Raises:
@@ -222,8 +222,8 @@ class VoxelGrid:
 class Sample:
     """What a volume holds at points (...); zero where not all eight voxels around are known."""
 
-    sdf: Tensor  # (...), metres
-    gradient: Tensor  # (..., 3), metres a voxel
+    sdf: Tensor  # (...), meters
+    gradient: Tensor  # (..., 3), meters a voxel
     weight: Tensor  # (...), the least of the eight
     color: Tensor  # (..., 3)
 

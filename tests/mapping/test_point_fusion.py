@@ -122,7 +122,7 @@ def test_a_camera_half_a_pixel_away_founds_nothing_new(plane, eye, yes):
     fuser = PointFuser(**FOREVER)
     map_ = fused(fuser, plane(1.5), T_wc=eye, ok=yes)
     moved = eye.clone()
-    moved[0, 0, 3] = 0.5 * 1.5 / 15  # half a pixel to the right, in metres at 1.5 m
+    moved[0, 0, 3] = 0.5 * 1.5 / 15  # half a pixel to the right, in meters at 1.5 m
     map_ = step(fuser, map_, plane(1.5), moved, yes, 1)
     assert map_.count.item() == 12 * 16
     moved[0, 0, 3] = 3 * 1.5 / 15  # three pixels: what was seen is known, three columns are new

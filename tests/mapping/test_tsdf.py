@@ -122,7 +122,7 @@ def test_gradients_on_and_off_agree(views):
 
 
 def test_values_have_the_gradients_of_central_differences(differences, views):
-    """To depth, colour, pose and camera, through two frames."""
+    """To depth, color, pose and camera, through two frames."""
     T_wc, K = views.T_wc[:2], views.K[:2]
 
     def volume(depth, color, T_wc, K) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Meshes: closed, of the right shape and colour, readable by others."""
+"""Meshes: closed, of the right shape and color, readable by others."""
 
 from __future__ import annotations
 

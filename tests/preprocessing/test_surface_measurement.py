@@ -41,7 +41,7 @@ def test_shrunk_frames_see_the_same_scene(room, factor):
 
 @pytest.mark.parametrize("hole", [math.nan, math.inf, -math.inf, -1.0, 0.0])
 @pytest.mark.parametrize("factor", [1, 2])
-def test_what_is_no_depth_is_no_reading_and_spoils_no_neighbour(room, hole, factor):
+def test_what_is_no_depth_is_no_reading_and_spoils_no_neighbor(room, hole, factor):
     frame = room.view(room.walk(1), (48, 64))
     depth = frame.depth.clone().requires_grad_()
     holed = torch.where(torch.arange(64)[:, None] % 8 < 2, hole, depth)
@@ -56,7 +56,7 @@ def test_what_is_no_depth_is_no_reading_and_spoils_no_neighbour(room, hole, fact
     assert depth.grad.isfinite().all()
 
 
-def test_a_reading_without_neighbours_has_no_normal_and_no_weight(room):
+def test_a_reading_without_neighbors_has_no_normal_and_no_weight(room):
     frame = room.view(room.walk(1))
     depth = torch.zeros_like(frame.depth)
     depth[:, 30, 40] = 1.0
@@ -64,7 +64,7 @@ def test_a_reading_without_neighbours_has_no_normal_and_no_weight(room):
     assert surface.weights.sum() == 0 and surface.vertices.isfinite().all() and surface.normals.isfinite().all()
 
 
-def test_noise_may_be_any_function_of_surface_and_colour(room):
+def test_noise_may_be_any_function_of_surface_and_color(room):
     frame = room.view(room.walk(1), (48, 64))
     live = measure_surface(frame, noise=lambda surface, color: 0.01 * surface.vertices[..., 2] * (1 + color[..., 0]))
     assert torch.allclose(live.sigma, 0.01 * live.surface.vertices[..., 2] * (1 + frame.color[..., 0]))

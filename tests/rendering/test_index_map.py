@@ -28,7 +28,7 @@ def test_a_surfel_is_seen_in_the_pixel_it_projects_to_and_nowhere_else():
 
 
 @pytest.mark.parametrize("off", [-0.49, 0.49])
-def test_pixels_reach_half_a_pixel_around_their_centre(off):
+def test_pixels_reach_half_a_pixel_around_their_center(off):
     assert look([on_pixel(3 + off, 7 - off, 2.0)])[7, 3] == 0
     assert look([on_pixel(0 - abs(off), 29 + abs(off), 2.0)])[29, 0] == 0
 

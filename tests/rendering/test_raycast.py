@@ -17,7 +17,7 @@ HERE = torch.eye(4, dtype=torch.float64)[None]
 
 
 def volume(distance, voxel: float = 0.05, reach: float = 1.6) -> gs.VoxelGrid:
-    """A batch of one that holds a distance function, metres, where it is within the truncation."""
+    """A batch of one that holds a distance function, meters, where it is within the truncation."""
     n = int(reach / voxel / 8) + 1
     cells = torch.cartesian_prod(*[torch.arange(-n, n)] * 3)
     with torch.no_grad():
@@ -54,7 +54,7 @@ def ball_grid() -> gs.VoxelGrid:
     return volume(ball, 0.02)
 
 
-def test_a_plane_has_its_exact_depth_normal_and_colour(plane_grid):
+def test_a_plane_has_its_exact_depth_normal_and_color(plane_grid):
     seen = gs.raycast(plane_grid, HERE, K, SIZE)
     assert seen.mask.double().mean() > 0.95 and seen.mask[0, 2:-2, 2:-2].all()
     p = camera.unproject(seen.depth, K)[seen.mask[..., 0]]
@@ -64,7 +64,7 @@ def test_a_plane_has_its_exact_depth_normal_and_colour(plane_grid):
     assert torch.allclose(seen.color[seen.mask[..., 0]], 0.5 + 0.3 * torch.sin(2 * p), atol=2e-3)
 
 
-def test_rays_beside_the_centres_of_their_pixels_meet_the_same_plane(plane_grid):
+def test_rays_beside_the_centers_of_their_pixels_meet_the_same_plane(plane_grid):
     offset = low_discrepancy_offsets(SIZE)
     assert offset.abs().max() <= 0.5 and offset.mean((0, 1)).abs().max() < 0.01
     assert offset.diff(dim=0).abs().amin() > 0.1 and offset.diff(dim=1).abs().amin() > 0.1
@@ -93,15 +93,15 @@ def test_a_ball_is_round(ball_grid):
     """The outline too: every ray that comes at least a voxel within it meets it, none beyond does."""
     seen = gs.raycast(ball_grid, HERE, K, SIZE)
     rays = torch.nn.functional.normalize(camera.unproject(torch.ones(1, *SIZE, 1, dtype=torch.float64), K), dim=-1)
-    centre = torch.tensor([0.1, -0.05, 1.1], dtype=torch.float64)
-    along = rays @ centre
-    closest = (centre.square().sum() - along.square()).sqrt()
+    center = torch.tensor([0.1, -0.05, 1.1], dtype=torch.float64)
+    along = rays @ center
+    closest = (center.square().sum() - along.square()).sqrt()
     assert seen.mask[..., 0][closest < 0.37].all() and not seen.mask[..., 0][closest > 0.41].any()
     mask = seen.mask[..., 0] & (closest < 0.35)
     truth = (along - (0.16 - closest.square()).clamp(min=0).sqrt()) * rays[..., 2]
     assert (seen.depth[..., 0] - truth)[mask].abs().max() < 1e-3
     p = camera.unproject(seen.depth, K)
-    assert ((p - centre) / 0.4 * seen.normal).sum(-1)[mask].min() > 0.99
+    assert ((p - center) / 0.4 * seen.normal).sum(-1)[mask].min() > 0.99
 
 
 def test_the_picture_moves_with_the_camera(ball_grid):
@@ -127,7 +127,7 @@ def test_batch_elements_are_seen_by_their_own_cameras(room):
         assert (both.depth - views[1].depth)[mask].abs().quantile(0.9) < 0.01
 
 
-def test_depth_normal_and_colour_have_the_gradients_of_central_differences(ball_grid):
+def test_depth_normal_and_color_have_the_gradients_of_central_differences(ball_grid):
     """To the volume, pose and camera, at every pixel but the outline's; everything is computed anew, the search
     included: nothing is held."""
     generator = torch.Generator().manual_seed(0)
@@ -159,7 +159,7 @@ def test_depth_normal_and_colour_have_the_gradients_of_central_differences(ball_
             assert numeric.abs().max() > 0
             errors.append((analytic - numeric).abs().flatten() / numeric.abs().max())
             compare_views.add((output, name))
-    assert len(compare_views) == 10  # all but depth and normal to colour
+    assert len(compare_views) == 10  # all but depth and normal to color
     errors = torch.cat(errors)
     assert errors.median() <= 1e-6 and errors.max() <= 1e-4, errors.sort(descending=True).values[:10]
 

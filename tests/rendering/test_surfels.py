@@ -36,8 +36,8 @@ def map_of(*parts: dict) -> SurfelMap:
 
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("tilt", [0.0, 0.7, -0.5])
-def test_a_plane_has_its_exact_depth_normal_and_colour(tilt, step):
-    """Also between the surfels' centres, where their discs are met."""
+def test_a_plane_has_its_exact_depth_normal_and_color(tilt, step):
+    """Also between the surfels' centers, where their discs are met."""
     expected = map_of(wall(tilt=tilt)).points[0, : SIZE[0] * SIZE[1], 2].reshape(1, *SIZE, 1)
     image = gs.render(map_of(wall(tilt=tilt, step=step, radius=0.08 * step)), HERE, K, SIZE)
     inner = (slice(None), slice(2, 28), slice(2, 38))
@@ -178,9 +178,9 @@ def test_surfels_without_extent_or_trust_have_finite_gradients(spoil):
 
 
 def test_a_painted_wall_slides_in_the_gradient_as_it_does_in_the_picture():
-    """Colour rises to the right over surfels smaller than a pixel; the slope of the picture is that of the painting.
+    """Color rises to the right over surfels smaller than a pixel; the slope of the picture is that of the painting.
 
-    Of a kernel regression over the nearest neighbours alone, hence to a factor; without the pixel's own bell each pixel
+    Of a kernel regression over the nearest neighbors alone, hence to a factor; without the pixel's own footprint each pixel
     would see one dot and the derivative would vanish.
     """
     part = wall(2.0, radius=0.01)

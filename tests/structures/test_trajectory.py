@@ -105,7 +105,7 @@ def test_out_of_order_is_sorted_with_a_warning(tmp_path):
     assert torch.equal(shuffled.T_wc, given.T_wc[1:4])
 
 
-def test_quaternions_are_normalised_and_commas_allowed(tmp_path):
+def test_quaternions_are_normalized_and_commas_allowed(tmp_path):
     (tmp_path / "t.txt").write_text("# comment\n\n1.0, 1, 2, 3, 0, 0, 2, 0  # turned about z\n")
     read = Trajectory.load(tmp_path / "t.txt")
     expected = torch.tensor([[-1, 0, 0, 1], [0, -1, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)

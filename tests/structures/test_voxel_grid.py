@@ -11,7 +11,7 @@ SIZE = (48, 64)
 
 
 def of_function(function, blocks: int = 3, voxel: float = 0.05, batch: int = 1) -> gs.VoxelGrid:
-    """Volumes of (2 blocks)^3 blocks about the origin that hold a function of the place, metres."""
+    """Volumes of (2 blocks)^3 blocks about the origin that hold a function of the place, meters."""
     cells = torch.cartesian_prod(*[torch.arange(-blocks, blocks)] * 3)
     keys = torch.cat([pack(torch.full((len(cells),), b), cells) for b in range(batch)])
     with torch.no_grad():

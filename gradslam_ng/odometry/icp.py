@@ -164,7 +164,7 @@ class ProjectiveICP(Odometry):
         """What a level minimizes beside the point-to-plane error, from T_mc on."""
         added: list[optim.Term] = []
         if self.settings.photometric and level.model.intensity is not None:
-            added.append(self.wrap(self.photometric_factor(level, T_mc)))
+            added.append(self._checkpoint(self.photometric_factor(level, T_mc)))
         if self.extra_factors is not None:
             added.extend(self.extra_factors(level, T_mc))
         return tuple(added)
@@ -191,12 +191,12 @@ class ProjectiveICP(Odometry):
             occlusion_gate=geometry.gates.max_distance,
             registration_sigma=as_scalar(self.settings.registration_sigma, like=depth) / 2**level.index,
         )  # fmt: skip
-        exposure = self.call(estimate_exposure, T_mc, term)
+        exposure = self._evaluate(estimate_exposure, T_mc, term)
         return PhotometricFactor(term, exposure, geometry.kernel_width, geometry.total_information)
 
     def problem(self, level: PyramidLevel, added: Sequence[optim.Term]) -> optim.Sum:
         """The least-squares problem of a level."""
-        return optim.Sum(self.wrap(level.geometry), *added, variable=optim.SE3())
+        return optim.Sum(self._checkpoint(level.geometry), *added, variable=optim.SE3())
 
     def minimize(
         self,
@@ -227,7 +227,7 @@ class ProjectiveICP(Odometry):
         """At the end: H (B, 6, 6), a constant, and the error (B) and overlap (B) of the point-to-plane factor."""
         settings = self.settings
         with torch.set_grad_enabled(torch.is_grad_enabled() and settings.backward != "detach"):
-            H, _, error, overlap = self.call(PointToPlaneFactor.evaluate, level.geometry, T_mc)
+            H, _, error, overlap = self._evaluate(PointToPlaneFactor.evaluate, level.geometry, T_mc)
         with torch.no_grad():
             H = settings.row_stride * H  # depth is smoothed: what the rows left out know is in their neighbors
             for factor in added:
@@ -257,10 +257,10 @@ class ProjectiveICP(Odometry):
         many times over, where there is nothing to save."""
         return self.settings.backward in ("unroll", "truncated")
 
-    def wrap(self, factor: optim.Term) -> optim.Term:
+    def _checkpoint(self, factor: optim.Term) -> optim.Term:
         return optim.Checkpointed(factor) if self.checkpointed else factor
 
-    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _evaluate(self, function: Callable[..., Any], *args: Any) -> Any:
         return checkpoint(function, *args) if self.checkpointed else function(*args)
 
 

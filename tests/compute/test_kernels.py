@@ -1,0 +1,136 @@
+"""Every compiled function of the package against the plain one: values on whole runs, and gradients."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib
+import pkgutil
+import shutil
+
+import pytest
+import torch
+
+import gradslam_ng as gs
+from gradslam_ng.compute.compiled import CompiledFunction, compilation, compilation_enabled, compiled_functions
+from gradslam_ng.compute.tree import tree_leaves
+from gradslam_ng.structures import VoxelGrid
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler for torch.compile"
+    ),
+]
+SIZE = (116, 154)  # no square
+
+
+def name(function: CompiledFunction) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def kernels() -> set[str]:
+    """Names of all compiled functions of the package."""
+    for module in pkgutil.walk_packages(gs.__path__, "gradslam_ng."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    names = {name(function) for function in compiled_functions()}
+    return {name for name in names if name.startswith("gradslam_ng.") and not name.endswith(".vjp")}
+
+
+@pytest.fixture
+def compared(monkeypatch) -> set[str]:
+    """Names of the compiled functions that were called and gave what the plain ones do; any other fails the test."""
+    names = set()
+    run = CompiledFunction.__call__
+
+    def call(self, *args, **kwargs):
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not compilation_enabled():
+            return run(self, *args, **kwargs)
+        expected = self.plain(*copy.deepcopy(args), **kwargs)
+        found = run(self, *args, **kwargs)
+        assert self.works, f"{name(self)} was not compiled"
+        check(name(self), list(tree_leaves(found)), list(tree_leaves(expected)))
+        names.add(name(self))
+        return found
+
+    monkeypatch.setattr(CompiledFunction, "__call__", call)
+    return names
+
+
+def check(name: str, found: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    assert len(found) == len(expected), name
+    for value, truth in zip(found, expected, strict=True):
+        if value.is_floating_point():
+            close = torch.isclose(value, truth, rtol=1e-4, atol=1e-4, equal_nan=True)
+        else:
+            close = value == truth
+        # where rounding decides, one pixel in a thousand may fall on the other side
+        assert not close.numel() or (~close).float().mean() <= 1e-3, name
+
+
+@pytest.fixture
+def clip(room) -> gs.RGBDFrames:
+    """Frames with noise and holes."""
+    clip = room.view(room.walk(4), size=SIZE)
+    generator = torch.Generator().manual_seed(0)
+    noise = 1 + 0.004 * torch.randn(clip.depth.shape, generator=generator)
+    holes = torch.rand(clip.depth.shape, generator=generator) < 0.05
+    return gs.RGBDFrames(clip.color, torch.where(holes, 0, clip.depth * noise), clip.K, clip.T_wc)
+
+
+def volume(**settings) -> gs.KinectFusion:
+    return gs.KinectFusion(voxel_size=0.04, truncation=0.16, **settings)
+
+
+def test_every_compiled_function_gives_what_the_plain_one_does(clip, compared):
+    view = clip.T_wc[:1], clip.K[:1], SIZE
+    with torch.no_grad(), compilation():
+        map_, _ = gs.PointFusion(factor=2)(clip)
+        gs.render(map_, *view)
+        grid, _ = volume(factor=2)(clip)
+        gs.raycast(grid, *view)
+    assert compared == kernels()
+
+
+def render_of(map_: gs.SurfelMap | VoxelGrid, T_wc: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
+    seen = (gs.render if isinstance(map_, gs.SurfelMap) else gs.raycast)(map_, T_wc, K, (45, 60))
+    return seen.color.square().sum() + seen.depth.sum()
+
+
+@pytest.mark.parametrize(("system", "names"), [
+    (gs.ICPSLAM, ("points", "colors", "radii", "confidences")),
+    (volume, ("sdf", "color")),
+])  # fmt: skip
+def test_gradients_of_images_are_those_of_the_plain_functions(room, compared, system, names):
+    """Of a rendering, to all that it depends on; one output is not asked for, the rest of the map is fixed."""
+    frames = room.view(room.walk(2), (45, 60))
+    with torch.no_grad():
+        map_ = system(odometry="ground-truth", factor=1)(frames)[0]
+    found = []
+    for enabled in (False, True):
+        leaves = {name: getattr(map_, name).clone().requires_grad_() for name in names}
+        T_wc, K = (x[:1].clone().requires_grad_() for x in (frames.T_wc, frames.K))
+        with compilation(enabled):
+            render_of(dataclasses.replace(map_, **leaves), T_wc, K).backward()
+        found.append([x.grad for x in (*leaves.values(), T_wc, K)])
+    same_gradients(*found, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("system", [gs.PointFusion, volume])
+def test_gradients_of_a_run_are_those_of_the_plain_functions(clip, compared, system):
+    """Of the poses and what the map shows, to the frames and the camera, through ICP and fusion."""
+    found = []
+    for enabled in (False, True):
+        leaves = [x[:2].clone().requires_grad_() for x in (clip.color, clip.depth, clip.K)]
+        with compilation(enabled):
+            map_, T_wc = system(factor=2)(gs.RGBDFrames(*leaves))
+            (render_of(map_, T_wc[0, 1:], clip.K[:1]) + T_wc.square().sum()).backward()
+        found.append([x.grad for x in leaves])
+    same_gradients(*found, tolerance=1e-2)  # where rounding decides, a pixel may find another partner
+
+
+def same_gradients(plain: list[torch.Tensor], compiled: list[torch.Tensor], tolerance: float) -> None:
+    """And every compiled backward pass that was made ready took part: `compared` has looked at each of its calls."""
+    for mine, theirs in zip(compiled, plain, strict=True):
+        assert theirs.abs().sum() > 0 and (mine - theirs).norm() <= tolerance * theirs.norm()

@@ -28,15 +28,17 @@ def checkpoint(function: Callable[..., R], *args: Any) -> R:
     if not torch.is_grad_enabled():
         return function(*args)
     structure = tree_structure(args)  # the function must hold no tensor that autograd does not know of
-    returned = []
+    returned: list[Any] = []
 
     def flat(*tensors: Tensor) -> Tensors:
         result = function(*tree_unflatten(structure, iter(tensors)))
         returned[:] = [tree_structure(result)]
         return tuple(tree_leaves(result))
 
-    simple = isinstance(function, CompiledFunction) and all(isinstance(x, Tensor) for x in args)
-    outputs = _Recomputed.apply(flat, vjp(function.plain) if simple else None, *tree_leaves(args))
+    compiled_vjp = None
+    if isinstance(function, CompiledFunction) and all(isinstance(x, Tensor) for x in args):
+        compiled_vjp = vjp(function.plain)
+    outputs = _Recomputed.apply(flat, compiled_vjp, *tree_leaves(args))
     return tree_unflatten(returned[0], iter(outputs))
 
 

@@ -85,9 +85,10 @@ def _compiler_settings() -> Iterator[None]:
     import torch._dynamo  # takes a second
     import torch.fx.experimental._config as shapes
 
+    dynamo: Any = torch._dynamo.config
     with (
         warnings.catch_warnings(),
-        torch._dynamo.config.patch(specialize_float=True, recompile_limit=64),
+        dynamo.patch(specialize_float=True, recompile_limit=64),
         shapes.patch(use_duck_shape=False),
     ):
         # one part of torch warns of another
@@ -103,6 +104,7 @@ class CompiledFunction(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], *, dynamic: tuple[str, ...] | None, fuse_reductions: bool) -> None:
         functools.update_wrapper(self, function)
+        self.__qualname__ = function.__qualname__
         self.plain = function
         self.fuse_reductions = fuse_reductions
         self.fixed_sizes = dynamic is not None

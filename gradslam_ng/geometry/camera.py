@@ -22,11 +22,14 @@ def pixel_grid(
     return torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1)
 
 
-def project(p_c: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+def project(
+    p_c: Tensor,  # (..., N, 3), meters, camera frame
+    K: Tensor,  # (..., 3, 3)
+) -> tuple[Tensor, Tensor]:
     """Pixels at which a camera sees points.
 
-    p_c (..., N, 3), metres, camera frame; K (..., 3, 3). Returns uv (..., N, 2), pixels, and z (..., N), metres. Where
-    z is not positive uv is finite, as is its gradient, but means nothing: the caller keeps what has z > 0.
+    Returns uv (..., N, 2), pixels, and z (..., N), metres. Where z is not positive uv is finite, as is its gradient,
+    but means nothing: the caller keeps what has z > 0.
     """
     x, y, z = p_c.unbind(-1)
     in_front = heaviside(z - _Z_MIN)
@@ -37,7 +40,11 @@ def project(p_c: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     return stack_last(fx * x + skew * y + cx, fy * y + cy), z
 
 
-def project_soa(p_c: tuple[Tensor, Tensor, Tensor], K: Tensor, near: float = 0.01) -> tuple[Tensor, Tensor, Tensor]:
+def project_soa(
+    p_c: tuple[Tensor, Tensor, Tensor],  # (..., N) each, meters, camera frame
+    K: Tensor,  # (..., 3, 3)
+    near: float = 0.01,
+) -> tuple[Tensor, Tensor, Tensor]:
     """`project` for points whose x, y and z (..., N) lie apart: u and v, pixels, and whether z is more than `near`."""
     x, y, z = p_c
     in_front = z > near
@@ -47,10 +54,13 @@ def project_soa(p_c: tuple[Tensor, Tensor, Tensor], K: Tensor, near: float = 0.0
     return u, v, in_front
 
 
-def unproject(depth: Tensor, K: Tensor) -> Tensor:
+def unproject(
+    depth: Tensor,  # (..., H, W, 1), meters
+    K: Tensor,  # (..., 3, 3)
+) -> Tensor:
     """Vertex map of a depth image: the point seen by every pixel, zero where there is no reading.
 
-    depth (..., H, W, 1), metres, K (..., 3, 3). Returns (..., H, W, 3), metres, camera frame.
+    Returns (..., H, W, 3), metres, camera frame.
     """
     height, width = depth.shape[-3:-1]
     z = valid_depth(depth[..., 0])
@@ -63,10 +73,13 @@ def unproject(depth: Tensor, K: Tensor) -> Tensor:
     return stack_last(x * z, y * z, z)
 
 
-def scale_intrinsics(K: Tensor, scale: float | tuple[float, float]) -> Tensor:
+def scale_intrinsics(
+    K: Tensor,  # (..., 3, 3)
+    scale: float | tuple[float, float],
+) -> Tensor:
     """K of the image resized by `scale`, or by (horizontal, vertical): f' = f s, c' = (c + 0.5) s - 0.5.
 
-    K (..., 3, 3), returns the same shape.
+    Returns the same shape.
     """
     sx, sy = scale if isinstance(scale, tuple) else (scale, scale)
     row_u, row_v, row_1 = K.unbind(-2)
@@ -96,8 +109,12 @@ def undistortion_map(
     return distort_points(pixels, K, coefficients).unflatten(-2, size)
 
 
-def sample(image: Tensor, uv: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
-    """The image at other pixels, zero outside. image (..., H', W', C), uv (..., H, W, 2), returns (..., H, W, C).
+def sample(
+    image: Tensor,  # (..., H', W', C)
+    uv: Tensor,  # (..., H, W, 2)
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Tensor:
+    """The image at other pixels, zero outside. Returns (..., H, W, C).
 
     Depth wants `nearest`: no reading is mixed with another or with a hole.
     """

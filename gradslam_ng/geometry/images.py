@@ -7,6 +7,8 @@ leave out is a constant of the gradient.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -15,13 +17,19 @@ from gradslam_ng.compute.masks import heaviside, pad, stack_last, valid_depth
 _FAR = 1e30  # metres, where a hole must not be the nearest reading
 
 
-def intensity(color: Tensor) -> Tensor:
+def intensity(
+    color: Tensor,  # (..., H, W, 3)
+) -> Tensor:
     """Luma after ITU-R BT.601. color (..., H, W, 3) in [0, 1], returns (..., H, W, 1)."""
     red, green, blue = color.split(1, dim=-1)
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def normal_map(vertices: Tensor, max_jump: float = 0.05, max_bend: float = 0.01) -> Tensor:
+def normal_map(
+    vertices: Tensor,  # (..., H, W, 3), camera frame, meters, zero for a hole
+    max_jump: float = 0.05,
+    max_bend: float = 0.01,
+) -> Tensor:
     """Unit normals towards the camera by central differences; zero where undefined.
 
     A neighbour is left out if it is a hole, if its depth differs by more than `max_jump`, or if it differs by
@@ -62,7 +70,11 @@ def _differences(planes: tuple[Tensor, ...], max_jump: float, max_bend: float, d
     return result
 
 
-def bilateral_depth(depth: Tensor, radius: int = 3, max_jump: float = 0.02) -> Tensor:
+def bilateral_depth(
+    depth: Tensor,  # (..., H, W, 1), meters
+    radius: int = 3,
+    max_jump: float = 0.02,
+) -> Tensor:
     """Edge-preserving smoothing over a window of 2 radius + 1 pixels, along rows, then along columns.
 
     A bilateral filter, separable as by Pham and van Vliet 2005, whose neighbours come in pairs from opposite sides: a
@@ -70,7 +82,7 @@ def bilateral_depth(depth: Tensor, radius: int = 3, max_jump: float = 0.02) -> T
     1, times the pixel's own. Inverse depth is linear on a plane, so planes pass unchanged right up to edges and holes,
     and in it the noise of a structured-light or stereo camera is even.
 
-    depth (..., H, W, 1), metres. Returns the same shape.
+    Returns the same shape.
     """
     z = valid_depth(depth[..., 0])
     valid = heaviside(z)
@@ -81,7 +93,12 @@ def bilateral_depth(depth: Tensor, radius: int = 3, max_jump: float = 0.02) -> T
     return (valid / (inverse + (1.0 - valid)))[..., None]
 
 
-def _smooth(values: Tensor, scale: Tensor, radius: int, dim: int) -> Tensor:
+def _smooth(
+    values: Tensor,  # (..., H, W)
+    scale: Tensor,  # (..., H, W)
+    radius: int,
+    dim: int,
+) -> Tensor:
     """Weighted mean of values (..., H, W) along `dim`; a pair counts while scale times either difference is below 1."""
     size = values.shape[dim]
     padded = pad(values, radius, dim)
@@ -103,7 +120,11 @@ def _blocks(image: Tensor, factor: int) -> list[Tensor]:
     return [image[..., i:height:factor, j:width:factor, :] for i in range(factor) for j in range(factor)]
 
 
-def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> Tensor:
+def downsample_depth(
+    depth: Tensor,  # (..., H, W, 1), meters
+    factor: int = 2,
+    max_jump: float = 0.03,
+) -> Tensor:
     """Mean over blocks of the readings on one surface: within `max_jump`, relative, of the second nearest.
 
     The nearest alone may be a stray reading, as sensors give at edges. Holes, strays and surfaces behind an edge take
@@ -118,10 +139,13 @@ def downsample_depth(depth: Tensor, factor: int = 2, max_jump: float = 0.03) -> 
     alone = heaviside(second - 0.5 * _FAR)
     chosen = alone * nearest + (1.0 - alone) * second
     near = [heaviside(max_jump * chosen - (r - chosen).abs()) for r in ranges]
-    total = sum(mask * block for mask, block in zip(near, blocks, strict=True))
-    return total / sum(near)
+    total = reduce(torch.add, [mask * block for mask, block in zip(near, blocks, strict=True)])
+    return total / reduce(torch.add, near)
 
 
-def downsample_color(color: Tensor, factor: int = 2) -> Tensor:
-    """Mean over blocks. color (..., H, W, C), returns (..., H // factor, W // factor, C)."""
-    return sum(_blocks(color, factor)) / factor**2
+def downsample_color(
+    color: Tensor,  # (..., H, W, C)
+    factor: int = 2,
+) -> Tensor:
+    """Mean over blocks. Returns (..., H // factor, W // factor, C)."""
+    return reduce(torch.add, _blocks(color, factor)) / factor**2

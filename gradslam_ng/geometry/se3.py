@@ -11,16 +11,23 @@ from torch import Tensor
 
 from gradslam_ng.geometry import so3
 
+XYZ = tuple[Tensor, Tensor, Tensor]  # vectors as arrays of their components
 
-def _matrix(R: Tensor, t: Tensor) -> Tensor:
+
+def _matrix(
+    R: Tensor,  # (..., 3, 3)
+    t: Tensor,  # (..., 3)
+) -> Tensor:
     """T (..., 4, 4) of R (..., 3, 3) and t (..., 3)."""
     top = torch.cat([R, t[..., None]], dim=-1)
     bottom = torch.eye(4, dtype=R.dtype, device=R.device)[3:].expand(*top.shape[:-2], 1, 4)
     return torch.cat([top, bottom], dim=-2)
 
 
-def exp(xi: Tensor) -> Tensor:
-    """Rigid motion of a twist. xi (..., 6), metres and radians, returns T (..., 4, 4)."""
+def exp(
+    xi: Tensor,  # (..., 6), meters and radians
+) -> Tensor:
+    """Rigid motion of a twist. Returns T (..., 4, 4)."""
     rho, w = xi.split(3, dim=-1)
     x = (w * w).sum(-1)
     s2, s3 = so3.stumpff(x, 3)
@@ -30,45 +37,65 @@ def exp(xi: Tensor) -> Tensor:
     return _matrix(R, t)
 
 
-def log(T: Tensor) -> Tensor:
-    """Twist of a rigid motion, rotation at most pi: exp(log(T)) = T. T (..., 4, 4), returns xi (..., 6)."""
+def log(
+    T: Tensor,  # (..., 4, 4)
+) -> Tensor:
+    """Twist of a rigid motion, rotation at most pi: exp(log(T)) = T. Returns xi (..., 6)."""
     w = so3.log(T[..., :3, :3])
     rho = so3.left_jacobian_inverse_times(w, T[..., :3, 3])
     return torch.cat([rho, w], dim=-1)
 
 
-def inverse(T: Tensor) -> Tensor:
-    """T_ba of T_ab, in closed form. T (..., 4, 4), returns (..., 4, 4)."""
+def inverse(
+    T: Tensor,  # (..., 4, 4)
+) -> Tensor:
+    """T_ba of T_ab, in closed form. Returns (..., 4, 4)."""
     R_t = T[..., :3, :3].mT
     return _matrix(R_t, -(R_t @ T[..., :3, 3:])[..., 0])
 
 
-def transform(T_ab: Tensor, p_b: Tensor) -> Tensor:
-    """Points brought from frame b into frame a. T_ab (..., 4, 4), p_b (..., N, 3), returns p_a (..., N, 3)."""
+def transform(
+    T_ab: Tensor,  # (..., 4, 4)
+    p_b: Tensor,  # (..., N, 3)
+) -> Tensor:
+    """Points brought from frame b into frame a. Returns p_a (..., N, 3)."""
     return (T_ab[..., :3, :3] @ p_b.mT + T_ab[..., :3, 3:]).mT.contiguous()
 
 
-def transform_soa(T_ab: Tensor, p_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def transform_soa(
+    T_ab: Tensor,  # (..., 4, 4)
+    p_b: XYZ,  # (..., N) each
+) -> XYZ:
     """`transform` for points whose x, y and z (..., N) lie apart: compiled, it melts into what is done with them."""
     x, y, z = p_b
     rows = (T_ab[..., i, :, None].unbind(-2) for i in range(3))
-    return tuple(r_x * x + r_y * y + r_z * z + t for r_x, r_y, r_z, t in rows)
+    a_x, a_y, a_z = (r_x * x + r_y * y + r_z * z + t for r_x, r_y, r_z, t in rows)
+    return a_x, a_y, a_z
 
 
-def rotate(T_ab: Tensor, v_b: Tensor) -> Tensor:
-    """Directions brought from frame b into frame a. T_ab (..., 4, 4), v_b (..., N, 3), returns v_a (..., N, 3)."""
+def rotate(
+    T_ab: Tensor,  # (..., 4, 4)
+    v_b: Tensor,  # (..., N, 3)
+) -> Tensor:
+    """Directions brought from frame b into frame a. Returns v_a (..., N, 3)."""
     return (T_ab[..., :3, :3] @ v_b.mT).mT.contiguous()
 
 
-def rotate_soa(T_ab: Tensor, v_b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def rotate_soa(
+    T_ab: Tensor,  # (..., 4, 4)
+    v_b: XYZ,  # (..., N) each
+) -> XYZ:
     """`rotate` for directions whose x, y and z (..., N) lie apart."""
     x, y, z = v_b
     rows = (T_ab[..., i, :3, None].unbind(-2) for i in range(3))
-    return tuple(r_x * x + r_y * y + r_z * z for r_x, r_y, r_z in rows)
+    a_x, a_y, a_z = (r_x * x + r_y * y + r_z * z for r_x, r_y, r_z in rows)
+    return a_x, a_y, a_z
 
 
-def adjoint(T: Tensor) -> Tensor:
-    """Ad with T exp(xi) = exp(Ad xi) T. T (..., 4, 4), returns (..., 6, 6)."""
+def adjoint(
+    T: Tensor,  # (..., 4, 4)
+) -> Tensor:
+    """Ad with T exp(xi) = exp(Ad xi) T. Returns (..., 6, 6)."""
     R = T[..., :3, :3]
     return _block(R, so3.hat(T[..., :3, 3]) @ R)
 
@@ -78,7 +105,13 @@ def _block(A: Tensor, B: Tensor) -> Tensor:
     return torch.cat([torch.cat([A, B], dim=-1), torch.cat([torch.zeros_like(A), A], dim=-1)], dim=-2)
 
 
-def _coupling(rho: Tensor, w: Tensor, linear: Tensor | float, square: Tensor, slope: Tensor) -> Tensor:
+def _coupling(
+    rho: Tensor,  # (..., 3)
+    w: Tensor,  # (..., 3)
+    linear: Tensor | float,  # (...)
+    square: Tensor,  # (...)
+    slope: Tensor,  # (...)
+) -> Tensor:
     """The coupling block of a Jacobian (Barfoot 7.86) without a product of matrices: the derivative of the rotation's
     linear hat(w) + square hat(w)^2 as w moves along rho, `linear` held fast.
 
@@ -93,8 +126,10 @@ def _coupling(rho: Tensor, w: Tensor, linear: Tensor | float, square: Tensor, sl
     return linear * so3.hat(rho) + square[..., None, None] * turned + bent
 
 
-def left_jacobian(xi: Tensor) -> Tensor:
-    """J with exp(xi + dxi) = exp(J dxi) exp(xi) to first order. xi (..., 6), returns (..., 6, 6)."""
+def left_jacobian(
+    xi: Tensor,  # (..., 6)
+) -> Tensor:
+    """J with exp(xi + dxi) = exp(J dxi) exp(xi) to first order. Returns (..., 6, 6)."""
     rho, w = xi.split(3, dim=-1)
     s2, s3, s4, s5 = so3.stumpff((w * w).sum(-1), 5)  # dS_k / d|w|^2 = (k S_{k+2} - S_{k+1}) / 2
     falling = (2.0 * s4 - s3) * (w * rho).sum(-1)
@@ -102,14 +137,18 @@ def left_jacobian(xi: Tensor) -> Tensor:
     return _block(so3.quadratic(w, s2, s3), coupling)
 
 
-def left_jacobian_inverse(xi: Tensor) -> Tensor:
-    """Inverse of `left_jacobian`; singular at a rotation of 2 pi. xi (..., 6), returns (..., 6, 6)."""
+def left_jacobian_inverse(
+    xi: Tensor,  # (..., 6)
+) -> Tensor:
+    """Inverse of `left_jacobian`; singular at a rotation of 2 pi. Returns (..., 6, 6)."""
     rho, w = xi.split(3, dim=-1)
     b, slope = _inverse_coefficients(w)
     return _block(so3.quadratic(w, -0.5, b), _coupling(rho, w, -0.5, b, slope))
 
 
-def _inverse_coefficients(w: Tensor) -> tuple[Tensor, Tensor]:
+def _inverse_coefficients(
+    w: Tensor,  # (..., 3)
+) -> tuple[Tensor, Tensor]:
     """The factor of hat(w)^2 in SO(3)'s `left_jacobian_inverse` and its derivative to |w|^2, both (...). w (..., 3)."""
     s2, s3, s4, s5, s6 = so3.stumpff((w * w).sum(-1), 6)
     top = s3 - 2.0 * s4
@@ -117,8 +156,11 @@ def _inverse_coefficients(w: Tensor) -> tuple[Tensor, Tensor]:
     return b, (0.5 * (5.0 * s5 - s4 - 8.0 * s6) + b * top) / (2.0 * s2)
 
 
-def left_jacobian_inverse_transposed_times(xi: Tensor, p: Tensor) -> Tensor:
-    """The transpose of `left_jacobian_inverse` times p, no matrix written out. xi, p (..., 6), returns (..., 6).
+def left_jacobian_inverse_transposed_times(
+    xi: Tensor,  # (..., 6)
+    p: Tensor,  # (..., 6)
+) -> Tensor:
+    """The transpose of `left_jacobian_inverse` times p, no matrix written out. Returns (..., 6).
 
     SO(3)'s, p + hat(w) p / 2 + b hat(w)^2 p, on the one half, and on the other its derivative as w moves along rho and
     the half p_rho along p_w.
@@ -132,20 +174,28 @@ def left_jacobian_inverse_transposed_times(xi: Tensor, p: Tensor) -> Tensor:
     return torch.cat([p_rho + 0.5 * once + b * twice, p_w + 0.5 * d_once + b * d_twice + d_b * twice], dim=-1)
 
 
-def from_quaternion(t: Tensor, q_xyzw: Tensor) -> Tensor:
+def from_quaternion(
+    t: Tensor,  # (..., 3), meters
+    q_xyzw: Tensor,  # (..., 4)
+) -> Tensor:
     """Pose from a translation and a quaternion of any length but zero, which gives no rotation.
 
-    t (..., 3), metres, q_xyzw (..., 4), returns T (..., 4, 4).
+    Returns T (..., 4, 4).
     """
     return _matrix(so3.from_quaternion(q_xyzw), t)
 
 
-def to_quaternion(T: Tensor) -> tuple[Tensor, Tensor]:
+def to_quaternion(
+    T: Tensor,  # (..., 4, 4)
+) -> tuple[Tensor, Tensor]:
     """Translation (..., 3) and unit quaternion (..., 4), ordered x y z w with w >= 0, of T (..., 4, 4)."""
     return T[..., :3, 3], so3.to_quaternion(T[..., :3, :3])
 
 
-def is_rigid(T: Tensor, tol: float = 1e-4) -> Tensor:
+def is_rigid(
+    T: Tensor,  # (..., 4, 4)
+    tol: float = 1e-4,
+) -> Tensor:
     """Whether T (..., 4, 4) is finite, orthonormal, right-handed and homogeneous within tol. Returns (...), bool."""
     R = T[..., :3, :3]
     eye = torch.eye(4, dtype=T.dtype, device=T.device)
@@ -155,12 +205,18 @@ def is_rigid(T: Tensor, tol: float = 1e-4) -> Tensor:
     return orthonormal & homogeneous & right_handed & T[..., :3, 3].isfinite().all(-1)
 
 
-def interpolate(T_0: Tensor, T_1: Tensor, s: Tensor) -> Tensor:
-    """Constant-twist motion from T_0 at s = 0 to T_1 at s = 1. T_0, T_1 (..., 4, 4), s (...), returns (..., 4, 4)."""
+def interpolate(
+    T_0: Tensor,  # (..., 4, 4)
+    T_1: Tensor,  # (..., 4, 4)
+    s: Tensor,  # (...)
+) -> Tensor:
+    """Constant-twist motion from T_0 at s = 0 to T_1 at s = 1. Returns (..., 4, 4)."""
     return exp(s[..., None] * log(T_1 @ inverse(T_0))) @ T_0
 
 
-def renormalize(T: Tensor) -> Tensor:
+def renormalize(
+    T: Tensor,  # (..., 4, 4)
+) -> Tensor:
     """T (..., 4, 4) with its rotation brought back towards the nearest one, by one Newton-Schulz step.
 
     Rounding in long products makes a rotation drift; each call squares its distance from orthogonality (Higham 2008,

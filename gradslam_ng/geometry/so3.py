@@ -20,7 +20,10 @@ _SERIES_BELOW = 2.0  # radians squared: under it the power series, above it sine
 _SERIES_TERMS = 11  # the first term left out, 2^11 / 24! beside 1 / 2!, is far below double precision
 
 
-def stumpff(x: Tensor, order: int) -> list[Tensor]:
+def stumpff(
+    x: Tensor,  # (...), radians squared, x >= 0
+    order: int,
+) -> list[Tensor]:
     """[S_2, ..., S_order] of the squared angle x (...), radians squared, x >= 0, for an order of 3 or more."""
     small = x < _SERIES_BELOW
     x_small = torch.where(small, x, 0.0)
@@ -44,15 +47,21 @@ def _series(x: Tensor, k: int) -> Tensor:
     return value
 
 
-def hat(w: Tensor) -> Tensor:
-    """The matrix of the cross product: hat(w) @ v = w x v. w (..., 3), returns (..., 3, 3)."""
+def hat(
+    w: Tensor,  # (..., 3)
+) -> Tensor:
+    """The matrix of the cross product: hat(w) @ v = w x v. Returns (..., 3, 3)."""
     x, y, z = w.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
 
 
-def quadratic(w: Tensor, a: Tensor | float, b: Tensor) -> Tensor:
-    """I + a hat(w) + b hat(w)^2. w (..., 3), a and b (...), returns (..., 3, 3)."""
+def quadratic(
+    w: Tensor,  # (..., 3)
+    a: Tensor | float,  # (...)
+    b: Tensor,  # (...)
+) -> Tensor:
+    """I + a hat(w) + b hat(w)^2. Returns (..., 3, 3)."""
     W = hat(w)
     eye = torch.eye(3, dtype=w.dtype, device=w.device)
     W2 = w[..., :, None] * w[..., None, :] - (w * w).sum(-1)[..., None, None] * eye
@@ -60,66 +69,86 @@ def quadratic(w: Tensor, a: Tensor | float, b: Tensor) -> Tensor:
     return eye + a * W + b[..., None, None] * W2
 
 
-def exp(w: Tensor) -> Tensor:
-    """Rotation by |w| radians about w (Rodrigues). w (..., 3), returns R (..., 3, 3)."""
+def exp(
+    w: Tensor,  # (..., 3)
+) -> Tensor:
+    """Rotation by |w| radians about w (Rodrigues). Returns R (..., 3, 3)."""
     x = (w * w).sum(-1)
     s2, s3 = stumpff(x, 3)
     return quadratic(w, 1.0 - x * s3, s2)
 
 
-def inverse(R: Tensor) -> Tensor:
-    """R_ba of R_ab. R (..., 3, 3), returns (..., 3, 3)."""
+def inverse(
+    R: Tensor,  # (..., 3, 3)
+) -> Tensor:
+    """R_ba of R_ab. Returns (..., 3, 3)."""
     return R.mT
 
 
-def adjoint(R: Tensor) -> Tensor:
-    """Ad with R exp(w) = exp(Ad w) R: R itself. R (..., 3, 3), returns (..., 3, 3)."""
+def adjoint(
+    R: Tensor,  # (..., 3, 3)
+) -> Tensor:
+    """Ad with R exp(w) = exp(Ad w) R: R itself. Returns (..., 3, 3)."""
     return R
 
 
-def left_jacobian(w: Tensor) -> Tensor:
-    """J with exp(w + dw) = exp(J dw) exp(w) to first order. w (..., 3), returns (..., 3, 3)."""
+def left_jacobian(
+    w: Tensor,  # (..., 3)
+) -> Tensor:
+    """J with exp(w + dw) = exp(J dw) exp(w) to first order. Returns (..., 3, 3)."""
     return quadratic(w, *stumpff((w * w).sum(-1), 3))
 
 
-def left_jacobian_inverse(w: Tensor) -> Tensor:
-    """Inverse of `left_jacobian`; singular at |w| = 2 pi. w (..., 3), returns (..., 3, 3)."""
+def left_jacobian_inverse(
+    w: Tensor,  # (..., 3)
+) -> Tensor:
+    """Inverse of `left_jacobian`; singular at |w| = 2 pi. Returns (..., 3, 3)."""
     x = (w * w).sum(-1)
     s2, s3, s4, _ = stumpff(x, 5)
     return quadratic(w, -0.5, (s3 - 2.0 * s4) / (2.0 * s2))
 
 
-def left_jacobian_inverse_times(w: Tensor, p: Tensor) -> Tensor:
-    """`left_jacobian_inverse` times p, no matrix written out. w, p (..., 3), returns (..., 3)."""
+def left_jacobian_inverse_times(
+    w: Tensor,  # (..., 3)
+    p: Tensor,  # (..., 3)
+) -> Tensor:
+    """`left_jacobian_inverse` times p, no matrix written out. Returns (..., 3)."""
     s2, s3, s4, _ = stumpff((w * w).sum(-1), 5)
     w_p = torch.linalg.cross(w, p)
     return p - 0.5 * w_p + ((s3 - 2.0 * s4) / (2.0 * s2))[..., None] * torch.linalg.cross(w, w_p)
 
 
-def left_jacobian_inverse_transposed_times(w: Tensor, p: Tensor) -> Tensor:
-    """The transpose of `left_jacobian_inverse` times p. w, p (..., 3), returns (..., 3)."""
+def left_jacobian_inverse_transposed_times(
+    w: Tensor,  # (..., 3)
+    p: Tensor,  # (..., 3)
+) -> Tensor:
+    """The transpose of `left_jacobian_inverse` times p. Returns (..., 3)."""
     return left_jacobian_inverse_times(-w, p)
 
 
-def to_quaternion(R: Tensor) -> Tensor:
-    """Unit quaternion, ordered x y z w, w >= 0 (Shepperd 1978). R (..., 3, 3), returns (..., 4)."""
+def to_quaternion(
+    R: Tensor,  # (..., 3, 3)
+) -> Tensor:
+    """Unit quaternion, ordered x y z w, w >= 0 (Shepperd 1978). Returns (..., 4)."""
     r00, r01, r02, r10, r11, r12, r20, r21, r22 = R.flatten(-2).unbind(-1)
     # 4 q q^T: every row is a multiple of q; the one with the largest diagonal is taken, so it never vanishes
-    rows = [
+    products = [
         torch.stack([1 + r00 - r11 - r22, r01 + r10, r02 + r20, r21 - r12], dim=-1),
         torch.stack([r01 + r10, 1 - r00 + r11 - r22, r12 + r21, r02 - r20], dim=-1),
         torch.stack([r02 + r20, r12 + r21, 1 - r00 - r11 + r22, r10 - r01], dim=-1),
         torch.stack([r21 - r12, r02 - r20, r10 - r01, 1 + r00 + r11 + r22], dim=-1),
     ]
-    rows = torch.stack(rows, dim=-2)
+    rows = torch.stack(products, dim=-2)
     best = rows.diagonal(dim1=-2, dim2=-1).argmax(-1)
     q = rows.take_along_dim(best[..., None, None].expand(*best.shape, 1, 4), dim=-2).squeeze(-2)
     q = torch.where(q[..., 3:] < 0, -q, q)
     return q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)
 
 
-def log(R: Tensor) -> Tensor:
-    """Rotation vector of length at most pi: exp(log(R)) = R. R (..., 3, 3), returns (..., 3), radians."""
+def log(
+    R: Tensor,  # (..., 3, 3)
+) -> Tensor:
+    """Rotation vector of length at most pi: exp(log(R)) = R. Returns (..., 3), radians."""
     v, w = to_quaternion(R).split((3, 1), dim=-1)
     x = (v * v).sum(-1, keepdim=True)
     small = x < 1e-3
@@ -131,8 +160,10 @@ def log(R: Tensor) -> Tensor:
     return v * torch.where(small, series, 2.0 * torch.atan2(s, w) / s)
 
 
-def from_quaternion(q_xyzw: Tensor) -> Tensor:
-    """Rotation of a quaternion of any length; zero gives the identity. q_xyzw (..., 4), returns R (..., 3, 3)."""
+def from_quaternion(
+    q_xyzw: Tensor,  # (..., 4)
+) -> Tensor:
+    """Rotation of a quaternion of any length; zero gives the identity. Returns R (..., 3, 3)."""
     v, w = q_xyzw.split((3, 1), dim=-1)
     square = (q_xyzw * q_xyzw).sum(-1)
     scale = 2.0 / torch.where(square > 0, square, 1.0)

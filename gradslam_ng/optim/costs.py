@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -133,10 +134,10 @@ class LeastSquares:
 
     def linearize(self, x: Point) -> tuple[Tensor, Tensor, Tensor]:
         H, g, error = zip(*(cost.linearize(x, self.variable) for cost in self.costs), strict=True)
-        return sum(H), sum(g), sum(error)
+        return reduce(torch.add, H), reduce(torch.add, g), reduce(torch.add, error)
 
     def error(self, x: Point) -> Tensor:
-        return sum(cost.error(x) for cost in self.costs)
+        return reduce(torch.add, [cost.error(x) for cost in self.costs])
 
     def retract(self, x: Point, delta: Tensor) -> Point:
         return self.variable.retract(x, delta)

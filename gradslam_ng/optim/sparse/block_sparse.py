@@ -119,7 +119,7 @@ class SparseFactor:
         for more in INDEFINITE:
             try:
                 damped = values.index_add(-1, at, ((damping + more) * self.metric).to(values.dtype))
-                self.parts = _factorize(damped, pattern)
+                self.parts: list[multifrontal.Numeric | cholmod.Numeric] | None = _factorize(damped, pattern)
                 self.values = damped
                 return
             except NotPositiveDefinite:

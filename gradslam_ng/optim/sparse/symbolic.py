@@ -57,7 +57,7 @@ class Symbolic:
             self.nodes.append(Supernode(int(starts[first]), width, scalars, parent, [], self.size))
             self.size += width * (width + len(scalars))  # numbers of the factor
             first = last
-        self.children = [[] for _ in self.nodes]
+        self.children: list[list[int]] = [[] for _ in self.nodes]
         for s, node in enumerate(self.nodes):
             if node.parent >= 0:
                 self.children[node.parent].append(s)
@@ -112,9 +112,10 @@ class Symbolic:
         except IndexError:
             return np.empty(self.size), np.empty(self.workspace)
 
-    def give_back(self, *storage: np.ndarray) -> None:
+    def give_back(self, storage: np.ndarray, workspace: np.ndarray) -> None:
+        """Keep what was borrowed for the next factor, one at a time."""
         if not self._spare:
-            self._spare.append(storage)
+            self._spare.append((storage, workspace))
 
 
 def _first_fit(taken: list[tuple[int, int]], area: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ DRAWS = 40
 
 @pytest.fixture(scope="module")
 def disturbed(room) -> tuple[LiveFrame, SurfaceView, torch.Tensor, torch.Tensor]:
-    """A view with 40 draws of depth and colour noise, the clean one before it, and where the two were seen from."""
+    """A view with 40 draws of depth and color noise, the clean one before it, and where the two were seen from."""
     T, generator = room.walk(9), torch.Generator().manual_seed(0)
     before, now = room.view(T[:1], (120, 160)), room.view(T[4:5], (120, 160))
 
@@ -32,7 +32,7 @@ def disturbed(room) -> tuple[LiveFrame, SurfaceView, torch.Tensor, torch.Tensor]
 
 @pytest.mark.parametrize("settings", [{"photometric": False}, {"photometric": False, "row_stride": 1}, {}], ids=str)
 def test_the_covariance_is_that_of_the_errors(disturbed, settings):
-    """The mean of 40 squared errors of six dimensions, normalised, lies within 6 +- 1.1, 95% of them would."""
+    """The mean of 40 squared errors of six dimensions, normalized, lies within 6 +- 1.1, 95% of them would."""
     live, model, T_wm, T_wc = disturbed
     start = T_wm.expand(DRAWS, 4, 4)
     found = ProjectiveICP(iterations=(6, 6, 6), **settings)(live, model.with_pose(start), start)

@@ -84,7 +84,7 @@ def test_step_rules(differences, pose, inputs, strategy):
 
 @pytest.mark.parametrize("strategy", RULES)
 def test_with_brightness(differences, pairs, strategy):
-    """Both colour images get a gradient too."""
+    """Both color images get a gradient too."""
     odometer = ProjectiveICP(RULES[strategy], iterations=(1, 1, 1), photometric=True)
     T_wm = pairs.T_wc[:, 0]
 

@@ -31,7 +31,7 @@ def align(room) -> Callable[..., tuple]:
 
 
 def errors(T: Tensor, T_true: Tensor) -> tuple[float, float]:
-    """Worst of a batch, metres and degrees."""
+    """Worst of a batch, meters and degrees."""
     xi = se3.log(T.double() @ se3.inverse(T_true))
     return xi[:, :3].norm(dim=-1).max().item(), math.degrees(xi[:, 3:].norm(dim=-1).max())
 
@@ -44,16 +44,16 @@ def test_finds_a_known_motion_of_clean_images(align, room, strategy):
     """2.6 cm and 1 degree, and 5 cm and 1.8 degrees, found to 0.1 mm and 0.01 degrees."""
     T = room.walk(9)
     found = align(T[[0, 0]], T[[4, 8]], ProjectiveICP(strategy, photometric=False), size=(240, 320))
-    metres, degrees = errors(found.T_wc, T[[4, 8]])
-    assert metres < 1e-4 and degrees < 0.01
+    meters, degrees = errors(found.T_wc, T[[4, 8]])
+    assert meters < 1e-4 and degrees < 0.01
     assert found.ok.all() and (found.overlap > 0.9).all()
 
 
 def test_no_motion_is_no_motion(align, room):
     T = room.walk(3)
     found = align(T, T)
-    metres, degrees = errors(found.T_wc, T)
-    assert metres < 1e-5 and degrees < 1e-3
+    meters, degrees = errors(found.T_wc, T)
+    assert meters < 1e-5 and degrees < 1e-3
     assert (found.overlap > 0.98).all() and (found.error < 1e-10).all()
 
 
@@ -162,8 +162,8 @@ def test_an_outlier_does_not_pull(align, room):
     depth[:, :, :27] -= 0.08
     live = measure_surface(RGBDFrames(frame.color, depth, frame.K))
     found = ProjectiveICP()(live, model.surface.with_pose(T[:1].float()), T[:1].float())
-    metres, degrees = errors(found.T_wc, T[4:])
-    assert metres < 2e-3 and degrees < 0.1
+    meters, degrees = errors(found.T_wc, T[4:])
+    assert meters < 2e-3 and degrees < 0.1
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ REACH, SCALE = torch.tensor(0.1).double(), torch.tensor(4.685).double()
 
 
 def wall(T_wc: torch.Tensor, gain: float = 1.0, offset: float = 0.0) -> RGBDFrames:
-    """What cameras at T_wc (..., 4, 4) see of the wall z = 2, smoothly painted; depth and colour in closed form."""
+    """What cameras at T_wc (..., 4, 4) see of the wall z = 2, smoothly painted; depth and color in closed form."""
     rays = camera.unproject(torch.ones(*SIZE, 1, dtype=torch.float64), K[0]).reshape(-1, 3)
     d, o = se3.rotate(T_wc, rays), T_wc[..., None, :3, 3]
     depth = (2.0 - o[..., 2:]) / d[..., 2:]

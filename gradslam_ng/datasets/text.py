@@ -65,6 +65,7 @@ def pose(words: Sequence[str], where: str) -> Tensor:
 
 
 def unknown_pose() -> Tensor:
+    """A pose (4, 4) of NaN."""
     return torch.full((4, 4), math.nan, dtype=torch.float64)
 
 

@@ -68,7 +68,12 @@ class ScanNet(FileSequence):
         return resample(color, self.K_color, self.K, self.size), depth
 
 
-def resample(image: Tensor, K_image: Tensor | None, K: Tensor, size: tuple[int, int]) -> Tensor:
+def resample(
+    image: Tensor,  # (H', W', C)
+    K_image: Tensor | None,  # (3, 3)
+    K: Tensor,  # (3, 3)
+    size: tuple[int, int],
+) -> Tensor:
     """What a camera `K` of `size` (H, W) at the same place sees of an image of camera `K_image` (default: K, scaled).
 
     image (H', W', C), K_image and K (3, 3). Returns (H, W, C).

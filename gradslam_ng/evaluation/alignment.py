@@ -76,7 +76,11 @@ def align(ground_truth: Trajectory, estimate: Trajectory, mode: str = "se3") -> 
     return Trajectory(estimate.timestamps, T_wc), T_ge
 
 
-def umeyama(T_gc: Tensor, T_ec: Tensor, with_scale: bool = False) -> tuple[Tensor, Tensor]:
+def umeyama(
+    T_gc: Tensor,  # (N, 4, 4)
+    T_ec: Tensor,  # (N, 4, 4)
+    with_scale: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Least-squares transform of positions in frame e onto those in frame g (Umeyama 1991, equations 34 to 43).
 
     T_gc, T_ec (N, 4, 4), poses of the same cameras. Returns the transform (4, 4), scale included, and the scale ().

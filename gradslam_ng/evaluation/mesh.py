@@ -53,7 +53,10 @@ def sample_mesh(mesh: Mesh, spacing: float = 0.01) -> Tensor:
     return a + u[:, None] * (b - a) + v[:, None] * (c - a)
 
 
-def distance(points: Tensor, mesh: Mesh) -> Tensor:
+def distance(
+    points: Tensor,  # (N, 3), meters
+    mesh: Mesh,
+) -> Tensor:
     """Distance of each point (N, 3) to the surface, (N,), meters.
 
     The mesh is cut into pieces that fit into a ball of radius rho < `PIECE` about their centroid. A point is measured
@@ -84,7 +87,10 @@ def distance(points: Tensor, mesh: Mesh) -> Tensor:
     return result
 
 
-def subdivide(triangles: Tensor, longest: float) -> Tensor:
+def subdivide(
+    triangles: Tensor,  # (F, 3, 3), meters
+    longest: float,
+) -> Tensor:
     """The same surface (F, 3, 3) in triangles (G, 3, 3) with no edge over `longest`, by halving the longest edges."""
     done = []
     while len(triangles):
@@ -98,7 +104,10 @@ def subdivide(triangles: Tensor, longest: float) -> Tensor:
     return torch.cat(done)
 
 
-def point_to_triangle(points: Tensor, triangles: Tensor) -> Tensor:
+def point_to_triangle(
+    points: Tensor,  # (..., 3)
+    triangles: Tensor,  # (..., 3, 3), of corners
+) -> Tensor:
     """Distance of points (..., 3) to triangles (..., 3, 3), (...).
 
     The nearest point of the plane where it lies inside the triangle, else the nearest point of the three edges.

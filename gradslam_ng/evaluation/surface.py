@@ -32,9 +32,9 @@ class SurfaceErrors:
 
 
 def surface(
-    points: Tensor,
+    points: Tensor,  # (N, 3), meters
     mesh: meshes.Mesh,
-    seen: Tensor | None = None,
+    seen: Tensor | None = None,  # (M,) bool
     threshold: float = 0.01,
     spacing: float = 0.01,
 ) -> SurfaceErrors:
@@ -76,7 +76,11 @@ def surface(
     return SurfaceErrors(accuracy, completion, threshold, precision, recall, f_score)
 
 
-def seen_samples(samples: Tensor, frames: Iterable[RGBDFrames], tolerance: float = 0.02) -> Tensor:
+def seen_samples(
+    samples: Tensor,  # (M, 3), meters
+    frames: Iterable[RGBDFrames],
+    tolerance: float = 0.02,
+) -> Tensor:
     """Which points of the surface (M, 3) the camera has measured: (M,) bool.
 
     A sample is seen in a frame if it falls on a pixel whose depth agrees with its own to within `tolerance` meters.

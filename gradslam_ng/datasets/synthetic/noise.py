@@ -12,7 +12,11 @@ NEAREST, FARTHEST = 0.4, 5.0  # meters, the range that a Kinect measures
 COLOR = 0.01  # standard deviation of color noise, of 1
 
 
-def kinect_depth(depth: Tensor, focal: float, generator: torch.Generator) -> Tensor:
+def kinect_depth(
+    depth: Tensor,  # (H, W), meters
+    focal: float,
+    generator: torch.Generator,
+) -> Tensor:
     """Depth as a Kinect reports it: laterally shifted, with noisy disparity, rounded to eighths of a pixel.
 
     Handa, Whelan, McDonald and Davison 2014, eq. 1, after Barron and Malik 2013, with z in centimeters:
@@ -55,7 +59,12 @@ def _bilinear(depth: Tensor, shift: Tensor) -> Tensor:
     return torch.where((a > 0) & (b > 0) & (c > 0) & (d > 0), value, 0)
 
 
-def dropout(depth: Tensor, cosine: Tensor, focal: float, generator: torch.Generator) -> Tensor:
+def dropout(
+    depth: Tensor,  # (H, W), meters
+    cosine: Tensor,  # (H, W)
+    focal: float,
+    generator: torch.Generator,
+) -> Tensor:
     """(H, W) bool: measurements that go missing, at depth edges and where the surface is seen at a grazing angle.
 
     Beside an edge (a neighbor within two pixels nearer or farther by over 5%) half of them are lost. A surface loses
@@ -77,7 +86,13 @@ def dropout(depth: Tensor, cosine: Tensor, focal: float, generator: torch.Genera
     return torch.rand(depth.shape, generator=generator).to(depth) < chance
 
 
-def kinect(color: Tensor, depth: Tensor, normal: Tensor, K: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def kinect(
+    color: Tensor,  # (H, W, 3) in [0, 1]
+    depth: Tensor,  # (H, W, 1), meters
+    normal: Tensor,  # (H, W, 3), unit, in the camera frame
+    K: Tensor,  # (3, 3), pixels
+    seed: int,
+) -> tuple[Tensor, Tensor]:
     """A frame as a Kinect gives it; the same for the same seed.
 
     Args:

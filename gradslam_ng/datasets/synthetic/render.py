@@ -31,7 +31,13 @@ class RenderedView:
     solid: Tensor  # (..., H, W) index into room.solids
 
 
-def render(room: Room, T_wc: Tensor, K: Tensor, size: tuple[int, int], antialias: bool = True) -> RenderedView:
+def render(
+    room: Room,
+    T_wc: Tensor,  # (..., 4, 4)
+    K: Tensor,  # (3, 3) or (..., 3, 3), pixels
+    size: tuple[int, int],
+    antialias: bool = True,
+) -> RenderedView:
     """The room seen by pinhole cameras.
 
     Args:
@@ -89,7 +95,12 @@ def _silhouette(solid: Tensor, normal: Tensor) -> Tensor:
     return edge
 
 
-def shoot(room: Room, T_wc: Tensor, K: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def shoot(
+    room: Room,
+    T_wc: Tensor,  # (4, 4)
+    K: Tensor,  # (3, 3), pixels
+    pixels: Tensor,  # (N, 2)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Color (N, 3), depth (N,), camera-frame normal (N, 3) and solid (N,) at pixel coordinates (N, 2); float64."""
     fx, fy = K[0, 0], K[1, 1]
     y = (pixels[:, 1] - K[1, 2]) / fy
@@ -123,7 +134,11 @@ def shoot(room: Room, T_wc: Tensor, K: Tensor, pixels: Tensor) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def nearest(solids: list[Solid], o_w: Tensor, d_w: Tensor) -> tuple[Tensor, Tensor]:
+def nearest(
+    solids: list[Solid],
+    o_w: Tensor,  # (3,), meters
+    d_w: Tensor,  # (N, 3)
+) -> tuple[Tensor, Tensor]:
     """Which solid (N,) the rays o_w + t d_w, d_w (N, 3), meet first, -1 where none, and t (N,) as float32 sees it.
 
     Rays are taken `BUNDLE` at a time in the order given; a solid is tried only by the bundles whose cone meets its

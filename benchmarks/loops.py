@@ -5,7 +5,7 @@ themselves elsewhere, where a loop by looks alone would be false. Recordings: th
 Each is run without and with `LoopCloser` (of a volume, `VolumeLoopCloser`): ATE, time, and every loop accepted against
 the true motion between its two keyframes. A loop is false if it is off by more than 5 cm or 3 degrees. A keyframe is a
 true revisit if one at least `window` frames older lies within 0.3 m and 20 degrees; it is recalled if it or one of its
-five neighbours on either side closed a loop. Time is that of the processor, of all threads, and what tracking waits for
+five neighbors on either side closed a loop. Time is that of the processor, of all threads, and what tracking waits for
 loops.
 
 Marks: ATE with loops at most half of that without and at most 1 cm; no false loop, recall at least 80%; where there are
@@ -39,12 +39,12 @@ RECORDED = {
     "7-Scenes redkitchen": "sevenscenes_tum/redkitchen",
     "ICL office kt3": "icl/office_room_traj3_frei_png",
 }
-FALSE = 0.05, 3.0  # metres and degrees
+FALSE = 0.05, 3.0  # meters and degrees
 NEAR = 0.3, 20.0  # a revisit
-NEIGHBOURS = 5
+NEIGHBORS = 5
 
 
-class Kept(RGBDSequence):
+class CachedSequence(RGBDSequence):
     """A sequence whose frames are kept in two files, made where they are missing."""
 
     def __init__(self, source: RGBDSequence, folder: Path, name: str) -> None:
@@ -84,13 +84,13 @@ def main(
         system: Whose loops.
     """
     variant = (f", {system}" if system != "PointFusion" else "") + (", shape alone" if not photometric else "")
-    run = functools.partial(compare_views, system, photometric, compile)
+    run = functools.partial(compare_runs, system, photometric, compile)
     path = RESULTS / "loops.json"
     figures = json.loads(path.read_text()) if path.exists() else {}
     for name, (route, frames) in RENDERED.items():
         if only in name:
             source = Synthetic(name, frames=frames, size=size, noise="kinect", path=route)
-            sequence = Kept(source, cache, f"{name}_{route}_{frames}_{size[0]}")[:stop]
+            sequence = CachedSequence(source, cache, f"{name}_{route}_{frames}_{size[0]}")[:stop]
             figures[name + variant] = {"size": size, "factor": factor} | run(sequence, factor)
             print(name + variant, json.dumps(figures[name + variant], indent=1), flush=True)
             save("loops", figures, images="as in the rows", tracked="as in the rows, recordings 320x240")
@@ -101,7 +101,7 @@ def main(
             save("loops", figures, images="as in the rows", tracked="as in the rows, recordings 320x240")
 
 
-def compare_views(system: str, photometric: bool, compile: bool, sequence: RGBDSequence, factor: int | None) -> dict:
+def compare_runs(system: str, photometric: bool, compile: bool, sequence: RGBDSequence, factor: int | None) -> dict:
     """The figures of one sequence, without loops and with them."""
     rows, closer = {}, LoopCloser()
     closing = closer if system == "PointFusion" else VolumeLoopCloser(closer)
@@ -117,22 +117,22 @@ def compare_views(system: str, photometric: bool, compile: bool, sequence: RGBDS
             "ms_wall_loops": result.milliseconds.get("loops", 0.0),
             "ms_processor": 1e3 * (time.process_time() - began) / len(result.trajectory),
         }
-    return rows | {"loops": judged(closer, sequence)}
+    return rows | {"loops": judge_loops(closer, sequence)}
 
 
-def judged(closer: LoopCloser, sequence: RGBDSequence) -> dict:
+def judge_loops(closer: LoopCloser, sequence: RGBDSequence) -> dict:
     """How true the loops are, and how many of those there were have been found."""
     T_wk = sequence.T_wc[closer.keyframes.frames]
     errors = []
     for loop in closer.loops:
-        metres, radians = distance(se3.inverse(T_wk[loop.i]) @ T_wk[loop.j], loop.T_ij)
-        errors.append((float(metres), math.degrees(float(radians))))
+        meters, radians = distance(se3.inverse(T_wk[loop.i]) @ T_wk[loop.j], loop.T_ij)
+        errors.append((float(meters), math.degrees(float(radians))))
     frames = torch.tensor(closer.keyframes.frames)
-    metres, radians = distance(T_wk[:, None], T_wk[None])
-    near = (metres < NEAR[0]) & (radians < math.radians(NEAR[1]))
+    meters, radians = distance(T_wk[:, None], T_wk[None])
+    near = (meters < NEAR[0]) & (radians < math.radians(NEAR[1]))
     revisits = (near & (frames[:, None] - frames[None] > closer.window)).any(-1).nonzero()[:, 0].tolist()
-    recalled = [j for j in revisits if any(abs(loop.j - j) <= NEIGHBOURS for loop in closer.loops)]
-    false = sum(metres > FALSE[0] or degrees > FALSE[1] for metres, degrees in errors)
+    recalled = [j for j in revisits if any(abs(loop.j - j) <= NEIGHBORS for loop in closer.loops)]
+    false = sum(meters > FALSE[0] or degrees > FALSE[1] for meters, degrees in errors)
     return {
         "keyframes": len(frames),
         "accepted": len(errors),
@@ -140,9 +140,9 @@ def judged(closer: LoopCloser, sequence: RGBDSequence) -> dict:
         "precision": 1 - false / len(errors) if errors else None,
         "revisits": len(revisits),
         "recall": len(recalled) / len(revisits) if revisits else None,
-        "worst_cm": 100 * max((metres for metres, _ in errors), default=0.0),
+        "worst_cm": 100 * max((meters for meters, _ in errors), default=0.0),
         "worst_degrees": max((degrees for _, degrees in errors), default=0.0),
-        "median_cm": 100 * float(np.median([metres for metres, _ in errors])) if errors else 0.0,
+        "median_cm": 100 * float(np.median([meters for meters, _ in errors])) if errors else 0.0,
     }
 
 

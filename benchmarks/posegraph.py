@@ -188,8 +188,8 @@ def growth(largest: int) -> list[dict]:
         solution["pose"][..., -1].square().sum().backward()
         done = time.process_time()
         rows.append({
-            "poses": count, "edges": len(graph.i), "error": float(solution.error.detach()), "analyse": ordered - began,
-            "optimise": solved - ordered, "backward": done - solved,
+            "poses": count, "edges": len(graph.i), "error": float(solution.error.detach()), "analyze": ordered - began,
+            "optimize": solved - ordered, "backward": done - solved,
             "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "memory_before_mb": before,
         })  # fmt: skip
         print(rows[-1])
@@ -204,9 +204,9 @@ def draw(path: Path, rows: list[dict]) -> None:
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     edges = np.array([row["edges"] for row in rows])
-    for name, color in (("optimise", "#2166ac"), ("analyse", "#4d9221"), ("backward", "#b2182b")):
+    for name, color in (("optimize", "#2166ac"), ("analyze", "#4d9221"), ("backward", "#b2182b")):
         left.loglog(edges, [row[name] for row in rows], "o-", ms=4, color=color, label=name)
-    last = rows[-1]["optimise"]
+    last = rows[-1]["optimize"]
     left.loglog(edges, last * edges / edges[-1], ":", color="0.5", label="linear")
     left.loglog(edges, last * (edges / edges[-1]) ** 2, "--", color="0.7", label="quadratic")
     left.set(xlabel="edges", ylabel="seconds, one thread", title="time")

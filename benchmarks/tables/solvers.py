@@ -29,7 +29,7 @@ def posegraph() -> str:
 @table
 def posegraph_growth() -> str:
     columns = ("poses", "edges", "analyze, s", "optimize, s", "backward, s", "process memory, MB")
-    seconds = ("analyse", "optimise", "backward")
+    seconds = ("analyze", "optimize", "backward")
     rows = [
         [f"{row['poses']:,}", f"{row['edges']:,}", *(f"{row[name]:.2f}" for name in seconds), f"{row['memory_mb']:.0f}"]
         for row in load("posegraph")["growth"]

@@ -148,7 +148,7 @@ def test_exact_implicit_gradient_against_central_differences(rings, n):
 
 
 def test_noise_from_a_module_learns(rings):
-    """The gradient of an error after optimisation raises the weight of good edges over that of bad ones."""
+    """The gradient of an error after optimization raises the weight of good edges over that of bad ones."""
     scene = rings.make("SE(2)", noise=0.02)
     bad = torch.arange(len(scene.i)) % 4 == 3
     z = torch.where(bad[:, None, None], scene.z @ se2.exp(0.5 * torch.randn(len(bad), 3, dtype=torch.float64)), scene.z)

@@ -73,7 +73,7 @@ def test_nearest_rotation_never_mirrors():
 
 
 def test_conventions(tmp_path):
-    """A quarter turn left, one metre ahead; the edge says two."""
+    """A quarter turn left, one meter ahead; the edge says two."""
     half = 0.5**0.5
     path = write(
         tmp_path / "a.g2o",

@@ -60,7 +60,7 @@ def test_a_window_knows_nearly_as_much_as_the_whole():
     last = {lag: smoothed(odometry, skips, lag).smooth() for lag in (4, 10)}
     for found in last.values():
         assert found.shape == (25, 4, 4)
-        # past marginals the last pose, which has seen everything, is that of the whole but for linearisation
+        # past marginals the last pose, which has seen everything, is that of the whole but for linearization
         torch.testing.assert_close(found[-1], whole[-1], atol=5e-3, rtol=0)
     error = {lag: (found - truth).norm(dim=(-2, -1)).mean() for lag, found in last.items()}
     assert error[10] < 1.05 * error[4]
@@ -128,7 +128,7 @@ def noisy_positions(log_sigma, good, z, truth):
 
 
 @pytest.mark.parametrize("loss", ["surrogate", "likelihood"])
-def test_noise_is_learnt(loss):
+def test_noise_is_learned(loss):
     """Positions of something that hardly moves, one in three far off: the two standard deviations come out."""
     generator = torch.Generator().manual_seed(0)
     truth = 0.1 * torch.randn(8, 30, 2, generator=generator, dtype=torch.float64).cumsum(-2)

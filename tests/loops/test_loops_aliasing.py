@@ -16,11 +16,11 @@ from gradslam_ng.places.keyframes import distance
 from gradslam_ng.places.verification import PlaceVerifier
 from gradslam_ng.rendering import predict_surfels
 
-LOW, HIGH = torch.tensor([[-1.4, -1.5], [1.2, 2.6]], dtype=torch.float64)  # floor, ceiling and walls: y and z, metres
+LOW, HIGH = torch.tensor([[-1.4, -1.5], [1.2, 2.6]], dtype=torch.float64)  # floor, ceiling and walls: y and z, meters
 
 
 def view(T_wc: Tensor, crates: Tensor, period: float, size: tuple[int, int] = (60, 80)) -> gs.RGBDFrames:
-    """What cameras at T_wc (L, 4, 4) see between endless walls that are painted alike every `period` metres along x,
+    """What cameras at T_wc (L, 4, 4) see between endless walls that are painted alike every `period` meters along x,
     with crates (C, 2, 3), corners: closed form."""
     height, width = size
     f = 0.8 * width
@@ -47,7 +47,7 @@ def crates(*at: float) -> Tensor:
 
 
 def placed(x: float, yaw: float) -> Tensor:
-    """A camera (4, 4) at x, metres, turned by yaw, radians."""
+    """A camera (4, 4) at x, meters, turned by yaw, radians."""
     move, turn = torch.tensor([[x, 0, 0, 0, 0, 0], [0, 0, 0, 0, yaw, 0]], dtype=torch.float64)
     return se3.exp(move) @ se3.exp(turn)
 
@@ -63,7 +63,7 @@ SCENES = {"every 1.5 m alike": (1.5, (-3.0, -1.5, 0.0, 1.5, 3.0, 4.5, 6.0, 7.5))
 
 @pytest.mark.parametrize("name", SCENES)
 def test_what_is_elsewhere_looks_the_same(name):
-    """The scenes are what they are meant to be: a frame is found, in shape and colour, a whole period away."""
+    """The scenes are what they are meant to be: a frame is found, in shape and color, a whole period away."""
     period, at = SCENES[name]
     here, there = (placed(x, 0.1) for x in (0.0, period))
     frames = view(torch.stack([here, there]), crates(*at), period)
@@ -91,7 +91,7 @@ def test_no_false_loop_where_it_looks_the_same(name, room):
     errors = []
     for loop in closer.loops:
         i, j = (T_wc[closer.keyframes.frames[k]] for k in (loop.i, loop.j))
-        metres, radians = distance(se3.inverse(i) @ j, loop.T_ij)
-        errors.append((float(metres), math.degrees(float(radians))))
-    assert errors and all(metres < 0.05 and degrees < 3 for metres, degrees in errors), errors
+        meters, radians = distance(se3.inverse(i) @ j, loop.T_ij)
+        errors.append((float(meters), math.degrees(float(radians))))
+    assert errors and all(meters < 0.05 and degrees < 3 for meters, degrees in errors), errors
     assert gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse < 0.03

@@ -82,7 +82,7 @@ def test_one_false_loop_among_true_ones_is_outvoted():
     ).max() < 0.05
 
 
-def test_a_loop_is_surprising_that_odometry_cannot_have_drifted_into():
+def test_a_loop_is_unlikely_that_odometry_cannot_have_drifted_into():
     closer, before, truth = circle()
     last = len(truth) - 1
     assert mahalanobis_distance(before, closer.odometry_edges, [], seen_again(truth, 0, last)) < 6
@@ -96,7 +96,7 @@ def test_a_loop_is_surprising_that_odometry_cannot_have_drifted_into():
     )
 
 
-def test_surprise_is_the_distance_in_standard_deviations():
+def test_mahalanobis_distance_is_the_distance_in_standard_deviations():
     """Two keyframes: odometry's covariance and the loop's add up."""
     T_wk = torch.stack([turned(0.3, 0.2), turned(0.3, 0.2) @ turned(0.0, 1.0)])
     steps = [Edge(0, 1, turned(0.0, 1.0), weight(0.03))]

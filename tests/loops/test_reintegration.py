@@ -57,13 +57,13 @@ def test_poses_must_be_those_of_the_frames(frames):
         volume(live, T_wc)[1].reintegrate(gs.VoxelGrid.empty(2), T_wc)
 
 
-@pytest.mark.parametrize(("metres", "moves"), [(0.015, False), (0.03, True)])
-def test_frames_move_by_half_a_voxel_or_stay(frames, metres, moves):
+@pytest.mark.parametrize(("meters", "moves"), [(0.015, False), (0.03, True)])
+def test_frames_move_by_half_a_voxel_or_stay(frames, meters, moves):
     """Voxels of 4 cm tell no less than 2 cm, and a frame costs two integrations to move."""
     live, T_wc = frames
     grid, fused = volume(live, T_wc)
     shifted = T_wc.clone()
-    shifted[:, 0, 3] += metres
+    shifted[:, 0, 3] += meters
     closer = VolumeLoopCloser(SimpleNamespace(loops=["one"], finalize=lambda surfels: (surfels, shifted)))
     closer.fused, closer.fused_frames = fused, [0, 1, 2]
     after, poses = closer.finalize(grid)
@@ -88,6 +88,6 @@ def test_a_volume_follows_its_loops(room):
     assert len(loops.loops) > 0
     fused = torch.stack([frame.T_wc for frame in loops.fused.frames]).double()
     assert len(fused) == len(sequence)
-    metres, radians = distance(fused, result.trajectory.T_wc)
-    assert metres.max() < 0.003 and radians.max() < 0.003
+    meters, radians = distance(fused, result.trajectory.T_wc)
+    assert meters.max() < 0.003 and radians.max() < 0.003
     assert errors["with"] < 1.1 * errors["without"] + 0.002

@@ -15,7 +15,7 @@ def turned(yaw: float, x: float = 0.0) -> torch.Tensor:
     return se3.exp(torch.tensor([x, 0, 0, 0, yaw, 0], dtype=torch.float64))
 
 
-def test_layers_part_move_and_join(seen):
+def test_submaps_part_move_and_join(seen):
     _, map_ = seen(turned(0.0))
     n = int(map_.count[0])
     away = torch.zeros(1, map_.capacity, dtype=torch.bool)

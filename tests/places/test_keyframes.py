@@ -28,12 +28,12 @@ def test_frames_ride_on_their_keyframes():
     keyframes.T_wk[1] = delta @ keyframes.T_wk[1]
     expected = torch.stack([*poses[:3], *(delta @ T for T in poses[3:])])
     torch.testing.assert_close(keyframes.trajectory(), expected)
-    metres, radians = keyframes.distances(poses[0], before=3)
-    assert metres.tolist() == [0.0] and float(radians[0]) < 1e-6
+    meters, radians = keyframes.distances(poses[0], before=3)
+    assert meters.tolist() == [0.0] and float(radians[0]) < 1e-6
     assert len(keyframes.distances(poses[0], before=0)[0]) == 0
 
 
-def test_codes_know_a_place_from_another(seen):
+def test_descriptors_know_a_place_from_another(seen):
     here, near, away, dark = (seen(turned(yaw))[0] for yaw in (0.3, 0.38, 2.0, 0.3))
     dark = replace(dark, color=0.5 * dark.color)
     code = tiny_image_descriptor(here)

@@ -35,8 +35,8 @@ def test_a_frame_is_found_in_an_earlier_pass(seen):
     verifier = PlaceVerifier.for_loop_closure(max_sigma=(1.0, 45.0))
     match = locate(verifier, live, before, turned(0.3), turned(0.33, 0.03))
     assert match is not None and match.consistency.coverage > 0.8 and match.consistency.intensity_ncc > 0.9
-    metres, radians = distance(match.T_wc[0].double(), turned(0.3, 0.05))
-    assert metres < 0.01 and radians < 0.01
+    meters, radians = distance(match.T_wc[0].double(), turned(0.3, 0.05))
+    assert meters < 0.01 and radians < 0.01
     assert locate(verifier, live, before, turned(0.3), turned(2.0)) is None  # looks elsewhere
     dark = replace(live, color=1 - live.color)
     assert locate(verifier, dark, before, turned(0.3), turned(0.33, 0.03)) is None  # shaped alike, colored unlike

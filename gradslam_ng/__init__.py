@@ -1,24 +1,30 @@
 """gradslam_ng: dense RGB-D SLAM as one differentiable PyTorch program."""
 
 from gradslam_ng import (
+    compute,
     datasets,
     evaluation,
     geometry,
     graph,
+    io,
     loops,
     mapping,
     meshing,
     odometry,
     optim,
+    places,
     preprocessing,
     rendering,
     slam,
     structures,
 )
 from gradslam_ng.graph import FactorGraph, Smoother, surrogate_loss
-from gradslam_ng.mapping import integrate
+from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
+from gradslam_ng.mapping import PointFuser, TSDFFuser, integrate
 from gradslam_ng.meshing import marching_cubes
-from gradslam_ng.rendering import raycast, render
+from gradslam_ng.odometry import ICPSettings, ProjectiveICP
+from gradslam_ng.places import Relocalizer
+from gradslam_ng.rendering import RayCast, Rendering, raycast, render
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion, Settings
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.structures.frames import register_collate
@@ -28,25 +34,37 @@ __all__ = [
     "ICPSLAM",
     "FactorGraph",
     "ICPOdometry",
+    "ICPSettings",
     "KinectFusion",
+    "LoopCloser",
+    "PointFuser",
     "PointFusion",
+    "ProjectiveICP",
     "RGBDFrames",
+    "RayCast",
+    "Relocalizer",
+    "Rendering",
     "Settings",
     "Smoother",
     "SurfelMap",
+    "TSDFFuser",
     "Trajectory",
+    "VolumeLoopCloser",
     "VoxelGrid",
+    "compute",
     "datasets",
     "evaluation",
     "geometry",
     "graph",
     "integrate",
+    "io",
     "loops",
     "mapping",
     "marching_cubes",
     "meshing",
     "odometry",
     "optim",
+    "places",
     "preprocessing",
     "raycast",
     "render",

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import RGBDFrames
 
+T = TypeVar("T")
 log = logging.getLogger("gradslam_ng")
 WARM_UP = 3  # runs before a capture, in which libraries set themselves up: as many as PyTorch's documentation has
 SPARE_FRAMES = 4  # of nothing but new surfels that a map has room for when a graph is recorded: warming up takes some
@@ -78,7 +80,7 @@ class GraphedStep:
         record: what records and replays a function of buffers, see `cuda_graph`.
     """
 
-    def __init__(self, system: System, record: Recorder = cuda_graph) -> None:
+    def __init__(self, system: System, *, record: Recorder = cuda_graph) -> None:
         self.system, self.record_graph = system, record
         self.works = True
         self.recording: Recording | None = None
@@ -88,7 +90,9 @@ class GraphedStep:
     @torch.no_grad()
     def __call__(self, state: State | None, frame: RGBDFrames) -> State:
         """The state after one frame more; see `System.step`."""
-        recording = None if state is None or not self.works else self.load(state, replace(frame, timestamps=None))
+        if state is None or not self.works:
+            return self.system.step(state, frame)
+        recording = self.load(state, replace(frame, timestamps=None))
         if recording is None:
             return self.system.step(state, frame)
         with self.system.timer.measure("replay"):
@@ -114,15 +118,16 @@ class GraphedStep:
     def find_recording(self, state: State, frame: RGBDFrames) -> Recording:
         """The recording, made anew where it does not fit, with the state in its buffers."""
         pixels, recording = state.last.weights[0].numel(), self.recording
-        fits = recording is not None and signature(frame) == signature(recording.frame)
-        held = fits and state is self.returned  # nothing has been done to it since
-        if held and self.spare >= pixels:
+        if recording is not None and signature(frame) != signature(recording.frame):
+            recording = None
+        held = recording is not None and state is self.returned  # nothing has been done to it since
+        if recording is not None and held and self.spare >= pixels:
             return recording
-        count = state.map.num_slots  # synchronizes host and device, here and only here
-        if not fits or recording.state.map.capacity - 1 - count < pixels:
+        count = state.surfels.num_slots  # synchronizes host and device, here and only here
+        if recording is None or recording.state.surfels.capacity - 1 - count < pixels:
             recording = self.record(state, frame, count + SPARE_FRAMES * pixels + 1)
             held = False
-        self.spare = recording.state.map.capacity - 1 - count
+        self.spare = recording.state.surfels.capacity - 1 - count
         if not held:
             load_state(recording.state, state)
         return recording
@@ -131,10 +136,8 @@ class GraphedStep:
         """A recording for such a state and frame, with room for that many surfels."""
         self.recording = None  # frees its memory
         live = self.system.preprocess(frame)  # as in the states to come
-        buffers, frame = (
-            tree_map(lambda x: x.clone(memory_format=torch.contiguous_format), value)
-            for value in (replace(state, map=state.map.reserve(capacity), live=live), frame)
-        )
+        buffers = clone_tensors(replace(state, map=state.surfels.reserve(capacity), live=live))
+        frame = clone_tensors(frame)
 
         def step(*tensors: Tensor) -> tuple[Tensor, ...]:
             leaves = iter(tensors)
@@ -149,11 +152,16 @@ class GraphedStep:
         return self.recording
 
 
+def clone_tensors(value: T) -> T:
+    """The value in tensors of its own, laid out row by row."""
+    return tree_map(lambda x: x.clone(memory_format=torch.contiguous_format), value)
+
+
 def load_state(buffers: State, state: State) -> None:
     """A state into buffers. Its map may be shorter or longer than theirs: slots beyond its count are empty."""
-    slots = min(buffers.map.capacity, state.map.capacity)
+    slots = min(buffers.surfels.capacity, state.surfels.capacity)
     # a step does not read the frame before
-    copy_tensors(*(replace(x, map=x.map.prefix(slots), live=buffers.live) for x in (buffers, state)))
+    copy_tensors(*(replace(x, map=x.surfels.prefix(slots), live=buffers.live) for x in (buffers, state)))
 
 
 def copy_tensors(to: object, value: object) -> None:

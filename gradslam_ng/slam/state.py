@@ -39,6 +39,28 @@ class State:
             raise ValueError(f"step: expected images as before, {before}, got {now} (at working size)")
         return self
 
+    @property
+    def surfels(self) -> SurfelMap:
+        """The map of a system that keeps surfels.
+
+        Raises:
+            TypeError: it keeps none.
+        """
+        if not isinstance(self.map, SurfelMap):
+            raise TypeError(f"map: expected surfels, got {type(self.map).__name__}")
+        return self.map
+
+    @property
+    def volume(self) -> VoxelGrid:
+        """The map of a system that keeps a volume.
+
+        Raises:
+            TypeError: it keeps none.
+        """
+        if not isinstance(self.map, VoxelGrid):
+            raise TypeError(f"map: expected a volume, got {type(self.map).__name__}")
+        return self.map
+
     def predict(self) -> Tensor:
         """Where the next frame is expected: at constant velocity (B, 4, 4)."""
         return self.T_wc @ self.motion

@@ -77,7 +77,10 @@ class StreamingSystem(System):
             KeyboardInterrupt: before the first frame was done.
         """
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
-        return Stream(self, sequence, on_frame, compile, loops, relocalizer).run()
+        stream = Stream(
+            self, sequence=sequence, on_frame=on_frame, compile=compile, loops=loops, relocalizer=relocalizer
+        )
+        return stream.run()
 
 
 class Stream:
@@ -86,6 +89,7 @@ class Stream:
     def __init__(
         self,
         system: StreamingSystem,
+        *,
         sequence: RGBDSequence,
         on_frame: Callable[[int, State], None] | None,
         compile: bool,
@@ -97,7 +101,7 @@ class Stream:
         searches = system.supports_relocalization and not system.odometry.provides_pose
         self.relocalizer = (relocalizer or Relocalizer()) if searches else None
         recorder = system.graph_recorder()
-        self.step = system.step if recorder is None else GraphedStep(system, recorder)
+        self.step = system.step if recorder is None else GraphedStep(system, record=recorder)
         self.state: State | None = None  # after the last frame, None before the first
         self.is_lost, self.interrupted = False, False
         self.records: list[tuple[float, Tensor, Tensor]] = []  # of each frame: time, T_wc (4, 4) and status ()
@@ -136,7 +140,7 @@ class Stream:
         else:
             self.state = self.step(self.state, frame)
         if self.relocalizer is not None:
-            self.remember(self.relocalizer, self.state)
+            self.check_tracking(self.relocalizer, self.state)
         if self.loops is not None:
             with self.timer.measure("loops"), defer_interrupts():
                 self.state = self.loops.process(self.system, self.state, self.state.live, in_map)
@@ -152,8 +156,8 @@ class Stream:
             tracking = relocalizer.relocalize(live, predict, state.T_wc, state.frames)
             return state.stop(state.tracking if tracking is None else tracking, live)
 
-    def remember(self, relocalizer: Relocalizer, state: State) -> None:
-        """Whether the camera is lost; if not, the frame as one that shows where it is."""
+    def check_tracking(self, relocalizer: Relocalizer, state: State) -> None:
+        """Find out whether the camera is lost; if it is not, a later one may be found by this frame."""
         with self.timer.measure("localize"):  # where a run waits for the device
             ok, initialized = torch.stack([state.tracking.ok[0], state.initialized[0]]).tolist()
         self.is_lost = initialized and not ok

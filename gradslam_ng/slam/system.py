@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class System(nn.Module):
         TypeError: an odometry or a mapper of another kind.
     """
 
+    _anchor: Tensor
     mapper_type: type[Mapper] = Mapper  # used unless another is given
     supports_relocalization = True  # what a frame is tracked against depends on where it is looked for
 
@@ -122,8 +124,8 @@ class System(nn.Module):
         if not bool(se3.is_rigid(T_wc, tol=1e-3).all()):
             raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
         no = torch.zeros(batch, device=device, dtype=torch.bool)
-        zeros = (torch.zeros_like(x) for x in (surface.vertices, surface.normals, surface.weights))
-        nothing = SurfaceView(*zeros, surface.K, torch.zeros_like(surface.weights))
+        nothing = surface.map(torch.zeros_like)
+        nothing = replace(nothing, K=surface.K, intensity=torch.zeros_like(surface.weights), T_wm=None)
         map_, index = self.empty_map(batch, device, dtype), torch.zeros((), dtype=torch.int64, device=device)
         return State(map_, T_wc, still, 0, index, TrackingResult.from_pose(T_wc, no), live, nothing, no)
 
@@ -168,17 +170,20 @@ class System(nn.Module):
         clips = frames if len(frames.shape) == 2 else frames.map(lambda value: value[None])
         keeping = checkpoint and torch.is_grad_enabled()  # without gradients maps are updated in place, never twice
         length = math.isqrt(clips.shape[1]) if keeping else clips.shape[1]
-        state, poses = None, []
+        state: State | None = None
+        poses: list[Tensor] = []
         for i in range(0, clips.shape[1], length):
             part = (state, clips[:, i : i + length])
             state, T_wc = checkpointed(self.unroll, *part, use_reentrant=False) if keeping else self.unroll(*part)
             poses += T_wc
+        assert state is not None  # there is a frame
         return state.map, torch.stack(poses, dim=1)
 
     def unroll(self, state: State | None, clips: RGBDFrames) -> tuple[State, list[Tensor]]:
         """One step for each frame of clips (B, L). Returns the last state, and the pose (B, 4, 4) after each."""
-        poses = []
-        for i in range(clips.shape[1]):
+        state = self.step(state, clips[:, 0])
+        poses = [state.T_wc]
+        for i in range(1, clips.shape[1]):
             state = self.step(state, clips[:, i])
             poses.append(state.T_wc)
         return state, poses

@@ -44,7 +44,7 @@ class PointFusion(StreamingSystem):
     @stage("predict")
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
         """The surfels seen from T_wm (B, 4, 4)."""
-        return predict_surfels(state.map, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
+        return predict_surfels(state.surfels, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
 
 
 class KinectFusion(StreamingSystem):
@@ -88,4 +88,4 @@ class KinectFusion(StreamingSystem):
     @stage("predict")
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
         """The surface in the volume, seen from T_wm (B, 4, 4)."""
-        return predict_volume(state.map, T_wm, camera.K, camera.size)
+        return predict_volume(state.volume, T_wm, camera.K, camera.size)

@@ -86,7 +86,7 @@ class Counted:
 
 def compare_views(system, other, frames, same_maps, record):
     """Both over the frames, one recorded. Returns the states, T_wc of each as it was."""
-    captured = GraphedStep(system, record)
+    captured = GraphedStep(system, record=record)
     plain, state, before = None, None, []
     with torch.no_grad():
         for i in range(len(frames)):
@@ -154,7 +154,7 @@ def test_a_state_from_elsewhere_goes_into_the_buffers(frames, same_maps):
     """As after a loop was closed: another map, shorter than the buffers or longer, and another pose."""
     ours, theirs = system(), system()
     record = Counted(traced)
-    captured, state, plain = GraphedStep(ours, record), None, None
+    captured, state, plain = GraphedStep(ours, record=record), None, None
     step = se3.exp(torch.tensor([0.01, 0, 0, 0, 0, 0]))
     with torch.no_grad():
         for i in range(6):
@@ -173,7 +173,7 @@ def test_a_state_from_elsewhere_goes_into_the_buffers(frames, same_maps):
 def test_frames_of_another_kind_are_recorded_anew(frames):
     """A size that does not go with the frames before is refused as it is without recording."""
     record = Counted(lambda function, buffers: lambda: function(*buffers))
-    captured, state = GraphedStep(system(), record), None
+    captured, state = GraphedStep(system(), record=record), None
     for frame in (frames[0], frames[1], replace(frames[2], T_wc=None), frames[3]):
         state = captured(state, frame)
     assert len(record.capacities) == 3 and state.tracking.ok.all()
@@ -188,7 +188,7 @@ def test_what_cannot_be_recorded_runs_as_it_is(frames, same_maps, caplog):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     ours, theirs, plain, state = system(), system(), None, None
-    captured = GraphedStep(ours, refuse)
+    captured = GraphedStep(ours, record=refuse)
     with torch.no_grad(), caplog.at_level(logging.WARNING, "gradslam_ng"):
         for i in range(4):
             state = captured(state, frames[i])

@@ -11,7 +11,7 @@ from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
 
-class Aggregate(Mapper):
+class Aggregate(Mapper[SurfelMap]):
     """The map of ICP-SLAM (Jatavallabhula et al. 2020, section V): points are placed in the world, never merged."""
 
     def forward(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from gradslam_ng.structures import LiveFrame
 M = TypeVar("M", bound=Any)  # a map
 
 
-class Mapper(nn.Module):
+class Mapper(nn.Module, Generic[M]):
     """Joins frames to the map. Derive from it to write one of your own; this one leaves the map as it is."""
 
     capturable = False  # it never waits for the device and keeps nothing in Python: frames may become a CUDA graph

@@ -38,7 +38,7 @@ class Gates(NamedTuple):
     cosine: float  # of the angle between their normals
 
 
-class PointFuser(Mapper):
+class PointFuser(Mapper[SurfelMap]):
     """Point fusion after Keller et al. 2013, section 4.
 
     What stands before a surface that is known, where nothing stood, has come there since, and may go: it counts for

@@ -65,7 +65,7 @@ class Blocks(NamedTuple):
     coordinates: Tensor  # (n, 3) int64
 
 
-class TSDFFuser(Mapper):
+class TSDFFuser(Mapper[VoxelGrid]):
     """Volumetric fusion after Curless and Levoy 1996, as in KinectFusion (Newcombe et al. 2011, section 3.3).
 
     The distance of a voxel is that to the tangent plane of the measurement in its pixel, not along the ray: it does not

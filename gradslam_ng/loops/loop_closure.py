@@ -60,7 +60,7 @@ class Closure:
 
 
 class LoopCloser:
-    """Closes loops of a system whose map is made of surfels; see `System.run`. One for each run.
+    """Closes loops of a system whose map is made of surfels; see `StreamingSystem.run`. One for each run.
 
     Args:
         window: frames after which surfels that are no longer seen go to the archive.

@@ -18,7 +18,7 @@ from gradslam_ng.structures import LiveFrame, SurfelMap, VoxelGrid
 
 
 class VolumeLoopCloser:
-    """Closes loops of a system whose map is a volume; see `System.run`. One for each run.
+    """Closes loops of a system whose map is a volume; see `StreamingSystem.run`. One for each run.
 
     A `LoopCloser` looks for them in surfels of the keyframes, which it moves as it goes. Tracking goes on where it was:
     a camera that returns finds the old surface in the volume and stays with it. At the end frames move to where the

@@ -2,7 +2,7 @@
 
 from gradslam_ng.slam.settings import PRESETS, Settings
 from gradslam_ng.slam.state import Result, State
-from gradslam_ng.slam.stream import LoopClosure
+from gradslam_ng.slam.stream import LoopClosure, StreamingSystem
 from gradslam_ng.slam.system import System
 from gradslam_ng.slam.systems import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
 
@@ -16,5 +16,6 @@ __all__ = [
     "Result",
     "Settings",
     "State",
+    "StreamingSystem",
     "System",
 ]

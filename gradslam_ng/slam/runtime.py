@@ -1,4 +1,4 @@
-"""What holds around the frames of a run: corrections are not cut in two, and those who read ahead have a core."""
+"""Interrupts and threads during a run: Ctrl-C is deferred while state is corrected, reading ahead has a core."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Ctrl-C inside takes effect at the end: what belongs together is corrected together."""
+    """Ctrl-C inside takes effect at the end: map, poses and keyframes are corrected together or not at all."""
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not usual or threading.current_thread() is not threading.main_thread():
         yield

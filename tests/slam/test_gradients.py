@@ -151,7 +151,7 @@ def test_real_frames(differences, crop, folder, strategy):
 
 @pytest.mark.slow
 def test_real_frames_at_full_size(differences, crop):
-    """Readings come in steps of 0.2 mm, and where neighbours are alike the smoothing has a kink and no derivative: each
+    """Readings come in steps of 0.2 mm, and where neighbors are alike the smoothing has a kink and no derivative: each
     is moved by half a step at random, much farther than the differences are wide."""
     frames = crop(TUM)
     dither = torch.rand(frames.depth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5

@@ -17,7 +17,7 @@ SEQUENCES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_every_second_of_the_first_frames(shared_data, name):
-    """Up to 60 frames at 15 Hz, PointFusion: tracked throughout, ATE RMSE in metres below the bound."""
+    """Up to 60 frames at 15 Hz, PointFusion: tracked throughout, ATE RMSE in meters below the bound."""
     folder, bound = SEQUENCES[name]
     sequence = gs.datasets.load(shared_data / folder)[:60:2]
     result = gs.PointFusion().run(sequence)

@@ -212,5 +212,5 @@ def test_an_odometer_of_ones_own(clip, room):
             return replace(found, status=torch.full_like(found.status, TrackingStatus.NO_OVERLAP))
 
     result = gs.PointFusion(Shy()).run(room.InMemory(clip))
-    assert result.tracked.tolist() == [True, False] * 4  # a camera that it lost is found by the relocaliser
+    assert result.tracked.tolist() == [True, False] * 4  # a camera that it lost is found by the relocalizer
     assert result.relocalized == [2, 4, 6]

@@ -14,7 +14,7 @@ SYSTEMS = {"pointfusion": gs.PointFusion, "icpslam": gs.ICPSLAM, "icp-odometry":
 
 
 def off_the_surface(map_: SurfelMap, room) -> torch.Tensor:
-    """Distance of every point of the first map to the nearest wall or face of the crate, metres."""
+    """Distance of every point of the first map to the nearest wall or face of the crate, meters."""
     points = map_[0].points[0].double()
     return torch.cat([(points[:, None] - box).abs() for box in (room.corners, room.crate)], 1).amin((1, 2))
 

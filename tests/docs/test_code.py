@@ -19,11 +19,9 @@ from gradslam_ng import cli
 from gradslam_ng.commands import settings
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-RESTRUCTURING = pytest.mark.xfail(strict=False, reason="the package is being restructured")
 NOT_RUN = re.compile(r"<!-- not run: .{10,} -->")  # with a reason
 
 
-@RESTRUCTURING
 def test_python_runs(coded, tmp_path, monkeypatch, root):
     """The blocks of a page in order, in one namespace, in an empty folder beside the embedded sequence."""
     (tmp_path / "datasets").symlink_to(root / "datasets")
@@ -36,7 +34,6 @@ def test_python_runs(coded, tmp_path, monkeypatch, root):
             exec(compile(code, str(coded.path), "exec", dont_inherit=True), namespace)
 
 
-@RESTRUCTURING
 def test_settings_are_taken(page, tmp_path):
     """TOML is a file for `run --config`."""
     for block in page.blocks("toml"):
@@ -89,7 +86,6 @@ def options_of(module: str) -> frozenset[str]:
     return spellings(inspect.signature(getattr(loaded, names[0])).parameters) if names else frozenset()
 
 
-@RESTRUCTURING
 def test_modules_and_their_options_exist(page):
     """Each `python -m benchmarks.X` or `demos.X`, typed or in the text, with the options that it is given."""
     spans = [span for span in page.spans if span.startswith("python -m ")]
@@ -101,7 +97,6 @@ def test_modules_and_their_options_exist(page):
             assert not given or given <= options_of(module), line
 
 
-@RESTRUCTURING
 def test_options_in_the_text_exist(page):
     """Every option between backticks is one of a command, or of a benchmark or a demo that the page names."""
     known = {"--help", "--check"}.union(*map(options_of_command, cli.COMMANDS))
@@ -114,7 +109,6 @@ def test_options_in_the_text_exist(page):
             assert any(option[0] in options_of(module) for module in modules), span
 
 
-@RESTRUCTURING
 def test_names_exist(page):
     """Whatever a page writes with its module, `gs.x.y` or `gradslam_ng.x.y`, can be had from there."""
     found = re.findall(r"(?<![\w./-])(?:gs|gradslam_ng)((?:\.[A-Za-z_]\w*)+)", page.text)

@@ -110,8 +110,8 @@ def accuracy() -> str:
     names = ["accuracy_pointfusion_gradicp", "accuracy_kinectfusion_gradicp", "accuracy_open3d"]
     point, kinect, open3d = (load(name)["rows"] for name in names)
     columns = (
-        "sequence", "frames", "Open3D dense SLAM", "PointFusion", "KinectFusion", "target", "PointFusion, RPE a frame",
-        "KinectFusion", "map", "",
+        "sequence", "frames", "Open3D dense SLAM", "PointFusion", "KinectFusion", "target", "RPE a frame, PointFusion",
+        "RPE, KinectFusion", "map of PointFusion", "of KinectFusion",
     )  # fmt: skip
     rows = []
     for name, row in point.items():

@@ -29,7 +29,7 @@ def shared_data() -> Path:
     return folder
 
 
-ROOM = torch.tensor([[-2.0, -1.4, -1.5], [1.8, 1.2, 2.6]], dtype=torch.float64)  # corners, metres
+ROOM = torch.tensor([[-2.0, -1.4, -1.5], [1.8, 1.2, 2.6]], dtype=torch.float64)  # corners, meters
 CRATE = torch.tensor([[0.1, 0.4, 1.2], [0.9, 1.2, 1.9]], dtype=torch.float64)  # stands on the floor (y down)
 
 

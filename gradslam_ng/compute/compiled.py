@@ -83,9 +83,10 @@ def _compiler_settings() -> Iterator[None]:
     to agree in its first call need not agree in others.
     """
     import torch._dynamo  # takes a second
-    import torch.fx.experimental._config as shapes
+    import torch.fx.experimental._config
 
     dynamo: Any = torch._dynamo.config
+    shapes: Any = torch.fx.experimental._config
     with (
         warnings.catch_warnings(),
         dynamo.patch(specialize_float=True, recompile_limit=64),

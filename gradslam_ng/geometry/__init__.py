@@ -1,4 +1,4 @@
-"""Pure functions on tensors: rotations, rigid motions, the pinhole camera, depth and colour images."""
+"""Pure functions on tensors: rotations, rigid motions, the pinhole camera, depth and color images."""
 
 from gradslam_ng.geometry import camera, depth_noise, images, se2, se3, so3
 

@@ -1,4 +1,4 @@
-"""The pinhole camera: x right, y down, z forward; a pixel's centre lies at its integer coordinate."""
+"""The pinhole camera: x right, y down, z forward; a pixel's center lies at its integer coordinate."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.masks import heaviside, stack_last, valid_depth
+from gradslam_ng.compute.safe import denominator
 
-_Z_MIN = 1e-8  # metres: nearer points, and those behind, are projected as if at 1 m so that nothing overflows
+_Z_MIN = 1e-8  # meters: nearer points, and those behind, are projected as if at 1 m so that nothing overflows
 
 
 def pixel_grid(
@@ -28,7 +29,7 @@ def project(
 ) -> tuple[Tensor, Tensor]:
     """Pixels at which a camera sees points.
 
-    Returns uv (..., N, 2), pixels, and z (..., N), metres. Where z is not positive uv is finite, as is its gradient,
+    Returns uv (..., N, 2), pixels, and z (..., N), meters. Where z is not positive uv is finite, as is its gradient,
     but means nothing: the caller keeps what has z > 0.
     """
     x, y, z = p_c.unbind(-1)
@@ -48,7 +49,7 @@ def project_soa(
     """`project` for points whose x, y and z (..., N) lie apart: u and v, pixels, and whether z is more than `near`."""
     x, y, z = p_c
     in_front = z > near
-    inv_z = 1.0 / torch.where(in_front, z, 1.0)
+    inv_z = 1.0 / denominator(z, in_front)
     u = (K[..., 0, 0, None] * x + K[..., 0, 1, None] * y) * inv_z + K[..., 0, 2, None]
     v = K[..., 1, 1, None] * y * inv_z + K[..., 1, 2, None]
     return u, v, in_front
@@ -58,9 +59,9 @@ def unproject(
     depth: Tensor,  # (..., H, W, 1), meters
     K: Tensor,  # (..., 3, 3)
 ) -> Tensor:
-    """Vertex map of a depth image: the point seen by every pixel, zero where there is no reading.
+    """Vertex map of a depth image: the point seen by every pixel, zero where depth is missing.
 
-    Returns (..., H, W, 3), metres, camera frame.
+    Returns (..., H, W, 3), meters, camera frame.
     """
     height, width = depth.shape[-3:-1]
     z = valid_depth(depth[..., 0])
@@ -116,12 +117,12 @@ def sample(
 ) -> Tensor:
     """The image at other pixels, zero outside. Returns (..., H, W, C).
 
-    Depth wants `nearest`: no reading is mixed with another or with a hole.
+    Depth wants `nearest`: no measurement is mixed with another or with a hole.
     """
     lead = image.shape[:-3]
     height, width = image.shape[-3:-1]
     u, v = uv.unbind(-1)
-    # grid_sample with align_corners: -1 and 1 are the centres of the first and the last pixel
+    # grid_sample with align_corners: -1 and 1 are the centers of the first and the last pixel
     grid = torch.stack([u * (2.0 / (width - 1)) - 1.0, v * (2.0 / (height - 1)) - 1.0], dim=-1)
     grid = grid.expand(*lead, *uv.shape[-3:]).reshape(-1, *uv.shape[-3:])
     flat = image.reshape(-1, *image.shape[-3:]).movedim(-1, 1)

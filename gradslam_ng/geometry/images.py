@@ -1,4 +1,4 @@
-"""Depth and colour images, channels last: normals, filtering, pyramids.
+"""Depth and color images, channels last: normals, filtering, pyramids.
 
 A depth of 0, or any that is not positive and finite, is a hole: it takes no part and has no gradient, and results hold
 0 there. Gates are relative to the depth, as a sensor's noise and a pixel's footprint grow with it. What they keep or
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.masks import heaviside, pad, stack_last, valid_depth
 
-_FAR = 1e30  # metres, where a hole must not be the nearest reading
+_FAR = 1e30  # meters, where a hole must not be the nearest depth
 
 
 def intensity(
@@ -32,11 +32,11 @@ def normal_map(
 ) -> Tensor:
     """Unit normals towards the camera by central differences; zero where undefined.
 
-    A neighbour is left out if it is a hole, if its depth differs by more than `max_jump`, or if it differs by
-    `max_bend` more than the neighbour opposite does (both relative to the depth): it lies on another surface. The
-    difference is one-sided then, and with no neighbour left along a row or a column there is no normal.
+    A neighbor is left out if it is a hole, if its depth differs by more than `max_jump`, or if it differs by
+    `max_bend` more than the neighbor opposite does (both relative to the depth): it lies on another surface. The
+    difference is one-sided then, and with no neighbor left along a row or a column there is no normal.
 
-    vertices (..., H, W, 3), camera frame, metres, zero for a hole. Returns (..., H, W, 3).
+    vertices (..., H, W, 3), camera frame, meters, zero for a hole. Returns (..., H, W, 3).
     """
     x, y, z = (plane.contiguous() for plane in vertices.unbind(-1))
     ax, ay, az = _differences((x, y, z), max_jump, max_bend, dim=-1)
@@ -77,7 +77,7 @@ def bilateral_depth(
 ) -> Tensor:
     """Edge-preserving smoothing over a window of 2 radius + 1 pixels, along rows, then along columns.
 
-    A bilateral filter, separable as by Pham and van Vliet 2005, whose neighbours come in pairs from opposite sides: a
+    A bilateral filter, separable as by Pham and van Vliet 2005, whose neighbors come in pairs from opposite sides: a
     pair's weight (Tukey's biweight) falls to zero where the inverse depth of either differs by `max_jump`, well below
     1, times the pixel's own. Inverse depth is linear on a plane, so planes pass unchanged right up to edges and holes,
     and in it the noise of a structured-light or stereo camera is even.
@@ -125,10 +125,10 @@ def downsample_depth(
     factor: int = 2,
     max_jump: float = 0.03,
 ) -> Tensor:
-    """Mean over blocks of the readings on one surface: within `max_jump`, relative, of the second nearest.
+    """Mean over blocks of the depths on one surface: within `max_jump`, relative, of the second nearest.
 
-    The nearest alone may be a stray reading, as sensors give at edges. Holes, strays and surfaces behind an edge take
-    no part. depth (..., H, W, 1), metres; returns (..., H // factor, W // factor, 1), seen by the camera
+    The nearest alone may be a stray one, as sensors give at edges. Holes, strays and surfaces behind an edge take
+    no part. depth (..., H, W, 1), meters; returns (..., H // factor, W // factor, 1), seen by the camera
     `scale_intrinsics(K, 1 / factor)`.
     """
     blocks = [valid_depth(block) for block in _blocks(depth, factor)]

@@ -12,7 +12,7 @@ from gradslam_ng.geometry import so3
 
 
 def matrix(x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
-    """T (..., 3, 3) of a position, metres, and a heading, radians, each (...)."""
+    """T (..., 3, 3) of a position, meters, and a heading, radians, each (...)."""
     c, s, zero, one = theta.cos(), theta.sin(), torch.zeros_like(x), torch.ones_like(x)
     return torch.stack([c, -s, x, s, c, y, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
 

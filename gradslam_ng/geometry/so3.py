@@ -16,6 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.safe import denominator
+
 _SERIES_BELOW = 2.0  # radians squared: under it the power series, above it sine and cosine
 _SERIES_TERMS = 11  # the first term left out, 2^11 / 24! beside 1 / 2!, is far below double precision
 
@@ -166,5 +168,5 @@ def from_quaternion(
     """Rotation of a quaternion of any length; zero gives the identity. Returns R (..., 3, 3)."""
     v, w = q_xyzw.split((3, 1), dim=-1)
     square = (q_xyzw * q_xyzw).sum(-1)
-    scale = 2.0 / torch.where(square > 0, square, 1.0)
+    scale = 2.0 / denominator(square, square > 0)
     return quadratic(v, scale * w[..., 0], scale)

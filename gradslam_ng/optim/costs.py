@@ -22,11 +22,17 @@ class IsotropicWeight:
 
     value: Value
 
-    def __call__(self, A: Tensor) -> Tensor:
+    def __call__(
+        self,
+        A: Tensor,  # (..., N, d, m)
+    ) -> Tensor:
         """W A for the columns A (..., N, d, m) of every residual."""
         return evaluate(self.value)[..., None, None] * A
 
-    def whiten(self, r: Tensor) -> tuple[Tensor, Tensor]:
+    def whiten(
+        self,
+        r: Tensor,  # (..., N, d)
+    ) -> tuple[Tensor, Tensor]:
         """W r and W^T W r for the residuals r (..., N, d)."""
         w = evaluate(self.value)[..., None]
         return w * r, w.square() * r
@@ -38,10 +44,16 @@ class DiagonalWeight:
 
     value: Value
 
-    def __call__(self, A: Tensor) -> Tensor:
+    def __call__(
+        self,
+        A: Tensor,  # (..., N, d, m)
+    ) -> Tensor:
         return evaluate(self.value)[..., None] * A
 
-    def whiten(self, r: Tensor) -> tuple[Tensor, Tensor]:
+    def whiten(
+        self,
+        r: Tensor,  # (..., N, d)
+    ) -> tuple[Tensor, Tensor]:
         """W r and W^T W r for the residuals r (..., N, d)."""
         w = evaluate(self.value)
         return w * r, w.square() * r
@@ -53,10 +65,16 @@ class FullWeight:
 
     value: Value
 
-    def __call__(self, A: Tensor) -> Tensor:
+    def __call__(
+        self,
+        A: Tensor,  # (..., N, d, m)
+    ) -> Tensor:
         return evaluate(self.value) @ A
 
-    def whiten(self, r: Tensor) -> tuple[Tensor, Tensor]:
+    def whiten(
+        self,
+        r: Tensor,  # (..., N, d)
+    ) -> tuple[Tensor, Tensor]:
         """W r and W^T W r for the residuals r (..., N, d)."""
         W = evaluate(self.value)
         white = (W @ r[..., None])[..., 0]

@@ -59,7 +59,10 @@ def differentiate_root(
     return _Root.apply(g, lambda v: inverse(transposed, v))
 
 
-def dense_inverse(transposed: TangentFunction, v: Tensor) -> Tensor:
+def dense_inverse(
+    transposed: TangentFunction,
+    v: Tensor,  # (..., n)
+) -> Tensor:
     """Solve A^T u = v (..., n) for any regular A, by writing it out: n backward passes."""
     columns = [transposed(e.expand_as(v)) for e in torch.eye(v.shape[-1], dtype=v.dtype, device=v.device)]
     return torch.linalg.solve(torch.stack(columns, -1), v)
@@ -105,7 +108,7 @@ class _Direct(Function):
     """Zero, whose gradient v asks `perturb` for two optima and weighs the errors at them."""
 
     @staticmethod
-    def forward(ctx, ahead: Tensor, behind: Tensor, zero: Tensor, perturb: TangentFunction) -> Tensor:
+    def forward(ctx, error_plus: Tensor, error_minus: Tensor, zero: Tensor, perturb: TangentFunction) -> Tensor:
         ctx.perturb = perturb
         return torch.zeros_like(zero)
 
@@ -145,8 +148,8 @@ def direct_loss(
 
     # a checkpointed function is evaluated again in the backward pass, by then at the points found there
     with torch.enable_grad():
-        ahead, behind = (
+        error_plus, error_minus = (
             checkpoint(lambda side=side: problem.error(points[side]), use_reentrant=False, preserve_rng_state=False)
             for side in (0, 1)
         )
-    return _Direct.apply(ahead, behind, zero, perturb), 0.5 * (ahead + behind)
+    return _Direct.apply(error_plus, error_minus, zero, perturb), 0.5 * (error_plus + error_minus)

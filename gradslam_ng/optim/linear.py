@@ -18,17 +18,25 @@ class Factor(NamedTuple):
     L: Tensor  # (..., n, n) lower triangular
     scale: Tensor  # (..., n), S; zero where H holds no information at all
 
-    def solve(self, b: Tensor) -> Tensor:
+    def solve(
+        self,
+        b: Tensor,  # (..., n)
+    ) -> Tensor:
         """The damped inverse of H times b (..., n)."""
         return self.scale * torch.cholesky_solve((self.scale * b)[..., None], self.L)[..., 0]
 
-    def norm2(self, delta: Tensor) -> Tensor:
+    def norm2(
+        self,
+        delta: Tensor,  # (..., n)
+    ) -> Tensor:
         """delta^T D delta, the squared length of a step in the metric of the damping. (..., n) -> (...)."""
         informed = self.scale > 0
         return divide(delta, self.scale, informed).square().sum(-1)
 
 
-def _unit_diagonal(H: Tensor) -> tuple[Tensor, Tensor]:
+def _unit_diagonal(
+    H: Tensor,  # (..., n, n)
+) -> tuple[Tensor, Tensor]:
     """H (..., n, n) with rows and columns scaled to a unit diagonal (Marquardt 1963), and the scales S (..., n).
 
     So neither the units of the unknowns nor the scale of the cost matter. A diagonal below 1e-4 of the largest is taken
@@ -48,7 +56,10 @@ def _floor(H: Tensor) -> float:
     return torch.finfo(H.dtype).eps ** 0.75  # 2e-12 in float64, 6e-6 in float32
 
 
-def factor(H: Tensor | BlockSparse, damping: Tensor | float = 0.0) -> Factor | SparseFactor:
+def factor(
+    H: Tensor | BlockSparse,  # (..., n, n)
+    damping: Tensor | float = 0.0,  # (...), relative to the diagonal of H
+) -> Factor | SparseFactor:
     """Factor positive semidefinite normal equations H (..., n, n), damped by a share (...) of their diagonal.
 
     A floor under the scaled eigenvalues keeps directions that nothing observes (a planar scene) at a finite,
@@ -66,7 +77,9 @@ def factor(H: Tensor | BlockSparse, damping: Tensor | float = 0.0) -> Factor | S
     return Factor(torch.linalg.cholesky_ex(A).L, scale)
 
 
-def pseudo_inverse(H: Tensor) -> Tensor:
+def pseudo_inverse(
+    H: Tensor,  # (..., n, n)
+) -> Tensor:
     """Inverse (..., n, n) of H (..., n, n) on the directions that it observes, zero on the others, without gradient."""
     A, scale = _unit_diagonal(H.detach())
     values, vectors = torch.linalg.eigh(A)
@@ -76,7 +89,9 @@ def pseudo_inverse(H: Tensor) -> Tensor:
     return (vectors * values[..., None, :]) @ vectors.mT
 
 
-def observed_inverse(H: Tensor | BlockSparse) -> Callable[[Tensor], Tensor]:
+def observed_inverse(
+    H: Tensor | BlockSparse,  # (..., n, n)
+) -> Callable[[Tensor], Tensor]:
     """v (..., n) -> u with H u = v on the directions that H observes, without gradient."""
     if isinstance(H, BlockSparse):
         return H.observed_inverse()
@@ -85,7 +100,10 @@ def observed_inverse(H: Tensor | BlockSparse) -> Callable[[Tensor], Tensor]:
 
 
 def conjugate_gradients(
-    matvec: Callable[[Tensor], Tensor], b: Tensor, preconditioner: Callable[[Tensor], Tensor], iterations: int
+    matvec: Callable[[Tensor], Tensor],
+    b: Tensor,  # (..., n)
+    preconditioner: Callable[[Tensor], Tensor],
+    iterations: int,
 ) -> Tensor:
     """Solve A u = b for symmetric A given as v -> A v, all (..., n), by preconditioned conjugate gradients.
 

@@ -100,13 +100,13 @@ class SO3(LieGroup):
 
 
 class SE3(LieGroup):
-    """Poses T (..., 4, 4); delta in metres and radians."""
+    """Poses T (..., 4, 4); delta in meters and radians."""
 
     group, dimensions, size = se3, 6, 4
 
 
 class SE2(LieGroup):
-    """Poses in the plane T (..., 3, 3); delta [x, y, theta] in metres and radians."""
+    """Poses in the plane T (..., 3, 3); delta [x, y, theta] in meters and radians."""
 
     group, dimensions, size = se2, 3, 3
 

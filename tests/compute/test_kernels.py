@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import importlib
 import pkgutil
@@ -13,7 +12,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.compute.compiled import CompiledFunction, compilation, compilation_enabled, compiled_functions
-from gradslam_ng.compute.tree import tree_leaves
+from gradslam_ng.compute.tree import tree_leaves, tree_map
 from gradslam_ng.structures import VoxelGrid
 
 pytestmark = [
@@ -23,6 +22,7 @@ pytestmark = [
     ),
 ]
 SIZE = (116, 154)  # no square
+BACKWARD: set[str] = set()  # backward passes compared so far
 
 
 def name(function: CompiledFunction) -> str:
@@ -47,7 +47,7 @@ def compared(monkeypatch) -> set[str]:
     def call(self, *args, **kwargs):
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or not compilation_enabled():
             return run(self, *args, **kwargs)
-        expected = self.plain(*copy.deepcopy(args), **kwargs)
+        expected = self.plain(*tree_map(lambda x: x.detach().clone(), args), **kwargs)  # it may write to a map
         found = run(self, *args, **kwargs)
         assert self.works, f"{name(self)} was not compiled"
         check(name(self), list(tree_leaves(found)), list(tree_leaves(expected)))
@@ -90,6 +90,8 @@ def test_every_compiled_function_gives_what_the_plain_one_does(clip, compared):
         gs.render(map_, *view)
         grid, _ = volume(factor=2)(clip)
         gs.raycast(grid, *view)
+        with torch.enable_grad():  # to refine where rays end
+            gs.raycast(grid, *view)
     assert compared == kernels()
 
 
@@ -98,11 +100,11 @@ def render_of(map_: gs.SurfelMap | VoxelGrid, T_wc: torch.Tensor, K: torch.Tenso
     return seen.color.square().sum() + seen.depth.sum()
 
 
-@pytest.mark.parametrize(("system", "names"), [
-    (gs.ICPSLAM, ("points", "colors", "radii", "confidences")),
-    (volume, ("sdf", "color")),
+@pytest.mark.parametrize(("system", "names", "tolerance"), [
+    (gs.ICPSLAM, ("points", "colors", "radii", "confidences"), 1e-4),
+    (volume, ("sdf", "color"), 5e-2),  # where rounding decides, a ray may end between other voxels
 ])  # fmt: skip
-def test_gradients_of_images_are_those_of_the_plain_functions(room, compared, system, names):
+def test_gradients_of_images_are_those_of_the_plain_functions(room, compared, system, names, tolerance):
     """Of a rendering, to all that it depends on; one output is not asked for, the rest of the map is fixed."""
     frames = room.view(room.walk(2), (45, 60))
     with torch.no_grad():
@@ -114,7 +116,8 @@ def test_gradients_of_images_are_those_of_the_plain_functions(room, compared, sy
         with compilation(enabled):
             render_of(dataclasses.replace(map_, **leaves), T_wc, K).backward()
         found.append([x.grad for x in (*leaves.values(), T_wc, K)])
-    same_gradients(*found, tolerance=1e-4)
+    same_gradients(*found, tolerance=tolerance)
+    compared_backward(compared)
 
 
 @pytest.mark.parametrize("system", [gs.PointFusion, volume])
@@ -127,10 +130,17 @@ def test_gradients_of_a_run_are_those_of_the_plain_functions(clip, compared, sys
             map_, T_wc = system(factor=2)(gs.RGBDFrames(*leaves))
             (render_of(map_, T_wc[0, 1:], clip.K[:1]) + T_wc.square().sum()).backward()
         found.append([x.grad for x in leaves])
-    same_gradients(*found, tolerance=1e-2)  # where rounding decides, a pixel may find another partner
+    same_gradients(*found, tolerance=5e-2)  # where rounding decides, a pixel may find another partner
+    compared_backward(compared)
 
 
 def same_gradients(plain: list[torch.Tensor], compiled: list[torch.Tensor], tolerance: float) -> None:
-    """And every compiled backward pass that was made ready took part: `compared` has looked at each of its calls."""
     for mine, theirs in zip(compiled, plain, strict=True):
         assert theirs.abs().sum() > 0 and (mine - theirs).norm() <= tolerance * theirs.norm()
+
+
+def compared_backward(compared: set[str]) -> None:
+    """Every compiled backward pass that has been made ready is among those compared."""
+    made = {name(f) for f in compiled_functions() if name(f).endswith(".vjp")}
+    assert made <= BACKWARD | compared
+    BACKWARD.update(compared)

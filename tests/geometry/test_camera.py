@@ -25,7 +25,7 @@ def test_a_point_on_the_axis_is_seen_at_the_principal_point():
     assert z.tolist() == [2.0, 2.0]
 
 
-def test_pixel_grid_counts_from_the_first_centre():
+def test_pixel_grid_counts_from_the_first_center():
     grid = camera.pixel_grid(2, 3)
     assert grid.tolist() == [[[0, 0], [1, 0], [2, 0]], [[0, 1], [1, 1], [2, 1]]]
 
@@ -73,12 +73,12 @@ def test_points_behind_the_camera_project_finitely(dtype):
     assert K.grad.isfinite().all()
 
 
-def test_scaled_intrinsics_see_the_same_rays_at_block_centres():
+def test_scaled_intrinsics_see_the_same_rays_at_block_centers():
     K, factor = intrinsics(skew=0.7), 4
-    block_centres = factor * camera.pixel_grid(12, 16, dtype=torch.float64).reshape(-1, 2) + (factor - 1) / 2
+    block_centers = factor * camera.pixel_grid(12, 16, dtype=torch.float64).reshape(-1, 2) + (factor - 1) / 2
     coarse = camera.unproject(torch.ones(12, 16, 1, dtype=torch.float64), camera.scale_intrinsics(K, 1 / factor))
     uv, _ = camera.project(coarse.reshape(-1, 3), K)
-    torch.testing.assert_close(uv, block_centres)
+    torch.testing.assert_close(uv, block_centers)
 
 
 def test_intrinsics_scale_per_axis_and_back():

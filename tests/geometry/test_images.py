@@ -18,16 +18,16 @@ CPU_COMPILER = shutil.which("g++") or shutil.which("clang++") or shutil.which("c
 
 
 def plane(normal: Tensor, distance: float) -> Tensor:
-    """Depth (H, W, 1) of the plane at `distance` metres along the optical axis."""
+    """Depth (H, W, 1) of the plane at `distance` meters along the optical axis."""
     return distance * normal[2] / (RAYS @ normal)[..., None]
 
 
-def sphere(centre: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+def sphere(center: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     """Depth (H, W, 1) of a sphere, zero beside it, and its normals (H, W, 3)."""
-    a, b, c = RAYS.square().sum(-1), RAYS @ centre, centre @ centre - radius**2
+    a, b, c = RAYS.square().sum(-1), RAYS @ center, center @ center - radius**2
     discriminant = b * b - a * c
     depth = torch.where(discriminant > 0, (b - discriminant.clamp(min=0).sqrt()) / a, 0.0)[..., None]
-    return depth, (RAYS * depth - centre) / radius
+    return depth, (RAYS * depth - center) / radius
 
 
 def normals_of(depth: Tensor, **gates: float) -> Tensor:
@@ -116,13 +116,13 @@ def test_normal_gradients():
     depth = plane(TILTED, 2.0)[:6, :7] + 0.01 * torch.rand(6, 7, 1, dtype=torch.float64)
     depth[2, 3] = 0.0
     depth[4:, :2] *= 1.3
-    readings = depth[depth > 0].requires_grad_()
+    measured = depth[depth > 0].requires_grad_()
     intrinsics = K.clone().requires_grad_()
 
-    def normals(readings: Tensor, intrinsics: Tensor) -> Tensor:
-        return images.normal_map(camera.unproject(depth.masked_scatter(depth > 0, readings), intrinsics))
+    def normals(measured: Tensor, intrinsics: Tensor) -> Tensor:
+        return images.normal_map(camera.unproject(depth.masked_scatter(depth > 0, measured), intrinsics))
 
-    assert torch.autograd.gradcheck(normals, (readings, intrinsics))
+    assert torch.autograd.gradcheck(normals, (measured, intrinsics))
 
 
 # depth filter
@@ -144,9 +144,9 @@ def test_filter_removes_noise_and_keeps_the_step():
     assert error[:, 28:36].abs().max() < 0.03  # no pixel beside the step is drawn half way
 
 
-def test_filter_takes_the_mean_of_opposite_neighbours():
+def test_filter_takes_the_mean_of_opposite_neighbors():
     inverse = torch.tensor([1.0, 1.001, 1.0, 1.004, 1.0], dtype=torch.float64)
-    weight = (1 - (0.001 / 1.001 / 0.02) ** 2) ** 2  # of the neighbours of the second pixel, each 0.001 away
+    weight = (1 - (0.001 / 1.001 / 0.02) ** 2) ** 2  # of the neighbors of the second pixel, each 0.001 away
     smoothed = (1.001 + 2 * weight * 1.0) / (1 + 2 * weight)
     filtered = images.bilateral_depth((1 / inverse).reshape(1, 5, 1), radius=1)
     torch.testing.assert_close(1 / filtered[0, 1, 0], torch.tensor(smoothed, dtype=torch.float64), rtol=0, atol=1e-14)
@@ -166,7 +166,7 @@ def test_downsampling_averages_what_lies_on_one_surface():
         (block([[1.0, 1.01], [1.02, 1.01]]), 1.01),
         (block([[1.0, 0.0], [0.0, 1.02]]), 1.01),  # holes
         (block([[1.0, 3.0], [3.0, 1.02]]), 1.01),  # two surfaces: the nearer one
-        (block([[0.4, 3.0], [3.0, 3.03]]), 3.01),  # a stray reading
+        (block([[0.4, 3.0], [3.0, 3.03]]), 3.01),  # a stray measurement
         (block([[0.0, 0.0], [0.0, 2.0]]), 2.0),
         (block([[torch.nan, -1.0], [torch.inf, 2.0]]), 2.0),
         (block([[0.0, 0.0], [0.0, 0.0]]), 0.0),
@@ -190,7 +190,7 @@ def test_pyramid_of_a_step_holds_no_depth_in_between():
 def test_a_downsampled_plane_stays_a_plane():
     depth, small_K = images.downsample_depth(plane(TILTED, 2.0)), camera.scale_intrinsics(K, 0.5)
     points = camera.unproject(depth, small_K)
-    assert ((points @ TILTED) - 2.0 * TILTED[2]).abs().max() < 2e-4  # metres: depth is not quite linear in the pixel
+    assert ((points @ TILTED) - 2.0 * TILTED[2]).abs().max() < 2e-4  # meters: depth is not quite linear in the pixel
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
@@ -226,7 +226,7 @@ def front_end(depth: Tensor) -> Tensor:
     return images.normal_map(camera.unproject(depth, camera.scale_intrinsics(K.to(depth.dtype), 0.5)))
 
 
-def one_reading() -> Tensor:
+def one_measurement() -> Tensor:
     depth = torch.zeros(48, 64, 1)
     depth[20, 30] = 1.0
     return depth
@@ -236,7 +236,7 @@ def one_reading() -> Tensor:
     "depth",
     [
         torch.zeros(48, 64, 1),
-        one_reading(),
+        one_measurement(),
         torch.full((48, 64, 1), torch.nan),
         torch.full((48, 64, 1), torch.inf),
         torch.full((48, 64, 1), -1.0),
@@ -244,7 +244,7 @@ def one_reading() -> Tensor:
         torch.full((48, 64, 1), 1e4),
         torch.logspace(-6, 4, 48 * 64).reshape(48, 64, 1),
     ],
-    ids=["nothing", "one reading", "nan", "infinite", "negative", "1 um", "10 km", "all scales"],
+    ids=["nothing", "one measurement", "nan", "infinite", "negative", "1 um", "10 km", "all scales"],
 )
 def test_hostile_depth_has_finite_results_and_gradients(depth):
     depth = depth.clone().requires_grad_()

@@ -23,7 +23,7 @@ SHAPES = {  # sizes of the blocks, and how many edges
 
 @pytest.fixture(autouse=True, params=[multifrontal, cholmod], ids=["multifrontal", "cholmod"])
 def factorization(request, monkeypatch):
-    """Every way to factorise that is installed."""
+    """Every way to factorize that is installed."""
     if request.param is cholmod and not cholmod.installed():
         pytest.skip("scikit-sparse is not installed")
     monkeypatch.setattr(block_sparse, "factorization", request.param)

@@ -46,7 +46,7 @@ def test_reaches_the_optimum(strategy):
 
 
 @pytest.mark.parametrize("strategy", RULES[:3], ids=str)
-def test_one_linearisation_a_step(strategy):
+def test_one_linearization_a_step(strategy):
     problem = Rosenbrock()
     optim.solve(problem, START, strategy, 7)
     assert problem.calls == 8

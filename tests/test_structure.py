@@ -187,7 +187,6 @@ CHECKS = (large_functions, upward_imports, import_circles, probing, undocumented
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.xfail(strict=False, reason="the package is being restructured")
 def test_the_package_keeps_to_its_structure(check):
     violations = check(read_package())
     assert not violations, "\n" + "\n".join(violations)

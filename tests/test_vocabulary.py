@@ -317,7 +317,6 @@ CHECKS = (retired_words, british_spelling)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.xfail(strict=False, reason="the package is being renamed")
 def test_retired_words_stay_retired(check):
     found = check()
     assert not found, "\n" + "\n".join(found)

@@ -1,10 +1,10 @@
 """Pose graphs against GTSAM in the same run, the price of the gradient, and growth: `python -m benchmarks.posegraph`.
 
-GTSAM comes from PyPI (`pip install gtsam`) and is no dependency of the package. Both get the same start and the same
-edges on one thread and take turns, Gauss-Newton: GTSAM until a step changed the error by less than 1e-5 of itself, ours
-until one promises to. What is timed, in seconds of the processor, is from the loaded file's numbers to the optimum:
-making the graph, ordering it, and all steps. Of the published times (sphere: GTSAM 0.51 s, g2o 1.9 s, Ceres 5.1 s) g2o
-takes 3.7 and Ceres 10 times as long as GTSAM: who needs less than 3.7 times GTSAM's time is faster than both.
+GTSAM (`pip install gtsam`) is no dependency of the package. Both get the same start and the same edges on one thread
+and take turns, Gauss-Newton: GTSAM until a step changed the error by less than 1e-5 of itself, ours until one promises
+to. What is timed, in seconds of the processor, is from the loaded file's numbers to the optimum: making the graph,
+ordering it, and all steps. Of the published times (sphere: GTSAM 0.51 s, g2o 1.9 s, Ceres 5.1 s) g2o takes 3.7 and
+Ceres 10 times as long as GTSAM: who needs less than 3.7 times GTSAM's time is faster than both.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def view(
 ) -> None:
     """Open a window on a PLY file: the surfels of a map, a mesh, or plain points, and the cameras of a trajectory.
 
-    Surfels are discs that are seen from their front only, so that a room opens towards the viewer, like a doll's
-    house. With `screenshot` the first picture is written there, without waiting for anybody.
+    Surfels are discs that are seen from their front only, so that a room opens towards the viewer. With
+    `screenshot` the first picture is written there, without waiting for anybody.
 
     Raises:
         FileNotFoundError: no such file.

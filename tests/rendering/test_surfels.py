@@ -180,8 +180,8 @@ def test_surfels_without_extent_or_trust_have_finite_gradients(spoil):
 def test_a_painted_wall_slides_in_the_gradient_as_it_does_in_the_picture():
     """Color rises to the right over surfels smaller than a pixel; the slope of the picture is that of the painting.
 
-    Of a kernel regression over the nearest neighbors alone, hence to a factor; without the pixel's own footprint each pixel
-    would see one dot and the derivative would vanish.
+    Of a kernel regression over the nearest neighbors alone, hence to a factor; without the pixel's own footprint each
+    pixel would see one dot and the derivative would vanish.
     """
     part = wall(2.0, radius=0.01)
     x = part["points"][..., :1]

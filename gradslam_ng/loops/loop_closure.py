@@ -114,7 +114,7 @@ class LoopCloser:
         return self.process_frame(state, live, system.mapper.stable_confidence)
 
     @torch.no_grad()
-    def process_frame(self, state: State, live: LiveFrame, stable_confidence: float) -> State:
+    def process_frame(self, state: State, live: LiveFrame, stable_confidence: float | Tensor) -> State:
         """As `process`; the archive is rendered with that `stable_confidence`, see `rendering.predict_surfels`."""
         T_wc, frame = state.T_wc[0].double().cpu(), state.frames - 1
         if not len(self.keyframes):
@@ -189,7 +189,7 @@ class LoopCloser:
         return replace(state, map=active)
 
     @torch.no_grad()
-    def detect(self, live: LiveFrame, frame: int, stable_confidence: float) -> Closure | None:
+    def detect(self, live: LiveFrame, frame: int, stable_confidence: float | Tensor) -> Closure | None:
         """The first loop from the last keyframe that is verified, expected and confirmed."""
         K, size = live.surface.K, live.surface.size
         predict_archive = partial(predict_surfels, self.archive, K=K, size=size, stable_confidence=stable_confidence)

@@ -15,8 +15,12 @@ class Mapper(nn.Module, Generic[M]):
     """Joins frames to the map. Derive from it to write one of your own; this one leaves the map as it is."""
 
     capturable = False  # it never waits for the device and keeps nothing in Python: frames may become a CUDA graph
-    stable_confidence = 1.0  # of a surfel that weighs half as much in tracking as one that is certain
-    prune_every = 1  # frames
+
+    def __init__(self) -> None:
+        super().__init__()
+        # of the instance, not of the class: a parameter may take the place of an instance's attribute alone
+        self.stable_confidence: float | Tensor = 1.0  # of a surfel that weighs half of one that is certain in tracking
+        self.prune_every = 1  # frames
 
     def forward(
         self,

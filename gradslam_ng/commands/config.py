@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,18 +91,22 @@ def validate_table(name: str, table: Mapping[str, Any], defaults: Mapping[str, A
     Raises:
         ValueError: a setting that is not among the defaults, given twice, or of another type than its default.
     """
-    settings = {}
+    settings: dict[str, Any] = {}
+    given_as: dict[str, str] = {}
     for given, value in table.items():
         setting = current_name(name, given, defaults)
         if setting not in defaults:
             known = ", ".join(defaults) or "none"
             raise ValueError(f"config: [{name}] has no setting {setting!r} here; it has {known}")
         if setting in settings:
-            raise ValueError(f"config: [{name}] {setting}: given twice, once as {given!r}")
+            raise ValueError(f"config: [{name}] {setting}: given twice, as {given_as[setting]!r} and as {given!r}")
+        if given == "candidates" and value in (1, 4, 9):
+            value = math.isqrt(value)  # it counted the pixels of the window, whose width is given now
         if not same_kind(value, defaults[setting]):
             expected = f"expected something like {defaults[setting]!r}, got {value!r}"
             raise ValueError(f"config: [{name}] {setting}: {expected}")
         settings[setting] = tuple(value) if isinstance(value, list) else value
+        given_as[setting] = given
     return settings
 
 
@@ -110,7 +115,7 @@ def current_name(table: str, setting: str, defaults: Mapping[str, object]) -> st
     new = RENAMED[table].get(setting, setting)
     if setting in defaults or new not in defaults:
         return setting
-    log.warning("config: [%s] %s is called %s now; the old name goes with the next version", table, setting, new)
+    log.warning("config: [%s] %s is called %s now; the next version will not take the old name", table, setting, new)
     return new
 
 

@@ -129,7 +129,7 @@ def add_deprecated_keys(metrics: dict) -> None:
             table[old.rpartition(".")[2]] = table[name]
             added.append(old)
     metrics["deprecated_keys"] = added
-    log.info("metrics.json: the keys in its list deprecated_keys go with the next version")
+    log.info("metrics.json: keys under their old names, listed in deprecated_keys, will be removed in the next version")
 
 
 def summary(statistics: evaluation.Statistics) -> dict[str, float]:

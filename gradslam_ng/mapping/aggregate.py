@@ -14,6 +14,8 @@ from gradslam_ng.structures import LiveFrame, SurfelMap
 class Aggregate(Mapper[SurfelMap]):
     """The map of ICP-SLAM (Jatavallabhula et al. 2020, section V): points are placed in the world, never merged."""
 
+    map_type = SurfelMap
+
     def forward(
         self,
         map_: SurfelMap,

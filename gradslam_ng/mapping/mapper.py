@@ -14,6 +14,7 @@ M = TypeVar("M", bound=Any)  # a map
 class Mapper(nn.Module, Generic[M]):
     """Joins frames to the map. Derive from it to write one of your own; this one leaves the map as it is."""
 
+    map_type: type = object  # the kind of map that it can join frames to, object for any
     capturable = False  # it never waits for the device and keeps nothing in Python: frames may become a CUDA graph
 
     def __init__(self) -> None:

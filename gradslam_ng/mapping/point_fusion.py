@@ -61,6 +61,7 @@ class PointFuser(Mapper[SurfelMap]):
         ValueError: a setting that is not more than 0.
     """
 
+    map_type = SurfelMap
     capturable = True
 
     def __init__(

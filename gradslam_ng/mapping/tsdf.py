@@ -83,6 +83,8 @@ class TSDFFuser(Mapper[VoxelGrid]):
     too far, and surfaces would recede the more the farther they are.
     """
 
+    map_type = VoxelGrid
+
     def forward(
         self,
         map_: VoxelGrid,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -26,7 +27,7 @@ def step_strategy(name: str = "gradicp") -> optim.StepStrategy:
             return optim.SoftLevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE)
         case "icp":
             return optim.LevenbergMarquardt(damping=1e-6, error_noise=ASSOCIATION_NOISE)
-    raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or a module, got {name!r}")
+    raise ValueError(f"odometry: expected gradicp, icp or ground-truth, or an Odometry, got {name!r}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class ICPSettings:
     backward_iterations: int = 2
 
     def __post_init__(self) -> None:
+        self._check_ranges()
         count, window = self.backward_iterations, self.association_window
         if not self.iterations or min(self.iterations) < 0:
             levels = tuple(self.iterations)
@@ -90,6 +92,23 @@ class ICPSettings:
         if self.backward == "truncated" and not 0 < count <= self.iterations[-1]:
             expected = f"1 to {self.iterations[-1]}, the iterations of the finest level"
             raise ValueError(f"backward_iterations: expected {expected}, got {count}")
+
+    def _check_ranges(self) -> None:
+        limits = {
+            "rotation_iterations": (0, math.inf),
+            "row_stride": (1, math.inf),
+            "max_angle": (0, 180),
+            "min_overlap": (0, 1),
+        }
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected {least} to {most}, got {getattr(self, name)}")
+        for name in ("max_distance", "kernel_width", "max_step", "association_sigma"):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor) and not value > 0:
+                raise ValueError(f"{name}: expected more than 0, got {value}")
+        if not isinstance(self.registration_sigma, Tensor) and not self.registration_sigma >= 0:
+            raise ValueError(f"registration_sigma: expected at least 0, got {self.registration_sigma}")
 
 
 def as_scalar(value: float | Tensor, like: Tensor) -> Tensor:

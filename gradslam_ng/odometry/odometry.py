@@ -11,7 +11,7 @@ from gradslam_ng.structures import LiveFrame, SurfaceView
 class Odometry(nn.Module):
     """Finds the pose of a frame against a model of what it should see. Derive from it to write one of your own."""
 
-    provides_pose = False  # it knows the poses, or that nobody does: no model is needed, and no lost frame searched for
+    provides_pose = False  # poses come with the frames: they need no model, and a frame without one is not relocalized
     capturable = False  # it never waits for the device and keeps nothing in Python: frames may become a CUDA graph
 
     def forward(
@@ -26,7 +26,8 @@ class Odometry(nn.Module):
         Args:
             live: the frames, each in its camera c.
             model: what the map shows, as seen from camera m, with that camera's pose `T_wm`.
-            T_wc_init: where the camera is expected. A frame that is lost stays there.
+            T_wc_init: where the camera is expected, the pose returned for a frame that is lost. Systems do not use it
+                then: their camera stays at the last pose that was tracked.
             T_wc_last: where the camera was before, None if that is not known.
         """
         raise NotImplementedError

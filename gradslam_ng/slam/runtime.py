@@ -29,8 +29,8 @@ def defer_interrupts() -> Iterator[None]:
 
 @contextmanager
 def reserve_core() -> Iterator[None]:
-    """Inside, torch works with one thread less than it has, if it has more than one: the threads that read ahead want a
-    core, and where threads meet at the end of every small loop all wait for the one that has to share."""
+    """Inside, torch works with one thread less than it has, if it has more than one, so that the threads that prefetch
+    frames have a core. Torch's threads synchronize after every parallel loop: one that shares its core delays all."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:

@@ -9,7 +9,10 @@ from gradslam_ng.odometry import ICPSettings, KnownPoses, Odometry, ProjectiveIC
 
 @dataclass(frozen=True)
 class Settings:
-    """Of images and of the odometry that is asked for by name. All else is an argument of the parts themselves."""
+    """Working size of the images, and the settings of odometry that a system makes from a name ("gradicp", "icp").
+
+    An odometry that is handed in as an object, and a mapper, bring settings of their own.
+    """
 
     width: int = 320  # pixels: images are shrunk by the whole factor that brings them nearest to it
     icp: ICPSettings = field(default_factory=ICPSettings)
@@ -37,5 +40,5 @@ def preset(name: str) -> Settings:
         ValueError: there are none.
     """
     if name not in PRESETS:
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+        raise ValueError(f"settings: expected one of {', '.join(PRESETS)}, got {name!r}")
     return PRESETS[name]

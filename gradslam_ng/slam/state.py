@@ -20,12 +20,12 @@ class State:
 
     map: Map
     T_wc: Tensor  # (B, 4, 4), of the last frame
-    motion: Tensor  # (B, 4, 4), from the last frame but one to the last: T_wc = T_wc_before @ motion
+    motion: Tensor  # (B, 4, 4), velocity per frame, from the last frame but one to the last: T_wc_before @ motion
     frames: int
     index: Tensor  # () int64, number of the next frame: the same as `frames`, where a CUDA graph can read it
     tracking: TrackingResult
     live: LiveFrame  # the last frame, preprocessed
-    last: SurfaceView  # the last frame that was tracked, for odometry from frame to frame
+    last: SurfaceView  # of the last frame that was tracked, which may be older: the model of frame-to-frame odometry
     initialized: Tensor  # (B,) bool: some frame had depth
 
     def check(self, live: LiveFrame) -> State:
@@ -76,8 +76,9 @@ class State:
         last = live.surface.where(tracking.ok, self.last)
         return State(map_, T_wc, motion, self.frames + 1, self.index + 1, tracking, live, last, initialized)
 
-    def stop(self, tracking: TrackingResult, live: LiveFrame) -> State:
-        """After one frame more that joins no map, of a camera at rest: it was lost, and found again or not."""
+    def advance_without_fusion(self, tracking: TrackingResult, live: LiveFrame) -> State:
+        """After one frame more of a camera that was lost, relocalized or not: the map stays as it is, and the velocity
+        is zero, since what was known of it is out of date."""
         state = self.advance(self.map, tracking, live)
         still = torch.eye(4, dtype=self.T_wc.dtype, device=self.T_wc.device).expand_as(self.T_wc)
         return replace(state, motion=still)

@@ -34,7 +34,10 @@ class LoopClosure(Protocol):
         ...
 
     def process(self, system: System, state: State, live: LiveFrame, in_map: bool) -> State:
-        """The state after each frame, corrected if a loop was closed. in_map: the frame, if tracked, is."""
+        """The state after each frame, corrected if a loop was closed.
+
+        in_map: whether the frame was fused where it was tracked; a frame found by relocalization was not.
+        """
         ...
 
     def finalize(self, map_: Any) -> tuple[Any, Tensor]:
@@ -154,7 +157,7 @@ class Stream:
         with self.timer.measure("relocalize"):
             predict = partial(self.system.predict_view, state, camera=live.camera)
             tracking = relocalizer.relocalize(live, predict, state.T_wc, state.frames)
-            return state.stop(state.tracking if tracking is None else tracking, live)
+            return state.advance_without_fusion(state.tracking if tracking is None else tracking, live)
 
     def check_tracking(self, relocalizer: Relocalizer, state: State) -> None:
         """Find out whether the camera is lost; if it is not, a later one may be found by this frame."""
@@ -165,11 +168,11 @@ class Stream:
             relocalizer.add(state.live, state.T_wc, state.frames - 1)
 
     def finalize(self, state: State) -> tuple[Map, Tensor]:
-        """The map after the last frame and all poses (L, 4, 4), as the loops closed have them."""
+        """The map after the last frame and all poses (L, 4, 4), corrected by the loops closed."""
         map_, T_wc = self.system.mapper.finalize(state.map), torch.stack([T for _, T, _ in self.records]).cpu()
         if self.loops is not None:
             try:
-                # with as many threads as before: what was compiled for these is not compiled for others
+                # the number of threads as during the run: kernels are compiled for one number, and again for another
                 with reserve_core(), compilation(self.compile), self.timer.measure("loops"), defer_interrupts():
                     map_, T_wc = self.loops.finalize(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
@@ -177,7 +180,7 @@ class Stream:
         return map_, T_wc[: len(self.records)]
 
     def result(self, map_: Map, T_wc: Tensor, seconds: float) -> Result:
-        """Of the map, the poses (L, 4, 4) and the seconds spent on compiling."""
+        """What the run leaves, from map, poses (L, 4, 4), the records of all frames and seconds spent compiling."""
         times, _, statuses = zip(*self.records, strict=True)
         return Result(
             map_,

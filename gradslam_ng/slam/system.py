@@ -23,7 +23,7 @@ MIN_SIZE = 8  # pixels across an image at working size
 
 
 class System(nn.Module):
-    """A SLAM system. What differs between systems is the mapper, and what it shows a camera (`predict_view`).
+    """A SLAM system. Systems differ in their mapper and in the view that a frame is aligned with (`predict_view`).
 
     Args:
         odometry: "gradicp", "icp" or "ground-truth", see `Settings.make_odometry`, or an `Odometry` of your own, which
@@ -35,12 +35,13 @@ class System(nn.Module):
 
     Raises:
         ValueError: a name that is none of these, or a factor below 1.
-        TypeError: an odometry or a mapper of another kind.
+        TypeError: an odometry, a mapper, a noise model or settings of another kind; a mapper of another kind of map.
     """
 
     _anchor: Tensor
     mapper_type: type[Mapper] = Mapper  # used unless another is given
-    supports_relocalization = True  # what a frame is tracked against depends on where it is looked for
+    map_type: type = SurfelMap
+    supports_relocalization = True  # `predict_view` can show the map from any pose, not the last frame alone
 
     def __init__(
         self,
@@ -52,14 +53,21 @@ class System(nn.Module):
         settings: str | Settings = "default",
     ) -> None:
         super().__init__()
-        if factor is not None and factor < 1:
-            raise ValueError(f"factor: expected at least 1, got {factor}")
+        if factor is not None and (not isinstance(factor, int) or factor < 1):
+            raise ValueError(f"factor: expected a whole number, at least 1, got {factor}")
+        if not callable(noise):
+            raise TypeError(f"noise: expected a function of a surface and its color, got {type(noise).__name__}")
         self.settings = preset(settings) if isinstance(settings, str) else settings
+        if not isinstance(self.settings, Settings):
+            raise TypeError(f"settings: expected a name or Settings, got {type(settings).__name__}")
         self.odometry = self.settings.make_odometry(odometry) if isinstance(odometry, str) else odometry
         self.mapper = self.mapper_type() if mapper is None else mapper
         for name, part, kind in (("odometry", self.odometry, Odometry), ("mapper", self.mapper, Mapper)):
             if not isinstance(part, kind):
                 raise TypeError(f"{name}: expected an instance of {kind.__name__}, got {type(part).__name__}")
+        if not issubclass(self.map_type, self.mapper.map_type):
+            needed, own = self.map_type.__name__, type(self.mapper).__name__
+            raise TypeError(f"mapper: expected one for maps of type {needed}, got {own}")
         self.factor, self.noise = factor, noise
         self.timer = StageTimer()
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # follows .to(device)
@@ -78,7 +86,8 @@ class System(nn.Module):
             frame: one () or one for each of B sequences (B,).
 
         Raises:
-            ValueError: more leading axes, or not as many sequences or not the size of image of the frames before.
+            ValueError: more leading axes, another number of sequences or size of image than before; for the first
+                frame also K without positive focal lengths, or a pose T_wc that is no rigid motion.
         """
         live = self.preprocess(frame)  # surface measurement: vertices, normals, sigma
         state = self.initialize(live) if state is None else state.check(live)
@@ -112,7 +121,7 @@ class System(nn.Module):
         """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin.
 
         Raises:
-            ValueError: K is no camera's, or T_wc no rigid motion.
+            ValueError: K without finite values and positive focal lengths, or T_wc that is no rigid motion.
         """
         surface = live.surface
         batch, device, dtype = len(surface.K), surface.K.device, surface.vertices.dtype

@@ -60,6 +60,7 @@ class KinectFusion(StreamingSystem):
     """
 
     mapper_type = TSDFFuser
+    map_type = VoxelGrid
 
     def __init__(
         self,

@@ -182,6 +182,14 @@ def test_names_of_earlier_versions_are_taken_with_a_warning(table, caplog):
             config_files.validate_table(table, {old: 3, new: 3}, {new: 2})
 
 
+def test_candidates_of_an_earlier_version_become_the_width_of_their_window():
+    for candidates, width in ((1, 1), (4, 2), (9, 3)):
+        given = {"candidates": candidates}
+        assert config_files.validate_table("odometry", given, {"association_window": 1}) == {
+            "association_window": width
+        }
+
+
 def test_settings_from_a_file(recording, tmp_path, run, results):
     config = tmp_path / "settings.toml"
     config.write_text("[odometry]\niterations = [4, 2]\nmax_distance = 1\n[mapping]\nstable_confidence = 2.5\n")

@@ -168,7 +168,21 @@ def test_an_outlier_does_not_pull(align, room):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("association_window", 4), ("backward", "sideways"), ("iterations", ()), ("iterations", (3, -1))],
+    [
+        ("association_window", 4),
+        ("association_sigma", 0.0),
+        ("backward", "sideways"),
+        ("iterations", ()),
+        ("iterations", (3, -1)),
+        ("kernel_width", 0.0),
+        ("max_angle", 400.0),
+        ("max_distance", -0.1),
+        ("max_step", 0.0),
+        ("min_overlap", 1.5),
+        ("registration_sigma", -1.0),
+        ("rotation_iterations", -1),
+        ("row_stride", 0),
+    ],
 )
 def test_settings_outside_their_range_are_refused(setting, value):
     with pytest.raises(ValueError, match=setting):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 
 import pytest
@@ -84,6 +85,26 @@ def test_a_relocalizer_of_ones_own(clip, room, quick, blanked):
     asked.clear()
     gs.PointFusion("ground-truth").run(sequence, relocalizer=relocalizer)  # nobody has to search
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("system", "arguments", "message"),
+    [
+        (
+            gs.KinectFusion,
+            {"mapper": gs.PointFuser()},
+            "mapper: expected one for maps of type VoxelGrid, got PointFuser",
+        ),
+        (gs.PointFusion, {"mapper": gs.TSDFFuser()}, "mapper: expected one for maps of type SurfelMap, got TSDFFuser"),
+        (gs.PointFusion, {"settings": 3}, "settings: expected a name or Settings, got int"),
+        (gs.PointFusion, {"noise": 3}, "noise: expected a function of a surface and its color, got int"),
+        (gs.PointFusion, {"factor": 1.5}, "factor: expected a whole number, at least 1, got 1.5"),
+        (gs.PointFusion, {"settings": "nonsense"}, "settings: expected one of default, fast, accurate, got 'nonsense'"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_at_once(system, arguments, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        system(**arguments)
 
 
 def test_a_stage_within_another_counts_to_the_outer_one():

@@ -42,7 +42,7 @@ def gradients() -> str:
     data = load("gradients")
     columns = (
         "`backward=`", "forward, ms (20 iterations)", "backward, ms", "backward / forward",
-        "peak memory, MB, 10 / 20 / 200 iterations", "off `unroll`, least squares", "off `unroll`, tight robust kernel",
+        "peak memory, MB, 10 / 20 / 200 iterations", "difference from `unroll`, least squares", "difference from `unroll`, tight robust kernel",
     )  # fmt: skip
     loose, tight = data["relative_error"].values()
     rows = []
@@ -61,7 +61,13 @@ def gradients() -> str:
 
 @table
 def pipeline_gradients() -> str:
-    columns = ("system and odometry", "forward, ms", "backward, ms", "backward / forward", "gradient off `unroll`")
+    columns = (
+        "system and odometry",
+        "forward, ms",
+        "backward, ms",
+        "backward / forward",
+        "gradient's difference from `unroll`",
+    )
     rows = [
         [name.replace("ground-truth", "known poses"), f"{row['forward_ms']:.0f}", f"{row['backward_ms']:.0f}",
          f"{row['ratio']:.2f}", number(row["deviation"], 3) if row.get("deviation") else "-"]
@@ -76,7 +82,7 @@ def memory() -> str:
     gradslam = {"5": "180", "20": "1,312", "50": "6,920"}
     data = load("memory")["rows"]
     columns = (
-        "frames", "tensors, MB", "with `checkpoint=True`", "process, MB", "with `checkpoint=True`", "target", "with",
+        "frames", "tensors, MB", "with `checkpoint=True`", "process, MB", "with `checkpoint=True`", "target", "target with `checkpoint=True`",
         "gradSLAM 0.1.0, MB",
     )  # fmt: skip
     rows = []

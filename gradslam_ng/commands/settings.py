@@ -85,8 +85,8 @@ def all_settings(
 ) -> dict[str, dict[str, Any]]:
     """Every setting of the tables [odometry] and [mapping], with the values that `make_system` uses."""
     tables = read_settings(system, odometry, config)
-    odometer = make_odometry(odometry, settings, tables["odometry"])
-    tracking = vars(odometer.settings) if isinstance(odometer, ProjectiveICP) else {}
+    tracker = make_odometry(odometry, settings, tables["odometry"])
+    tracking = vars(tracker.settings) if isinstance(tracker, ProjectiveICP) else {}
     return {"odometry": tracking, "mapping": component("mapping", system, odometry).defaults() | tables["mapping"]}
 
 
@@ -106,8 +106,8 @@ def make_system(
         FileNotFoundError, ValueError: see `read_settings`; or a value out of range.
     """
     tables = read_settings(system, odometry, config)
-    odometer = make_odometry(odometry, settings, tables["odometry"])
-    common: dict[str, Any] = {"odometry": odometer, "factor": factor, "settings": settings}
+    tracker = make_odometry(odometry, settings, tables["odometry"])
+    common: dict[str, Any] = {"odometry": tracker, "factor": factor, "settings": settings}
     if system == "pointfusion":
         return PointFusion(**common, mapper=PointFuser(**tables["mapping"]))
     if system == "kinectfusion":

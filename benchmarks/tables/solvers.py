@@ -42,7 +42,8 @@ def gradients() -> str:
     data = load("gradients")
     columns = (
         "`backward=`", "forward, ms (20 iterations)", "backward, ms", "backward / forward",
-        "peak memory, MB, 10 / 20 / 200 iterations", "difference from `unroll`, least squares", "difference from `unroll`, tight robust kernel",
+        "peak memory, MB, 10 / 20 / 200 iterations", "difference from `unroll`, least squares",
+        "difference from `unroll`, tight robust kernel",
     )  # fmt: skip
     loose, tight = data["relative_error"].values()
     rows = []
@@ -82,8 +83,8 @@ def memory() -> str:
     gradslam = {"5": "180", "20": "1,312", "50": "6,920"}
     data = load("memory")["rows"]
     columns = (
-        "frames", "tensors, MB", "with `checkpoint=True`", "process, MB", "with `checkpoint=True`", "target", "target with `checkpoint=True`",
-        "gradSLAM 0.1.0, MB",
+        "frames", "tensors, MB", "with `checkpoint=True`", "process, MB", "with `checkpoint=True`", "target",
+        "target with `checkpoint=True`", "gradSLAM 0.1.0, MB",
     )  # fmt: skip
     rows = []
     for frames, theirs in gradslam.items():

@@ -58,8 +58,7 @@ class VolumeLoopCloser:
         if len(keyframes) > count:
             ok, number = state.tracking.ok, state.frames - 1
             self.surfels = self.mapper(self.surfels, live, corrected.T_wc, ok, number)
-            if number % self.mapper.prune_every == 0:
-                self.surfels = self.mapper.prune(self.surfels, ok, number)
+            self.surfels = self.mapper.prune_if_due(self.surfels, ok, number)
         return state
 
     @torch.no_grad()

@@ -38,6 +38,10 @@ class Mapper(nn.Module, Generic[M]):
         """The map without what is not worth keeping after the frame of that number; called every `prune_every`."""
         return map_
 
+    def prune_if_due(self, map_: M, ok: Tensor, frame: int) -> M:
+        """The map after the frame of that number, pruned every `prune_every` frames."""
+        return self.prune(map_, ok, frame) if frame % self.prune_every == 0 else map_
+
     def finalize(self, map_: M) -> M:
         """The map after the last frame."""
         return map_

@@ -145,7 +145,7 @@ class GraphedStep:
             with static_shapes():
                 after = self.system.step(before, tree_unflatten(frame, leaves))
             copy_tensors(before, after)
-            return tuple(tree_leaves(after.T_wc))
+            return (after.T_wc,)
 
         replay = self.record_graph(step, list(chain(tree_leaves(buffers), tree_leaves(frame))))
         self.recording = Recording(replay, frame, buffers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class System(nn.Module):
         settings: str | Settings = "default",
     ) -> None:
         super().__init__()
-        if factor is not None and (not isinstance(factor, int) or factor < 1):
+        if factor is not None and (not isinstance(factor, Integral) or factor < 1):
             raise ValueError(f"factor: expected a whole number, at least 1, got {factor}")
         if not callable(noise):
             raise TypeError(f"noise: expected a function of a surface and its color, got {type(noise).__name__}")
@@ -166,8 +167,7 @@ class System(nn.Module):
 
         Not in `static_shapes`: what is recorded there is the same for every frame; see `GraphedStep`.
         """
-        due = frame % self.mapper.prune_every == 0 and not static_shapes_enabled()
-        return self.mapper.prune(map_, ok, frame) if due else map_
+        return map_ if static_shapes_enabled() else self.mapper.prune_if_due(map_, ok, frame)
 
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).

@@ -7,6 +7,7 @@ import inspect
 import re
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 
@@ -125,3 +126,23 @@ def test_a_stage_within_another_counts_to_the_outer_one():
     assert parts.outer() == 2 and set(parts.timer.seconds) == {"outer"} and parts.outer.__doc__ == "Both."
     assert parts.inner() == 1 and set(parts.timer.seconds) == {"outer", "inner"}
     assert list(parts.timer.iterate("wait", iter([None, 2]))) == [None, 2] and "wait" in parts.timer.seconds
+
+
+def test_a_factor_may_be_any_whole_number():
+    assert gs.PointFusion(factor=np.int64(2)).factor == 2
+
+
+def test_mappers_prune_every_so_many_frames():
+    pruned = []
+
+    class Counting(gs.PointFuser):
+        """Keeps the map as it is."""
+
+        def prune(self, map_, ok, frame):
+            pruned.append(frame)
+            return map_
+
+    mapper = Counting(prune_every=3)
+    for frame in range(7):
+        mapper.prune_if_due(gs.SurfelMap.empty(), torch.ones(1, dtype=torch.bool), frame)
+    assert pruned == [0, 3, 6]

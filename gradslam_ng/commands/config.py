@@ -6,10 +6,11 @@ import inspect
 import json
 import logging
 import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from gradslam_ng.io.text import read_toml
 
 log = logging.getLogger("gradslam_ng")
 
@@ -47,9 +48,9 @@ def read_config(config: Path | None) -> dict[str, dict]:
     if not config.is_file():
         raise FileNotFoundError(f"config: no such file: {config}")
     try:
-        tables = tomllib.loads(config.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"config: {config} is not TOML: {error}") from None
+        tables = read_toml(config, "TOML")
+    except ValueError as error:
+        raise ValueError(f"config: {error}") from None
     for name, table in tables.items():
         if name not in TABLES or not isinstance(table, dict):
             raise ValueError(f"config: {config}: expected the tables [odometry] and [mapping], got {name!r}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradslam_ng.datasets.archive import fetch, sha256, unpack
+from gradslam_ng.io.text import read_text
 
 TUM_SITE = "https://cvg.cit.tum.de/rgbd/dataset"
 ICL_SITE = "https://www.doc.ic.ac.uk/~ahanda"
@@ -106,7 +107,8 @@ def download(
     part = target.with_name(target.name + ".part")
     fetch(url or entry.url, part, progress)
     record = target.with_name(target.name + ".sha256")
-    first = record.read_text().split()[0] if record.is_file() else None
+    words = read_text(record, "a SHA-256").split() if record.is_file() else []
+    first = words[0] if words else None
     digest = sha256(part)
     for expected, whose in ((entry.sha256, "the catalog has"), (first, f"the first download had ({record})")):
         if expected is not None and digest != expected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics, read_distortion, read_intrinsics
-from gradslam_ng.datasets.text import by_number, list_lines, per_frame_truth, pose, read_pose
+from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, read_poses, read_trajectory
+from gradslam_ng.io.text import NoContent, read_lines
 from gradslam_ng.structures import Trajectory
 
 COLOR_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
@@ -120,16 +122,25 @@ def _times_and_poses(folder: Path, color: dict, rate: float) -> tuple[Tensor, di
     table = folder / "poses.txt"
     if not table.is_file():
         files = by_number((folder / "poses").glob("*.txt"))
-        poses = [read_pose(files.get(key)) for key in color]
+        poses = read_poses([files.get(key) for key in color]) if files else []
         return timestamps, per_frame_truth(poses, timestamps) if files else {}, note
-    lines = list_lines(table)
-    if lines and len(lines[0][1]) == 8:
-        truth = Trajectory.load(table)
-        if named:
-            return timestamps, {"ground_truth": truth}, note
+    if _has_times(table):
+        truth = read_trajectory(table)
+        if named or truth is None:
+            return timestamps, {} if truth is None else {"ground_truth": truth}, note
         if len(truth) == len(color):
             return truth.timestamps, {"ground_truth": truth}, "time stamps: poses.txt"
-    elif len(lines) == len(color):
-        poses = [pose(words, f"{table}, line {line}") for line, words in lines]
-        return timestamps, per_frame_truth(poses, timestamps), note
-    raise ValueError(f"{table}: {len(lines)} poses for {len(color)} frames, whose names do not tell their times")
+        raise ValueError(f"{table}: {len(truth)} poses for {len(color)} frames, whose names do not tell their times")
+    poses = read_pose_table(table)
+    if poses and len(poses) != len(color):
+        raise ValueError(f"{table}: {len(poses)} poses for {len(color)} frames; expected one for each frame")
+    return timestamps, per_frame_truth(poses, timestamps) if poses else {}, note
+
+
+def _has_times(table: Path) -> bool:
+    """Whether the lines of a file of poses begin with time stamps, as in the TUM format."""
+    try:
+        counts = Counter(len(line.words()) for line in read_lines(table, "poses").lines)
+    except NoContent:
+        return False
+    return counts.most_common(1)[0][0] == 8

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, find_intrinsics
-from gradslam_ng.datasets.text import inside, list_lines, pose, timestamp
+from gradslam_ng.datasets.text import WORD, listed_file, parse_poses, pose, read_list, read_trajectory, timestamp
+from gradslam_ng.io.text import BadLine, Line, NoContent, is_number, read_lines
 from gradslam_ng.structures import Trajectory
 
 CAMERA = (481.2, 480.0, 319.5, 239.5)  # fx, fy, cx, cy, pixels; fy is -480 in the data set's own y-up axes
 Y_UP = torch.diag(torch.tensor([1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+SIM_FORM = "poses of 3x4 numbers, three lines each"
+LIST_FORM = "'number rgb/file number depth/file'"
 
 
 class ICL(FileSequence):
@@ -70,19 +73,28 @@ class ICL(FileSequence):
 
 def _read_associations(path: Path) -> list[tuple[float, Path, Path]]:
     """Frame number, color and depth file of lines `number file number file`; either file may be the first."""
-    entries = []
-    for line, words in list_lines(path):
-        where = f"{path}, line {line}"
-        if len(words) != 4:
-            raise ValueError(f"{where}: expected 'number rgb/file number depth/file', got {' '.join(words)[:100]!r}")
-        first, second = words[:2], words[2:]
-        color, depth = (second, first) if first[1].startswith("depth") else (first, second)
-        files = inside(path.parent, color[1], where), inside(path.parent, depth[1], where)
-        entries.append((timestamp(depth[0], where), *files))
+    entries = read_list(path, LIST_FORM, _parse_pair)
     if entries != sorted(entries, key=lambda entry: entry[0]):
         warnings.warn(f"{path}: time stamps out of order, sorted", stacklevel=3)
         entries.sort(key=lambda entry: entry[0])
     return entries
+
+
+def _parse_pair(line: Line) -> tuple[float, Path, Path]:
+    """Frame number, color and depth file of a line; names with blanks are those between which the second number is."""
+    words = list(WORD.finditer(line.text))
+    numbers = [word for word in words[2:-1] if is_number(word[0].strip("\"'"))]
+    if not numbers:
+        raise BadLine(f"{line.where}: expected {LIST_FORM}, got {line.text[:100]!r}")
+    for second in numbers:
+        texts = line.text[words[1].start() : second.start()], line.text[second.end() :].lstrip(" \t,;")
+        files = [listed_file(line.path.parent, text, line.where) for text in texts]
+        if all(file.is_file() for file in files):
+            break
+    stamps = [timestamp(word[0].strip("\"'"), line.where) for word in (words[0], second)]
+    is_depth_first = texts[0].strip("\"' ").startswith("depth")
+    color, depth = reversed(files) if is_depth_first else files
+    return stamps[0 if is_depth_first else 1], color, depth
 
 
 def _ground_truth_file(folder: Path) -> Path | None:
@@ -95,21 +107,34 @@ def _read_ground_truth(folder: Path) -> Trajectory | None:
     if path is None:
         return None
     if path.suffix == ".freiburg":
-        given = Trajectory.load(path)
+        given = read_trajectory(path)
+        if given is None:
+            return None
         numbers, T_up = given.timestamps, given.T_wc
     else:
-        T_up = _read_sim(path)
+        try:
+            T_up = _read_sim(path)
+        except NoContent as error:
+            warnings.warn(f"{error}; no pose is known", stacklevel=2)
+            return None
         numbers = torch.arange(1, len(T_up) + 1, dtype=torch.float64)  # the first pose is frame 1's, as in .gt.freiburg
     return Trajectory(numbers / FRAME_RATE, Y_UP @ T_up @ Y_UP)
 
 
 def _read_sim(path: Path) -> Tensor:
-    """(L, 4, 4) of a file of 3x4 matrices, three lines each, with empty lines between."""
-    rows = list_lines(path)
-    if not rows or len(rows) % 3:
-        raise ValueError(f"{path}: expected poses of 3x4 numbers, three lines each; got {len(rows)} lines")
-    poses = []
-    for first in range(0, len(rows), 3):
-        words = [word for _, row in rows[first : first + 3] for word in row]
-        poses.append(pose(words, f"{path}, line {rows[first][0]}"))
-    return torch.stack(poses)
+    """(L, 4, 4) of a file of 3x4 matrices, three lines each, empty lines between; NaN for one that is not whole."""
+    rows = read_lines(path, SIM_FORM).lines
+    blocks: list[list[Line]] = []
+    for row in rows:
+        if not blocks or len(blocks[-1]) == 3 or row.number > blocks[-1][-1].number + 1:
+            blocks.append([])
+        blocks[-1].append(row)
+    is_gapless = rows[-1].number - rows[0].number == len(rows) - 1
+    if is_gapless and len(rows) % 3:  # which of the lines is missing, and so which belong together, cannot be told
+        raise ValueError(f"{path}: expected {SIM_FORM}, got {len(rows)} lines")
+    return torch.stack(parse_poses(blocks, _parse_sim_pose, f"poses of {path.name}"))
+
+
+def _parse_sim_pose(rows: list[Line]) -> Tensor:
+    """The pose (4, 4) of three lines."""
+    return pose([number for row in rows for number in row.numbers("4 numbers", (4,))], rows[0].where)

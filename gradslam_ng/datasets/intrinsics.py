@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.io.text import parse_numbers, read_json, read_lines
+
 Intrinsics = Tensor | np.ndarray | Sequence[float] | str
 
 FORMS = "K as 3x3, or four numbers fx fy cx cy"
+JSON_FORM = 'JSON with "fx", "fy", "cx", "cy" or "K" (3x3), and optionally "depth_scale"'
 BROWN_CONRADY = ("brown-conrady", "brown_conrady", "plumb_bob", "radtan", "opencv")  # names of one model
 
 
@@ -25,9 +28,9 @@ def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = 
         ValueError: another shape, numbers that are not finite, or a focal length that is not positive; names `where`.
     """
     try:
-        numbers = value.replace(",", " ").split() if isinstance(value, str) else value
+        numbers = parse_numbers(value, where, FORMS) if isinstance(value, str) else value
         values = torch.as_tensor(np.asarray(numbers, dtype=np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{where}: expected {FORMS}; got {str(value)[:100]!r}") from None
     if values.shape == (4,):
         fx, fy, cx, cy = values.tolist()
@@ -56,15 +59,13 @@ def read_intrinsics(path: Path, y_up: bool = False) -> tuple[Tensor, float | Non
     Raises:
         ValueError: the file does not hold this; names it.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if path.suffix != ".json":
-        rows = [row for line in text.splitlines() if (row := line.partition("#")[0].replace(",", " ").split())]
+    if path.suffix.lower() != ".json":
+        rows = [line.numbers(FORMS) for line in read_lines(path, FORMS).lines]
         if [len(row) for row in rows] == [2, 2]:  # a matrix cut short, not fx fy cx cy
             raise ValueError(f"{path}: expected {FORMS}; got a 2x2 matrix")
-        return parse_intrinsics(" ".join(number for row in rows for number in row), str(path), y_up), None
+        return parse_intrinsics([number for row in rows for number in row], str(path), y_up), None
+    data = _read_camera(path)
     try:
-        data = json.loads(text)
-        data = data.get("camera", data)
         if "K" in data:
             numbers = data["K"]
         elif "intrinsic_matrix" in data:
@@ -73,10 +74,18 @@ def read_intrinsics(path: Path, y_up: bool = False) -> tuple[Tensor, float | Non
             numbers = [data[key] for key in ("fx", "fy", "cx", "cy")]
         scale = data.get("depth_scale", data.get("scale"))
         scale = None if scale is None else float(scale)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        form = '"fx", "fy", "cx", "cy" or "K" (3x3), and optionally "depth_scale"'
-        raise ValueError(f"{path}: expected JSON with {form}; got {text[:100]!r}") from None
+    except (ValueError, KeyError, TypeError, OverflowError):
+        raise ValueError(f"{path}: expected {JSON_FORM}; got {str(data)[:100]}") from None
     return parse_intrinsics(numbers, str(path)), scale
+
+
+def _read_camera(path: Path) -> dict[str, Any]:
+    """The object of a JSON file, or the one under "camera" in it."""
+    data = read_json(path, JSON_FORM)
+    data = data.get("camera", data) if isinstance(data, dict) else data
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected {JSON_FORM}; got {str(data)[:100]}")
+    return data
 
 
 def read_distortion(path: Path) -> tuple[float, ...] | None:
@@ -87,10 +96,9 @@ def read_distortion(path: Path) -> tuple[float, ...] | None:
     Raises:
         ValueError: another model, or not 4, 5, 8, 12 or 14 finite numbers; names the file.
     """
-    if path.suffix != ".json":
+    if path.suffix.lower() != ".json":
         return None
-    data = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    given = data.get("camera", data).get("distortion")
+    given = _read_camera(path).get("distortion")
     model = BROWN_CONRADY[0]
     if isinstance(given, dict):
         model, given = str(given.get("model", "")).lower(), given.get("coefficients")
@@ -100,7 +108,7 @@ def read_distortion(path: Path) -> tuple[float, ...] | None:
         raise ValueError(f"{path}: distortion: expected the model none or {', '.join(BROWN_CONRADY)}, got {model!r}")
     try:
         values = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = np.full(1, np.nan)
     if values.ndim != 1 or len(values) not in (4, 5, 8, 12, 14) or not np.isfinite(values).all():
         raise ValueError(f"{path}: distortion: expected k1, k2, p1, p2 and perhaps k3 or more, got {str(given)[:100]}")

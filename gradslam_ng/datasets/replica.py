@@ -9,7 +9,7 @@ import torch
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics, read_intrinsics
-from gradslam_ng.datasets.text import by_number, list_lines, per_frame_truth, pose, unknown_pose
+from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, unknown_pose
 
 CAMERA = (600.0, 600.0, 599.5, 339.5)  # fx, fy, cx, cy, pixels, of images of 1200x680
 DEPTH_SCALE = 6553.5
@@ -50,7 +50,7 @@ class Replica(FileSequence):
         color, depth = by_number(results.glob("frame*.jpg")), by_number(results.glob("depth*.png"))
         timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
         truth = folder / "traj.txt"
-        poses = [pose(words, f"{truth}, line {line}") for line, words in list_lines(truth)] if truth.is_file() else []
+        poses = read_pose_table(truth) if truth.is_file() else []
         of_frame = [poses[key[-1]] if key[-1] < len(poses) else unknown_pose() for key in color]
         super().__init__(
             name=folder.resolve().name,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics, read_intrinsics
-from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose
+from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 from gradslam_ng.geometry.camera import pixel_grid, sample, scale_intrinsics
 
 
@@ -56,7 +56,7 @@ class ScanNet(FileSequence):
             timestamps=timestamps,
             depth_scale=depth_scale,
             notes=["camera: that of the depth images, color resampled to it", "time stamps: frame numbers at 30 Hz"],
-            **(per_frame_truth([read_pose(poses.get(key)) for key in color], timestamps) if poses else {}),
+            **(per_frame_truth(read_poses([poses.get(key) for key in color]), timestamps) if poses else {}),
         )
 
     @staticmethod

@@ -9,7 +9,7 @@ import torch
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, find_intrinsics
-from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose
+from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 
 CAMERA = (585.0, 585.0, 320.0, 240.0)  # fx, fy, cx, cy, pixels, of the depth camera
 NO_DEPTH = 65535
@@ -52,7 +52,7 @@ class SevenScenes(FileSequence):
             depth_scale=depth_scale,
             no_depth=NO_DEPTH,
             notes=[note, "time stamps: frame numbers at 30 Hz"],
-            **(per_frame_truth([read_pose(poses.get(key)) for key in color], timestamps) if poses else {}),
+            **(per_frame_truth(read_poses([poses.get(key) for key in color]), timestamps) if poses else {}),
         )
 
     @staticmethod

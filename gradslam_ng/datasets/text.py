@@ -4,23 +4,62 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from gradslam_ng.io.text import BadLine, Line, NoContent, parse_each, parse_number, read_lines
 from gradslam_ng.structures import Trajectory
 
 NOT_RIGID = 0.05  # a written rotation that stretches by more than this is none
+MATRIX = "a pose as 4x4 numbers"
+GAP = re.compile(r"[\s,;]+")  # between the words of a list
+WORD = re.compile(r""""[^"]*"|'[^']*'|[^\s,;]+""")
+TRAILING_COMMENT = re.compile(r"\s(?:#|//|%).*")
+
+Entry = TypeVar("Entry")
+Item = TypeVar("Item")
 
 
-def list_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """The words of every line of a text file with its line number; `#` starts a comment."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    words = [(number, line.partition("#")[0].split()) for number, line in enumerate(lines, start=1)]
-    return [(number, row) for number, row in words if row]
+def read_list(path: Path, form: str, parse: Callable[[Line], Entry]) -> list[Entry]:
+    """The lines of a list, each parsed; those that cannot be are left out with a warning.
+
+    form: what a line holds, for messages.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file; no line, or more than half of them cannot be read.
+    """
+    lines = read_lines(path, form).lines
+    parsed, bad = parse_each(lines, parse)
+    if bad:
+        warnings.warn(f"{len(bad)} of {len(lines)} lines left out, the first: {bad[0]}", stacklevel=3)
+    return [entry for entry in parsed if entry is not None]
+
+
+def timestamp_and_rest(line: Line, form: str) -> tuple[float, str]:
+    """The time stamp that a line begins with, and what follows; BadLine where it is not finite or nothing follows."""
+    first, *rest = GAP.split(line.text, maxsplit=1)
+    if len(rest) == 0 or rest[0] == "":
+        raise BadLine(f"{line.where}: expected {form}, got {line.text[:100]!r}")
+    if re.match(r"\d+,\d+\s", line.text):
+        raise BadLine(f"{line.where}: expected {form}, with a decimal point, got {line.text[:100]!r}")
+    return timestamp(first.strip("\"'"), line.where), rest[0]
+
+
+def timestamp(word: str, where: str) -> float:
+    """A finite number; BadLine tells where one was expected."""
+    try:
+        value = parse_number(word)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadLine(f"{where}: expected a time stamp, got {word[:100]!r}")
+    return value
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
@@ -31,35 +70,60 @@ def inside(folder: Path, name: str, where: str) -> Path:
     return folder / name
 
 
-def timestamp(word: str, where: str) -> float:
-    """A finite number; ValueError tells where one was expected."""
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{where}: expected a time stamp, got {word[:100]!r}")
-    return value
+def listed_file(folder: Path, text: str, where: str) -> Path:
+    """The file of a folder that the end of a list's line names.
 
+    Names may hold blanks, `#` and quotes, be quoted, and be followed by other columns or a comment: of what the text
+    may mean, longest first, it is what is there; where nothing is, the first word that has an ending, else the text.
 
-def pose(words: Sequence[str], where: str) -> Tensor:
-    """The rigid motion (4, 4) float64 of 16 or 12 numbers, row by row; NaN throughout where one is not finite: lost.
-
-    The rotation is the one nearest to what is written, which rounding and chained products leave a little off.
+    Raises:
+        ValueError: it lies outside the folder.
     """
-    try:
-        values = torch.tensor([float(word) for word in words], dtype=torch.float64)
-    except ValueError:
-        values = torch.zeros(0)
+    for name in _names(text):
+        path = inside(folder, name, where)
+        if path.is_file():
+            return path
+    words = WORD.findall(TRAILING_COMMENT.sub("", text))
+    name = next((word for word in words[:1] if re.search(r"\.\w+['\"]?$", word)), text.strip())
+    return inside(folder, name.strip("\"'").replace("\\", "/"), where)
+
+
+def _names(text: str) -> Iterator[str]:
+    """What a text may mean as the name of a file, longest first."""
+    text = text.strip()
+    ends = [len(text), *(gap.start() for gap in reversed(list(GAP.finditer(text))))]
+    for end in ends:
+        name = text[:end]
+        yield name
+        if name[:1] in ("'", '"') and name[-1:] == name[:1]:
+            yield name[1:-1]
+            yield name[1:-1].replace("\\", "/")
+        if "\\" in name:
+            yield name.replace("\\ ", " ")  # as a shell has it
+            yield name.replace("\\", "/")  # as Windows has it
+        if not name.isascii():
+            yield from (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+
+
+def pose(numbers: Sequence[float], where: str) -> Tensor:
+    """The rigid motion (4, 4) float64 of 16 or 12 numbers, row by row; NaN throughout where it is not known.
+
+    It is not known where a number is not finite, or the rotation is zero. The rotation is the one nearest to what is
+    written, which rounding and chained products leave a little off.
+
+    Raises:
+        BadLine: another number of numbers, or no rigid motion.
+    """
+    values = torch.tensor(numbers, dtype=torch.float64)
     if len(values) not in (12, 16):
-        raise ValueError(f"{where}: expected a pose as 4x4 numbers, got {' '.join(words)[:100]!r}")
-    if not bool(values.isfinite().all()):
-        return unknown_pose()
+        raise BadLine(f"{where}: expected {MATRIX}, got {len(values)} numbers")
     T = torch.eye(4, dtype=torch.float64)
     T[:3] = values[:12].reshape(3, 4)
+    if not bool(values.isfinite().all()) or not bool(T[:3, :3].any()):
+        return unknown_pose()
     U, scale, V_t = torch.linalg.svd(T[:3, :3])
     if bool((scale - 1).abs().max() > NOT_RIGID) or torch.linalg.det(U @ V_t) < 0:
-        raise ValueError(f"{where}: expected a rigid motion, got {' '.join(words)[:100]!r}")
+        raise BadLine(f"{where}: expected a rigid motion, got {' '.join(f'{x:g}' for x in numbers)[:100]!r}")
     T[:3, :3] = U @ V_t
     return T
 
@@ -70,10 +134,63 @@ def unknown_pose() -> Tensor:
 
 
 def read_pose(path: Path | None) -> Tensor:
-    """The pose (4, 4) in a file of its own; NaN where there is no file."""
+    """The pose (4, 4) in a file of its own; NaN where there is no file, or nothing in it; BadLine as of `pose`."""
     if path is None:
         return unknown_pose()
-    return pose([word for _, row in list_lines(path) for word in row], str(path))
+    try:
+        lines = read_lines(path, MATRIX).lines
+    except NoContent:
+        return unknown_pose()
+    except (ValueError, OSError) as error:
+        raise BadLine(str(error)) from None
+    return pose([number for line in lines for number in line.numbers(MATRIX)], str(path))
+
+
+def read_poses(paths: Sequence[Path | None]) -> list[Tensor]:
+    """The poses (4, 4) in files of their own, NaN where there is no file, or none that can be read, with a warning.
+
+    Raises:
+        ValueError: more than half of the files cannot be read; names the first.
+    """
+    return parse_poses(paths, read_pose, "frames")
+
+
+def read_pose_table(path: Path) -> list[Tensor]:
+    """The poses (4, 4) of a file with one a line, NaN where one is not known or cannot be read, with a warning.
+
+    Raises:
+        ValueError: more than half of the lines cannot be read; names the first.
+    """
+    try:
+        lines = read_lines(path, f"lines of {MATRIX}").lines
+    except NoContent as error:
+        warnings.warn(f"{error}; no pose is known", stacklevel=3)
+        return []
+    return parse_poses(lines, lambda line: pose(line.numbers(MATRIX, (12, 16)), line.where), f"lines of {path.name}")
+
+
+def parse_poses(items: Sequence[Item], parse: Callable[[Item], Tensor], what: str) -> list[Tensor]:
+    """The poses (4, 4) that `parse` makes of items, NaN for those it raises BadLine for. One warning counts all NaN.
+
+    Raises:
+        BadLine: more than half of the items are bad.
+    """
+    poses, bad = parse_each(items, parse)
+    found = [unknown_pose() if T_wc is None else T_wc for T_wc in poses]
+    lost = sum(bool(T_wc.isnan().any()) for T_wc in found)
+    if lost:
+        unread = f"; {len(bad)} cannot be read, the first: {bad[0]}" if bad else ""
+        warnings.warn(f"{lost} of {len(found)} {what} have no pose{unread}", stacklevel=4)
+    return found
+
+
+def read_trajectory(path: Path) -> Trajectory | None:
+    """The ground truth in the TUM format, None with a warning where the file has no line."""
+    try:
+        return Trajectory.load(path)
+    except NoContent as error:
+        warnings.warn(f"{error}; no pose is known", stacklevel=3)
+        return None
 
 
 def per_frame_truth(poses: Sequence[Tensor], timestamps: Tensor) -> dict[str, Any]:

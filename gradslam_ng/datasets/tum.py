@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, find_intrinsics, parse_intrinsics
-from gradslam_ng.datasets.text import inside, list_lines, timestamp
-from gradslam_ng.structures import Trajectory
+from gradslam_ng.datasets.text import listed_file, read_list, read_trajectory, timestamp_and_rest
+from gradslam_ng.io.text import Line
 
 # Published calibration of the color cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth
 # images are registered to them; those of freiburg3 are rectified already.
@@ -23,6 +23,7 @@ CAMERAS = {
     "2": ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
     "3": ((535.4, 539.2, 320.1, 247.6), None),
 }
+LIST_FORM = "'timestamp filename'"
 
 
 class TUM(FileSequence):
@@ -58,8 +59,8 @@ class TUM(FileSequence):
     ) -> None:
         folder = Path(folder)
         K, distortion, note = _camera(folder, intrinsics)
-        color_times, color = read_list(folder / "rgb.txt")
-        depth_times, depth = read_list(folder / "depth.txt")
+        color_times, color = read_images(folder / "rgb.txt")
+        depth_times, depth = read_images(folder / "depth.txt")
         pairs = associate(color_times, depth_times, max_difference)
         if not pairs:
             raise ValueError(f"{folder}: no color image within {max_difference} s of a depth image")
@@ -73,7 +74,7 @@ class TUM(FileSequence):
             distortion=distortion,
             timestamps=torch.tensor([depth_times[j] for _, j in pairs], dtype=torch.float64),
             depth_scale=depth_scale,
-            ground_truth=Trajectory.load(truth) if truth.is_file() else None,
+            ground_truth=read_trajectory(truth) if truth.is_file() else None,
             max_gap=max_gap,
             notes=[note, f"{len(color)} color and {len(depth)} depth images listed, {len(pairs)} pairs"],
         )
@@ -100,18 +101,19 @@ def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, tuple[
     return parse_intrinsics(pinhole), distortion, note
 
 
-def read_list(path: Path) -> tuple[list[float], list[Path]]:
+def read_images(path: Path) -> tuple[list[float], list[Path]]:
     """Time stamps, seconds, in order, and files of a list with lines `timestamp filename`, relative to its folder."""
-    entries = []
-    for line, words in list_lines(path):
-        where = f"{path}, line {line}"
-        if len(words) < 2:
-            raise ValueError(f"{where}: expected 'timestamp filename', got {' '.join(words)[:100]!r}")
-        entries.append((timestamp(words[0], where), inside(path.parent, words[1], where)))
+    entries = read_list(path, LIST_FORM, _parse_image)
     if entries != sorted(entries, key=lambda entry: entry[0]):
         warnings.warn(f"{path}: time stamps out of order, sorted", stacklevel=3)
         entries.sort(key=lambda entry: entry[0])
     return [time for time, _ in entries], [file for _, file in entries]
+
+
+def _parse_image(line: Line) -> tuple[float, Path]:
+    """Time stamp and file of a line."""
+    time, name = timestamp_and_rest(line, LIST_FORM)
+    return time, listed_file(line.path.parent, name, line.where)
 
 
 def associate(a: list[float], b: list[float], max_difference: float) -> list[tuple[int, int]]:

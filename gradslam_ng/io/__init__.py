@@ -1,4 +1,4 @@
-"""File formats: PLY."""
+"""File formats: PLY, and in `io.text` the reader of all text files."""
 
 from gradslam_ng.io.ply import read_ply, write_ply
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.io.text import BadLine, Line, parse_each, read_lines
 
-COINCIDENT = 1e-6  # seconds; time stamps are written with microseconds, so closer than this is the same moment
+COINCIDENT = 1e-6  # seconds; recordings write time stamps with microseconds, so closer than this is the same moment
+FORMAT = "poses 't tx ty tz qx qy qz qw'"
+SCALAR_FIRST = re.compile(r"\bq\w*w\b.*\bq\w*x\b", re.IGNORECASE)  # column names of quaternions in the order w x y z
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +54,12 @@ class Trajectory:
         return len(self.timestamps)
 
     def __getitem__(self, index):
-        """One moment as (time, pose (4, 4)); a slice, mask or index tensor gives a Trajectory."""
-        if isinstance(index, int):
+        """One moment as (time, pose (4, 4)) for an integer of any kind; a slice, mask or indices give a Trajectory."""
+        if not isinstance(index, slice) and np.ndim(index) == 0:
+            index = operator.index(index)
             return self.timestamps[index], self.T_wc[index]
+        if not isinstance(index, Tensor):  # torch has no slices with a negative step
+            index = torch.as_tensor(np.arange(len(self))[index].copy())
         return Trajectory(self.timestamps[index], self.T_wc[index])
 
     @property
@@ -62,7 +71,7 @@ class Trajectory:
         """Poses at other times, on the geodesic between the two neighbors in time.
 
         A pose is valid between two known poses at most `max_gap` seconds apart, or where the time is that of a known
-        pose. Nothing is extrapolated.
+        pose. It is not valid at the time of a pose that is given as not known. Nothing is extrapolated.
 
         Args:
             times: (N,) seconds.
@@ -83,52 +92,61 @@ class Trajectory:
         s = torch.where(span > 0, (times - t0) / torch.where(span > 0, span, 1), 0).clamp(0, 1)
         poses = se3.interpolate(known_poses[before], known_poses[after], s)
         nearest = torch.minimum((times - t0).abs(), (times - t1).abs())
-        valid = (nearest <= COINCIDENT) | ((t0 <= times) & (times <= t1) & (span <= max_gap))
+        valid = (nearest <= COINCIDENT) | (
+            (t0 <= times) & (times <= t1) & (span <= max_gap + COINCIDENT) & ~self._is_unknown(times)
+        )
         return torch.where(valid[:, None, None], poses, math.nan), valid
+
+    def _is_unknown(self, times: Tensor) -> Tensor:
+        """(N,) bool: whether the time is that of a pose that is not known. times (N,), seconds."""
+        unknown = self.timestamps[~self.known]
+        if len(unknown) == 0:
+            return torch.zeros_like(times, dtype=torch.bool)
+        after = torch.searchsorted(unknown, times).clamp(max=len(unknown) - 1)
+        before = (after - 1).clamp(min=0)
+        return torch.minimum((times - unknown[before]).abs(), (times - unknown[after]).abs()) <= COINCIDENT
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Trajectory:
-        """Read the TUM format: one pose a line, `t tx ty tz qx qy qz qw`; `#` starts a comment, commas count as spaces.
+        """Read the TUM format: one pose a line, `t tx ty tz qx qy qz qw`; `gradslam_ng.io.text` says how it is written.
 
-        Quaternions that are not of unit length are normalized.
+        Quaternions that are not of unit length are normalized. A pose with a zero quaternion, or with a number that is
+        not finite, is not known. A line that cannot be read is left out. One warning counts both.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: a line without 8 finite numbers or with a zero quaternion (names file and line), or no pose.
+            ValueError: no line, a file of which more than half cannot be read (names the first such line), or column
+                names that have `qw` before `qx`.
         """
-        rows = []
-        with Path(path).open(encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.partition("#")[0].replace(",", " ")
-                if text.strip():
-                    rows.append(_parse_pose(text, f"{path}, line {number}"))
-        if not rows:
-            raise ValueError(f"{path}: no poses; expected lines 't tx ty tz qx qy qz qw'")
-        data = torch.tensor(rows, dtype=torch.float64)
-        q_xyzw = data[:, 4:] / data[:, 4:].norm(dim=-1, keepdim=True)
-        return cls(data[:, 0], se3.from_quaternion(data[:, 1:4], q_xyzw))
+        file = read_lines(path, FORMAT)
+        if SCALAR_FIRST.search(file.header):
+            raise ValueError(f"{path}: expected {FORMAT}, got columns with qw before qx: {file.header[:100]!r}")
+        parsed, bad = parse_each(file.lines, _parse_pose)
+        data = torch.tensor([row for row in parsed if row is not None], dtype=torch.float64)
+        length = data[:, 4:].norm(dim=-1, keepdim=True)
+        trajectory = cls(data[:, 0], se3.from_quaternion(data[:, 1:4], data[:, 4:] / length))
+        lost = len(trajectory) - int(trajectory.known.sum())
+        if lost or bad:
+            unread = f", and {len(bad)} lines are left out, the first: {bad[0]}" if bad else ""
+            warnings.warn(f"{path}: {lost} of {len(trajectory)} poses are not known{unread}", stacklevel=2)
+        return trajectory
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the TUM format; poses that are not known are left out."""
+        """Write the TUM format with all digits; poses that are not known are left out."""
         keep = self.known
         t_wc, q_xyzw = se3.to_quaternion(self.T_wc[keep].detach().cpu())
         rows = torch.cat([t_wc, q_xyzw], -1).tolist()
-        with Path(path).open("w", encoding="utf-8") as file:
+        with Path(path).open("w", encoding="utf-8", newline="\n") as file:
             file.write("# timestamp tx ty tz qx qy qz qw\n")
             for time, row in zip(self.timestamps[keep].tolist(), rows, strict=True):
-                file.write(f"{time:.6f} " + " ".join(f"{value:.9f}" for value in row) + "\n")
+                stamp = np.format_float_positional(time, unique=True, min_digits=6)
+                file.write(f"{stamp} {' '.join(map(repr, row))}\n")
 
 
-def _parse_pose(text: str, where: str) -> list[float]:
-    """The 8 numbers of one line of a TUM trajectory."""
-    try:
-        row = [float(word) for word in text.split()]
-    except ValueError:
-        row = []
-    if len(row) != 8:
-        raise ValueError(f"{where}: expected 8 numbers 't tx ty tz qx qy qz qw', got {text.strip()[:100]!r}")
-    if not all(math.isfinite(value) for value in row):
-        raise ValueError(f"{where}: expected finite numbers, got {text.strip()[:100]!r}")
-    if math.hypot(*row[4:]) < 1e-6:
-        raise ValueError(f"{where}: the quaternion is zero; expected a rotation 'qx qy qz qw'")
-    return row
+def _parse_pose(line: Line) -> list[float]:
+    """The 8 numbers of one line of a TUM trajectory, NaN behind the time where the pose is not known."""
+    row = line.numbers(FORMAT, (8,))
+    if not math.isfinite(row[0]):
+        raise BadLine(f"{line.where}: expected a time stamp first, got {line.text[:100]!r}")
+    is_known = all(map(math.isfinite, row)) and math.hypot(*row[4:]) > 1e-6
+    return row if is_known else [row[0], *[math.nan] * 7]

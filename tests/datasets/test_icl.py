@@ -37,13 +37,49 @@ def test_sim_poses_are_those_of_freiburg(recordings, tmp_path):
     torch.testing.assert_close(sequence.T_wc, expected.T_wc, atol=1e-7, rtol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("content", ["", "1 0 0 0\n0 1 0 0\n", "1 0 0 0\n0 1 0 0\n0 0 x 0\n"])
+@pytest.mark.parametrize("content", ["1 0 0 0\n0 1 0 0\n", "1 0 0 0\n0 1 0 0\n0 0 x 0\n"])
 def test_bad_sim_file(recordings, tmp_path, content):
     folder = recordings.icl(tmp_path / "office")
     (folder / "traj9.gt.freiburg").unlink()
     (folder / "traj9.gt.sim").write_text(content)
     with pytest.raises(ValueError, match=r"traj9\.gt\.sim.*: expected"):
         ICL(folder)
+
+
+@pytest.mark.parametrize("ending", [".gt.freiburg", ".gt.sim"])
+def test_poses_that_are_lost_cost_their_frames(recordings, tmp_path, ending):
+    """One of NaN, the last cut short; and a file with none at all."""
+    folder = recordings.icl(tmp_path / "office")
+    truth = folder / "traj9.gt.freiburg"
+    lines = truth.read_text().splitlines()
+    if ending == ".gt.sim":
+        matrices = [recordings.matrix_text(T, rows=3) for T in Trajectory.load(truth).T_wc]
+        matrices[3] = "nan nan nan nan\n" * 3
+        text = "\n".join(matrices)
+    else:
+        text = "\n".join([*lines[:3], "4" + 7 * " nan", *lines[4:]])
+    truth.unlink()
+    path = folder / f"traj9{ending}"
+    path.write_text(text.rstrip()[:-70])
+    with pytest.warns(UserWarning, match="cut|left out|cannot be read"):
+        sequence = ICL(folder)
+    known = sequence.T_wc.isfinite().flatten(1).all(-1)
+    assert known.tolist() == [False, True, True, True, False, True, True, False]
+    torch.testing.assert_close(sequence.T_wc[6], recordings.poses()[6], atol=1e-6, rtol=0)
+    path.write_text("\n")
+    with pytest.warns(UserWarning, match="no pose is known"):
+        assert ICL(folder).ground_truth is None
+
+
+def test_names_with_blanks(recordings, tmp_path):
+    folder = recordings.icl(tmp_path / "office")
+    lines = []
+    for i in range(8):
+        (folder / "rgb" / f"{i}.png").rename(folder / "rgb" / f"img 1 {i}.png")
+        (folder / "depth" / f"{i}.png").rename(folder / "depth" / f"img {i}.png")
+        lines.append(f'{i} rgb/img 1 {i}.png {i} "depth/img {i}.png"')
+    (folder / "associations.txt").write_text("\n".join(lines))
+    assert [int(255 * frame.color[0, 0, 0] + 0.5) for frame in ICL(folder)] == list(range(8))
 
 
 def test_negative_focal_length_of_the_original_axes(recordings, tmp_path):
@@ -58,8 +94,10 @@ def test_bad_line_and_leaving_path(recordings, tmp_path):
     path = folder / "associations.txt"
     good = path.read_text()
     path.write_text(good + "9 rgb/9.png\n")
-    with pytest.raises(ValueError, match=r"associations\.txt, line 9: expected 'number rgb/file number depth/file'"):
-        ICL(folder)
+    with pytest.warns(
+        UserWarning, match=r"txt, line 9: expected 'number rgb/file number depth/file', got '9 rgb/9.png'"
+    ):
+        assert len(ICL(folder)) == 8
     path.write_text(good + "9 rgb/1.png 9 ../depth/9.png\n")
     with pytest.raises(ValueError, match=r"line 9: '\.\./depth/9\.png' leaves the sequence folder"):
         ICL(folder)

@@ -41,9 +41,17 @@ def test_missing_depth_costs_one_frame(recordings, tmp_path):
         Replica(folder)[3]
 
 
-def test_bad_pose_names_its_line(recordings, tmp_path):
+def test_bad_pose_costs_its_frame_and_names_its_line(recordings, tmp_path):
     folder = recordings.replica(tmp_path / "room0")
-    with (folder / "traj.txt").open("a") as file:
-        file.write("1 2 3\n")
-    with pytest.raises(ValueError, match=r"traj\.txt, line 9: expected a pose as 4x4 numbers"):
+    lines = (folder / "traj.txt").read_text().splitlines()
+    lines[2], lines[4] = "1 2 3", " ".join(["-1.#IND"] * 16)
+    (folder / "traj.txt").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"2 of 8 .*1 cannot be read, .*traj\.txt, line 3: expected a pose as 4x4"):
+        known = Replica(folder).T_wc.isfinite().flatten(1).all(-1)
+    assert known.tolist() == [True, True, False, True, False, True, True, True]
+    (folder / "traj.txt").write_text("1 2 3\n" * 8)
+    with pytest.raises(ValueError, match=r"traj\.txt, line 1: expected a pose as 4x4 numbers"):
         Replica(folder)
+    (folder / "traj.txt").write_text("")
+    with pytest.warns(UserWarning, match=r"traj\.txt: .*an empty file; no pose is known"):
+        assert Replica(folder).T_wc is None

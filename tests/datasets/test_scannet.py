@@ -61,11 +61,35 @@ def test_missing_depth_and_wrong_size_cost_one_frame(recordings, tmp_path):
         sequence[4]
 
 
-def test_bad_pose_file_is_named(recordings, tmp_path):
+LOST = {
+    "-inf": "-inf -inf -inf -inf\n" * 4,
+    "MSVC": "-1.#INF 1.#QNAN -1.#IND00 1.#INF\n" * 4,
+    "zeros": "0 0 0 0\n" * 4,
+    "empty": "",
+    "cut": "1 0 0 0\n0 1 0 0\n0 0",
+    "other numbers": "1 2 3",
+    "mirrored": "1 0 0 0\n0 1 0 0\n0 0 -1 0\n0 0 0 1\n",
+    "words": "lost\nat sea\n",
+    "bytes": bytes(range(256)).decode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_a_pose_that_is_not_known_costs_its_frame(recordings, tmp_path, case):
     folder = recordings.scannet(tmp_path / "scene")
-    (folder / "pose" / "4.txt").write_text("1 2 3")
-    with pytest.raises(ValueError, match=r"4\.txt: expected a pose as 4x4 numbers, got '1 2 3'"):
+    (folder / "pose" / "8.txt").write_text(LOST[case], encoding="latin-1")
+    with pytest.warns(UserWarning, match="2 of 8 frames have no pose"):
+        known = ScanNet(folder).T_wc.isfinite().flatten(1).all(-1)
+    assert known.tolist() == [True, True, False, True, False, True, True, True]
+
+
+def test_pose_files_that_cannot_be_read_are_refused(recordings, tmp_path):
+    folder = recordings.scannet(tmp_path / "scene")
+    for path in (folder / "pose").glob("*.txt"):
+        path.write_text("1 2 3")
+    with pytest.raises(ValueError, match=r"0\.txt: expected a pose as 4x4 numbers, got 3 numbers"):
         ScanNet(folder)
-    (folder / "pose" / "4.txt").write_text(recordings.matrix_text(torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0]))))
-    with pytest.raises(ValueError, match=r"4\.txt: expected a rigid motion"):
+    for path in (folder / "pose").glob("*.txt"):
+        path.write_text(LOST["mirrored"])
+    with pytest.raises(ValueError, match=r"0\.txt: expected a rigid motion"):
         ScanNet(folder)

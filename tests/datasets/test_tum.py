@@ -103,7 +103,7 @@ def test_intrinsics_of_the_wrong_shape_are_refused(recordings, tmp_path, K):
 def test_an_intrinsics_file_of_another_shape_is_refused(recordings, tmp_path, text):
     folder = recordings.tum(tmp_path / "walk")
     (folder / "intrinsics.txt").write_text(text)
-    with pytest.raises(ValueError, match=r"intrinsics\.txt: expected"):
+    with pytest.raises(ValueError, match=r"intrinsics\.txt(, line 1)?: expected"):
         TUM(folder)
 
 
@@ -227,13 +227,71 @@ def test_list_that_leaves_the_folder_is_refused(recordings, tmp_path, name):
         TUM(folder)
 
 
-@pytest.mark.parametrize("line", ["soon rgb/0.png", "nan rgb/0.png", "101.0"])
-def test_bad_line_of_a_list_is_named(recordings, tmp_path, line):
+@pytest.mark.parametrize("line", ["soon rgb/0.png", "nan rgb/0.png", "101.0", "101.0 ", "101,5 rgb/0.png"])
+def test_bad_line_of_a_list_is_left_out_and_named(recordings, tmp_path, line):
     folder = recordings.tum(tmp_path / "desk")
     with (folder / "rgb.txt").open("a") as file:
         file.write(line)
-    with pytest.raises(ValueError, match=r"rgb\.txt, line 11: expected"):
+    with pytest.warns(UserWarning, match=r"1 of 9 lines left out, the first: .*rgb\.txt, line 11: expected"):
+        assert len(TUM(folder)) == 8
+    (folder / "rgb.txt").write_text(f"100.0 rgb/0.png\n{line}\n{line}")
+    with pytest.raises(ValueError, match=r"rgb\.txt, line 2: expected"):
         TUM(folder)
+
+
+@pytest.mark.parametrize("content", ["", "# timestamp tx ty tz qx qy qz qw\n", "timestamp tx ty tz qx qy qz qw"])
+def test_ground_truth_without_a_line_is_none(recordings, tmp_path, content):
+    folder = recordings.tum(tmp_path / "desk")
+    (folder / "groundtruth.txt").write_text(content)
+    with pytest.warns(UserWarning, match=r"groundtruth\.txt: expected .*; no pose is known"):
+        sequence = TUM(folder)
+    assert sequence.ground_truth is None and sequence[0].T_wc is None
+
+
+NAMES = {
+    "blank": ("img {}", "rgb/img {}"),
+    "two blanks": ("a  b {}", "rgb/a  b {}"),
+    "hash": ("img#{}", "rgb/img#{}"),
+    "hash after a blank": ("img #{}", "rgb/img #{}"),
+    "double quotes": ("img {}", '"rgb/img {}"'),
+    "single quotes": ("{}", "'rgb/{}'"),
+    "quote in the name": ("it's {}", "rgb/it's {}"),
+    "comma": ("1,5 {}", "rgb/1,5 {}"),
+    "percent": ("100% {}", "rgb/100% {}"),
+    "backslash": ("{}", "rgb\\{}"),
+    "quoted backslash": ("{}", '"rgb\\{}"'),
+    "escaped blank": ("img {}", "rgb/img\\ {}"),
+    "umlaut and kanji": ("\u00e4\u6f22{}", "rgb/\u00e4\u6f22{}"),
+    "composed in the list alone": ("a\u0308{}", "rgb/\u00e4{}"),
+    "decomposed in the list alone": ("\u00e4{}", "rgb/a\u0308{}"),
+    "comment behind": ("{}", "rgb/{} # first"),
+    "blank and comment behind": ("img {}", "rgb/img {} // first"),
+    "another column": ("{}", "rgb/{} 0.033"),
+    "dot": ("{}", "./rgb/{}"),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_names_in_lists(recordings, tmp_path, case):
+    on_disk, listed = NAMES[case]
+    folder = recordings.tum(tmp_path / "desk")
+    lines = ["# timestamp filename"]
+    for i in range(8):
+        (folder / "rgb" / f"{i}.png").rename(folder / "rgb" / on_disk.format(f"{i}.png"))
+        lines.append(f"{100 + i / 30 + 0.004:.6f} {listed.format(f'{i}.png')}")
+    (folder / "rgb.txt").write_text("\n".join(lines), encoding="utf-8")
+    sequence = TUM(folder)
+    assert [int(255 * frame.color[0, 0, 0] + 0.5) for frame in sequence] == list(range(8))
+
+
+@pytest.mark.parametrize("listed", ["rgb/img 9.png", '"rgb/img 9.png"', "rgb/img#9.png", "rgb\\img9.png"])
+def test_a_listed_file_that_is_missing_is_named_as_read(recordings, tmp_path, listed):
+    folder = recordings.tum(tmp_path / "desk")
+    path = folder / "rgb.txt"
+    path.write_text(path.read_text().replace("rgb/5.png", listed))
+    expected = listed.strip('"').replace("\\", "/")
+    with pytest.raises(FrameError, match=f"{expected}: no such file"):
+        TUM(folder)[5]
 
 
 def test_no_pairs_within_the_gap(recordings, tmp_path):

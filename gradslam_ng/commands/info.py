@@ -15,16 +15,19 @@ from gradslam_ng.datasets.info import Info
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 
 
-def info(source: Source, /, intrinsics: str | None = None, depth_scale: float | None = None) -> None:
+def info(
+    source: Source, /, intrinsics: str | None = None, depth_scale: float | None = None, max_depth: float | None = None
+) -> None:
     """What a sequence holds: layout, frames, rates, intrinsics, depth statistics, and a warning for anything odd.
 
     Args:
         source: Folder of a sequence, or synthetic:NAME.
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a meter; overrides the layout's.
+        max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor.
     """
     options = {} if depth_scale is None else {"depth_scale": depth_scale}
-    show(datasets.info(datasets.load(source, intrinsics=intrinsics, **options)), Console())
+    show(datasets.info(datasets.load(source, intrinsics=intrinsics, max_depth=max_depth, **options)), Console())
 
 
 def show(found: Info, console: Console) -> None:
@@ -41,6 +44,8 @@ def show(found: Info, console: Console) -> None:
         depth = found.depth
         table.add_row("depth", f"{depth.min:.3f} to {depth.max:.3f} m, median {depth.median:.3f} m")
         table.add_row("with depth", f"{depth.valid:.1%} of the pixels, over {found.sampled} frames")
+        if depth.beyond:
+            table.add_row("left out", f"{depth.beyond:.1%} of the pixels, beyond max_depth")
     if found.posed is None:
         table.add_row("ground truth", "none")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -41,12 +41,14 @@ class RecordingOptions:
         frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
         intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
         depth_scale: Units of the depth files in a meter; overrides the layout's.
+        max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor, at most 50.
         noise: Of the depth and color that a synthetic scene is rendered with.
     """
 
     frames: str = "::"
     intrinsics: str | None = None
     depth_scale: float | None = None
+    max_depth: float | None = None
     noise: Noise = None
 
     def load(self, source: str) -> RGBDSequence:
@@ -56,7 +58,8 @@ class RecordingOptions:
             FileNotFoundError, ValueError: see `datasets.load`; or no frame is left.
         """
         options = {"intrinsics": self.intrinsics, "depth_scale": self.depth_scale, "noise": self.noise}
-        sequence = datasets.load(source, **{name: value for name, value in options.items() if value is not None})
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        sequence = datasets.load(source, max_depth=self.max_depth, **given)
         sequence = sequence[parse_frames(self.frames)]
         if not len(sequence):
             raise ValueError(f"frames: {self.frames!r} leaves none of the sequence's frames")
@@ -84,8 +87,9 @@ class SystemOptions:
     config: Path | None = None
     loops: bool = True
 
-    def make(self) -> StreamingSystem:
-        return make_system(self.system, self.odometry, parse_scale(self.scale), self.config, self.preset)
+    def make(self, max_depth: float | None) -> StreamingSystem:
+        """The system, which leaves out depth beyond that, meters, None for its own limit."""
+        return make_system(self.system, self.odometry, parse_scale(self.scale), self.config, self.preset, max_depth)
 
     def closes_loops(self, frames: int) -> bool:
         """Whether loops are looked for in a sequence of so many frames."""
@@ -127,6 +131,7 @@ class RunRecord:
     config: str | None
     intrinsics: str | None
     depth_scale: float | None
+    max_depth: float | None
     noise: str | None
     loops: bool
 
@@ -157,7 +162,7 @@ def run(
         raise ValueError("device: expected a CUDA device for 'cuda', but torch finds none")
     console = Console()
     sequence = recording.load(source)
-    slam = method.make().to(compute.device)
+    slam = method.make(recording.max_depth).to(compute.device)
     check_writable(out)
     loops = method.closes_loops(len(sequence))
     compile = compute.compile and len(sequence) >= compute.compile_from
@@ -185,6 +190,7 @@ def _record(
         config=None if method.config is None else str(method.config),
         intrinsics=recording.intrinsics,
         depth_scale=recording.depth_scale,
+        max_depth=recording.max_depth,
         noise=recording.noise,
         loops=loops,
     )

@@ -34,7 +34,7 @@ def component(table: str, system: str, odometry: str) -> Component:
     if system == "pointfusion":
         return Component(PointFuser)
     if system == "kinectfusion":
-        return Component(KinectFusion, ("odometry", "mapper", "factor", "noise", "settings"))
+        return Component(KinectFusion, ("odometry", "mapper", "factor", "noise", "settings", "max_depth"))
     return Component(None)
 
 
@@ -98,9 +98,14 @@ def make_odometry(name: str, settings: str, changed: dict[str, Any]) -> KnownPos
 
 
 def make_system(
-    system: str, odometry: str, factor: int | None, config: Path | None = None, settings: str = "default"
+    system: str,
+    odometry: str,
+    factor: int | None,
+    config: Path | None = None,
+    settings: str = "default",
+    max_depth: float | None = None,
 ) -> StreamingSystem:
-    """The system of that name, with a preset's settings and those of a TOML file, which go before.
+    """The system of that name, with a preset's settings and those of a TOML file, which go before. max_depth: meters.
 
     Raises:
         FileNotFoundError, ValueError: see `read_settings`; or a value out of range.
@@ -108,6 +113,8 @@ def make_system(
     tables = read_settings(system, odometry, config)
     tracker = make_odometry(odometry, settings, tables["odometry"])
     common: dict[str, Any] = {"odometry": tracker, "factor": factor, "settings": settings}
+    if max_depth is not None:
+        common["max_depth"] = max_depth
     if system == "pointfusion":
         return PointFusion(**common, mapper=PointFuser(**tables["mapping"]))
     if system == "kinectfusion":

@@ -31,8 +31,9 @@ def read_color(path: Path) -> Tensor:
 def read_depth(path: Path, scale: float, no_depth: int = 0) -> Tensor:
     """Depth (H, W, 1) float32, meters, 0 where nothing was measured.
 
-    Integers are divided by `scale`, units in a meter; 0 and `no_depth` are no measurement. Floats are meters already;
-    what is not finite or not positive is no measurement.
+    Integers are divided by `scale`, units in a meter; 0 and `no_depth` are no measurement, and neither is the largest
+    number that the file can hold: what saturates was farther than that, or not measured at all. Floats are meters
+    already; what is not finite or not positive is no measurement.
 
     Raises:
         ValueError: not an image, broken, not one channel, or of 8 bit, which cannot hold depth.
@@ -45,7 +46,7 @@ def read_depth(path: Path, scale: float, no_depth: int = 0) -> Tensor:
         depth = np.where(np.isfinite(pixels) & (pixels > 0), pixels, 0).astype(np.float32)
     else:
         depth = pixels.astype(np.float32) / np.float32(scale)
-        depth[(pixels == no_depth) | (pixels < 0)] = 0
+        depth[(pixels == no_depth) | (pixels < 0) | (pixels == np.iinfo(pixels.dtype).max)] = 0
     return torch.from_numpy(depth)[..., None]
 
 

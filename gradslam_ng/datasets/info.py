@@ -14,18 +14,21 @@ from gradslam_ng.geometry import se3, so3
 GAP = 1.5  # intervals between frames longer than this many usual ones
 DEPTH_RANGE = (0.15, 15.0)  # meters: a median depth outside is not what RGB-D cameras in rooms see
 FEW_VALID = 0.3  # share of the pixels with depth
+FEW_BEYOND = 0.01  # share of the pixels with depth beyond the sensor's range, not worth a warning
 SPEED = (5.0, 8.0)  # m/s and rad/s: faster is no hand-held camera but a jump of the ground truth
 OFF_CENTER = 0.15  # distance of the principal point from the image's center, in image sizes
 
 
 @dataclass(frozen=True)
 class Depth:
-    """Depth measurements, meters, over a sample of frames; `valid` is the share of pixels that have one."""
+    """Depth as recorded, meters, over a sample of frames; `valid` is the share of pixels that have any, `beyond` that
+    of pixels whose depth is left out of frames, since it is beyond the sequence's `max_depth`."""
 
     min: float
     median: float
     max: float
     valid: float
+    beyond: float
 
 
 @dataclass(frozen=True)
@@ -117,20 +120,25 @@ def _camera(sequence: RGBDSequence) -> list[str]:
 def _depth(sequence: RGBDSequence, sample: int) -> tuple[Depth | None, int, list[str]]:
     """Statistics of the sampled frames, how many were read, and warnings."""
     picked = torch.linspace(0, len(sequence) - 1, min(sample, len(sequence))).round().long().unique().tolist()
-    measured, pixels, failed = [], 0, []
+    measured, pixels, beyond, failed = [], 0, 0, []
     for index in picked:
         try:
-            depth = sequence[index].depth
+            _, image = sequence.read(sequence.indices[index])
         except FrameError as error:
             failed.append(error)
             continue
-        measured.append(depth[depth > 0])
-        pixels += depth.numel()
+        measured.append(image[image > 0])
+        pixels, beyond = pixels + image.numel(), beyond + int((image > sequence.max_depth).sum())
     found = [f"{len(failed)} of {len(picked)} sampled frames cannot be read, the first: {failed[0]}"] if failed else []
     values = torch.cat(measured) if measured else torch.zeros(0)
+    if beyond > FEW_BEYOND * pixels:
+        far = f"{sequence.max_depth:g} m, the greatest depth that counts (max_depth), and are left out"
+        found.append(f"{beyond / pixels:.1%} of the pixels have depth beyond {far}")
     if len(values) == 0:
         return None, len(measured), [*found, "no depth in the sampled frames"]
-    depth = Depth(float(values.min()), float(values.median()), float(values.max()), len(values) / pixels)
+    depth = Depth(
+        float(values.min()), float(values.median()), float(values.max()), len(values) / pixels, beyond / pixels
+    )
     if not DEPTH_RANGE[0] <= depth.median <= DEPTH_RANGE[1]:
         scale = "" if sequence.depth_scale is None else f"; is the depth unit 1/{sequence.depth_scale:g} m?"
         found.append(f"median depth of {depth.median:.3g} m is unusual{scale}")

@@ -18,18 +18,24 @@ from gradslam_ng.datasets.tum import TUM
 LOADERS = (TUM, ICL, ScanNet, SevenScenes, Replica, Folder)  # the first that recognizes a folder reads it
 
 
-def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **options) -> RGBDSequence:
+def load(
+    source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, max_depth: float | None = None, **options
+) -> RGBDSequence:
     """The sequence in a folder whose layout is recognized, or a scene rendered on the fly, `synthetic:NAME`.
 
     Args:
         source: a folder, or "synthetic:NAME".
         intrinsics: K as (3, 3), or fx, fy, cx, cy as numbers or as a text "fx,fy,cx,cy", pixels; overrides the files'.
+        max_depth: depth beyond this, meters, is left out; default: the range of the layout's sensor.
         **options: of the loader, such as `depth_scale`.
 
     Raises:
         FileNotFoundError: no such folder, or it has none of the layouts; lists what was looked for.
-        ValueError: the recording is not as its layout demands, or the loader has no such option.
+        ValueError: the recording is not as its layout demands, the loader has no such option, or max_depth is not
+            positive.
     """
+    if max_depth is not None and not max_depth > 0:
+        raise ValueError(f"max_depth: expected a positive number of meters, got {max_depth}")
     kind, _, name = str(source).partition(":")
     if kind == "synthetic":
         from gradslam_ng.datasets.synthetic import Synthetic  # late: it brings scipy's interpolation along
@@ -43,7 +49,10 @@ def load(source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, **o
     for option in options:
         if option not in known:
             raise ValueError(f"{loader.__name__} takes no option {option!r}; it takes {', '.join(known)}")
-    return loader(source, **options)
+    sequence = loader(source, **options)
+    if max_depth is not None:
+        sequence.max_depth = max_depth
+    return sequence
 
 
 def recognize(folder: Path) -> type[RGBDSequence]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics, read_intrinsics
+from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 from gradslam_ng.geometry.camera import pixel_grid, sample, scale_intrinsics
 
@@ -32,6 +33,7 @@ class ScanNet(FileSequence):
 
     layout = "scannet"
     expected_files = "color/, depth/, pose/ and intrinsic/intrinsic_depth.txt"
+    max_depth = STRUCTURED_LIGHT_RANGE
     same_size = False
 
     def __init__(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from gradslam_ng.structures import RGBDFrames, Trajectory
+
+STRUCTURED_LIGHT_RANGE = 10.0  # meters: farther a Kinect's disparity has steps of 0.3 m, and saturates
 
 
 class FrameError(ValueError):
@@ -32,7 +36,8 @@ class RGBDSequence(Dataset[RGBDFrames]):
     """RGB-D frames in order of time, with their camera and, where it is known, the ground truth.
 
     `sequence[i]` reads frame i, an RGBDFrames without leading axes. `sequence[100:200:2]` is a sequence of those
-    frames, which are read when asked for. A loader calls `__init__` and provides `read`.
+    frames, which are read when asked for. Depth from beyond `max_depth`, the range of the sensor, is left out: where
+    a layout does not tell its sensor there is no limit. A loader calls `__init__` and provides `read`.
 
     Args:
         name: of the sequence, for titles.
@@ -47,6 +52,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
         notes: remarks on how the recording was read, for its user.
     """
 
+    max_depth: float = math.inf  # meters, the sensor's range: what is beyond is left out of frames
     mesh: tuple[Tensor, Tensor] | None = None  # the scene's surface, vertices (V, 3), meters, and faces (F, 3)
 
     def __init__(
@@ -88,6 +94,9 @@ class RGBDSequence(Dataset[RGBDFrames]):
             view.T_wc = None if self.T_wc is None else self.T_wc[index]
             return view
         color, depth = self.read(self.indices[index])
+        if self.max_depth < math.inf:  # NumPy, not torch, which would bring more threads into those that read ahead
+            pixels = depth.numpy()
+            depth = torch.from_numpy(np.where(pixels <= self.max_depth, pixels, np.zeros((), pixels.dtype)))
         T_wc = None if self.T_wc is None else self.T_wc[index].to(torch.float32)
         return RGBDFrames(color, depth, self.K, T_wc, self.timestamps[index])
 

@@ -9,6 +9,7 @@ import torch
 
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.intrinsics import Intrinsics, find_intrinsics
+from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 
 CAMERA = (585.0, 585.0, 320.0, 240.0)  # fx, fy, cx, cy, pixels, of the depth camera
@@ -33,6 +34,7 @@ class SevenScenes(FileSequence):
 
     layout = "sevenscenes"
     expected_files = "frame-000000.color.png, frame-000000.depth.png [frame-000000.pose.txt]"
+    max_depth = STRUCTURED_LIGHT_RANGE
 
     def __init__(
         self, folder: str | os.PathLike, *, intrinsics: Intrinsics | None = None, depth_scale: float = 1000.0

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, find_intrinsics, parse_intrinsics
+from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import listed_file, read_list, read_trajectory, timestamp_and_rest
 from gradslam_ng.io.text import Line
 
@@ -47,6 +48,7 @@ class TUM(FileSequence):
 
     layout = "tum"
     expected_files = "rgb.txt and depth.txt [groundtruth.txt, intrinsics.txt]"
+    max_depth = STRUCTURED_LIGHT_RANGE
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,7 @@ class FusedFrame:
     def prepare(self, noise: Noise) -> LiveFrame:
         """The frame as it was fused, but for its color, which has eight bits."""
         frame = RGBDFrames(self.color.to(self.depth.dtype) / 255, self.depth[..., None], self.K)
-        return measure_surface(frame, noise=noise)
+        return measure_surface(frame, noise=noise, max_depth=math.inf)  # limited when it was fused
 
 
 class Reintegration:

@@ -14,7 +14,7 @@ from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.geometry import se3
 from gradslam_ng.mapping import Mapper
 from gradslam_ng.odometry import Odometry, TrackingResult
-from gradslam_ng.preprocessing import Noise, axial_noise, measure_surface
+from gradslam_ng.preprocessing import MAX_DEPTH, Noise, axial_noise, measure_surface
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.timing import StageTimer, stage
@@ -33,9 +33,11 @@ class System(nn.Module):
         noise: depth noise (B, H, W), meters, of a surface and its color: a function, or a network to be learned.
         factor: images are shrunk by this before anything else; None chooses what comes nearest to the settings' width.
         settings: a preset's name, "default", "fast" or "accurate", or your own; see `Settings`.
+        max_depth: depth beyond this, meters, is no measurement. Sequences leave out what is beyond their sensor
+            themselves, see `RGBDSequence`.
 
     Raises:
-        ValueError: a name that is none of these, or a factor below 1.
+        ValueError: a name that is none of these, a factor below 1, or a max_depth that is not positive.
         TypeError: an odometry, a mapper, a noise model or settings of another kind; a mapper of another kind of map.
     """
 
@@ -52,8 +54,11 @@ class System(nn.Module):
         noise: Noise = axial_noise,
         factor: int | None = None,
         settings: str | Settings = "default",
+        max_depth: float = MAX_DEPTH,
     ) -> None:
         super().__init__()
+        if not max_depth > 0:
+            raise ValueError(f"max_depth: expected a positive number of meters, got {max_depth}")
         if factor is not None and (not isinstance(factor, Integral) or factor < 1):
             raise ValueError(f"factor: expected a whole number, at least 1, got {factor}")
         if not callable(noise):
@@ -69,7 +74,7 @@ class System(nn.Module):
         if not issubclass(self.map_type, self.mapper.map_type):
             needed, own = self.map_type.__name__, type(self.mapper).__name__
             raise TypeError(f"mapper: expected one for maps of type {needed}, got {own}")
-        self.factor, self.noise = factor, noise
+        self.factor, self.noise, self.max_depth = factor, noise, max_depth
         self.timer = StageTimer()
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # follows .to(device)
 
@@ -115,7 +120,7 @@ class System(nn.Module):
         if min(frame.size) < MIN_SIZE * factor:
             height, width = frame.size
             raise ValueError(f"images of {width}x{height} shrunk by {factor}: at least {MIN_SIZE} pixels must be left")
-        return measure_surface(frame, factor, self.noise)
+        return measure_surface(frame, factor, self.noise, self.max_depth)
 
     @stage("preprocess")
     def initialize(self, live: LiveFrame) -> State:

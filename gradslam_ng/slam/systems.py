@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradslam_ng.mapping import Aggregate, Mapper, PointFuser, TSDFFuser
 from gradslam_ng.odometry import Odometry
-from gradslam_ng.preprocessing import Noise, axial_noise, with_raw_vertices
+from gradslam_ng.preprocessing import MAX_DEPTH, Noise, axial_noise, with_raw_vertices
 from gradslam_ng.rendering import predict_surfels, predict_volume
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
@@ -51,7 +51,7 @@ class KinectFusion(StreamingSystem):
     """Volumetric SLAM: each frame aligned with the ray-cast volume, then averaged into it (Newcombe et al. 2011).
 
     Args:
-        odometry, mapper, noise, factor, settings: see `System`.
+        odometry, mapper, noise, factor, settings, max_depth: see `System`.
         voxel_size: edge of a voxel, meters.
         truncation: distance from the surface, meters, that is told from farther ones.
 
@@ -72,8 +72,9 @@ class KinectFusion(StreamingSystem):
         noise: Noise = axial_noise,
         factor: int | None = None,
         settings: str | Settings = "default",
+        max_depth: float = MAX_DEPTH,
     ) -> None:
-        super().__init__(odometry, mapper=mapper, noise=noise, factor=factor, settings=settings)
+        super().__init__(odometry, mapper=mapper, noise=noise, factor=factor, settings=settings, max_depth=max_depth)
         VoxelGrid.empty(1, voxel_size, truncation)  # refuses bad sizes at once
         self.voxel_size, self.truncation = voxel_size, truncation
 

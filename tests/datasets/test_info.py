@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradslam_ng.datasets import TUM, Folder, info
+from gradslam_ng.datasets import TUM, Folder, info, load
 
 
 def warned(found, text: str) -> bool:
@@ -100,3 +100,17 @@ def test_real_sequence(shared_data):
     assert found.frames == 250 and found.posed == 245 and found.rate == pytest.approx(30.7, abs=0.3)
     assert warned(found, "9 gaps in time") and len(found.warnings) == 1
     assert 0.8 < found.depth.valid < 1 and torch.tensor(found.K)[0, 0] == pytest.approx(535.4)
+
+
+def test_readings_beyond_the_sensor(recordings, tmp_path):
+    """They are counted and told; what is left out of frames is told from what was recorded."""
+    folder = recordings.folder(tmp_path / "desk")
+    depth = np.full((24, 32), 1500, np.uint16)
+    depth[:6] = 30000
+    for i in range(8):
+        iio.imwrite(folder / "depth" / f"{i:04d}.png", depth)
+    found = info(Folder(folder))
+    assert found.depth.beyond == 0 and found.depth.max == 30 and not warned(found, "max_depth")  # no sensor is told
+    found = info(load(folder, max_depth=10.0))
+    assert found.depth.beyond == 0.25 and found.depth.max == 30 and found.depth.valid == 1
+    assert warned(found, "25.0% of the pixels have depth beyond 10 m")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import math
 import pickle
 
+import imageio.v3 as iio
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from gradslam_ng.datasets import TUM, FrameError
+from gradslam_ng.datasets import TUM, FrameError, load
 from gradslam_ng.structures import RGBDFrames
 
 
@@ -68,3 +71,20 @@ def test_data_loader_with_workers(sequence):
     clips = list(DataLoader(sequence.clips(3, 1), batch_size=2, num_workers=2))
     assert len(clips) == 3 and clips[0].shape == (2, 3) and clips[0].T_wc.shape == (2, 3, 4, 4)
     assert same(clips[2][1, 2], sequence[7])
+
+
+def test_depth_beyond_the_sensor_is_left_out_of_frames(recordings, tmp_path):
+    """The range of a Kinect where the layout tells it, else none but what the user gives; files that saturate."""
+    folder = recordings.tum(tmp_path / "desk")
+    pixels = iio.imread(folder / "depth" / "0.png")
+    pixels[0, :4] = 50001, 49999, 65534, 65535
+    iio.imwrite(folder / "depth" / "0.png", pixels)
+    recorded = torch.from_numpy(pixels.astype(np.float32) / 5000)
+    for sequence, limit in ((load(folder), 10.0), (load(folder, max_depth=20.0), 20.0)):
+        assert torch.equal(sequence[:1][0].depth[1:, :, 0], recorded[1:])
+        expected = [float(z) if z <= limit else 0.0 for z in recorded[0, :3]] + [0.0]
+        assert sequence[0].depth[0, :4, 0].tolist() == pytest.approx(expected, abs=1e-6)
+    other = recordings.folder(tmp_path / "other")
+    assert load(other).max_depth == math.inf and load(other, max_depth=1.0)[0].depth.max() <= 1.0
+    with pytest.raises(ValueError, match="max_depth: expected a positive number of meters, got 0"):
+        load(folder, max_depth=0.0)

@@ -39,7 +39,7 @@ def test_shrunk_frames_see_the_same_scene(room, factor):
     assert torch.allclose(uv[0], grid, atol=1e-9)
 
 
-@pytest.mark.parametrize("hole", [math.nan, math.inf, -math.inf, -1.0, 0.0])
+@pytest.mark.parametrize("hole", [math.nan, math.inf, -math.inf, -1.0, 0.0, 1e30, 65.535, 50.1])
 @pytest.mark.parametrize("factor", [1, 2])
 def test_what_is_no_depth_is_no_reading_and_spoils_no_neighbor(room, hole, factor):
     frame = room.view(room.walk(1), (48, 64))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from gradslam_ng.compute.configurable import Configurable
 from gradslam_ng.structures import LiveFrame
 
 M = TypeVar("M", bound=Any)  # a map
 
 
-class Mapper(nn.Module, Generic[M]):
+class Mapper(Configurable, Generic[M]):
     """Joins frames to the map. Derive from it to write one of your own; this one leaves the map as it is."""
 
     map_type: type = object  # the kind of map that it can join frames to, object for any

@@ -17,13 +17,15 @@ from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.association import Gates, Window
 from gradslam_ng.odometry.degeneracy import analyze_degeneracy, remap_solution
-from gradslam_ng.odometry.icp_settings import ICPSettings, as_scalar, step_strategy
+from gradslam_ng.odometry.icp_settings import DISCRETE, LEARNABLE, ICPSettings, as_scalar, step_strategy
 from gradslam_ng.odometry.odometry import Odometry
 from gradslam_ng.odometry.photometric import PhotometricFactor, PhotometricTerm, estimate_exposure
 from gradslam_ng.odometry.point_to_plane import LivePoints, PointToPlaneFactor
 from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
 from gradslam_ng.preprocessing import downsample
 from gradslam_ng.structures import LiveFrame, SurfaceView
+
+STRATEGY_SETTINGS = optim.SoftLevenbergMarquardt.learnable + optim.SoftLevenbergMarquardt.discrete
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,8 @@ class ProjectiveICP(Odometry):
     has `linearize(T_mc)`, which returns H (B, 6, 6) and g (B, 6) to a left update of T_mc (B, 4, 4) and the error (B),
     and `error(T_mc)`; all of it divided by `level.geometry.total_information` (B).
 
-    Settings may be tensors with a gradient; those that are `nn.Parameter`, of the strategy too, become parameters of
-    this module.
+    Settings are attributes of this module, read where they are used: those of type Tensor may be learned, as
+    `nn.Parameter` given here or assigned later, and so may those of the strategy, a module of its own.
 
     Args:
         strategy: how steps are found and judged; default: `step_strategy()`.
@@ -58,11 +60,27 @@ class ProjectiveICP(Odometry):
         overrides: settings by name, which go before.
 
     Raises:
-        ValueError: a setting outside its range, or a `backward` that does not go with it.
-        TypeError: a setting that does not exist.
+        ValueError: a setting outside its range, or a `backward` that does not go with it; also when one is assigned.
+        TypeError: a setting that does not exist, a parameter for one without a gradient, a strategy that is no module.
     """
 
     capturable = True
+    learnable, discrete = LEARNABLE, DISCRETE
+    strategy: optim.StepStrategy
+    iterations: tuple[int, ...]  # from here on the settings
+    rotation_iterations: int
+    row_stride: int
+    max_distance: float | Tensor
+    max_angle: float
+    kernel_width: float | Tensor
+    min_overlap: float
+    max_step: float
+    association_window: int
+    association_sigma: float | Tensor
+    photometric: bool
+    registration_sigma: float | Tensor
+    backward: str
+    backward_iterations: int
 
     def __init__(
         self,
@@ -75,20 +93,23 @@ class ProjectiveICP(Odometry):
         super().__init__()
         self.strategy = step_strategy() if strategy is None else strategy
         self.extra_factors = extra_factors
-        self._settings = replace(settings or ICPSettings(), **overrides)
-        self._learned = [name for name, value in vars(self._settings).items() if isinstance(value, nn.Parameter)]
-        for name, value in (vars(self.strategy) | vars(self._settings)).items():
-            if isinstance(value, nn.Parameter):
-                self.register_parameter(name, value)
+        for name, value in vars(replace(settings or ICPSettings(), **overrides)).items():
+            super().__setattr__(name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.learnable + self.discrete:
+            known = {key: given for key, given in vars(self).items() if key in self.learnable + self.discrete}
+            ICPSettings(**(known | {name: value}))  # refuses what is out of range
+        elif name == "strategy" and not isinstance(value, nn.Module):
+            raise TypeError(f"strategy: expected a module such as optim.LevenbergMarquardt, got {type(value).__name__}")
+        elif name in STRATEGY_SETTINGS:
+            raise TypeError(f"{name}: expected to be assigned to the strategy whose setting it is, odometry.strategy")
+        super().__setattr__(name, value)
 
     @property
     def settings(self) -> ICPSettings:
-        """With the parameters as they are now: `torch.func.functional_call` puts others in their place."""
-        if not self._learned:
-            return self._settings
-        parameters = dict(self.named_parameters(recurse=False))
-        learned: dict[str, Any] = {name: parameters[name] for name in self._learned}
-        return replace(self._settings, **learned)
+        """All of them as they are now."""
+        return ICPSettings(**{name: getattr(self, name) for name in self.learnable + self.discrete})
 
     def forward(
         self,
@@ -106,18 +127,18 @@ class ProjectiveICP(Odometry):
         """
         if model.T_wm is None:
             raise ValueError("model: expected a view with the pose of its camera, T_wm")
-        settings, T_mw = self.settings, se3.inverse(model.T_wm)
+        T_mw = se3.inverse(model.T_wm)
         pyramid = self.build_pyramid(live, model)
         T_mc_init = T_mw @ T_wc_init
         if T_wc_last is not None:
             T_mc_init = better_initial_pose(pyramid[0].geometry, T_mc_init, T_mw @ T_wc_last)
         T_mc = T_mc_init
-        for level, iterations in zip(pyramid, settings.iterations, strict=True):
+        for level, iterations in zip(pyramid, self.iterations, strict=True):
             added = self.added_factors(level, T_mc)
             T_mc = self.minimize(self.problem(level, added), T_mc, level, iterations)
         H, error, overlap = self.evaluate(level, added, T_mc)
 
-        T_mc_prior = T_mc_init if settings.backward == "unroll" else T_mc_init.detach()  # other ways back know no start
+        T_mc_prior = T_mc_init if self.backward == "unroll" else T_mc_init.detach()  # other ways back know no start
         observed = analyze_degeneracy(H, level.geometry.total_information)
         T_mc, xi = remap_solution(observed.projection, T_mc, T_mc_prior)
         status, overlap = self.classify(level, xi, observed.num_degenerate, overlap)
@@ -128,21 +149,20 @@ class ProjectiveICP(Odometry):
     def build_pyramid(self, live: LiveFrame, model: SurfaceView) -> list[PyramidLevel]:
         """All levels, the coarsest first."""
         views = [(live.surface, model)]
-        for _ in self.settings.iterations[1:]:
+        for _ in self.iterations[1:]:
             views.append((downsample(views[-1][0]), downsample(views[-1][1])))
         return [self.build_level(live, *views[index], index) for index in reversed(range(len(views)))]
 
     def build_level(self, frame: LiveFrame, live: SurfaceView, model: SurfaceView, index: int = 0) -> PyramidLevel:
         """One level, from the surfaces of frame and model at its resolution."""
-        settings = self.settings
         sigma = frame.sigma[:, 2**index - 1 :: 2**index, 2**index - 1 :: 2**index]
         scalar = partial(as_scalar, like=sigma)
         images = (live.vertices, live.normals, live.weights / sigma**2)
         vertices, normals, information = (self.select_pixels(image, index) for image in images)
         points = LivePoints(vertices, normals, information)
-        gates = Gates(scalar(settings.max_distance), scalar(math.cos(math.radians(settings.max_angle))))
-        kernel_width = scalar(settings.kernel_width) * 2**index
-        window = Window(settings.association_window, scalar(settings.association_sigma))
+        gates = Gates(scalar(self.max_distance), scalar(math.cos(math.radians(self.max_angle))))
+        kernel_width = scalar(self.kernel_width) * 2**index
+        window = Window(self.association_window, scalar(self.association_sigma))
         geometry = PointToPlaneFactor(points, model, gates, kernel_width, window)
         return PyramidLevel(index, frame, live, model, geometry)
 
@@ -152,7 +172,7 @@ class ProjectiveICP(Odometry):
         index: int,
     ) -> Tensor:
         """The pixels (B, P, ...) of an image that take part at a level."""
-        stride = self.settings.row_stride
+        stride = self.row_stride
         image = image[:, stride // 2 :: stride].contiguous() if index == 0 else image
         return image.flatten(1, 2)  # a view at every level: a tensor of its own would be compiled for once more
 
@@ -163,7 +183,7 @@ class ProjectiveICP(Odometry):
     ) -> tuple[optim.Term, ...]:
         """What a level minimizes beside the point-to-plane error, from T_mc on."""
         added: list[optim.Term] = []
-        if self.settings.photometric and level.model.intensity is not None:
+        if self.photometric and level.model.intensity is not None:
             added.append(self._checkpoint(self.photometric_factor(level, T_mc)))
         if self.extra_factors is not None:
             added.extend(self.extra_factors(level, T_mc))
@@ -189,7 +209,7 @@ class ProjectiveICP(Odometry):
             points, intensity, weights, image=live.intensity, depth=depth,
             K=live.K.clone(),  # one tensor under two names: compiled once more
             occlusion_gate=geometry.gates.max_distance,
-            registration_sigma=as_scalar(self.settings.registration_sigma, like=depth) / 2**level.index,
+            registration_sigma=as_scalar(self.registration_sigma, like=depth) / 2**level.index,
         )  # fmt: skip
         exposure = self._evaluate(estimate_exposure, T_mc, term)
         return PhotometricFactor(term, exposure, geometry.kernel_width, geometry.total_information)
@@ -206,16 +226,15 @@ class ProjectiveICP(Odometry):
         iterations: int,
     ) -> Tensor:
         """T_mc (B, 4, 4) after the iterations of a level: at the coarsest, first those in which the camera rotates."""
-        settings = self.settings
-        backward = settings.backward if level.index == 0 or settings.backward == "unroll" else "detach"
+        backward = self.backward if level.index == 0 or self.backward == "unroll" else "detach"
         solve = partial(optim.solve, strategy=self.strategy, backward=backward)
-        if settings.rotation_iterations and level.index == len(settings.iterations) - 1:
+        if self.rotation_iterations and level.index == len(self.iterations) - 1:
             free = torch.cat([T_mc.new_zeros(3), T_mc.new_ones(3)])
             # a sum of one: the solver's kernels are compiled for each type of problem
             rotation = optim.Sum(optim.Subspace(problem, free), variable=problem.variable)
-            found = solve(rotation, T_mc, iterations=settings.rotation_iterations, backward_iterations=1)
+            found = solve(rotation, T_mc, iterations=self.rotation_iterations, backward_iterations=1)
             T_mc = cast(Tensor, found.x)
-        found = solve(problem, T_mc, iterations=iterations, backward_iterations=settings.backward_iterations)
+        found = solve(problem, T_mc, iterations=iterations, backward_iterations=self.backward_iterations)
         return cast(Tensor, found.x)
 
     def evaluate(
@@ -225,11 +244,10 @@ class ProjectiveICP(Odometry):
         T_mc: Tensor,  # (B, 4, 4)
     ) -> tuple[Tensor, Tensor, Tensor]:
         """At the end: H (B, 6, 6), a constant, and the error (B) and overlap (B) of the point-to-plane factor."""
-        settings = self.settings
-        with torch.set_grad_enabled(torch.is_grad_enabled() and settings.backward != "detach"):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
             H, _, error, overlap = self._evaluate(PointToPlaneFactor.evaluate, level.geometry, T_mc)
         with torch.no_grad():
-            H = settings.row_stride * H  # depth is smoothed: what the rows left out know is in their neighbors
+            H = self.row_stride * H  # depth is smoothed: what the rows left out know is in their neighbors
             for factor in added:
                 H = H + factor.linearize(T_mc)[0]
         return H, error, overlap
@@ -242,20 +260,19 @@ class ProjectiveICP(Odometry):
         overlap: Tensor,  # (B,)
     ) -> tuple[Tensor, Tensor]:
         """The `TrackingStatus` (B,) of a motion xi found, and its overlap (B,) relative to the smaller surface."""
-        settings = self.settings
         live, model = ((surface.weights > 0).flatten(1).sum(-1) for surface in (level.live, level.model))
         overlap = overlap * live / torch.minimum(live, model).clamp(min=1)
         status = torch.where(num_degenerate < 0.5, int(TrackingStatus.TRACKED), int(TrackingStatus.DEGENERATE))
-        status = torch.where(xi.abs().amax(-1) < settings.max_step, status, int(TrackingStatus.JUMP))
+        status = torch.where(xi.abs().amax(-1) < self.max_step, status, int(TrackingStatus.JUMP))
         status = torch.where(xi.isfinite().all(-1), status, int(TrackingStatus.NOT_FINITE))
-        status = torch.where(overlap > settings.min_overlap, status, int(TrackingStatus.NO_OVERLAP))
+        status = torch.where(overlap > self.min_overlap, status, int(TrackingStatus.NO_OVERLAP))
         return torch.where(live > 0, status, int(TrackingStatus.NO_DEPTH)), overlap
 
     @property
     def checkpointed(self) -> bool:
         """Whether evaluations are worked out again in the backward pass: the implicit ways go back through one of them
         many times over, where there is nothing to save."""
-        return self.settings.backward in ("unroll", "truncated")
+        return self.backward in ("unroll", "truncated")
 
     def _checkpoint(self, factor: optim.Term) -> optim.Term:
         return optim.Checkpointed(factor) if self.checkpointed else factor

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gradslam_ng import optim
+from gradslam_ng.compute.configurable import split_settings
 
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
 # on a step, and a gradient through such a verdict would be one of noise.
@@ -58,6 +59,8 @@ class ICPSettings:
 
     Raises:
         ValueError: a setting outside its range, or a `backward` that does not go with it.
+        TypeError: a tensor that requires a gradient, for a setting that has none: one that only decides which pairs
+            count, or acts in a mode that is off.
     """
 
     iterations: tuple[int, ...] = (4, 3, 2)
@@ -76,6 +79,7 @@ class ICPSettings:
     backward_iterations: int = 2
 
     def __post_init__(self) -> None:
+        self._check_learned()
         self._check_ranges()
         count, window = self.backward_iterations, self.association_window
         if not self.iterations or min(self.iterations) < 0:
@@ -93,6 +97,18 @@ class ICPSettings:
             expected = f"1 to {self.iterations[-1]}, the iterations of the finest level"
             raise ValueError(f"backward_iterations: expected {expected}, got {count}")
 
+    def _check_learned(self) -> None:
+        _, constant = split_settings(ICPSettings)
+        without = dict.fromkeys(constant, "it decides what counts")
+        if self.association_window == 1:
+            without |= dict.fromkeys(("max_distance", "association_sigma"), "with association_window=1")
+        if not self.photometric:
+            without |= {"registration_sigma": "with photometric=False"}
+        for name, why in without.items():
+            value = getattr(self, name)
+            if isinstance(value, Tensor) and value.requires_grad:
+                raise TypeError(f"{name}: expected a number, got a tensor to be learned: it has no gradient, {why}")
+
     def _check_ranges(self) -> None:
         limits = {
             "rotation_iterations": (0, math.inf),
@@ -103,12 +119,15 @@ class ICPSettings:
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected {least} to {most}, got {getattr(self, name)}")
-        for name in ("max_distance", "kernel_width", "max_step", "association_sigma"):
+        for name in ("max_distance", "kernel_width", "max_step", "association_sigma", "registration_sigma"):
             value = getattr(self, name)
-            if not isinstance(value, Tensor) and not value > 0:
-                raise ValueError(f"{name}: expected more than 0, got {value}")
-        if not isinstance(self.registration_sigma, Tensor) and not self.registration_sigma >= 0:
-            raise ValueError(f"registration_sigma: expected at least 0, got {self.registration_sigma}")
+            number = value.detach().min().item() if isinstance(value, Tensor) and value.numel() else value
+            lowest = "at least 0" if name == "registration_sigma" else "more than 0"
+            if not isinstance(number, (int, float)) or not (number > 0 or (number == 0 and lowest == "at least 0")):
+                raise ValueError(f"{name}: expected {lowest}, got {number}")
+
+
+LEARNABLE, DISCRETE = split_settings(ICPSettings)
 
 
 def as_scalar(value: float | Tensor, like: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from gradslam_ng.compute.configurable import Configurable
 from gradslam_ng.odometry.tracking_result import TrackingResult
 from gradslam_ng.structures import LiveFrame, SurfaceView
 
 
-class Odometry(nn.Module):
+class Odometry(Configurable):
     """Finds the pose of a frame against a model of what it should see. Derive from it to write one of your own."""
 
     provides_pose = False  # poses come with the frames: they need no model, and a frame without one is not relocalized

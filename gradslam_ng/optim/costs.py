@@ -9,6 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.configurable import ConfigurableDataclass, configurable
 from gradslam_ng.optim.kernels import Kernel
 from gradslam_ng.optim.problem import Point
 from gradslam_ng.optim.variables import Variable
@@ -16,11 +17,11 @@ from gradslam_ng.optim.variables import Variable
 Value = Tensor | Callable[[], Tensor]  # a tensor, or a module that computes it
 
 
-@dataclass(frozen=True)
-class IsotropicWeight:
+@configurable
+class IsotropicWeight(ConfigurableDataclass):
     """Each residual times a number: value (..., N), the inverse standard deviation."""
 
-    value: Value
+    value: Tensor | Callable[[], Tensor]
 
     def __call__(
         self,
@@ -38,11 +39,11 @@ class IsotropicWeight:
         return w * r, w.square() * r
 
 
-@dataclass(frozen=True)
-class DiagonalWeight:
+@configurable
+class DiagonalWeight(ConfigurableDataclass):
     """Each component times a number: value (..., N, d)."""
 
-    value: Value
+    value: Tensor | Callable[[], Tensor]
 
     def __call__(
         self,
@@ -59,11 +60,11 @@ class DiagonalWeight:
         return w * r, w.square() * r
 
 
-@dataclass(frozen=True)
-class FullWeight:
+@configurable
+class FullWeight(ConfigurableDataclass):
     """Each residual times a matrix: value (..., N, d, d), W with W^T W = covariance^-1."""
 
-    value: Value
+    value: Tensor | Callable[[], Tensor]
 
     def __call__(
         self,

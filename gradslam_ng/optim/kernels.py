@@ -2,16 +2,18 @@
 
 Each maps s (...), the squared norm of a whitened residual, to rho(s) and has the weight rho'(s), 1 at s = 0, that
 iteratively reweighted least squares gives the residual (Zhang 1997; Barron 2019). `scale` is the residual at which a
-kernel starts to matter, in units of the whitened residual; scale and shape may be tensors with a gradient.
+kernel starts to matter, in units of the whitened residual; scale and shape may be tensors with a gradient. Kernels are
+modules: a scale that is an `nn.Parameter` is in their `parameters()`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from gradslam_ng.compute.configurable import ConfigurableDataclass, configurable
 
 
 class Kernel(Protocol):
@@ -24,8 +26,8 @@ class Kernel(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Huber:
+@configurable
+class Huber(ConfigurableDataclass):
     """Quadratic up to the scale, linear beyond (Huber 1964)."""
 
     scale: float | Tensor
@@ -40,8 +42,8 @@ class Huber:
         return torch.where(inside, 1.0, self.scale * torch.where(inside, 1.0, s).rsqrt())
 
 
-@dataclass(frozen=True)
-class Cauchy:
+@configurable
+class Cauchy(ConfigurableDataclass):
     """Logarithmic: the likelihood of Cauchy's distribution."""
 
     scale: float | Tensor
@@ -53,8 +55,8 @@ class Cauchy:
         return 1 / (1 + s / self.scale**2)
 
 
-@dataclass(frozen=True)
-class GemanMcClure:
+@configurable
+class GemanMcClure(ConfigurableDataclass):
     """Levels off at scale^2 (Geman and McClure 1985); half its ceiling at the scale."""
 
     scale: float | Tensor
@@ -66,8 +68,8 @@ class GemanMcClure:
         return (1 + s / self.scale**2) ** -2
 
 
-@dataclass(frozen=True)
-class Tukey:
+@configurable
+class Tukey(ConfigurableDataclass):
     """Flat, with no weight at all, from the scale on (Beaton and Tukey 1974)."""
 
     scale: float | Tensor
@@ -82,8 +84,8 @@ class Tukey:
         return self._inlier(s) ** 2
 
 
-@dataclass(frozen=True)
-class Barron:
+@configurable
+class Barron(ConfigurableDataclass):
     """The general kernel with a shape (Barron 2019, equation 8): 2 quadratic, 1 Charbonnier, 0 Cauchy, -2
     Geman-McClure, towards minus infinity Welsch. Twice Barron's cost times scale^2, so that the weight at zero is 1.
 

@@ -7,12 +7,12 @@ back to the host.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.configurable import ConfigurableDataclass, configurable
 from gradslam_ng.compute.safe import divide
 from gradslam_ng.optim.linear import factor
 from gradslam_ng.optim.problem import Linearization
@@ -50,8 +50,8 @@ class StepStrategy(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class GaussNewton:
+@configurable
+class GaussNewton(ConfigurableDataclass):
     """Every step taken whole (Nocedal and Wright 2006, section 10.3)."""
 
     def start(self, current: Linearization) -> Damping:
@@ -67,8 +67,8 @@ class GaussNewton:
         return torch.ones_like(current.error, dtype=torch.bool), damping
 
 
-@dataclass(frozen=True)
-class LevenbergMarquardt:
+@configurable
+class LevenbergMarquardt(ConfigurableDataclass):
     """Damping steered by the gain ratio, worse steps refused (Madsen, Nielsen and Tingleff 2004, algorithm 3.16).
 
     damping: at the start, relative to the diagonal of H. A tensor may require a gradient.
@@ -77,7 +77,7 @@ class LevenbergMarquardt:
     """
 
     damping: float | Tensor = 1e-3
-    error_noise: float = 1e-6
+    error_noise: float | Tensor = 1e-6
 
     def start(self, current: Linearization) -> Damping:
         value = (torch.ones_like(current.error) * self.damping).to(current.error.dtype)  # as_tensor waits for a GPU
@@ -113,7 +113,7 @@ class LevenbergMarquardt:
         return Damping(value.clamp(1e-9, 1e9), growth.clamp(max=1e9))
 
 
-@dataclass(frozen=True)
+@configurable
 class SoftLevenbergMarquardt(LevenbergMarquardt):
     """Levenberg-Marquardt with a logistic in place of its decision, so that the decision has a gradient.
 

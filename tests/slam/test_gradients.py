@@ -44,10 +44,10 @@ def build(
     system: type[System], settings: dict[str, Tensor], window: int = 1, factor: int = 1, strategy: str = "soft"
 ) -> System:
     damping, temperature, sigma, stable = (settings.get(k) for k in ("damping", "temperature", "sigma", "stable"))
+    reach = {name: settings[name] for name in ("max_distance", "association_sigma")}
     odometer = ProjectiveICP(
         RULES[strategy][0](damping, temperature), iterations=(2, 2, 2), kernel_width=settings["kernel_width"],
-        max_distance=settings["max_distance"], association_window=window,
-        association_sigma=settings["association_sigma"],
+        association_window=window, **(reach if window > 1 else {}),
     )  # fmt: skip
     more = {"mapper": PointFuser(sigma=sigma, stable_confidence=stable)} if system is gs.PointFusion else {}
     return system(odometer, factor=factor, **more)

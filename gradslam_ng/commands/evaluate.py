@@ -42,13 +42,17 @@ def evaluate(
         out: Where the plot goes, a PNG.
     """
     truth, estimated = Trajectory.load(ground_truth), Trajectory.load(estimate)
+    lost = int((~estimated.known).sum())
+    estimated = estimated[estimated.known]
     absolute = evaluation.ate(truth, estimated, align, max_gap)
     relative = evaluation.rpe(truth, estimated, delta, unit, align=align, max_gap=max_gap)
     console = Console()
     console.print(_table(absolute, relative, f"{delta:g} {UNITS[unit]}"))
     scale = absolute.T_align[:3, :3].det().abs().pow(1 / 3).item()
     console.print(
-        f"{len(absolute.errors)} pairs of poses within {max_gap:g} s, out of {len(truth)} and {len(estimated)}; "
+        f"{len(absolute.errors)} pairs of poses within {max_gap:g} s, out of {len(truth)} and {len(estimated)}"
+        + (f", {lost} of the estimate not known" if lost else "")
+        + "; "
         f"aligned: {align}" + (f", scale {scale:.4f}" if align == "sim3" else "")
     )
     out.parent.mkdir(parents=True, exist_ok=True)

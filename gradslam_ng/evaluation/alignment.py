@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from gradslam_ng.structures import Trajectory
+from gradslam_ng.structures.trajectory import COINCIDENT
 
 ALIGNMENTS = ("none", "se3", "sim3")
 
@@ -18,23 +21,24 @@ TRIAD = 1e-5
 def associate(ground_truth: Trajectory, estimate: Trajectory, max_gap: float = 0.02) -> tuple[Trajectory, Trajectory]:
     """Pairs of poses nearest in time: every pose of the shorter trajectory finds the nearest of the longer one.
 
-    The rule of evo (and of the TUM tools wherever the nearest pose is nobody else's nearest), in n log n. Ground truth
-    that is not finite counts as not recorded.
+    The rule of evo (and of the TUM tools wherever the nearest pose is nobody else's nearest), in n log n. Poses that
+    are not known count as not recorded; in an estimate a warning counts them.
 
     Args:
-        max_gap: largest difference in time of a pair, seconds.
+        max_gap: largest difference in time of a pair, seconds, to the microsecond.
 
     Returns:
         Ground truth and estimate, both of the length of the pairs found, each with its own time stamps.
 
     Raises:
-        ValueError: an empty trajectory, an estimate that is not finite, or no two poses within `max_gap`.
+        ValueError: a trajectory without any known pose, or no two poses within `max_gap`.
     """
     lost = (~estimate.known).nonzero().flatten()
     if len(lost):
         when = estimate.timestamps[lost[0]].item()
-        raise ValueError(f"estimate: {len(lost)} of {len(estimate)} poses are not finite, the first at time {when:.6f}")
-    ground_truth = ground_truth[ground_truth.known]
+        counted = f"{len(lost)} of {len(estimate)} poses are not known, the first at time {when:.6f}"
+        warnings.warn(f"estimate: {counted}; errors are those of the others", stacklevel=3)
+    ground_truth, estimate = ground_truth[ground_truth.known], estimate[estimate.known]
     for name, trajectory in (("ground truth", ground_truth), ("estimate", estimate)):
         if not len(trajectory):
             raise ValueError(f"{name}: expected at least one known pose, got none")
@@ -115,5 +119,5 @@ def _nearest(short: Tensor, long: Tensor, max_gap: float) -> tuple[Tensor, Tenso
     after = torch.searchsorted(long, short, right=True).clamp(max=len(long) - 1)
     before = (after - 1).clamp(min=0)
     nearest = torch.where((long[after] - short).abs() < (short - long[before]).abs(), after, before)
-    close = ((long[nearest] - short).abs() <= max_gap).nonzero().flatten()
+    close = ((long[nearest] - short).abs() <= max_gap + COINCIDENT).nonzero().flatten()
     return close, nearest[close]

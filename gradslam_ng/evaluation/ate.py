@@ -29,8 +29,7 @@ def ate(ground_truth: Trajectory, estimate: Trajectory, align: str = "se3", max_
         max_gap: largest difference in time of two poses that are compared, seconds.
 
     Raises:
-        ValueError: an unknown alignment, no overlap in time, fewer than three pairs to align, or estimated poses that
-            are not finite.
+        ValueError: an unknown alignment, no overlap in time, no known pose, or fewer than three pairs to align.
     """
     ground_truth, estimate = associate(ground_truth, estimate, max_gap)
     estimate, T_align = align_to(ground_truth, estimate, align)

@@ -49,7 +49,7 @@ def rpe(
 
     Raises:
         ValueError: an unknown unit or alignment, a delta that is not positive (or not whole frames), no pair that far
-            apart, no overlap in time, or estimated poses that are not finite.
+            apart, no overlap in time, or no known pose.
     """
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, got {unit!r}")

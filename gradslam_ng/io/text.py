@@ -39,6 +39,7 @@ COMMENT_LINE = re.compile(r"\s*(?:#|//|%)")
 # A comment after numbers; `1.#IND` is none.
 COMMENT = re.compile(r"(?:(?<![.\d])#|#(?!ind|inf|qnan|snan|[jr]\b)|//|%).*", re.IGNORECASE)
 SEPARATORS = re.compile(r"[\s,;|\"'()\[\]{}]+")
+OTHER_THAN_BLANKS = re.compile(r"[,;|\"'()\[\]{}#/%]")  # between words
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 FORTRAN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[dDqQ]|(?=[+-]\d{3}$))([+-]?\d+)")
 INFINITE = re.compile(r"([+-]?)(?:1\.#inf\d*|1\.#j)", re.IGNORECASE)
@@ -162,6 +163,8 @@ def read_lines(path: str | os.PathLike, expected: str, column_names: bool = True
 
 def split_words(text: str) -> list[str]:
     """What is between separators, without a comment."""
+    if not OTHER_THAN_BLANKS.search(text):
+        return text.split()
     if "(" in text:
         text = re.sub(r"nan\(\w*\)", "nan", text, flags=re.IGNORECASE)  # as GNU and MSVC write it
     return [word for word in SEPARATORS.split(COMMENT.sub("", text)) if word]
@@ -177,13 +180,23 @@ def parse_numbers(text: str, where: str, expected: str, counts: Sequence[int] = 
         blocks = re.split(r"[\s;]+", COMMENT.sub("", text).strip())
         if len(blocks) > 1 and "." not in "".join(blocks) and any(map(DECIMAL_COMMA.fullmatch, blocks)):
             raise BadLine(f"{where}: expected {expected}, with decimal points, got commas: {text.strip()[:SHOWN]!r}")
-    try:
-        numbers = [parse_number(word) for word in split_words(text)]
-    except ValueError:
-        numbers = None
+    words = split_words(text)
+    numbers = None if "_" in text and any("_" in word for word in words) else _to_numbers(words)
     if numbers is None or (counts and len(numbers) not in counts):
         raise BadLine(f"{where}: expected {expected}, got {text.strip()[:SHOWN]!r}")
     return numbers
+
+
+def _to_numbers(words: list[str]) -> list[float] | None:
+    """The numbers that words are, None where one is none."""
+    try:
+        return [float(word) for word in words]  # as nearly all are written
+    except ValueError:
+        pass
+    try:
+        return [parse_number(word) for word in words]
+    except ValueError:
+        return None
 
 
 def parse_number(word: str) -> float:

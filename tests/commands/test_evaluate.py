@@ -56,11 +56,25 @@ class TestHostile:
 
     def test_not_a_trajectory(self, files, capsys):
         (files / "truth.txt").write_text("1 2 3\n")
-        fails_with(capsys, "line 1: expected 8 numbers", str(files / "truth.txt"), str(files / "estimate.txt"))
+        fails_with(
+            capsys,
+            "line 1: expected poses",
+            str(files / "truth.txt"),
+            str(files / "estimate.txt"),
+        )
 
     def test_nan_in_a_file(self, files, capsys):
-        (files / "estimate.txt").write_text("0.0 nan 0 0 0 0 0 1\n")
-        fails_with(capsys, "finite", str(files / "truth.txt"), str(files / "estimate.txt"))
+        path = files / "estimate.txt"
+        lines = path.read_text().splitlines()
+        lines[4] = lines[4].split()[0] + 7 * " nan"
+        path.write_text("\n".join(lines))
+        with pytest.warns(UserWarning, match="1 of 90 poses are not known"):
+            assert evaluate(files) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "89 pairs of poses within 0.02 s, out of 90 and 89, 1 of the estimate not known" in printed
+        path.write_text("0.0 nan 0 0 0 0 0 1\n")
+        with pytest.warns(UserWarning, match="1 of 1 poses are not known"):
+            fails_with(capsys, "estimate: expected at least one known pose", str(files / "truth.txt"), str(path))
 
     def test_no_overlap_in_time(self, files, capsys):
         late = Trajectory.load(files / "estimate.txt")

@@ -182,10 +182,20 @@ class TestHostile:
             evaluation.rpe(walk(), walk()[:1], 1)
 
     def test_estimate_not_finite(self):
-        poses = walk().T_wc.clone()
-        poses[7, 0, 3] = math.nan
-        with pytest.raises(ValueError, match=r"estimate: 1 of 200 poses are not finite, the first at time 100\.233"):
-            evaluation.ate(walk(), Trajectory(walk().timestamps, poses))
+        """The errors are those of the other poses, and a warning counts what is left out."""
+        truth, noisy = walk(), walk().T_wc.clone()
+        noisy[:, 0, 3] += 0.01 * torch.arange(200).sin()
+        lost, others = noisy.clone(), torch.arange(200) != 7
+        lost[7, 0, 3] = math.nan
+        with pytest.warns(UserWarning, match=r"estimate: 1 of 200 poses are not known, the first at time 100\.233"):
+            error = evaluation.ate(truth, Trajectory(truth.timestamps, lost))
+        expected = evaluation.ate(truth[others], Trajectory(truth.timestamps, noisy)[others])
+        assert len(error.errors) == 199 and error.rmse == expected.rmse
+        with pytest.warns(UserWarning, match="1 of 200 poses are not known"):
+            drift = evaluation.rpe(truth, Trajectory(truth.timestamps, lost), 1, "seconds")
+        assert math.isfinite(drift.translation.rmse)
+        with pytest.warns(UserWarning), pytest.raises(ValueError, match="estimate: expected at least one known pose"):
+            evaluation.ate(truth, Trajectory(truth.timestamps, torch.full((200, 4, 4), math.nan)))
 
     def test_ground_truth_all_missing(self):
         with pytest.raises(ValueError, match="ground truth: expected at least one known pose"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -94,20 +96,105 @@ def test_conventions(tmp_path):
 
 def test_an_indefinite_information_matrix_is_named(shared_data):
     graph = g2o.load(shared_data / "posegraph" / "cubicle.g2o")
-    with pytest.raises(ValueError, match=r"positive definite matrices, but that of edge \d+ \d+ has the eigenvalue -"):
+    with pytest.raises(
+        ValueError, match=r"positive semi-definite matrices, but that of edge \d+ \d+ has the eigenvalue -"
+    ):
         graph.factor_graph()
 
 
+def test_fix_names_any_number_of_poses(tmp_path):
+    """Also before they are given, and again."""
+    path = write(tmp_path / "a.g2o", "FIX 3 1", *[SE3.format(k, k) for k in (1, 2, 3)], "FIX 1 # again")
+    graph = g2o.load(path)
+    assert graph.names[graph.fixed].tolist() == [3, 1]
+    problem = graph.factor_graph()
+    torch.testing.assert_close(problem.optimize()["pose"], graph.T, rtol=0, atol=0)
+
+
+def test_what_no_edge_uses_is_passed_over(tmp_path):
+    poses = [SE3.format(0, 0), SE3.format(1, 1)]
+    params = ["PARAMS_SE3OFFSET 0 0 0 0 0 0 0 1", "PARAMS_SE3OFFSET 1 0.1 0 0 0 0 0 1", "PARAMS_CAMERACALIB 2 500"]
+    assert len(g2o.load(write(tmp_path / "a.g2o", *params, *poses, EDGE.format(0, 1))).i) == 1
+    with pytest.warns(UserWarning, match="2 lines ROBOTLASER1, left out"):
+        g2o.load(write(tmp_path / "a.g2o", *poses, *["ROBOTLASER1 0 -1.5 3 0.01 80 0.1 0 0"] * 2))
+
+
+def test_edges_between_offsets(tmp_path):
+    poses = [SE3.format(0, 0), SE3.format(1, 1)]
+    edge = f"EDGE_SE3_OFFSET 0 1 4 5 1 0 0 0 0 0 1 {INFORMATION}"
+    params = ["PARAMS_SE3OFFSET 4 0 0 0 0 0 0 1", "PARAMS_SE3OFFSET 5 0 0 0 0 0 0 -1"]
+    graph = g2o.load(write(tmp_path / "a.g2o", *poses, edge, *params))
+    assert (graph.i.tolist(), graph.j.tolist()) == ([0], [1]) and graph.T_ij[0, 0, 3] == 1
+    params[1] = "PARAMS_SE3OFFSET 5 0 0 0.1 0 0 0 1"
+    with pytest.raises(ValueError, match="line 3: expected an edge without offsets, got one that uses offset 5"):
+        g2o.load(write(tmp_path / "a.g2o", *poses, edge, *params))
+    with pytest.raises(ValueError, match="line 3: names offset 5, which is not given"):
+        g2o.load(write(tmp_path / "a.g2o", *poses, edge, params[0]))
+
+
+def test_names_may_be_any_whole_numbers(tmp_path):
+    names = [2**63 - 1, -5, 8646911284551352321]  # the last is GTSAM's x1
+    poses = [SE3.format(name, k) for k, name in enumerate(names)]
+    graph = g2o.load(write(tmp_path / "a.g2o", *poses, EDGE.format(names[2], "-5.000"), f"FIX {names[0]}"))
+    assert graph.names.tolist() == names and (graph.i.tolist(), graph.j.tolist()) == ([2], [1])
+    graph.save(tmp_path / "again.g2o")
+    assert torch.equal(g2o.load(tmp_path / "again.g2o").names, graph.names)
+
+
+@pytest.mark.parametrize("length", [0.5, 0.9999, 3.0])
+def test_quaternions_are_normalized(tmp_path, length):
+    path = write(tmp_path / "a.g2o", f"VERTEX_SE3:QUAT 0 0 0 0 0 0 {0.6 * length} {0.8 * length}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        T = g2o.load(path).T
+    assert se3.is_rigid(T, tol=1e-12).all() and T[0, 0, 0] == pytest.approx(0.28, abs=1e-12)
+    assert ["1 quaternions that are not of unit length" in str(warning.message) for warning in caught] == (
+        [] if length == 0.9999 else [True]
+    )
+
+
+def test_a_pose_given_again_alike(tmp_path):
+    with pytest.warns(UserWarning, match="1 poses given twice"):
+        assert len(g2o.load(write(tmp_path / "a.g2o", SE3.format(0, 1), SE3.format(0, "1.0"))).T) == 1
+
+
+def test_directions_that_are_not_measured(tmp_path):
+    """Rows of zeros in the information: what an edge says there moves nothing, and what others say stands."""
+    planar = " ".join("1" if r == c and r in (0, 1, 5) else "0" for r in range(6) for c in range(r, 6))
+    edges = [EDGE.format(0, 1), f"EDGE_SE3:QUAT 1 2 1 0 7 0 0 0 1 {planar}", EDGE.format(0, 2).replace(" 1 0", " 2 0")]
+    graph = g2o.load(write(tmp_path / "a.g2o", *[SE3.format(k, k) for k in range(3)], *edges))
+    solution = graph.factor_graph().optimize()
+    assert float(solution.error) < 1e-20
+    torch.testing.assert_close(solution["pose"][2, :3, 3], torch.tensor([2.0, 0, 0], dtype=torch.float64))
+
+
 BAD = {
-    "no poses": ([], "no poses"),
-    "unknown kind": (["VERTEX_XY 0 1 2"], "line 1: expected one of VERTEX_SE3:QUAT.*got 'VERTEX_XY'"),
-    "word": ([SE3.format(0, "one")], "line 1: expected numbers"),
-    "too few": (["VERTEX_SE2 0 1 2"], r"line 1: VERTEX_SE2 takes 1 \+ 3 numbers, got 1 \+ 2"),
+    "no poses": (["FIX 3 # nothing else"], "expected poses, .*got none"),
+    "comments alone": (["# none", ""], "got only comments"),
+    "unknown vertex": (["VERTEX_XY 0 1 2"], "line 1: expected one of VERTEX_SE3:QUAT.*got 'VERTEX_XY'"),
+    "unknown edge": (["EDGE_SE3_PRIOR 0 0 1 2"], "line 1: expected one of VERTEX_SE3:QUAT.*got 'EDGE_SE3_PRIOR'"),
+    "no words": (["hello"], "line 1: expected one of VERTEX_SE3:QUAT.*got 'hello'"),
+    "word": ([SE3.format(0, "one")], r"line 1: expected VERTEX_SE3:QUAT and 1 \+ 7 numbers, got '0 one"),
+    "too few": (["VERTEX_SE2 0 1 2"], r"line 1: expected VERTEX_SE2 and 1 \+ 3 numbers, got '0 1 2'"),
+    "too many": (["VERTEX_SE2 0 1 2 3 4"], r"line 1: expected VERTEX_SE2 and 1 \+ 3 numbers"),
+    "cut": ([SE3.format(0, 0), EDGE.format(0, 0)[:60]], r"line 2: expected EDGE_SE3:QUAT and 2 \+ 28 numbers"),
+    "decimal commas": (["VERTEX_SE2 0 1,5 2,5 0"], "line 1: expected .* with decimal points, got commas"),
     "NaN": ([SE3.format(0, "nan")], "line 1: expected finite"),
-    "twice": ([SE3.format(0, 0), SE3.format(0, 1)], "line 2: pose 0 is given twice"),
-    "missing pose": ([SE3.format(0, 0), EDGE.format(0, 5)], "name pose 5"),
+    "NaN measured": (
+        [SE3.format(0, 0), EDGE.format(0, 1).replace(" 0 0 0 0 0", " 0 0 -1.#IND 0 0", 1)],
+        "line 2: expec",
+    ),
+    "infinite information": (["VERTEX_SE2 0 0 0 0", "EDGE_SE2 0 1 1 0 0 inf 0 0 1 0 1"], "line 2: expected finite"),
+    "zero quaternion": (["VERTEX_SE3:QUAT 0 0 0 0 0 0 0 0"], "line 1: expected a quaternion of length 1"),
+    "twice": ([SE3.format(0, 0), SE3.format(0, 1)], "line 2: pose 0 is given twice, by other numbers"),
+    "missing pose": ([EDGE.format(0, 5), SE3.format(0, 0)], "line 1: names pose 5, which is not given"),
+    "missing fixed": ([SE3.format(0, 0), "FIX 0", "FIX 0 7"], "line 3: names pose 7, which is not given"),
+    "an edge to itself": ([SE3.format(0, 0), EDGE.format(0, 0)], "line 2: expected an edge between two poses"),
     "mixed": ([SE3.format(0, 0), "VERTEX_SE2 1 0 0 0"], "line 2: VERTEX_SE2 among poses of space"),
-    "empty numbers": ([SE3.format(0, 0), "FIX x"], "line 2: expected numbers"),
+    "fixing none": ([SE3.format(0, 0), "FIX"], "line 2: expected FIX and the numbers of poses, got none"),
+    "fixing a word": ([SE3.format(0, 0), "FIX x"], "line 2: expected the number of a pose, got 'x'"),
+    "a broken name": (["VERTEX_SE2 0.5 1 2 0"], "line 1: expected the number of a pose, got '0.5'"),
+    "a name too large": (["VERTEX_SE2 9223372036854775808 1 2 0"], "line 1: expected the number of a pose"),
 }
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gradslam_ng.compute.discrete import discrete
 
+MIN_DEPTH = 0.01  # meters: no camera measures nearer, but a network says so where it means that there is nothing
+
 
 @discrete
 def heaviside(x: Tensor) -> Tensor:
@@ -19,8 +21,9 @@ def heaviside(x: Tensor) -> Tensor:
 
 
 def valid_depth(depth: Tensor) -> Tensor:
-    """Depth with every hole (zero, negative, NaN, infinite) set to 0, through which no gradient passes."""
-    return torch.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0).relu()
+    """Depth with every hole (NaN, infinite, not beyond `MIN_DEPTH`) set to 0, through which no gradient passes."""
+    depth = torch.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0)
+    return torch.nn.functional.threshold(depth, MIN_DEPTH, 0.0)
 
 
 def stack_last(*planes: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.masks import heaviside, stack_last, valid_depth
 from gradslam_ng.compute.safe import denominator
 
@@ -21,6 +22,19 @@ def pixel_grid(
     v = torch.arange(height, device=device, dtype=dtype or torch.get_default_dtype())
     u = torch.arange(width, device=device, dtype=dtype or torch.get_default_dtype())
     return torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1)
+
+
+@discrete
+def is_pinhole(
+    K: Tensor,  # (..., 3, 3)
+    size: tuple[int, int],
+) -> Tensor:
+    """Whether K (..., 3, 3) is finite, upper triangular with 1 in the last place, and its focal lengths are a hundredth
+    of the image's size (H, W) at least: less is no lens, but a K that is not in pixels. Returns (...) bool."""
+    height, width = size
+    last_row = (K[..., 2, :] - torch.eye(3, dtype=K.dtype, device=K.device)[2]).abs() <= 1e-3
+    long_enough = (K[..., 0, 0] >= width / 100) & (K[..., 1, 1] >= height / 100)
+    return long_enough & (K[..., 1, 0].abs() <= 1e-3) & last_row.all(-1) & K.isfinite().all(-1).all(-1)
 
 
 def project(

@@ -1,8 +1,8 @@
 """Depth and color images, channels last: normals, filtering, pyramids.
 
-A depth of 0, or any that is not positive and finite, is a hole: it takes no part and has no gradient, and results hold
-0 there. Gates are relative to the depth, as a sensor's noise and a pixel's footprint grow with it. What they keep or
-leave out is a constant of the gradient.
+A depth of 0, or any that is not finite or not beyond a centimeter, is a hole: it takes no part and has no gradient, and
+results hold 0 there. Gates are relative to the depth, as a sensor's noise and a pixel's footprint grow with it. What
+they keep or leave out is a constant of the gradient.
 """
 
 from __future__ import annotations
@@ -15,6 +15,17 @@ from torch import Tensor
 from gradslam_ng.compute.masks import heaviside, pad, stack_last, valid_depth
 
 _FAR = 1e30  # meters, where a hole must not be the nearest depth
+
+_OVERSHOOT = 0.5  # by which color may leave [0, 1], as interpolation and networks do
+
+
+def usable_color(
+    color: Tensor,  # (..., H, W, 3)
+) -> Tensor:
+    """Which pixels (..., H, W, 1) bool have a color: finite, and in [0, 1] but for an overshoot of a half at most."""
+    near = (color.detach() - 0.5).abs() <= 0.5 + _OVERSHOOT  # not so for NaN
+    red, green, blue = near.split(1, dim=-1)
+    return red & green & blue
 
 
 def intensity(

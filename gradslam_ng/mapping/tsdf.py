@@ -17,6 +17,7 @@ from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
+from gradslam_ng.structures.frame_checks import check_frames
 from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack, unpack, voxel_offsets
 
 COLOR_BAND = 2.0  # voxels from the surface within which color is gathered
@@ -147,11 +148,12 @@ def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
     """The grid with one frame (B,) fused in at its pose T_wc; sign -1 takes a frame out again. See `TSDFFuser`.
 
     Raises:
-        ValueError: a frame without poses, or not one for each volume.
+        ValueError: a frame without poses, or not one for each volume; values that make no sense, see `check_frames`.
     """
     frame = frame if frame.shape else frame.map(lambda value: value[None])
     if frame.T_wc is None or len(frame.shape) != 1 or len(frame) != grid.batch:
         raise ValueError(f"frame: expected {grid.batch} with poses, got {tuple(frame.shape)}, T_wc {frame.T_wc}")
+    check_frames(frame)
     ok = frame.T_wc.isfinite().flatten(1).all(-1)
     return TSDFFuser().integrate(grid, measure_surface(frame), frame.T_wc, ok, sign)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.odometry.odometry import Odometry
-from gradslam_ng.odometry.tracking_result import TrackingResult
+from gradslam_ng.odometry.tracking_result import TrackingResult, TrackingStatus
 from gradslam_ng.structures import LiveFrame, SurfaceView
 
 
@@ -31,4 +31,5 @@ class KnownPoses(Odometry):
         if live.T_wc is None:
             raise ValueError("odometry 'ground-truth' needs frames with poses (T_wc); these have none")
         ok = torch.isfinite(live.T_wc).flatten(1).all(-1)
-        return TrackingResult.from_pose(torch.where(ok[:, None, None], live.T_wc, T_wc_init), ok)
+        T_wc = torch.where(ok[:, None, None], live.T_wc, T_wc_init)
+        return TrackingResult.from_pose(T_wc, ok, TrackingStatus.NO_POSE)

@@ -20,6 +20,8 @@ class TrackingStatus(IntEnum):
     JUMP = 3  # it was found farther from where it was looked for than a camera moves
     NOT_FINITE = 4
     DEGENERATE = 5  # tracked, but what is seen leaves directions open, in which the camera stays where it was expected
+    NO_POSE = 6  # poses are taken from the frames, and this one came without, or with one that is no rigid motion
+    NO_CAMERA = 7  # the frame's K is no pinhole camera's, see `camera.is_pinhole`
 
     @staticmethod
     def is_tracked(statuses: Tensor) -> Tensor:
@@ -43,10 +45,10 @@ class TrackingResult:
         return TrackingStatus.is_tracked(self.status)
 
     @staticmethod
-    def from_pose(T_wc: Tensor, ok: Tensor) -> TrackingResult:
-        """Poses (B, 4, 4) given rather than found, exactly where ok (B,), else not at all."""
+    def from_pose(T_wc: Tensor, ok: Tensor, otherwise: TrackingStatus = TrackingStatus.NO_DEPTH) -> TrackingResult:
+        """Poses (B, 4, 4) given rather than found, exactly where ok (B,), else not at all: `otherwise` says why."""
         share = ok.to(T_wc.dtype)
-        status = torch.where(ok, int(TrackingStatus.TRACKED), int(TrackingStatus.NO_DEPTH))
+        status = torch.where(ok, int(TrackingStatus.TRACKED), int(otherwise))
         return TrackingResult(T_wc, status, share, torch.zeros_like(share), T_wc.new_zeros(len(T_wc), 6, 6))
 
     def where(self, chosen: Tensor, other: TrackingResult) -> TrackingResult:

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.geometry import camera, depth_noise, images
+from gradslam_ng.compute.masks import MIN_DEPTH, heaviside
+from gradslam_ng.geometry import camera, depth_noise, images, se3
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView
 
 MAX_DEPTH = 50.0  # meters: no RGB-D camera measures as far; what it reports from there is saturated, or sky
+SIGMA_RANGE = (1e-5, 1e3)  # meters, of depth noise: less would outweigh all else, and its square underflow
 
 Noise = Callable[[SurfaceView, Tensor], Tensor]  # of a surface and its color (B, H, W, 3), to sigma (B, H, W), meters
 
@@ -29,14 +31,51 @@ def measure_surface(
 ) -> LiveFrame:
     """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,).
 
-    Depth beyond `max_depth`, meters, is no measurement: a hole, whose gradient is zero. So is depth that is not
-    finite or not positive.
+    A pixel takes no part, and has no gradient, if its depth is not finite, not beyond `MIN_DEPTH` or beyond
+    `max_depth`, meters, or if its color is not finite or far outside [0, 1] (`images.usable_color`); nor does a frame
+    whose K is no pinhole camera's. A pose that is no rigid motion becomes NaN, that is, unknown.
+
+    Raises:
+        ValueError: noise of another shape than the depth.
     """
-    K = frame.K if factor == 1 else camera.scale_intrinsics(frame.K, 1 / factor)
-    measured = checkpoint(measure_images, frame.color, frame.depth, K, factor, max_depth)
-    color, depth, vertices, normals, weights, intensity = measured
+    color, depth, vertices, normals, weights, intensity, K, T_wc, has_camera = checkpoint(
+        measure_images, frame.color, frame.depth, frame.K, frame.T_wc, factor, max_depth
+    )
     surface = SurfaceView(vertices, normals, weights, K, intensity)
-    return LiveFrame(surface, color, depth, noise(surface, color), frame.T_wc)
+    sigma, weights = measure_noise(noise, surface, color)
+    return LiveFrame(replace(surface, weights=weights), color, depth, sigma, T_wc, has_camera)
+
+
+def measure_noise(
+    noise: Noise,
+    surface: SurfaceView,
+    color: Tensor,  # (B, H, W, 3)
+) -> tuple[Tensor, Tensor]:
+    """Depth noise (B, H, W), meters, and the weights of the surface (B, H, W), 0 where the noise is no number.
+
+    A model sees holes as points at one meter, and what it says of them does not matter: neither its value there nor its
+    derivative can spoil anything.
+    """
+    vertices = surface.vertices
+    away = torch.eye(3, dtype=vertices.dtype, device=vertices.device)[2]
+    filled = replace(surface, vertices=torch.where(vertices.detach()[..., 2:] > 0, vertices, away))
+    sigma = noise(filled, color)
+    if sigma.shape != surface.weights.shape:
+        raise ValueError(f"noise: expected shape {tuple(surface.weights.shape)}, got {tuple(sigma.shape)}")
+    return limit_noise(sigma.to(vertices.dtype), vertices, surface.weights)
+
+
+@compiled(dynamic=())
+def limit_noise(
+    sigma: Tensor,  # (B, H, W), meters
+    vertices: Tensor,  # (B, H, W, 3), meters
+    weights: Tensor,  # (B, H, W)
+) -> tuple[Tensor, Tensor]:
+    """Sigma within `SIGMA_RANGE`, 1 m at holes, without gradient there; and the weights, 0 where it is negative or no
+    number."""
+    measured = vertices.detach()[..., 2] > 0
+    said = (sigma.detach() >= 0) & (sigma.detach() < torch.inf)
+    return torch.where(measured & said, sigma, 1.0).clamp(*SIGMA_RANGE), torch.where(measured & said, weights, 0.0)
 
 
 def with_raw_vertices(live: LiveFrame) -> LiveFrame:
@@ -50,16 +89,39 @@ def with_raw_vertices(live: LiveFrame) -> LiveFrame:
 def measure_images(
     color: Tensor,  # (B, H, W, 3)
     depth: Tensor,  # (B, H, W, 1), meters
-    K: Tensor,  # (B, 3, 3), of the shrunk images
+    K: Tensor,  # (B, 3, 3)
+    T_wc: Tensor | None,  # (B, 4, 4)
     factor: int,
     max_depth: float,  # meters
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor | None, ...]:
     """Color (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and
-    1 or 0 for whether there is a normal; the intensity, without a channel."""
-    depth = torch.where((depth > 0) & (depth <= max_depth) & (depth < torch.inf), depth, 0.0)  # NaN too is a hole
+    1 or 0 for whether there is a normal; the intensity, without a channel; K of the shrunk images, T_wc with NaN for
+    what is no pose, and whether K is a camera's (B,)."""
+    size = (depth.shape[1], depth.shape[2])
+    has_camera = camera.is_pinhole(K, size)
+    usable = images.usable_color(color) & has_camera[:, None, None, None]
+    color = torch.where(usable, color, 0.0)
+    measured = (depth > MIN_DEPTH) & (depth <= max_depth) & (depth < torch.inf)  # NaN too is a hole
+    depth = torch.where(usable & measured, depth, 0.0)
     if factor > 1:
-        color, depth = images.downsample_color(color, factor), images.downsample_depth(depth, factor)
+        K = camera.scale_intrinsics(K, 1 / factor)
+        color, depth = mean_color(color, usable, factor), images.downsample_depth(depth, factor)
+    # without any depth one camera does as well as another
+    K = torch.where(has_camera[:, None, None], K, size[1] * torch.eye(3, dtype=K.dtype, device=K.device))
     vertices = camera.unproject(images.bilateral_depth(depth), K)
     normals = images.normal_map(vertices)
     seen = (normals.detach() != 0).any(-1).to(depth.dtype)
-    return color, depth[..., 0].clone(), vertices, normals, seen, images.intensity(color)[..., 0].clone()
+    if T_wc is not None:
+        T_wc = torch.where(se3.is_rigid(T_wc.detach(), tol=1e-3)[:, None, None], T_wc, torch.nan)
+    intensity = images.intensity(color)[..., 0].clone()
+    return color, depth[..., 0].clone(), vertices, normals, seen, intensity, K, T_wc, has_camera
+
+
+def mean_color(
+    color: Tensor,  # (B, H, W, 3), 0 where not usable
+    usable: Tensor,  # (B, H, W, 1) bool
+    factor: int,
+) -> Tensor:
+    """Means (B, H / factor, W / factor, 3) over the usable pixels of blocks, 0 where there are none."""
+    share = images.downsample_color(usable.to(color.dtype), factor)
+    return images.downsample_color(color, factor) / (share + (1.0 - heaviside(share)))

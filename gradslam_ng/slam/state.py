@@ -32,11 +32,14 @@ class State:
         """The same state, if a frame goes with those before.
 
         Raises:
-            ValueError: another number of sequences, or images of another size.
+            ValueError: another number of sequences, or images of another size, type or device.
         """
         if live.color.shape != self.last.vertices.shape:
             now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, self.last.vertices.shape))
             raise ValueError(f"step: expected images as before, {before}, got {now} (at working size)")
+        now, before = (f"{x.dtype} on {x.device}" for x in (live.color, self.last.vertices))
+        if now != before:
+            raise ValueError(f"step: expected images as before, {before}, got {now}; bring them there by frame.to(...)")
         return self
 
     @property

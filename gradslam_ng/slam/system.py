@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from gradslam_ng.compute.compiled import static_shapes_enabled
-from gradslam_ng.geometry import se3
 from gradslam_ng.mapping import Mapper
-from gradslam_ng.odometry import Odometry, TrackingResult
+from gradslam_ng.odometry import Odometry, TrackingResult, TrackingStatus
 from gradslam_ng.preprocessing import MAX_DEPTH, Noise, axial_noise, measure_surface
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.timing import StageTimer, stage
 from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap
+from gradslam_ng.structures.frame_checks import check_color, check_frames
 
 MIN_SIZE = 8  # pixels across an image at working size
 
@@ -92,9 +92,12 @@ class System(nn.Module):
             frame: one () or one for each of B sequences (B,).
 
         Raises:
-            ValueError: more leading axes, another number of sequences or size of image than before; for the first
-                frame also K without positive focal lengths, or a pose T_wc that is no rigid motion.
+            ValueError: more leading axes, another number of sequences, size, type or device of images than before; for
+                the first frame also what `check_frames` refuses. In later ones, where asking would wait for a GPU, such
+                pixels, frames and poses take no part, see `measure_surface`.
         """
+        if state is None:
+            check_frames(frame)
         live = self.preprocess(frame)  # surface measurement: vertices, normals, sigma
         state = self.initialize(live) if state is None else state.check(live)
         T_init = state.predict()  # constant velocity
@@ -106,16 +109,16 @@ class System(nn.Module):
 
     @stage("preprocess")
     def preprocess(self, frame: RGBDFrames) -> LiveFrame:
-        """The frame at working resolution, with the surface that it shows and its noise.
+        """The frame at working resolution, with the surface that it shows and its noise; in float32 or float64.
 
         Raises:
-            ValueError: not one frame a sequence, images of another type than float32 or float64, or too small.
+            ValueError: not one frame a sequence, or images that are too small.
         """
         frame = frame if frame.shape else frame.map(lambda value: value[None])
         if len(frame.shape) != 1:
             raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
         if frame.depth.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"step: expected images in float32 or float64, got {frame.depth.dtype}")
+            frame = frame.to(dtype=torch.float32)
         factor = self.factor or max(1, round(frame.size[1] / self.settings.width))
         if min(frame.size) < MIN_SIZE * factor:
             height, width = frame.size
@@ -124,20 +127,11 @@ class System(nn.Module):
 
     @stage("preprocess")
     def initialize(self, live: LiveFrame) -> State:
-        """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin.
-
-        Raises:
-            ValueError: K without finite values and positive focal lengths, or T_wc that is no rigid motion.
-        """
+        """Before the first frame: an empty map, and a camera at the pose that came with the frame or at the origin."""
         surface = live.surface
         batch, device, dtype = len(surface.K), surface.K.device, surface.vertices.dtype
         still = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
         T_wc = provided_pose(live, still)
-        focal = surface.K.diagonal(dim1=-2, dim2=-1)[:, :2]
-        if not bool(surface.K.isfinite().all() & (focal > 0).all()):
-            raise ValueError(f"K: expected finite intrinsics with positive focal lengths, got {surface.K.tolist()}")
-        if not bool(se3.is_rigid(T_wc, tol=1e-3).all()):
-            raise ValueError(f"T_wc: expected a rigid motion or NaN, got {T_wc.tolist()}")
         no = torch.zeros(batch, device=device, dtype=torch.bool)
         nothing = surface.map(torch.zeros_like)
         nothing = replace(nothing, K=surface.K, intensity=torch.zeros_like(surface.weights), T_wm=None)
@@ -159,7 +153,10 @@ class System(nn.Module):
         The first frame with depth has nothing to be lost from: it is where its own pose or the state says.
         """
         tracking = self.odometry(live, model, T_init, T_wc_last=state.T_wc)
-        return tracking if self.odometry.provides_pose else bootstrap(tracking, state, live)
+        tracking = tracking if self.odometry.provides_pose else bootstrap(tracking, state, live)
+        if live.has_camera is None:
+            return tracking
+        return replace(tracking, status=torch.where(live.has_camera, tracking.status, int(TrackingStatus.NO_CAMERA)))
 
     @stage("map")
     def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: Tensor) -> Map:
@@ -178,10 +175,14 @@ class System(nn.Module):
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
 
         checkpoint: keep only every sqrt(L)-th state for the backward pass, which then takes each step once more.
+
+        Raises:
+            ValueError: other leading axes, color far outside [0, 1] in any frame; see also `step`.
         """
         if len(frames.shape) not in (1, 2) or 0 in frames.shape:
             raise ValueError(f"frames: expected leading axes (B, L) or (L,), none of them 0, got {tuple(frames.shape)}")
         clips = frames if len(frames.shape) == 2 else frames.map(lambda value: value[None])
+        check_color(clips.color)
         keeping = checkpoint and torch.is_grad_enabled()  # without gradients maps are updated in place, never twice
         length = math.isqrt(clips.shape[1]) if keeping else clips.shape[1]
         state: State | None = None

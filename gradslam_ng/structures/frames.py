@@ -11,18 +11,25 @@ import torch
 from torch import Tensor
 from torch.utils.data._utils import collate as torch_collate  # which has no public way to add a type
 
+_HINTS = {
+    "color": "; for depth alone give gray, torch.full((*depth.shape[:-1], 3), 0.5), and ICPSettings(photometric=False)"
+}
+_PARAMETERS = "; of fx, fy, cx, cy make the matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
+
 
 @dataclass(frozen=True, eq=False)
 class RGBDFrames:
     """Registered color and depth images with their camera, over any leading axes.
 
-    A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes and are
-    expanded, and take on the precision of the images. Color in [0, 1]; depth in meters, 0 where none was measured;
-    `T_wc` camera to world, meters, NaN for a frame whose pose is not known; timestamps in seconds.
+    A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes, or axes
+    of size 1, and are expanded, and take on the precision of the images: the greater one of color and depth. `K` may be
+    4x4, as in gradSLAM; the upper left 3x3 is kept. Color in [0, 1], or uint8, which is divided by 255; depth in
+    meters, 0 where none was measured; `T_wc` camera to world, meters, NaN for a frame whose pose is not known;
+    timestamps in seconds. Values are checked where frames are used, see `System.step`.
 
     Raises:
-        ValueError: shapes or types that do not fit together; the message names the field, what it is and what was
-            expected.
+        ValueError: shapes, types or devices that do not fit together; the message names the field, what it is, what was
+            expected and, for what is often handed in instead, how to convert it.
     """
 
     color: Tensor  # (..., H, W, 3)
@@ -32,28 +39,50 @@ class RGBDFrames:
     timestamps: Tensor | None = None  # (...), float64
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self)[:3]:
-            if not isinstance(getattr(self, f.name), Tensor):
-                raise ValueError(f"{f.name}: expected a tensor, got {type(getattr(self, f.name)).__name__}")
+        self._check_images()
+        dtype = self.depth.dtype if self.color.dtype == torch.uint8 else None
+        dtype = torch.promote_types(self.color.dtype, self.depth.dtype) if dtype is None else dtype
+        color = self.color.to(dtype)
+        object.__setattr__(self, "color", color / 255 if self.color.dtype == torch.uint8 else color)
+        object.__setattr__(self, "depth", self.depth.to(dtype))
+        K = self.K[..., :3, :3] if self.K.shape[-2:] == (4, 4) else self.K
+        object.__setattr__(self, "K", self._expanded("K", K.to(dtype), (3, 3)))
+        if self.T_wc is not None:
+            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc.to(dtype), (4, 4)))
+        if self.timestamps is not None:
+            object.__setattr__(self, "timestamps", self._expanded("timestamps", self.timestamps, ()))
+
+    def _check_images(self) -> None:
+        """Raise ValueError for fields that are no tensors, and for images of other shapes, types and devices."""
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if value is None and f.default is None:
+                continue
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{f.name}: expected a tensor, got {type(value).__name__}{_HINTS.get(f.name, '')}")
+            if value.device != self.color.device:
+                raise ValueError(f"{f.name}: expected it on {self.color.device} like color, got {value.device}")
         color, depth = self.color, self.depth
         if color.ndim < 3 or color.shape[-1] != 3:
             raise ValueError(f"color: expected shape (..., H, W, 3), got {tuple(color.shape)}")
         if depth.shape != (*color.shape[:-1], 1):
             raise ValueError(f"depth: expected shape {(*color.shape[:-1], 1)} to match color, got {tuple(depth.shape)}")
-        if not (color.is_floating_point() and color.dtype == depth.dtype):
-            raise ValueError(f"color and depth: expected one float type, got {color.dtype} and {depth.dtype}")
-        object.__setattr__(self, "K", self._expanded("K", self.K.to(depth.dtype), (3, 3)))
-        if self.T_wc is not None:
-            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc.to(depth.dtype), (4, 4)))
-        if self.timestamps is not None:
-            object.__setattr__(self, "timestamps", self._expanded("timestamps", self.timestamps, ()))
+        if not (color.is_floating_point() or color.dtype == torch.uint8):
+            raise ValueError(f"color: expected a float type, in [0, 1], or torch.uint8, got {color.dtype}")
+        if not depth.is_floating_point():
+            how = "divide by the units in a meter: depth.float() / 1000 for millimeters, / 5000 for TUM's files"
+            raise ValueError(f"depth: expected meters in a float type, got {depth.dtype}; {how}")
 
     def _expanded(self, name: str, value: Tensor, tail: tuple[int, ...]) -> Tensor:
         """`value` with one entry per frame; a (B, 3, 3) camera serves all L frames of its clip."""
         lead, own = self.shape, value.shape[: value.ndim - len(tail)]
-        if value.shape[value.ndim - len(tail) :] == tail and own == lead[: len(own)]:
+        fits = len(own) <= len(lead) and all(n in (1, size) for n, size in zip(own, lead, strict=False))
+        if value.shape[value.ndim - len(tail) :] == tail and fits:
             return value.reshape(own + (1,) * (len(lead) - len(own)) + tail).expand(lead + tail)
-        raise ValueError(f"{name}: expected shape {(*lead, *tail)} or fewer leading axes, got {tuple(value.shape)}")
+        how = _PARAMETERS if name == "K" and value.shape[-1:] == (4,) else ""
+        raise ValueError(
+            f"{name}: expected shape {(*lead, *tail)} or fewer leading axes, got {tuple(value.shape)}{how}"
+        )
 
     @property
     def shape(self) -> torch.Size:

@@ -17,7 +17,8 @@ class LiveFrame:
     color: Tensor  # (B, H, W, 3)
     depth: Tensor  # (B, H, W), meters, as measured, where the surface is smoothed; 0 for a hole
     sigma: Tensor  # (B, H, W), meters, standard deviation of the depth
-    T_wc: Tensor | None  # (B, 4, 4), the pose that came with the frame, NaN where unknown
+    T_wc: Tensor | None  # (B, 4, 4), the pose that came with the frame, NaN where unknown or no rigid motion
+    has_camera: Tensor | None = None  # (B,) bool, K is a pinhole camera's: no pixel has depth where not; None for all
 
     @property
     def camera(self) -> Camera:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,7 +40,10 @@ def test_shrunk_frames_see_the_same_scene(room, factor):
     assert torch.allclose(uv[0], grid, atol=1e-9)
 
 
-@pytest.mark.parametrize("hole", [math.nan, math.inf, -math.inf, -1.0, 0.0, 1e30, 65.535, 50.1])
+HOLES = [math.nan, math.inf, -math.inf, -1.0, 0.0, 1e30, 65.535, 50.1, 1e-2, 1e-6, 1e-15, 1e-20, 1e-40]
+
+
+@pytest.mark.parametrize("hole", HOLES)
 @pytest.mark.parametrize("factor", [1, 2])
 def test_what_is_no_depth_is_no_reading_and_spoils_no_neighbor(room, hole, factor):
     frame = room.view(room.walk(1), (48, 64))
@@ -56,6 +60,29 @@ def test_what_is_no_depth_is_no_reading_and_spoils_no_neighbor(room, hole, facto
     assert depth.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 255.0, -2.0])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_pixel_without_a_color_is_as_one_without_depth(room, value, factor):
+    """Alone or in a patch; at half size the other pixels of its block count."""
+    frame = room.view(room.walk(1), (48, 64))
+    color, depth = frame.color.clone(), frame.depth.clone()
+    for pixels in ((0, 11, 20), (0, slice(20, 26), slice(30, 40))):
+        color[pixels] = torch.tensor([0.5, value, 0.5])
+        depth[pixels] = 0.0
+    given = [color.clone().requires_grad_(), frame.depth.clone().requires_grad_()]
+    live = measure_surface(type(frame)(*given, frame.K), factor)
+    expected = measure_surface(type(frame)(frame.color, depth, frame.K), factor)
+    for name in ("vertices", "normals", "weights"):
+        assert torch.equal(getattr(live.surface, name), getattr(expected.surface, name))
+    assert torch.equal(live.depth, expected.depth) and live.color.isfinite().all()
+    seen = expected.depth > 0
+    assert (live.color - expected.color)[seen].abs().max() < 0.02  # a block that lost one pixel
+    (live.color.sum() + live.surface.vertices.sum() + live.surface.intensity.sum()).backward()
+    outside = ~color.isfinite().all(-1) | (color.abs() > 1.5).any(-1)
+    for x in given:
+        assert x.grad.isfinite().all() and not x.grad[outside].any() and x.grad[~outside].any()
+
+
 def test_a_reading_without_neighbors_has_no_normal_and_no_weight(room):
     frame = room.view(room.walk(1))
     depth = torch.zeros_like(frame.depth)
@@ -68,3 +95,59 @@ def test_noise_may_be_any_function_of_surface_and_color(room):
     frame = room.view(room.walk(1), (48, 64))
     live = measure_surface(frame, noise=lambda surface, color: 0.01 * surface.vertices[..., 2] * (1 + color[..., 0]))
     assert torch.allclose(live.sigma, 0.01 * live.surface.vertices[..., 2] * (1 + frame.color[..., 0]))
+
+
+@pytest.mark.parametrize("model", [
+    lambda s, a: a * s.vertices[..., 2] ** 2,
+    lambda s, a: a / s.vertices[..., 2],
+    lambda s, a: a * s.vertices[..., 2].sqrt(),
+    lambda s, a: a * (s.vertices[..., 2].log() + 1),
+    lambda s, a: torch.where(s.weights > 0, a, math.nan),
+    lambda s, a: torch.where(s.weights > 0, a, -1.0),
+    lambda s, a: torch.where(s.weights > 0, a, 1e30),
+])  # fmt: skip
+def test_what_a_noise_model_says_of_holes_does_not_matter(room, model):
+    frame = room.view(room.walk(1), (48, 64))
+    depth = frame.depth.clone()
+    depth[:, 5:9, 7:30] = 0.0
+    depth.requires_grad_()
+    a = torch.tensor(0.002, requires_grad=True)
+    live = measure_surface(type(frame)(frame.color, depth, frame.K), noise=lambda s, _: model(s, a))
+    seen = live.surface.weights > 0
+    assert live.sigma.isfinite().all() and (live.sigma > 0).all() and seen.float().mean() > 0.7
+    (1 / live.sigma**2 * live.surface.weights).sum().backward()
+    assert a.grad.isfinite() and a.grad != 0
+    assert depth.grad is None or (depth.grad.isfinite().all() and not depth.grad[:, 5:9, 7:30].any())
+
+
+def test_where_noise_is_no_number_a_pixel_weighs_nothing(room):
+    frame = room.view(room.walk(1), (48, 64))
+    usual = measure_surface(frame).surface.weights
+    for value, weighs in ((math.nan, 0), (math.inf, 0), (-1.0, 0), (0.0, 1), (1e-30, 1), (1e30, 1)):
+        said = torch.full((1, 48, 64), 0.01)
+        said[:, 20:30] = value
+        said.requires_grad_()
+        live = measure_surface(frame, noise=lambda surface, color, said=said: said)
+        assert torch.equal(live.surface.weights[:, 20:30], weighs * usual[:, 20:30])
+        assert torch.equal(live.surface.weights[:, :20], usual[:, :20])
+        assert (live.sigma >= 1e-5).all() and (live.sigma <= 1e3).all()
+        (live.surface.weights / live.sigma**2).sum().backward()
+        assert said.grad.isfinite().all() and not said.grad[:, 20:30].any() and said.grad[:, :20].any()
+    with pytest.raises(ValueError, match=r"noise: expected shape \(1, 48, 64\), got \(1, 48, 64, 1\)"):
+        measure_surface(frame, noise=lambda surface, color: surface.vertices[..., 2:])
+
+
+def test_a_camera_or_pose_that_is_none_costs_its_own_frame_only(room):
+    frames = room.view(room.walk(4), (48, 64))
+    K, T_wc = frames.K.clone(), frames.T_wc.clone()
+    K[1, 0, 0], K[2] = math.nan, 0.0
+    T_wc[0], T_wc[1], T_wc[2] = 0.0, T_wc[1] * torch.tensor([-1.0, 1, 1, 1]), math.inf
+    K.requires_grad_(), T_wc.requires_grad_()
+    live, expected = measure_surface(replace(frames, K=K, T_wc=T_wc)), measure_surface(frames)
+    assert live.has_camera.tolist() == [True, False, False, True] and not live.surface.weights[1:3].any()
+    assert live.T_wc.isfinite().flatten(1).all(1).tolist() == [False, False, False, True]
+    for name in ("vertices", "normals", "K"):
+        found, usual = getattr(live.surface, name), getattr(expected.surface, name)
+        assert torch.equal(found[[0, 3]], usual[[0, 3]]) and found.isfinite().all()
+    (live.surface.vertices.sum() + live.surface.K.sum() + live.T_wc[3].sum()).backward()
+    assert K.grad.isfinite().all() and not K.grad[1:3].any() and K.grad[3].any() and T_wc.grad.isfinite().all()

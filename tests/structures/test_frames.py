@@ -56,8 +56,12 @@ def test_a_frame_is_neither_indexed_nor_counted():
         ({"color": torch.zeros(6, 3)}, "color: expected shape"),
         ({"depth": torch.zeros(5, 4, 6)}, r"depth: expected shape \(5, 4, 6, 1\) to match color, got \(5, 4, 6\)"),
         ({"depth": torch.zeros(5, 6, 4, 1)}, "depth: expected shape"),
-        ({"depth": torch.zeros(5, 4, 6, 1, dtype=torch.int32)}, "expected one float type"),
-        ({"K": torch.eye(4)}, r"K: expected shape \(5, 3, 3\) or fewer leading axes, got \(4, 4\)"),
+        ({"depth": torch.zeros(5, 4, 6, 1, dtype=torch.int32)}, r"depth: .*float type.*int32; .* / 1000 for millim"),
+        ({"color": torch.zeros(5, 4, 6, 3, dtype=torch.int64)}, r"color: .*torch.uint8, got torch.int64"),
+        ({"color": None}, r"color: expected a tensor, got NoneType; .*gray"),
+        ({"T_wc": [[1.0]]}, "T_wc: expected a tensor, got list"),
+        ({"K": torch.eye(3, device="meta")}, "K: expected it on cpu like color, got meta"),
+        ({"K": torch.tensor([1.0, 1, 2, 2])}, r"K: expected shape .*\[\[fx, 0, cx\], \[0, fy, cy\], \[0, 0, 1\]\]"),
         ({"K": torch.eye(3).expand(2, 3, 3)}, "K: expected shape"),
         ({"K": torch.zeros(4)}, "K: expected shape"),
         ({"T_wc": torch.eye(3)}, "T_wc: expected shape"),
@@ -67,6 +71,19 @@ def test_a_frame_is_neither_indexed_nor_counted():
 def test_shapes_that_do_not_fit_are_named(fields, message):
     with pytest.raises(ValueError, match=message):
         frames(5, **fields)
+
+
+def test_what_can_be_meant_in_one_way_only_is_taken():
+    """Bytes, gradSLAM's 4x4 camera with an axis of its own for the frames, and images of two precisions."""
+    pixels = torch.randint(256, (2, 5, 4, 6, 3), dtype=torch.uint8)
+    K = torch.eye(4).expand(2, 1, 4, 4).clone()
+    K[1, 0, 0, 0] = 7.0
+    one = frames(2, 5, color=pixels, K=K)
+    assert torch.equal(one.color, pixels.float() / 255) and one.color.dtype == torch.float32
+    assert torch.equal(one.K[1, 4], K[1, 0, :3, :3])
+    for lesser, greater in ((torch.float32, torch.float64), (torch.bfloat16, torch.float32)):
+        one = frames(2, depth=torch.ones(2, 4, 6, 1, dtype=lesser), color=torch.zeros(2, 4, 6, 3, dtype=greater))
+        assert one.depth.dtype == one.color.dtype == one.K.dtype == greater
 
 
 def test_time_stays_in_double_precision():

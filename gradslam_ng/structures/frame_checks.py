@@ -1,0 +1,44 @@
+"""What the values in frames must be where something begins. Later ones are masked, since asking waits for a GPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import camera, images, se3
+from gradslam_ng.structures.frames import RGBDFrames
+
+
+def check_frames(frames: RGBDFrames) -> None:  # (...)
+    """Frames whose values make sense.
+
+    Raises:
+        ValueError: color far outside [0, 1], a K that is no pinhole camera's, a pose that is no rigid motion. NaN in
+            color and pose is allowed.
+    """
+    check_color(frames.color)
+    wrong = ~camera.is_pinhole(frames.K, frames.size)
+    if bool(wrong.any()):
+        raise ValueError(
+            "K: expected finite intrinsics in pixels, [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], with positive focal "
+            f"lengths, a hundredth of the image's size at least, got {frames.K[wrong][0].tolist()}"
+        )
+    if frames.T_wc is not None:
+        wrong = ~se3.is_rigid(frames.T_wc, tol=1e-3) & frames.T_wc.isfinite().all(-1).all(-1)
+        if bool(wrong.any()):
+            raise ValueError(f"T_wc: expected a rigid motion or NaN, got {frames.T_wc[wrong][0].tolist()}")
+
+
+def check_color(color: Tensor) -> None:  # (..., H, W, 3)
+    """Color in [0, 1], but for what is not finite, and for some overshoot; see `images.usable_color`.
+
+    Raises:
+        ValueError: there is color outside.
+    """
+    color = color.detach()
+    wrong = ~images.usable_color(color) & color.isfinite().all(-1, keepdim=True)
+    if not bool(wrong.any()):
+        return
+    low, high = (float(x) for x in torch.where(color.isfinite(), color, 0.5).aminmax())
+    how = "divide by 255" if low >= 0 and high <= 255 else "undo its normalization"
+    raise ValueError(f"color: expected values in [0, 1], got {low:.4g} to {high:.4g}; {how}")

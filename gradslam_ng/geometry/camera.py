@@ -29,11 +29,11 @@ def is_pinhole(
     K: Tensor,  # (..., 3, 3)
     size: tuple[int, int],
 ) -> Tensor:
-    """Whether K (..., 3, 3) is finite, upper triangular with 1 in the last place, and its focal lengths are a hundredth
+    """Whether K (..., 3, 3) is finite, upper triangular with 1 in the last place, and its focal lengths are a twentieth
     of the image's size (H, W) at least: less is no lens, but a K that is not in pixels. Returns (...) bool."""
     height, width = size
     last_row = (K[..., 2, :] - torch.eye(3, dtype=K.dtype, device=K.device)[2]).abs() <= 1e-3
-    long_enough = (K[..., 0, 0] >= width / 100) & (K[..., 1, 1] >= height / 100)
+    long_enough = (K[..., 0, 0] >= width / 20) & (K[..., 1, 1] >= height / 20)
     return long_enough & (K[..., 1, 0].abs() <= 1e-3) & last_row.all(-1) & K.isfinite().all(-1).all(-1)
 
 

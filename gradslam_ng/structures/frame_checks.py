@@ -21,7 +21,7 @@ def check_frames(frames: RGBDFrames) -> None:  # (...)
     if bool(wrong.any()):
         raise ValueError(
             "K: expected finite intrinsics in pixels, [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], with positive focal "
-            f"lengths, a hundredth of the image's size at least, got {frames.K[wrong][0].tolist()}"
+            f"lengths, a twentieth of the image's size at least, got {frames.K[wrong][0].tolist()}"
         )
     if frames.T_wc is not None:
         wrong = ~se3.is_rigid(frames.T_wc, tol=1e-3) & frames.T_wc.isfinite().all(-1).all(-1)

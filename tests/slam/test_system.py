@@ -95,7 +95,7 @@ def test_a_camera_of_the_wrong_shape_is_refused(clip, shape):
         ("T_wc", lambda x: 2 * x, "rigid"),
         ("T_wc", lambda x: 0 * x, "rigid"),
         ("T_wc", lambda x: x * torch.tensor([-1.0, 1, 1, 1]), "rigid"),
-        ("T_wc", lambda x: x.mT, "rigid"),
+        ("T_wc", lambda x: x * torch.tensor([1.0, 1, 1, 2])[:, None], "rigid"),
     ],
 )
 def test_images_cameras_and_poses_that_make_no_sense_are_refused(clip, name, value, message):

@@ -18,11 +18,14 @@ from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.frame_checks import check_frames
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, MAX_BLOCK, pack, unpack, voxel_offsets
 
 COLOR_BAND = 2.0  # voxels from the surface within which color is gathered
 FREE_SPACE_MARGIN = 3.0  # truncations before a measurement from which on space is free beyond doubt
 MIN_SAMPLED_WIDTH = 200  # pixels across, at least, from which blocks are found
+DENSE_CELLS = (
+    1 << 24
+)  # blocks of a box around a frame up to which they are marked in it; in larger ones they are sorted
 
 
 class PlaneSample(NamedTuple):
@@ -205,12 +208,28 @@ def near_surface(
     truncations = subsample(images.truncation_m)[pixel]
     steps = math.ceil(4 * float(truncations.max()) / block_size)
     cells = block_cells(points, normals, batch_index, T_wc, truncations, steps, block_size)
-    low = cells.amin((0, 1))
-    extent = (cells.amax((0, 1)) - low + 1).tolist()
+    return distinct_blocks(cells, batch_index, len(T_wc))
+
+
+def distinct_blocks(
+    cells: Tensor,  # (P, S, 3) int32, block coordinates
+    batch_index: Tensor,  # (P,) int64
+    batch: int,
+) -> Tensor:
+    """Keys (n,) int64, sorted, each once; without those of blocks beyond what a key has room for.
+
+    Memory goes with the number of cells, not with the box around them, which one stray pixel can make any size.
+    """
+    low, high = cells.amin((0, 1)), cells.amax((0, 1))
+    bounds = torch.stack([low, high]).tolist()
+    extent = [b - a + 1 for a, b in zip(*bounds, strict=True)]
     count = math.prod(extent)
+    if batch * count > DENSE_CELLS or min(bounds[0]) < -MAX_BLOCK or max(bounds[1]) >= MAX_BLOCK:
+        keys = pack(batch_index[:, None], cells).unique()
+        return keys[keys >= 0]
     x, y, z = (cells - low).unbind(-1)
     numbers = ((batch_index[:, None] * extent[0] + x) * extent[1] + y) * extent[2] + z
-    marked = torch.zeros(len(T_wc) * count, dtype=torch.bool, device=pixel.device)
+    marked = torch.zeros(batch * count, dtype=torch.bool, device=cells.device)
     found = marked.index_fill_(0, numbers.flatten(), True).nonzero()[:, 0]
     x, y, z = found % count // (extent[1] * extent[2]), found // extent[2] % extent[1], found % extent[2]
     return pack(found // count, torch.stack([x, y, z], -1) + low)
@@ -226,11 +245,13 @@ def block_cells(
     steps: int,
     block_size: float,  # meters
 ) -> Tensor:
-    """Block coordinates (P, steps + 1, 3) int32 of points moved along their normals through their truncations."""
+    """Block coordinates (P, steps + 1, 3) int32 of points moved along their normals through their truncations; those
+    of blocks too far for a key are somewhere beyond that."""
     R, t = T_wc[batch_index, :3, :3], T_wc[batch_index, :3, 3]
     p_w, n_w = ((R * v[:, None]).sum(-1) for v in (points, normals))
     along = truncations[:, None] * (torch.arange(steps + 1, device=p_w.device, dtype=p_w.dtype) * (2 / steps) - 1)
-    return (((p_w + t)[:, None] + along[..., None] * n_w[:, None]) / block_size).floor().int()
+    cells = ((p_w + t)[:, None] + along[..., None] * n_w[:, None]) / block_size
+    return cells.floor().clamp(-MAX_BLOCK - 1, MAX_BLOCK).int()
 
 
 @compiled

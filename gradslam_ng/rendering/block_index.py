@@ -1,4 +1,4 @@
-"""Dense index of the blocks of a sparse volume within a box: found faster than in a sorted list."""
+"""Index of the blocks of a sparse volume: dense within a box, where they are found faster than in a sorted list."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.structures import VoxelGrid
-from gradslam_ng.structures.voxel_grid import unpack
+from gradslam_ng.structures.voxel_grid import pack, unpack
+
+DENSE_CELLS = 1 << 27  # blocks of a box, those that do not exist included, up to which there is room for each
 
 
 @dataclass(frozen=True, eq=False)
 class BlockIndex:
-    """The slots of the blocks within a box, side by side."""
+    """The slots of the blocks within a box, side by side; or, where the box is too large for that, of sorted keys."""
 
-    slots: Tensor  # (B * X * Y * Z,) int32, -1 where there is no block
+    slots: Tensor  # (B * X * Y * Z,) int32 or int64, -1 where there is no block
     low: Tensor  # (3,) int32, block coordinates of the box's first
     extent: tuple[int, int, int]  # X, Y, Z
+    keys: Tensor | None = None  # (n,) int64, sorted, of the slots (n,), where they are not side by side
 
     @staticmethod
     def from_grid(grid: VoxelGrid, chosen: Tensor) -> BlockIndex:  # chosen (N,) bool
@@ -27,8 +30,12 @@ class BlockIndex:
         low = block.amin(0)
         nx, ny, nz = (block.amax(0) - low + 1).tolist()
         x, y, z = (block - low).unbind(-1)
-        slots = torch.full((grid.batch * math.prod((nx, ny, nz)),), -1, dtype=torch.int32, device=block.device)
-        slots[((batch_index * nx + x) * ny + y) * nz + z] = grid.slots[chosen].int()
+        # places in the arrays are computed in the type of the slots
+        if grid.batch * nx * ny * nz > DENSE_CELLS:
+            return BlockIndex(grid.slots[chosen], low.int(), (nx, ny, nz), grid.keys[chosen])
+        dtype = torch.int32 if grid.color.numel() < 2**31 else torch.int64
+        slots = torch.full((grid.batch * math.prod((nx, ny, nz)),), -1, dtype=dtype, device=block.device)
+        slots[((batch_index * nx + x) * ny + y) * nz + z] = grid.slots[chosen].to(dtype)
         return BlockIndex(slots, low.int(), (nx, ny, nz))
 
     def find(
@@ -39,6 +46,10 @@ class BlockIndex:
         z: Tensor,
     ) -> Tensor:
         """Slot (...) of the block at x, y, z of a batch element, -1 for none."""
+        if self.keys is not None:
+            keys = pack(batch_index, torch.stack([x, y, z], -1))
+            position = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+            return torch.where(self.keys[position] == keys, self.slots[position], -1)
         x, y, z = (c - low for c, low in zip((x, y, z), self.low, strict=True))
         nx, ny, nz = self.extent
         inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= 0) & (z < nz)

@@ -64,7 +64,8 @@ class StreamingSystem(System):
         *,
         relocalizer: Relocalizer | None = None,
     ) -> Result:
-        """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C ends the run, not its result.
+        """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C or a lack of memory ends
+        the run, not its result.
 
         Args:
             sequence: the frames.
@@ -123,6 +124,11 @@ class Stream:
                 raise
             self.interrupted = True
             log.warning("interrupted after %d of %d frames", len(self.records), len(self.sequence))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            if not self.records:
+                raise
+            self.interrupted = True
+            log.warning("out of memory after %d of %d frames: %s", len(self.records), len(self.sequence), error)
         if self.state is None or not self.records:
             name, count = self.sequence.name, len(self.sequence)
             raise ValueError(f"{name}: none of its {count} frames could be read: {self.skipped[:1]}")

@@ -20,7 +20,8 @@ BLOCK_RESOLUTION = 1 << BLOCK_SHIFT  # voxels along a block's edge
 BLOCK_MASK = BLOCK_RESOLUTION - 1  # voxel & BLOCK_MASK is where it lies in its block, voxel >> BLOCK_SHIFT the block
 VOXELS_PER_BLOCK = BLOCK_RESOLUTION**3  # in the order of their x, y, z
 _COORDINATE_BITS = 16  # of each block coordinate in a key
-_MAX_BLOCK = 1 << (_COORDINATE_BITS - 1)  # blocks on either side of the origin that a key has room for
+MAX_BLOCK = 1 << (_COORDINATE_BITS - 1)  # blocks on either side of the origin that a key has room for: 2.6 km of 8 cm
+MAX_BATCH = 1 << (63 - 3 * _COORDINATE_BITS)  # volumes that a key has room for
 _VALUES = ("sdf", "weight", "color", "color_weight")  # of every voxel
 _ARRAYS = ("keys", "slots", *_VALUES)
 
@@ -29,15 +30,17 @@ def pack(
     batch_index: Tensor,  # (...) int64
     block: Tensor,  # (..., 3) int64
 ) -> Tensor:
-    """One sortable key (...) int64 for the block coordinates in a batch element."""
-    x, y, z = (block + _MAX_BLOCK).unbind(-1)
-    return ((batch_index * 2 * _MAX_BLOCK + x) * 2 * _MAX_BLOCK + y) * 2 * _MAX_BLOCK + z
+    """One sortable key (...) int64 for the block coordinates in a batch element; -1, that of no block, where there are
+    more than `MAX_BLOCK` blocks to the origin."""
+    within = ((block >= -MAX_BLOCK) & (block < MAX_BLOCK)).all(-1)
+    x, y, z = (block + MAX_BLOCK).unbind(-1)
+    return torch.where(within, ((batch_index * 2 * MAX_BLOCK + x) * 2 * MAX_BLOCK + y) * 2 * MAX_BLOCK + z, -1)
 
 
 def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:  # keys (...) int64
     """Batch element (...) and block coordinates (..., 3) of `pack`ed keys."""
-    parts = [(keys >> (i * _COORDINATE_BITS)) & (2 * _MAX_BLOCK - 1) for i in (2, 1, 0)]
-    return keys >> (3 * _COORDINATE_BITS), torch.stack(parts, -1) - _MAX_BLOCK
+    parts = [(keys >> (i * _COORDINATE_BITS)) & (2 * MAX_BLOCK - 1) for i in (2, 1, 0)]
+    return keys >> (3 * _COORDINATE_BITS), torch.stack(parts, -1) - MAX_BLOCK
 
 
 def voxel_offsets(device: torch.device) -> Tensor:
@@ -78,6 +81,8 @@ class VoxelGrid:
                 f"voxel_size, truncation: expected 0 < voxel_size < truncation, meters, got {self.voxel_size} and "
                 f"{self.truncation}"
             )
+        if not 0 < self.batch <= MAX_BATCH:
+            raise ValueError(f"batch: expected 1 to {MAX_BATCH} volumes, got {self.batch}")
 
     @staticmethod
     def empty(
@@ -138,8 +143,12 @@ class VoxelGrid:
         return torch.where(self.keys[position] == keys, self.slots[position], -1)
 
     def allocate(self, keys: Tensor) -> VoxelGrid:  # keys (n,) int64
-        """With the blocks of `keys`, each named once: those that are new hold zeros."""
-        new = keys[self.lookup(keys) < 0]
+        """With the blocks of `keys`, each named once: those that are new hold zeros. Keys of no block are left out.
+
+        Raises:
+            MemoryError: there is no room for them.
+        """
+        new = keys[(self.lookup(keys) < 0) & (keys >= 0)]
         if not len(new):
             return self
         count, total = len(self.keys), len(self.keys) + len(new)
@@ -154,7 +163,11 @@ class VoxelGrid:
         def extended(value: Tensor) -> Tensor:
             return torch.cat([value, value.new_zeros(extra, *value.shape[1:])])
 
-        values: dict[str, Any] = {name: extended(getattr(self, name)) for name in _VALUES}
+        try:
+            values: dict[str, Any] = {name: extended(getattr(self, name)) for name in _VALUES}
+        except RuntimeError as error:  # torch.OutOfMemoryError is one, and on the CPU there is no class of its own
+            size = f"{total} blocks of {self.voxel_size:g} m voxels"
+            raise MemoryError(f"volume: no memory for {size}; larger voxels or a lesser max_depth need less") from error
         return dataclasses.replace(grown, **values)
 
     def scatter(self, slots: Tensor, **values: Tensor) -> VoxelGrid:
@@ -179,7 +192,7 @@ class VoxelGrid:
         if points.ndim != 3 or len(points) != self.batch or points.shape[-1] != 3:
             raise ValueError(f"points: expected shape ({self.batch}, P, 3), got {tuple(points.shape)}")
         batch_index = torch.arange(self.batch, device=points.device)[:, None].expand(points.shape[:2])
-        limit = _MAX_BLOCK * BLOCK_RESOLUTION - 2.0  # voxels
+        limit = MAX_BLOCK * BLOCK_RESOLUTION - 2.0  # voxels
         p = (points / self.voxel_size).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
         found = interpolate(self, lambda *block: self.lookup(pack(batch_index, torch.stack(block, -1))), *p.unbind(-1))
         return found.sdf, found.gradient / self.voxel_size, found.weight

@@ -9,6 +9,8 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera
+from gradslam_ng.mapping import TSDFFuser, tsdf
+from gradslam_ng.preprocessing import measure_surface
 from gradslam_ng.structures.voxel_grid import unpack
 
 SIZE = (48, 64)
@@ -198,3 +200,33 @@ def test_silhouettes_are_not_worn_away():
     found = (gs.raycast(grid, frame.T_wc[None], K[None], SIZE).depth[0] - 2).abs() < 0.05
     bar = frame.depth < 2.5
     assert found[bar].double().mean() > 0.95 and not found[~bar].any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("distance", [40.0, 1e4, 1e6])
+def test_memory_goes_with_the_pixels_not_with_the_box_around_them(views, distance):
+    """A stray pixel costs its own blocks; one beyond what a key has room for is left out. The rest is as without."""
+    frame, here = views[0], slice(20, 22)
+    holed, stray = frame.depth.clone(), frame.depth.clone()
+    holed[here, here], stray[here, here] = 0.0, distance
+    without, grid = (
+        TSDFFuser().integrate(
+            gs.VoxelGrid.empty(1, 0.01, 0.04, dtype=torch.float64),
+            measure_surface(gs.RGBDFrames(frame.color[None], depth[None], frame.K[None]), max_depth=1e9),
+            frame.T_wc[None],
+            torch.ones(1, dtype=torch.bool),
+        )
+        for depth in (holed, stray)
+    )
+    assert grid.lookup(without.keys).ge(0).all()
+    added = len(grid.keys) - len(without.keys)
+    assert (2 < added < 100) if distance < 100 else added <= 2  # the normals beside it are those beside a hole, nearly
+
+
+def test_blocks_are_found_alike_in_a_box_and_sorted(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randint(-5, 5, (50, 3, 3), generator=generator, dtype=torch.int32)
+    batch_index = torch.arange(50) // 25
+    dense = tsdf.distinct_blocks(cells, batch_index, 2)
+    monkeypatch.setattr(tsdf, "DENSE_CELLS", 0)
+    assert torch.equal(dense, tsdf.distinct_blocks(cells, batch_index, 2)) and len(dense) > 100

@@ -7,7 +7,7 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.rendering import raycast
+from gradslam_ng.rendering import block_index, raycast
 from gradslam_ng.rendering.rays import low_discrepancy_offsets, pixel_rays
 from gradslam_ng.structures.voxel_grid import pack, unpack, voxel_offsets
 
@@ -200,3 +200,11 @@ def test_no_gradient_is_ever_not_a_number(plane_grid, ball_grid, dtype):
 def test_shapes_that_do_not_fit_are_refused(plane_grid, T_wc, K_, match):
     with pytest.raises(ValueError, match=match):
         gs.raycast(plane_grid, T_wc, K_, SIZE)
+
+
+def test_blocks_side_by_side_and_sorted_show_the_same(ball_grid, monkeypatch):
+    """Memory of the index does not go with the box around the blocks in sight, however large."""
+    dense = gs.raycast(ball_grid, HERE, K, SIZE)
+    monkeypatch.setattr(block_index, "DENSE_CELLS", 0)
+    seen = gs.raycast(ball_grid, HERE, K, SIZE)
+    assert torch.equal(seen.depth, dense.depth) and torch.equal(seen.color, dense.color) and dense.mask.any()

@@ -125,3 +125,20 @@ def test_ground_truth_gaps_do_not_matter_to_icp(clip, room, quick):
 def test_the_first_frame_with_readings_is_where_its_pose_says(clip, room, quick, blanked):
     result = quick().run(room.InMemory(blanked(clip, 0, 0.0)))
     assert torch.allclose(result.trajectory.T_wc[1].float(), clip.T_wc[1], atol=1e-6)
+
+
+def test_a_run_without_memory_keeps_what_it_has(clip, room, quick, monkeypatch):
+    system = quick(gs.KinectFusion)
+    fuse, fused = system.fuse, []
+
+    def fuse_five(*args):
+        if len(fused) == 5:
+            raise MemoryError("volume: no memory")
+        fused.append(fuse(*args))
+        return fused[-1]
+
+    monkeypatch.setattr(system, "fuse", fuse_five)
+    result = system.run(room.InMemory(clip))
+    assert result.interrupted and len(result.trajectory) == 5 and len(result.map.keys)
+    with pytest.raises(MemoryError):
+        system.run(room.InMemory(clip))

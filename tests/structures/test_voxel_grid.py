@@ -131,3 +131,16 @@ def test_frames_without_a_pose_are_refused(room):
     frame = room.view(room.walk(1)[0], SIZE)
     with pytest.raises(ValueError, match="poses"):
         gs.integrate(gs.VoxelGrid.empty(1, 0.05, 0.2), gs.RGBDFrames(frame.color, frame.depth, frame.K))
+
+
+def test_blocks_beyond_what_a_key_has_room_for_are_no_blocks():
+    """No coordinate runs over into its neighbor's bits, or into those of the batch."""
+    block = torch.tensor([[32768, 0, 0], [0, -32769, 0], [0, 0, 10**9], [32767, -32768, 0]])
+    keys = pack(torch.zeros(4, dtype=torch.int64), block)
+    assert keys[:3].tolist() == [-1, -1, -1] and keys[3] >= 0
+    grid = of_function(lambda p: p[..., 0])
+    grown = grid.allocate(keys)
+    assert len(grown.keys) == len(grid.keys) + 1 and (grown.keys >= 0).all()
+    assert grown.lookup(keys)[:3].tolist() == [-1, -1, -1]
+    with pytest.raises(ValueError, match="batch: expected 1 to 32768 volumes, got 32769"):
+        gs.VoxelGrid.empty(32769)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Callable
 
@@ -10,26 +11,46 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from gradslam_ng import __version__
+from gradslam_ng.commands.errors import CommandError
+
 COMMANDS = ("run", "evaluate", "mesh", "optimize", "synthesize", "view", "info", "download")
+DESCRIPTION = "Dense RGB-D SLAM, differentiable. --version tells the version."
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one subcommand. Returns the exit status: 0, 1 for a failure said in one line, 130 after Ctrl-C."""
+    """Run one subcommand. Returns the exit status: 0, 1 for a failure said in one line, 130 after Ctrl-C, or that of a
+    `CommandError`."""
     args = list(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):  # a name that the output cannot show must not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
+        if args == ["--version"]:
+            print(f"gradslam-ng {__version__}")
+            return 0
         if args and args[0] in COMMANDS:  # only what is asked for is imported
             tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
         else:
             app = tyro.extras.SubcommandApp()
             for name in COMMANDS:
                 app.command(command(name))
-            app.cli(prog="gradslam-ng", description="Dense RGB-D SLAM, differentiable.", args=args or ["--help"])
+            app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args or ["--help"])
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ImportError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
-        return 1
+        Console(stderr=True).print(f"[red]error:[/red] {escape(_message(error))}", soft_wrap=True, highlight=False)
+        return error.status if isinstance(error, CommandError) else 1
     return 0
+
+
+def _message(error: Exception) -> str:
+    """What an error says; that of the system without its number."""
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"no such file: {error.filename}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def command(name: str) -> Callable[..., None]:

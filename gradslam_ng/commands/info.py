@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import datasets
+from gradslam_ng.commands.recording import load, print_findings
 from gradslam_ng.datasets.info import Info
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -18,7 +19,7 @@ Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 def info(
     source: Source, /, intrinsics: str | None = None, depth_scale: float | None = None, max_depth: float | None = None
 ) -> None:
-    """What a sequence holds: layout, frames, rates, intrinsics, depth statistics, and a warning for anything odd.
+    """What a sequence holds: layout, frames, rates, intrinsics, depth statistics, and what is odd about it.
 
     Args:
         source: Folder of a sequence, or synthetic:NAME.
@@ -26,12 +27,11 @@ def info(
         depth_scale: Units of the depth files in a meter; overrides the layout's.
         max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor.
     """
-    options = {} if depth_scale is None else {"depth_scale": depth_scale}
-    show(datasets.info(datasets.load(source, intrinsics=intrinsics, max_depth=max_depth, **options)), Console())
+    show(datasets.info(load(source, intrinsics=intrinsics, depth_scale=depth_scale, max_depth=max_depth)), Console())
 
 
 def show(found: Info, console: Console) -> None:
-    """Print a table of the facts, then the warnings."""
+    """Print a table of the facts, then the findings."""
     (fx, skew, cx), (_, fy, cy), _ = found.K
     table = Table(title=escape(found.name), show_header=False)
     table.add_row("layout", found.layout)
@@ -53,5 +53,4 @@ def show(found: Info, console: Console) -> None:
     for note in found.notes:
         table.add_row("", escape(note))
     console.print(table)
-    for warning in found.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
+    print_findings(found.findings, console)

@@ -1,4 +1,4 @@
-"""`gradslam-ng optimize GRAPH --out FILE`: pose graph optimization of a g2o file."""
+"""`gradslam-ng optimize GRAPH --out DIR`: pose graph optimization of a g2o file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import optim
+from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.commands.outputs import check_writable
 from gradslam_ng.graph import g2o
 from gradslam_ng.graph.chordal import chordal_initialization
 from gradslam_ng.graph.gnc import graduated_non_convexity
@@ -39,7 +41,8 @@ def optimize(
 
     Args:
         graph: Pose graph in the plane or in space, a g2o file.
-        out: Where the result goes, a g2o file; the picture is the same with .png.
+        out: Folder where the result goes, under the name of the graph, or a file that ends in .g2o. The picture is
+            the same with .png.
         start: The poses in the file, or a chordal relaxation of the edges, where those are far off.
         strategy: How steps are found.
         kernel: Robust kernel on every edge; graduated: graduated non-convexity with
@@ -48,9 +51,15 @@ def optimize(
         iterations: At most.
     """
     if not scale > 0:
-        raise ValueError(f"scale: expected a positive number, got {scale:g}")
+        raise UsageError(f"scale: expected a positive number, got {scale:g}")
+    if iterations < 1:
+        raise UsageError(f"iterations: expected at least 1, got {iterations}")
     problem = g2o.load(graph)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix.lower() != ".g2o" or out.is_dir():
+        out = out / f"{graph.stem}.g2o"
+    if out.exists() and out.samefile(graph):
+        raise UsageError(f"out: expected another file than the graph itself, got {out}")
+    check_writable(out.parent)
     began = time.perf_counter()
     first = problem
     if start == "chordal":

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from gradslam_ng import evaluation
+from gradslam_ng.commands.errors import UnreliableError
+from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
@@ -40,6 +42,8 @@ def check_writable(out: Path) -> None:
     Raises:
         OSError: they cannot.
     """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"out: cannot write to {out}: expected a folder for the results, got a file")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -48,7 +52,9 @@ def check_writable(out: Path) -> None:
         raise OSError(f"out: cannot write to {out}: {error.strerror}") from None
 
 
-def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[dict, dict[str, bool]]:
+def write(
+    out: Path, result: Result, sequence: RGBDSequence, settings, findings: list[Finding]
+) -> tuple[dict, dict[str, bool]]:
     """Write everything; what fails is reported and does not keep the rest from being written.
 
     Returns the metrics, and for each file whether it was written.
@@ -57,6 +63,7 @@ def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[
     from gradslam_ng.viz.snapshot import snapshot
 
     written = {}
+    sizes = {}
 
     def attempt(name: str, action: Callable[[Path], object]) -> None:
         try:
@@ -72,11 +79,15 @@ def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[
         mesh = marching_cubes(result.map)
         attempt("mesh.ply", mesh.save)
         attempt("mesh.glb", mesh.save)
+        sizes = {"blocks": len(result.map.keys), "triangles": len(mesh.faces)}
         result = dataclasses.replace(result, map=tsdf_to_surfels(result.map))
     attempt("map.ply", result.map.save)
     metrics, error = measure(result, sequence, settings)
-    attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"))
-    attempt("trajectory.png", lambda path: plot_trajectory(path, result.trajectory, error, sequence.name))
+    metrics["map"] |= sizes
+    metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
+    attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
+    title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
+    attempt("trajectory.png", lambda path: plot_trajectory(path, result.trajectory, error, title))
     attempt("map.png", lambda path: snapshot(path, result.map, result.trajectory))
     return metrics, written
 
@@ -84,9 +95,13 @@ def write(out: Path, result: Result, sequence: RGBDSequence, settings) -> tuple[
 def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, evaluation.ATE | None]:
     """Everything in `metrics.json`, and the error against the ground truth where there is one."""
     tracked = int(result.tracked.sum())
-    stages = result.milliseconds
+    stages = {name: round(ms, 3) for name, ms in result.milliseconds.items()}
+    reason = doubt(result)
     metrics = {
         "sequence": sequence.name,
+        "reliable": reason is None,
+        "unreliable_because": reason,
+        "exit_status": 130 if result.interrupted else 0 if reason is None else UnreliableError.status,
         "settings": dataclasses.asdict(settings),
         "interrupted": result.interrupted,
         "frames": {
@@ -99,7 +114,8 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
         },
         "status_counts": {TrackingStatus(i).name.lower(): n for i, n in Counter(result.statuses.tolist()).items() if i},
         "skipped": result.skipped,
-        "milliseconds_per_frame": {name: round(ms, 3) for name, ms in stages.items()} | {"total": sum(stages.values())},
+        "relocalized_at": result.relocalized,
+        "milliseconds_per_frame": stages | {"total": round(sum(stages.values()), 3)},
         "seconds_compiling": round(result.seconds_compiling, 1),
         "peak_memory_mb": peak_memory(),
         "map": {"surfels": int(result.map.count[0])},
@@ -117,6 +133,22 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
     metrics["ate"] = summary(error)
     metrics["rpe"] = {"translation": summary(rpe.translation), "rotation": summary(rpe.rotation)}
     return metrics, error
+
+
+def doubt(result: Result) -> str | None:
+    """Why the results of a run are not to be relied on; None where they may be.
+
+    They are not where more than half of the frames were lost or skipped, or where most of those that were tracked left
+    directions of motion open.
+    """
+    tracked, frames = int(result.tracked.sum()), len(result.tracked) + len(result.skipped)
+    open_ = int((result.statuses == TrackingStatus.DEGENERATE).sum())
+    if 2 * (frames - tracked) > frames:
+        lost = len(result.tracked) - tracked
+        return f"{frames - tracked} of {frames} frames have no pose, {lost} lost and {len(result.skipped)} skipped"
+    if 2 * open_ > tracked:
+        return f"{open_} of {tracked} tracked frames are degenerate: what they see leaves directions of motion open"
+    return None
 
 
 def add_deprecated_keys(metrics: dict) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -15,9 +15,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gradslam_ng import datasets
 from gradslam_ng.commands.config import format_config
+from gradslam_ng.commands.errors import RefusedError, UnreliableError, UsageError
 from gradslam_ng.commands.outputs import check_writable, write
+from gradslam_ng.commands.recording import inspect, load, print_findings
 from gradslam_ng.commands.settings import all_settings, make_system, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
@@ -27,7 +28,7 @@ from gradslam_ng.slam.stream import WORTH_COMPILING, StreamingSystem
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
 
-REQUIRED = "(required)"  # but for `--dump-config`
+REQUIRED = "(required, but for --dump-config)"
 Source = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint=REQUIRED)]
 Out = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=REQUIRED)]
 Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
@@ -43,6 +44,7 @@ class RecordingOptions:
         depth_scale: Units of the depth files in a meter; overrides the layout's.
         max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor, at most 50.
         noise: Of the depth and color that a synthetic scene is rendered with.
+        strict: Refuse a recording about which there is any warning, with exit status 4.
     """
 
     frames: str = "::"
@@ -50,19 +52,22 @@ class RecordingOptions:
     depth_scale: float | None = None
     max_depth: float | None = None
     noise: Noise = None
+    strict: bool = False
 
     def load(self, source: str) -> RGBDSequence:
         """The frames of a sequence.
 
         Raises:
-            FileNotFoundError, ValueError: see `datasets.load`; or no frame is left.
+            UsageError: no frame is left, or an option out of range.
+            FileNotFoundError, ValueError: see `datasets.load`.
         """
-        options = {"intrinsics": self.intrinsics, "depth_scale": self.depth_scale, "noise": self.noise}
-        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        sequence = datasets.load(source, max_depth=self.max_depth, **given)
-        sequence = sequence[parse_frames(self.frames)]
+        frames = parse_frames(self.frames)
+        options = {} if self.noise is None else {"noise": self.noise}
+        scale, max_depth = self.depth_scale, self.max_depth
+        whole = load(source, intrinsics=self.intrinsics, depth_scale=scale, max_depth=max_depth, **options)
+        sequence = whole[frames]
         if not len(sequence):
-            raise ValueError(f"frames: {self.frames!r} leaves none of the sequence's frames")
+            raise UsageError(f"frames: {self.frames!r} leaves none of the {len(whole)} frames of the sequence")
         return sequence
 
 
@@ -133,6 +138,7 @@ class RunRecord:
     depth_scale: float | None
     max_depth: float | None
     noise: str | None
+    strict: bool
     loops: bool
 
 
@@ -157,23 +163,31 @@ def run(
         print(method.format())
         return
     if source is None or out is None:
-        raise ValueError("run: expected the folder of a sequence, or synthetic:NAME, and --out DIR")
+        raise UsageError("run: expected the folder of a sequence, or synthetic:NAME, and --out DIR")
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: expected a CUDA device for 'cuda', but torch finds none")
     console = Console()
     sequence = recording.load(source)
+    findings = inspect(sequence)
+    print_findings(findings, console)
+    serious = [finding for finding in findings if finding.is_serious]
+    if recording.strict and serious:
+        raise RefusedError(f"{source}: refused by --strict: {'; '.join(finding.message for finding in serious)}")
     slam = method.make(recording.max_depth).to(compute.device)
     check_writable(out)
     loops = method.closes_loops(len(sequence))
     compile = compute.compile and len(sequence) >= compute.compile_from
     result = run_with_progress(slam, sequence, compile, console, CLOSERS[method.system]() if loops else None)
     record = _record(source, recording, method, compute, loops)
-    metrics, written = write(out, result, sequence, record)
+    metrics, written = write(out, result, sequence, record, findings)
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
     if result.interrupted:
         raise KeyboardInterrupt  # all is written; the exit status still tells
+    if not metrics["reliable"]:
+        console.print(f"[red]unreliable:[/red] {escape(metrics['unreliable_because'])}", soft_wrap=True)
+        raise UnreliableError(metrics["unreliable_because"])
 
 
 def _record(
@@ -192,6 +206,7 @@ def _record(
         depth_scale=recording.depth_scale,
         max_depth=recording.max_depth,
         noise=recording.noise,
+        strict=recording.strict,
         loops=loops,
     )
 
@@ -224,10 +239,16 @@ def print_summary(metrics: dict, written: list[str], out: Path, console: Console
     table.add_row("time", f"{metrics['milliseconds_per_frame']['total']:.0f} ms a frame")
     if metrics["seconds_compiling"]:
         table.add_row("compiling", f"{metrics['seconds_compiling']:.0f} s beside that")
-    table.add_row("map", f"{metrics['map']['surfels']} surfels, peak memory {metrics['peak_memory_mb']:.0f} MB")
+    table.add_row("map", f"{_describe_map(metrics['map'])}, peak memory {metrics['peak_memory_mb']:.0f} MB")
     if "ate" in metrics:
         table.add_row("ATE", f"{100 * metrics['ate']['rmse']:.2f} cm RMSE")
         drift, turn = (metrics["rpe"][kind]["rmse"] for kind in ("translation", "rotation"))
         table.add_row("RPE", f"{100 * drift:.2f} cm, {turn:.2f} degrees a frame")
     table.add_row("written", ", ".join(written))
     console.print(table)
+
+
+def _describe_map(sizes: dict[str, int]) -> str:
+    if "blocks" in sizes:
+        return f"{sizes['blocks']} blocks of voxels, {sizes['triangles']} triangles"
+    return f"{sizes['surfels']} surfels"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradslam_ng.commands.config import default_settings, read_config, validate_table
+from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.mapping import PointFuser
 from gradslam_ng.odometry import ICPSettings, KnownPoses, ProjectiveICP, step_strategy
 from gradslam_ng.slam import ICPSLAM, ICPOdometry, KinectFusion, PointFusion
@@ -42,7 +43,7 @@ def parse_frames(text: str) -> slice:
     """FIRST:LAST:STEP as a slice.
 
     Raises:
-        ValueError: anything else, or a step that is not positive.
+        UsageError: anything else, or a step that is not positive.
     """
     parts = text.split(":")
     try:
@@ -50,7 +51,7 @@ def parse_frames(text: str) -> slice:
     except ValueError:
         bounds = []
     if not 2 <= len(bounds) <= 3 or (len(bounds) == 3 and bounds[2] is not None and bounds[2] < 1):
-        raise ValueError(f"frames: expected FIRST:LAST:STEP, like 0:200:2 or ::3, got {text!r}")
+        raise UsageError(f"frames: expected FIRST:LAST:STEP, like 0:200:2 or ::3, got {text!r}")
     return slice(*bounds)
 
 
@@ -58,13 +59,13 @@ def parse_scale(scale: float | None) -> int | None:
     """The whole factor by which images are shrunk.
 
     Raises:
-        ValueError: a scale that is not 1 / n.
+        UsageError: a scale that is not 1 / n.
     """
     if scale is None:
         return None
     factor = round(1 / scale) if scale > 0 else 0
     if factor < 1 or abs(1 / factor - scale) > 1e-2 * scale:
-        raise ValueError(f"scale: expected one over a whole number (1, 0.5, 0.25, ...), got {scale:g}")
+        raise UsageError(f"scale: expected one over a whole number (1, 0.5, 0.25, ...), got {scale:g}")
     return factor
 
 

@@ -1,6 +1,7 @@
 """Sequences of RGB-D frames: one loader per file, each a torch Dataset."""
 
 from gradslam_ng.datasets.catalog import CATALOG, data_folder, download
+from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
 from gradslam_ng.datasets.info import info
@@ -11,14 +12,17 @@ from gradslam_ng.datasets.scannet import ScanNet
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.datasets.sevenscenes import SevenScenes
 from gradslam_ng.datasets.tum import TUM
+from gradslam_ng.datasets.validation import validate
 
 __all__ = [
     "CATALOG",
     "ICL",
     "TUM",
+    "Finding",
     "Folder",
     "FrameError",
     "RGBDSequence",
+    "RecordingWarning",
     "Replica",
     "ScanNet",
     "SevenScenes",
@@ -28,6 +32,7 @@ __all__ = [
     "info",
     "load",
     "prefetch",
+    "validate",
 ]
 
 

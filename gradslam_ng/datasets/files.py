@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
+from gradslam_ng.datasets.camera_files import Camera, fit_camera
+from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry.camera import undistort_images, undistortion_map
 
 FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording has no time stamps
+LOOKED_AT = 5  # frames whose headers tell the size of all
+Kind = tuple[tuple[int, ...], np.dtype]  # shape and type of an image
 
 
 class FileSequence(RGBDSequence):
     """A sequence of image files; its loader finds the files, the camera and the ground truth.
 
-    A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError.
+    A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError. What
+    is doubtful is in `findings`, and warned of (`RecordingWarning`).
 
     Args:
         color, depth: the files of each frame.
-        depth_scale: units of the depth files in a meter.
+        camera: of the images as taken; is scaled to their size, and its distortion undone on loading.
+        depth_scale: units of the depth files in a meter, as the user gives it; default: the camera file's.
+        default_scale: where neither tells it; files of floats are then in meters.
         no_depth: the value, besides 0, that marks a pixel without depth.
-        distortion: coefficients k1, k2, p1, p2, k3, ... of the lens (Brown-Conrady) that both images were taken with,
-            see `camera.undistortion_map`: they are undistorted on loading, to the pinhole camera `K`; default: none.
-        **about: as for RGBDSequence, without `size`.
+        **about: as for RGBDSequence, without `K` and `size`.
 
     Raises:
         FileNotFoundError: no frame has both its files.
-        ValueError: the first readable frame has depth of 8 bit or several channels, or color and depth differ in size.
+        ValueError: the first readable frame has depth of 8 bit or several channels, or color and depth differ in size;
+            the camera is not that of these images; a depth scale below 1.
     """
 
     same_size = True  # color and depth are registered pixel to pixel
@@ -39,43 +48,81 @@ class FileSequence(RGBDSequence):
         *,
         color: Sequence[Path],
         depth: Sequence[Path],
-        depth_scale: float,
+        camera: Camera,
+        depth_scale: float | None,
+        default_scale: float,
         no_depth: int = 0,
-        distortion: Sequence[float] | None = None,
+        findings: Sequence[Finding] = (),
+        notes: Sequence[str] = (),
         **about,
     ) -> None:
-        if not depth_scale > 0:
-            raise ValueError(f"depth_scale: expected a positive number of units in a meter, got {depth_scale}")
         self.color, self.depth, self.no_depth = list(color), list(depth), no_depth
-        super().__init__(size=self._first_size(about["name"]), depth_scale=depth_scale, **about)
-        self.seen_at = None if distortion is None else undistortion_map(self.K, distortion, self.size)  # (H, W, 2)
+        kinds = self._look(about["name"])
+        size = Counter(size for size, _ in kinds).most_common(1)[0][0]
+        camera = fit_camera(camera, size)
+        told = camera.depth_scale if depth_scale is None else depth_scale
+        scale = _check_scale(default_scale if told is None else told)
+        # files of floats are in meters unless a scale is told
+        self.integer_scale, self.float_scale = scale, 1.0 if told is None else scale
+        origin = "as given" if depth_scale is not None else "the default" if told is None else camera.scale_source
+        floats = ", meters where files hold floats" if told is None else ""
+        super().__init__(
+            K=camera.K,
+            size=size,
+            depth_scale=self.float_scale if kinds[0][1].kind == "f" else scale,
+            notes=[camera.note, *notes, f"depth unit: 1/{scale:g} m ({origin}){floats}"],
+            findings=[*camera.findings, *findings],
+            **about,
+        )
+        self.seen_at = undistortion_map(self.K, camera.distortion, size) if camera.distortion else None  # (H, W, 2)
+        for finding in self.findings:
+            if finding.is_serious:
+                warnings.warn(f"{self.name}: {finding.message}", RecordingWarning, stacklevel=3)
 
-    def _first_size(self, name: str) -> tuple[int, int]:
-        """Height and width of the depth images, from the headers of the first frame that can be read."""
-        broken = ""
-        for color, depth in zip(self.color, self.depth, strict=True):
-            if not (color.is_file() and depth.is_file()):
+    def _look(self, name: str) -> list[tuple[tuple[int, int], np.dtype]]:
+        """Size (H, W) and type of the depth images of a few frames over the whole sequence, from their headers."""
+        found, misfits, broken = [], [], ""
+        count = len(self.color)
+        spread = np.linspace(0, count - 1, LOOKED_AT).round().astype(int).tolist() if count else []
+        for index in dict.fromkeys([*spread, *range(count)]):  # those spread first
+            if not (self.color[index].is_file() and self.depth[index].is_file()):
                 continue
             try:
-                (color_shape, _), (depth_shape, depth_dtype) = image_kind(color), image_kind(depth)
+                kinds = image_kind(self.color[index]), image_kind(self.depth[index])
             except ValueError as error:
                 broken = broken or f"; {error}"
                 continue
-            try:
-                check_depth_pixels(depth_dtype, depth_shape)
-            except ValueError as error:
-                raise ValueError(f"{depth}: {error}") from None
-            if self.same_size and color_shape[:2] != depth_shape[:2]:
-                sizes = f"color is {_size(color_shape)}, depth is {_size(depth_shape)}"
-                raise ValueError(f"{color}: {sizes}; expected one size, registered pixel to pixel")
-            return depth_shape[0], depth_shape[1]
-        raise FileNotFoundError(
-            f"{name}: none of its {len(self.color)} frames can be read: each lacks its color or its depth file{broken}"
-        )
+            misfit = self._misfit(index, *kinds)
+            if misfit:
+                misfits.append(misfit)
+            else:
+                found.append((kinds[1][0][:2], kinds[1][1]))
+            if len(found) + len(misfits) == LOOKED_AT:
+                break
+        if misfits and not found:
+            raise ValueError(misfits[0])
+        if not found:
+            missing = f"none of its {count} frames can be read: each lacks its color or its depth file"
+            raise FileNotFoundError(f"{name}: {missing}{broken}")
+        return found
+
+    def _misfit(self, index: int, color: Kind, depth: Kind) -> str:
+        """What is wrong with the kinds of a frame's two images; empty where nothing is."""
+        (color_shape, color_dtype), (depth_shape, depth_dtype) = color, depth
+        try:
+            check_depth_pixels(depth_dtype, depth_shape)
+        except ValueError as error:
+            swapped = len(depth_shape) == 3 and len(color_shape) == 2 and color_dtype.itemsize > 1
+            return f"{self.depth[index]}: {error}" + ("; are color and depth swapped?" if swapped else "")
+        if self.same_size and color_shape[:2] != depth_shape[:2]:
+            sizes = f"color is {_size(color_shape)}, depth is {_size(depth_shape)}"
+            return f"{self.color[index]}: {sizes}; expected one size, registered pixel to pixel"
+        return ""
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         color = self._read_file(index, self.color[index], read_color)
-        depth = self._read_file(index, self.depth[index], read_depth, self.depth_scale, self.no_depth)
+        scales = self.integer_scale, self.no_depth, self.float_scale
+        depth = self._read_file(index, self.depth[index], read_depth, *scales)
         return self.register_images(index, color, depth)
 
     def register_images(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,6 +147,13 @@ class FileSequence(RGBDSequence):
             raise FrameError(index, path=path, reason="no such file") from None
         except (ValueError, OSError) as error:
             raise FrameError(index, path=path, reason=str(error)) from error
+
+
+def _check_scale(scale: float) -> float:
+    if not 1 <= scale < float("inf"):
+        swapped = f"; for units of {scale:g} m give {1 / scale:g}" if 0 < scale < 1 else ""
+        raise ValueError(f"depth_scale: expected a positive number of units in a meter, got {scale:g}{swapped}")
+    return scale
 
 
 def _size(shape: tuple[int, ...]) -> str:

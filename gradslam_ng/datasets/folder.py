@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gradslam_ng.datasets.camera_files import find_camera
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics, read_distortion, read_intrinsics
+from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.image_files import COLOR_ENDINGS, DEPTH_ENDINGS, find_images, match_numbers, visible_files
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, read_poses, read_trajectory
 from gradslam_ng.io.text import NoContent, read_lines
 from gradslam_ng.structures import Trajectory
 
-COLOR_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-DEPTH_FILES = {".png", ".tif", ".tiff", ".npy"}
 DEPTH_SCALE = 1000.0
 
 
@@ -27,7 +28,7 @@ class Folder(FileSequence):
     Color and depth files belong together by the numbers in their names. Time stamps are the names, where they are
     decimal numbers (seconds), else those of `poses.txt`, else the place in the sequence at `rate`. `poses.txt` is in
     the TUM format, or has one 4x4 pose for each frame, a line each; `poses/` has a text file for each frame. Depth is
-    PNG or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in meters.
+    PNG, PGM or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in meters unless a scale is given.
 
     Args:
         folder: of the sequence.
@@ -57,25 +58,30 @@ class Folder(FileSequence):
         folder = Path(folder)
         if not rate > 0:
             raise ValueError(f"rate: expected a positive number of frames a second, got {rate}")
-        K, file_scale, distortion, camera_note = _camera(folder, intrinsics)
-        color, depth = _images(folder / "color", COLOR_FILES), _images(folder / "depth", DEPTH_FILES)
-        if color and not color.keys() & depth.keys():
+        camera = find_camera(intrinsics, [folder])
+        if camera is None:
+            raise ValueError(
+                f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), "
+                "or in a file intrinsics.txt or intrinsics.json in the folder"
+            )
+        color, depth = _images(folder / "color", COLOR_ENDINGS), _images(folder / "depth", DEPTH_ENDINGS)
+        depth, findings = match_numbers(list(color), depth, "depth images")
+        if not color.keys() & depth.keys():
             first = next(iter(color.values())).name
             raise ValueError(f"{folder}: no file in depth/ has the number of one in color/, such as {first}")
-        timestamps, truth, time_note = _times_and_poses(folder, color, rate)
-        scales = {"as given": depth_scale, "from intrinsics.json": file_scale, "the default": DEPTH_SCALE}
-        origin, scale = next((origin, scale) for origin, scale in scales.items() if scale is not None)
+        timestamps, truth, note = _times_and_poses(folder, color, rate, findings)
         super().__init__(
             name=folder.resolve().name,
             layout=self.layout,
             color=list(color.values()),
             depth=[depth.get(key, folder / "depth" / f"{path.stem}.png") for key, path in color.items()],
-            K=K,
-            distortion=distortion,
+            camera=camera,
             timestamps=timestamps,
-            depth_scale=scale,
+            depth_scale=depth_scale,
+            default_scale=DEPTH_SCALE,
             max_gap=max_gap,
-            notes=[camera_note, time_note, f"depth unit: 1/{scale:g} m for integers ({origin}), meters for floats"],
+            notes=[note],
+            findings=findings,
             **truth,
         )
 
@@ -84,24 +90,9 @@ class Folder(FileSequence):
         return (folder / "color").is_dir() and (folder / "depth").is_dir()
 
 
-def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, float | None, tuple[float, ...] | None, str]:
-    """K, the depth scale and the distortion where a file tells them, and a note on where they come from."""
-    path = next((folder / name for name in ("intrinsics.json", "intrinsics.txt") if (folder / name).is_file()), None)
-    K, scale = read_intrinsics(path) if path else (None, None)
-    if intrinsics is not None:
-        return parse_intrinsics(intrinsics), scale, None, "camera: as given"
-    if path is None:
-        raise ValueError(
-            f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), "
-            "or in a file intrinsics.txt or intrinsics.json in the folder"
-        )
-    distortion = read_distortion(path)
-    return K, scale, distortion, f"camera: {path.name}" + (", distortion undone" if distortion else "")
-
-
-def _images(folder: Path, kinds: set[str]) -> dict[tuple[int, ...], Path]:
+def _images(folder: Path, endings: tuple[str, ...]) -> dict[tuple[int, ...], Path]:
     """Images by number; names that are times are in order of time."""
-    files = by_number(path for path in folder.iterdir() if path.suffix.lower() in kinds)
+    files = by_number(find_images(folder, endings))
     if all(_is_time(path) for path in files.values()):
         return dict(sorted(files.items(), key=lambda item: float(item[1].stem)))
     return files
@@ -111,8 +102,13 @@ def _is_time(path: Path) -> bool:
     return re.fullmatch(r"\d+\.\d+", path.stem) is not None
 
 
-def _times_and_poses(folder: Path, color: dict, rate: float) -> tuple[Tensor, dict[str, Tensor | Trajectory], str]:
-    """Time stamps (L,), the ground truth as a Sequence takes it, and a note on where the times come from."""
+def _times_and_poses(
+    folder: Path, color: dict[tuple[int, ...], Path], rate: float, findings: list[Finding]
+) -> tuple[Tensor, dict[str, Tensor | Trajectory], str]:
+    """Time stamps (L,), the ground truth as a Sequence takes it, and a note on where the times come from.
+
+    Adds to `findings`.
+    """
     timestamps = torch.arange(len(color), dtype=torch.float64) / rate
     note = f"time stamps: {rate:g} frames a second"
     named = bool(color) and all(_is_time(path) for path in color.values())
@@ -121,7 +117,8 @@ def _times_and_poses(folder: Path, color: dict, rate: float) -> tuple[Tensor, di
         note = "time stamps: file names"
     table = folder / "poses.txt"
     if not table.is_file():
-        files = by_number((folder / "poses").glob("*.txt"))
+        files, found = match_numbers(list(color), by_number(visible_files(folder / "poses", ".txt")), "poses")
+        findings += found
         poses = read_poses([files.get(key) for key in color]) if files else []
         return timestamps, per_frame_truth(poses, timestamps) if files else {}, note
     if _has_times(table):

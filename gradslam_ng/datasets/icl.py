@@ -9,13 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gradslam_ng.datasets.camera_files import assumed, find_camera
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
-from gradslam_ng.datasets.intrinsics import Intrinsics, find_intrinsics
+from gradslam_ng.datasets.image_files import visible_files
+from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.text import WORD, listed_file, parse_poses, pose, read_list, read_trajectory, timestamp
 from gradslam_ng.io.text import BadLine, Line, NoContent, is_number, read_lines
 from gradslam_ng.structures import Trajectory
 
-CAMERA = (481.2, 480.0, 319.5, 239.5)  # fx, fy, cx, cy, pixels; fy is -480 in the data set's own y-up axes
+# fx, fy, cx, cy, pixels, and height and width of the images; fy is -480 in the data set's own y-up axes
+CAMERA = (481.2, 480.0, 319.5, 239.5), (480, 640)
+DEPTH_SCALE = 5000.0
 Y_UP = torch.diag(torch.tensor([1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 SIM_FORM = "poses of 3x4 numbers, three lines each"
 LIST_FORM = "'number rgb/file number depth/file'"
@@ -31,7 +35,7 @@ class ICL(FileSequence):
     Args:
         folder: of the sequence.
         intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; default `intrinsics.txt` in the folder, else the data set's.
-        depth_scale: units of the depth files in a meter.
+        depth_scale: units of the depth files in a meter; default: the camera file's, else 5000.
         max_gap: the longest interval of the ground truth to interpolate across, seconds.
 
     Raises:
@@ -47,23 +51,24 @@ class ICL(FileSequence):
         folder: str | os.PathLike,
         *,
         intrinsics: Intrinsics | None = None,
-        depth_scale: float = 5000.0,
+        depth_scale: float | None = None,
         max_gap: float = 0.1,
     ) -> None:
         folder = Path(folder)
-        K, note = find_intrinsics(intrinsics, folder, CAMERA, y_up=True)
+        camera = find_camera(intrinsics, [folder], assumed(*CAMERA, "ICL-NUIM"), y_up=True)
         frames = _read_associations(folder / "associations.txt")
         super().__init__(
             name=folder.resolve().name,
             layout=self.layout,
             color=[color for _, color, _ in frames],
             depth=[depth for _, _, depth in frames],
-            K=K,
+            camera=camera,
             timestamps=torch.tensor([number for number, _, _ in frames], dtype=torch.float64) / FRAME_RATE,
             depth_scale=depth_scale,
+            default_scale=DEPTH_SCALE,
             ground_truth=_read_ground_truth(folder),
             max_gap=max_gap,
-            notes=[note, "time stamps: frame numbers at 30 Hz", "poses: turned from y up to y down"],
+            notes=["time stamps: frame numbers at 30 Hz", "poses: turned from y up to y down"],
         )
 
     @staticmethod
@@ -98,7 +103,8 @@ def _parse_pair(line: Line) -> tuple[float, Path, Path]:
 
 
 def _ground_truth_file(folder: Path) -> Path | None:
-    return next((path for kind in ("*.gt.freiburg", "*.gt.sim") for path in sorted(folder.glob(kind))), None)
+    found = [path for ending in (".gt.freiburg", ".gt.sim") for path in visible_files(folder, ending)]
+    return found[0] if found else None
 
 
 def _read_ground_truth(folder: Path) -> Trajectory | None:

@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
+
+# What Pillow calls the kinds of pixels: channels and type. Those of color are converted to RGB.
+COLOR_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
+DEPTH_MODES = {"I;16": np.uint16, "I;16B": np.uint16, "I;16L": np.uint16, "I": np.int32, "F": np.float32}
+ORIENTATION = 0x0112  # the tag of EXIF
+PGM_HEADER = re.compile(rb"P([25])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)" + rb"\s")  # width, height, largest value
 
 
 def read_color(path: Path) -> Tensor:
     """Color (H, W, 3) float32 in [0, 1]; gray is spread over the three channels, alpha is left out.
 
+    Palettes and CMYK are converted, and an orientation in the file (EXIF) is applied.
+
     Raises:
         ValueError: not an image, broken, or not 8 or 16 bit.
         FileNotFoundError: no such file.
     """
-    pixels = _decode(path)
-    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3):
-        raise ValueError(f"expected a color image of 8 or 16 bit, got {pixels.dtype} of shape {pixels.shape}")
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.shape[-1] in (1, 2):
-        pixels = pixels[..., :1].repeat(3, axis=-1)
+    image = _decode(path)
+    if not isinstance(image, Image.Image) or image.mode not in COLOR_MODES | {"I;16", "I;16B", "I;16L", "I"}:
+        kind = f"mode {image.mode}" if isinstance(image, Image.Image) else f"an array of shape {image.shape}"
+        raise ValueError(f"expected a color image of 8 or 16 bit, got {kind}")
+    if image.mode in COLOR_MODES:
+        pixels = np.asarray(image.convert("RGB"))
+    else:
+        gray = np.asarray(image)
+        if gray.min(initial=0) < 0 or gray.max(initial=0) > 65535:
+            raise ValueError("expected a color image of 8 or 16 bit, got 32 bit")
+        pixels = gray.astype(np.uint16)[..., None].repeat(3, axis=-1)
     # NumPy, not torch, which would bring more threads into those that read ahead
-    return torch.from_numpy(np.divide(pixels[..., :3], np.float32(np.iinfo(pixels.dtype).max), dtype=np.float32))
+    return torch.from_numpy(np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), dtype=np.float32))
 
 
-def read_depth(path: Path, scale: float, no_depth: int = 0) -> Tensor:
+def read_depth(path: Path, scale: float, no_depth: int = 0, float_scale: float = 1.0) -> Tensor:
     """Depth (H, W, 1) float32, meters, 0 where nothing was measured.
 
-    Integers are divided by `scale`, units in a meter; 0 and `no_depth` are no measurement, and neither is the largest
-    number that the file can hold: what saturates was farther than that, or not measured at all. Floats are meters
-    already; what is not finite or not positive is no measurement.
+    Integers are divided by `scale`, floats by `float_scale`, units in a meter. 0, `no_depth`, and what is not finite
+    or not positive is no measurement, and neither is the largest number that a file of integers can hold: what
+    saturates was farther than that, or not measured at all.
 
     Raises:
         ValueError: not an image, broken, not one channel, or of 8 bit, which cannot hold depth.
         FileNotFoundError: no such file.
     """
-    pixels = _decode(path)
+    pixels = _decode(path, depth=True)
+    if isinstance(pixels, Image.Image):
+        pixels = np.asarray(pixels.convert("RGB") if pixels.mode == "P" else pixels)  # a palette is no depth
     check_depth_pixels(pixels.dtype, pixels.shape)
     pixels = pixels.reshape(pixels.shape[:2])
     if pixels.dtype.kind == "f":
-        depth = np.where(np.isfinite(pixels) & (pixels > 0), pixels, 0).astype(np.float32)
+        depth = np.where(np.isfinite(pixels) & (pixels > 0), pixels, 0).astype(np.float32) / np.float32(float_scale)
     else:
         depth = pixels.astype(np.float32) / np.float32(scale)
         depth[(pixels == no_depth) | (pixels < 0) | (pixels == np.iinfo(pixels.dtype).max)] = 0
@@ -59,24 +74,62 @@ def check_depth_pixels(dtype: np.dtype, shape: tuple[int, ...]) -> None:
 
 
 def image_kind(path: Path) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of an image file, from its header; ValueError names the file where it cannot be read."""
+    """Shape, upright, and dtype of an image file, from its header; ValueError names the file if it cannot be read."""
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             pixels = np.load(path, mmap_mode="r", allow_pickle=False)
             return pixels.shape, pixels.dtype
-        properties = iio.improps(path, plugin="pillow")
+        if (pgm := _pgm_header(path)) is not None:
+            width, height, largest = map(int, pgm.groups()[1:])
+            return (height, width), np.dtype(np.uint8 if largest < 256 else np.uint16)
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.getexif().get(ORIENTATION, 1) >= 5:  # turned by a quarter
+                width, height = height, width
+            gray = image.mode in ("1", "L", *DEPTH_MODES)
+            return (height, width) if gray else (height, width, 3), np.dtype(DEPTH_MODES.get(image.mode, np.uint8))
     except Exception as error:  # a decoder given broken bytes may raise anything at all
         raise ValueError(f"{path}: not a readable image: {error}") from error
-    return properties.shape, properties.dtype
 
 
-def _decode(path: Path) -> np.ndarray:
-    """The pixels of a file. Nothing in it is ever unpickled."""
+def _decode(path: Path, depth: bool = False) -> Image.Image | np.ndarray:
+    """The image in a file, upright, or the array in a `.npy`, or of depth in a PGM. Nothing in it is ever unpickled."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return np.load(path, allow_pickle=False)
-        return iio.imread(path, plugin="pillow")
+        if depth and (header := _pgm_header(path)) is not None:
+            return _read_pgm(path, header)
+        with Image.open(path) as image:
+            if image.format != "MPO" and _has_more(image):  # MPO: a photograph with previews behind it
+                raise ValueError("expected one image, got several in one file")
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
     except Exception as error:  # as above
         raise ValueError(f"not a readable image: {error}") from error
+
+
+def _has_more(image: Image.Image) -> bool:
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _pgm_header(path: Path) -> re.Match[bytes] | None:
+    with path.open("rb") as file:
+        return PGM_HEADER.match(file.read(1024))
+
+
+def _read_pgm(path: Path, header: re.Match[bytes]) -> np.ndarray:
+    """Numbers as they stand in a PGM: Pillow scales them where the largest value of the header is not 65535."""
+    kind, width, height, largest = map(int, header.groups())
+    rest = path.read_bytes()[header.end() :]
+    if kind == 2:
+        pixels = np.array(rest.split()[: width * height], dtype=np.uint16)
+    else:
+        pixels = np.frombuffer(rest, np.uint8 if largest < 256 else ">u2", width * height)
+    return pixels.reshape(height, width)

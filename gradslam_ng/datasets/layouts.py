@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from pathlib import Path
 
+from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
 from gradslam_ng.datasets.intrinsics import Intrinsics
@@ -22,6 +24,8 @@ def load(
     source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, max_depth: float | None = None, **options
 ) -> RGBDSequence:
     """The sequence in a folder whose layout is recognized, or a scene rendered on the fly, `synthetic:NAME`.
+
+    What is doubtful about its files is warned of, and is in its `findings`; `validate` looks at its images too.
 
     Args:
         source: a folder, or "synthetic:NAME".
@@ -49,9 +53,18 @@ def load(
     for option in options:
         if option not in known:
             raise ValueError(f"{loader.__name__} takes no option {option!r}; it takes {', '.join(known)}")
-    sequence = loader(source, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sequence = loader(source, **options)
     if max_depth is not None:
         sequence.max_depth = max_depth
+    sequence.findings += tuple(
+        Finding("warning", "files.lines", str(each.message))
+        for each in caught
+        if issubclass(each.category, UserWarning) and not issubclass(each.category, RecordingWarning)
+    )
+    for each in caught:
+        warnings.warn(each.message, each.category, stacklevel=2)
     return sequence
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
 STRUCTURED_LIGHT_RANGE = 10.0  # meters: farther a Kinect's disparity has steps of 0.3 m, and saturates
@@ -50,6 +51,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
         max_gap: the longest interval of the ground truth to interpolate a pose across, seconds.
         depth_scale: units of the depth files in a meter, for the record.
         notes: remarks on how the recording was read, for its user.
+        findings: what is odd about its files; `validation.validate` has these and more.
     """
 
     max_depth: float = math.inf  # meters, the sensor's range: what is beyond is left out of frames
@@ -68,12 +70,14 @@ class RGBDSequence(Dataset[RGBDFrames]):
         max_gap: float = 0.1,
         depth_scale: float | None = None,
         notes: Sequence[str] = (),
+        findings: Sequence[Finding] = (),
     ) -> None:
         self.name, self.layout = name, layout
         self.size: tuple[int, int] = (size[0], size[1])
         self.K = K.to(torch.float32)
         self.timestamps = timestamps.to(torch.float64)
-        self.ground_truth, self.depth_scale, self.notes = ground_truth, depth_scale, tuple(notes)
+        self.ground_truth, self.depth_scale = ground_truth, depth_scale
+        self.notes, self.findings = tuple(notes), tuple(findings)
         if T_wc is None and ground_truth is not None:
             T_wc, _ = ground_truth.at(self.timestamps, max_gap)
         self.T_wc = T_wc

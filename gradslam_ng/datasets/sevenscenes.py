@@ -1,4 +1,4 @@
-"""7-Scenes (Shotton et al. 2013): one folder `seq-XX` of a scene."""
+"""7-Scenes (Shotton et al. 2013): one folder `seq-XX` of a scene; BundleFusion's recordings (Dai et al. 2017)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from pathlib import Path
 
 import torch
 
+from gradslam_ng.datasets.camera_files import assumed, find_camera
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
-from gradslam_ng.datasets.intrinsics import Intrinsics, find_intrinsics
+from gradslam_ng.datasets.image_files import (
+    COLOR_ENDINGS,
+    DEPTH_ENDINGS,
+    find_images,
+    has_images,
+    match_numbers,
+    visible_files,
+)
+from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 
-CAMERA = (585.0, 585.0, 320.0, 240.0)  # fx, fy, cx, cy, pixels, of the depth camera
+CAMERA = (585.0, 585.0, 320.0, 240.0), (480, 640)  # fx, fy, cx, cy, pixels, of the depth camera, and its images' size
+DEPTH_SCALE = 1000.0
 NO_DEPTH = 65535
 
 
@@ -22,10 +32,13 @@ class SevenScenes(FileSequence):
     The data set's color images are as the Kinect took them, not registered to the depth images: their colors lie some
     pixels off. Poses are KinectFusion's estimates, camera to world. Time stamps are the frame numbers at 30 Hz.
 
+    The camera is that of `intrinsics.txt` or `.json`, or BundleFusion's `info.txt`, in the folder or the one above it,
+    else the data set's.
+
     Args:
         folder: of the sequence.
-        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; default `intrinsics.txt` in the folder, else the data set's.
-        depth_scale: units of the depth files in a meter.
+        intrinsics: K as (3, 3) or fx, fy, cx, cy, pixels; overrides the file's.
+        depth_scale: units of the depth files in a meter; default: the camera file's, else 1000.
 
     Raises:
         ValueError: a pose is not as described; names the file.
@@ -37,26 +50,30 @@ class SevenScenes(FileSequence):
     max_depth = STRUCTURED_LIGHT_RANGE
 
     def __init__(
-        self, folder: str | os.PathLike, *, intrinsics: Intrinsics | None = None, depth_scale: float = 1000.0
+        self, folder: str | os.PathLike, *, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
     ) -> None:
         folder = Path(folder)
-        K, note = find_intrinsics(intrinsics, folder, CAMERA)
-        color, depth = by_number(folder.glob("frame-*.color.*")), by_number(folder.glob("frame-*.depth.png"))
-        poses = by_number(folder.glob("frame-*.pose.txt"))
+        color = by_number(find_images(folder, COLOR_ENDINGS, "frame-*.color"))
+        depth = by_number(find_images(folder, DEPTH_ENDINGS, "frame-*.depth"))
+        camera = find_camera(intrinsics, [folder, folder.resolve().parent], assumed(*CAMERA, "7-Scenes"))
+        depth, depth_findings = match_numbers(list(color), depth, "depth images")
+        poses, pose_findings = match_numbers(list(color), by_number(visible_files(folder, ".pose.txt")), "poses")
         timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
         super().__init__(
             name="-".join(folder.resolve().parts[-2:]),
             layout=self.layout,
             color=list(color.values()),
             depth=[depth.get(key, folder / f"frame-{key[-1]:06d}.depth.png") for key in color],
-            K=K,
+            camera=camera,
             timestamps=timestamps,
             depth_scale=depth_scale,
+            default_scale=DEPTH_SCALE,
             no_depth=NO_DEPTH,
-            notes=[note, "time stamps: frame numbers at 30 Hz"],
+            findings=[*depth_findings, *pose_findings],
+            notes=["time stamps: frame numbers at 30 Hz"],
             **(per_frame_truth(read_poses([poses.get(key) for key in color]), timestamps) if poses else {}),
         )
 
     @staticmethod
     def recognizes(folder: Path) -> bool:
-        return any(folder.glob("frame-*.depth.png"))
+        return has_images(folder, DEPTH_ENDINGS, "frame-*.depth")

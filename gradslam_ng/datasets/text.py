@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
 import warnings
@@ -63,9 +64,11 @@ def timestamp(word: str, where: str) -> float:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """The file `name` of a list, which must lie in the folder; ValueError where `..`, a root or a link leaves it."""
-    root = folder.resolve()
-    if not (root / name).resolve().is_relative_to(root):
+    """The file `name` of a list, which must lie in the folder; ValueError where `..` or a root leaves it.
+
+    Links count as what they stand for, wherever that is: who owns the folder made them.
+    """
+    if not Path(os.path.normpath(folder / name)).is_relative_to(os.path.normpath(folder)):
         raise ValueError(f"{where}: {name!r} leaves the sequence folder {folder}; refused")
     return folder / name
 

@@ -9,10 +9,11 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from gradslam_ng.datasets.camera_files import Camera, find_camera
 from gradslam_ng.datasets.files import FileSequence
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, find_intrinsics, parse_intrinsics
+from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import listed_file, read_list, read_trajectory, timestamp_and_rest
 from gradslam_ng.io.text import Line
@@ -24,6 +25,9 @@ CAMERAS = {
     "2": ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
     "3": ((535.4, 539.2, 320.1, 247.6), None),
 }
+SIZE = (480, 640)  # height and width of their images
+DEPTH_SCALE = 5000.0
+ROUNDING = 5e-7  # seconds: what is left out of time stamps of today in float64, with a margin
 LIST_FORM = "'timestamp filename'"
 
 
@@ -55,12 +59,12 @@ class TUM(FileSequence):
         folder: str | os.PathLike,
         *,
         intrinsics: Intrinsics | None = None,
-        depth_scale: float = 5000.0,
+        depth_scale: float | None = None,
         max_difference: float = 0.02,
         max_gap: float = 0.1,
     ) -> None:
         folder = Path(folder)
-        K, distortion, note = _camera(folder, intrinsics)
+        camera = _camera(folder, intrinsics)
         color_times, color = read_images(folder / "rgb.txt")
         depth_times, depth = read_images(folder / "depth.txt")
         pairs = associate(color_times, depth_times, max_difference)
@@ -72,13 +76,13 @@ class TUM(FileSequence):
             layout=self.layout,
             color=[color[i] for i, _ in pairs],
             depth=[depth[j] for _, j in pairs],
-            K=K,
-            distortion=distortion,
+            camera=camera,
             timestamps=torch.tensor([depth_times[j] for _, j in pairs], dtype=torch.float64),
             depth_scale=depth_scale,
+            default_scale=DEPTH_SCALE,
             ground_truth=read_trajectory(truth) if truth.is_file() else None,
             max_gap=max_gap,
-            notes=[note, f"{len(color)} color and {len(depth)} depth images listed, {len(pairs)} pairs"],
+            notes=[f"{len(color)} color and {len(depth)} depth images listed, {len(pairs)} pairs"],
         )
 
     @staticmethod
@@ -86,21 +90,23 @@ class TUM(FileSequence):
         return (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file()
 
 
-def _camera(folder: Path, intrinsics: Intrinsics | None) -> tuple[Tensor, tuple[float, ...] | None, str]:
-    """K, the distortion coefficients if there are any, and a note on where they come from."""
-    known = find_intrinsics(intrinsics, folder)
-    if known is not None:
-        return known[0], None, known[1]
-    found = re.search(r"(?:^|_)(?:freiburg|fr)([123])(?:_|$)", folder.resolve().name)
-    if found is None:
+def _camera(folder: Path, intrinsics: Intrinsics | None) -> Camera:
+    """The camera as given, that of a file, or the published one of a sequence that the folder's name tells."""
+    name = re.search(r"(?:^|_)(?:freiburg|fr)([123])(?:_|$)", folder.resolve().name)
+    default = None
+    if name is not None:
+        source = f"published calibration of freiburg{name[1]}"
+        finding = Finding("note", "camera.published", f"the camera is the {source}, by the folder's name")
+        pinhole, distortion = CAMERAS[name[1]]
+        default = Camera(parse_intrinsics(pinhole), source, SIZE, distortion, findings=(finding,))
+    camera = find_camera(intrinsics, [folder], default)
+    if camera is None:
         raise ValueError(
             f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), or in a file "
-            "intrinsics.txt in the folder; a sequence of the TUM data set is known by freiburg1, freiburg2 or "
-            "freiburg3 in its folder's name"
+            "intrinsics.txt or intrinsics.json in the folder; a sequence of the TUM data set is known by freiburg1, "
+            "freiburg2 or freiburg3 in its folder's name"
         )
-    pinhole, distortion = CAMERAS[found[1]]
-    note = f"camera: published calibration of freiburg{found[1]}" + (", distortion undone" if distortion else "")
-    return parse_intrinsics(pinhole), distortion, note
+    return camera
 
 
 def read_images(path: Path) -> tuple[list[float], list[Path]]:
@@ -119,37 +125,49 @@ def _parse_image(line: Line) -> tuple[float, Path]:
 
 
 def associate(a: list[float], b: list[float], max_difference: float) -> list[tuple[int, int]]:
-    """Pairs (i, j) of two sorted lists of times, closest pairs first, each entry used once, in order of time.
+    """Pairs (i, j) of two sorted lists of times, each entry used once, both in order of time: they never cross.
 
-    What `associate.py` of the TUM tools does by comparing all with all, in n log n: of what is left, the closest two
-    are neighbors in the merged order, and when they leave, the two around them become neighbors.
+    What is paired is what `associate.py` of the TUM tools picks by comparing all with all, the closest first, in
+    n log n: of what is left, the closest two are neighbors in the merged order, and when they leave, the two around
+    them become neighbors. Entries of equal time alternate in that order, so that the first goes with the first. What
+    was picked is then paired in order, which makes no difference of a pair longer than the longest was.
     """
-    merged = sorted([(time, 0, i) for i, time in enumerate(a)] + [(time, 1, j) for j, time in enumerate(b)])
+    merged = sorted([(time, rank, 0, i) for i, (time, rank) in enumerate(_ranked(a))]
+                    + [(time, rank, 1, j) for j, (time, rank) in enumerate(_ranked(b))])  # fmt: skip
     before = list(range(-1, len(merged) - 1))
     after = list(range(1, len(merged) + 1))
     taken = [False] * len(merged)
     heap: list[tuple[float, int, int]] = []
 
     def offer(left: int, right: int) -> None:
-        if left >= 0 and right < len(merged) and merged[left][1] != merged[right][1]:
+        if left >= 0 and right < len(merged) and merged[left][2] != merged[right][2]:
             difference = merged[right][0] - merged[left][0]
-            if difference <= max_difference:
+            if difference <= max_difference + ROUNDING:
                 heapq.heappush(heap, (difference, left, right))
 
     for left in range(len(merged) - 1):
         offer(left, left + 1)
-    pairs = []
     while heap:
         _, left, right = heapq.heappop(heap)
         if taken[left] or taken[right]:
             continue
         taken[left] = taken[right] = True
-        first, second = sorted((merged[left], merged[right]), key=lambda entry: entry[1])
-        pairs.append((first[2], second[2]))
         outer_left, outer_right = before[left], after[right]
         if outer_left >= 0:
             after[outer_left] = outer_right
         if outer_right < len(merged):
             before[outer_right] = outer_left
         offer(outer_left, outer_right)
-    return sorted(pairs)
+    picked = [
+        [entry[3] for entry, used in zip(merged, taken, strict=True) if used and entry[2] == side] for side in (0, 1)
+    ]
+    return list(zip(*picked, strict=True))
+
+
+def _ranked(times: list[float]) -> list[tuple[float, int]]:
+    """Each time of a sorted list with the number of equal ones before it."""
+    ranked: list[tuple[float, int]] = []
+    for time in times:
+        rank = ranked[-1][1] + 1 if ranked and ranked[-1][0] == time else 0
+        ranked.append((time, rank))
+    return ranked

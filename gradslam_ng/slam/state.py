@@ -98,7 +98,7 @@ class Result:
     milliseconds: dict[str, float] = field(default_factory=dict)  # mean per frame, by stage
     interrupted: bool = False
     loops: int = 0  # closed
-    relocalized: list[int] = field(default_factory=list)  # frames in which a camera that was lost was found again
+    relocalized: list[int] = field(default_factory=list)  # poses of the trajectory at which a lost camera was found
     seconds_compiling: float = 0.0  # beside the above
 
     @property

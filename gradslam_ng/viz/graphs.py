@@ -36,7 +36,7 @@ def plot_graphs(path: str | os.PathLike, graphs: dict[str, G2OGraph], title: str
         axes.set(title=name, xlabel=f"{'xyz'[shown[0]]} [m]", ylabel=f"{'xyz'[shown[1]]} [m]", aspect="equal")
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="best")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     figure.savefig(path)
 
 

@@ -64,7 +64,7 @@ def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | 
         axes.grid(color="0.9", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title or "trajectory", fontsize=13)
+    figure.suptitle(title or "trajectory", fontsize=13, parse_math=False)
     figure.savefig(path, format="png")
 
 

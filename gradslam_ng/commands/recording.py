@@ -1,0 +1,58 @@
+"""A recording as the commands load it, and what they say about it."""
+
+from __future__ import annotations
+
+import warnings
+
+from rich.console import Console
+from rich.markup import escape
+
+from gradslam_ng import datasets
+from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.datasets.files import FileSequence
+from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.intrinsics import parse_intrinsics
+from gradslam_ng.datasets.sampling import sample_frames
+from gradslam_ng.datasets.sequence import RGBDSequence
+from gradslam_ng.datasets.validation import FAR, validate
+
+COLORS = {"note": "cyan", "warning": "yellow", "error": "red"}
+SAMPLED = 8  # frames that are looked at before a run
+
+
+def load(
+    source: str, *, intrinsics: str | None, depth_scale: float | None, max_depth: float | None, **options
+) -> RGBDSequence:
+    """The recording, what is doubtful about it in its findings; what is None is left to the loader.
+
+    Raises:
+        UsageError: an option out of range.
+        FileNotFoundError, ValueError: see `datasets.load`.
+    """
+    if intrinsics is not None:
+        try:
+            parse_intrinsics(intrinsics, y_up=True)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    if depth_scale is not None:
+        if not 0 < depth_scale < float("inf"):
+            raise UsageError(f"depth_scale: expected a positive number of units in a meter, got {depth_scale:g}")
+        options["depth_scale"] = depth_scale
+    if max_depth is not None and not max_depth > 0:
+        raise UsageError(f"max_depth: expected a positive number of meters, got {max_depth:g}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return datasets.load(source, intrinsics=intrinsics, max_depth=max_depth, **options)
+
+
+def inspect(sequence: RGBDSequence) -> list[Finding]:
+    """What is odd about a recording; of rendered scenes, whose images are right, none is looked at."""
+    count = SAMPLED if isinstance(sequence, FileSequence) else 0
+    return validate(sequence, sample_frames(sequence, count, FAR))
+
+
+def print_findings(findings: list[Finding], console: Console) -> None:
+    """Print one line for each."""
+    for finding in findings:
+        color = COLORS[finding.severity]
+        console.print(f"[{color}]{finding.severity}:[/{color}] {escape(finding.message)}", soft_wrap=True)

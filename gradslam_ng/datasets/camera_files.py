@@ -1,0 +1,166 @@
+"""The camera of a recording, from an option, from whichever file in its folder tells it, or from its data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.image_files import visible_files
+from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
+from gradslam_ng.datasets.intrinsics_json import read_camera_json
+from gradslam_ng.datasets.intrinsics_text import read_camera_text, read_info
+from gradslam_ng.geometry.camera import scale_intrinsics
+
+# Looked for in this order; the first that is there tells the camera.
+NAMES = ("intrinsics.json", "intrinsics.txt", "camera.json", "camera-intrinsics.txt", "camera_intrinsics.txt")
+NAMES += ("camera_intrinsics.json", "camera.txt", "cam_params.json", "calibration.json", "calibration.txt", "calib.txt")
+INFO = ("info.txt", "_info.txt")  # of BundleFusion and ScanNet: lines `name = value`
+LIKE_A_CAMERA = re.compile(r"calib|camera|intrinsic|cam_?param")
+NOT_A_CAMERA = re.compile(r"pose|traj|extrin|path|time")
+SAME_SHAPE = 0.01  # relative difference of the horizontal and the vertical scale of an image that was only resized
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera with what its file tells besides, and where it comes from."""
+
+    K: Tensor  # (3, 3) float64, pixels
+    source: str  # such as "intrinsics.txt"
+    size: tuple[int, int] | None = None  # height and width of the images that K belongs to; None: those at hand
+    distortion: tuple[float, ...] | None = None  # of the lens, k1, k2, p1, p2, ...
+    depth_scale: float | None = None  # units of the depth files in a meter
+    scale_source: str = ""  # where that comes from
+    findings: tuple[Finding, ...] = ()
+    is_assumed: bool = False  # nothing in the recording tells it
+
+    @property
+    def note(self) -> str:
+        """One line for the user."""
+        return f"camera: {self.source}" + (", distortion undone" if self.distortion else "")
+
+
+def find_camera(
+    given: Intrinsics | None,
+    folders: Sequence[Path],
+    default: Camera | None = None,
+    *,
+    names: Sequence[str] = NAMES,
+    y_up: bool = False,
+) -> Camera | None:
+    """The camera as given, else of a file in the first folder that has one, else the default; None if there is none.
+
+    A camera that is given is that of images without distortion, which the file's is then taken for too.
+
+    Raises:
+        ValueError: what is given, or a file, does not tell a camera; names it.
+    """
+    read = [(path, camera) for path in _camera_files(folders, names) if (camera := read_camera(path, y_up)) is not None]
+    findings = _unread(folders[0], {path.name for path in _camera_files(folders, names)})
+    camera = replace(read[0][1], findings=(*read[0][1].findings, *findings)) if read else None
+    for path, other in read[1:]:
+        if camera is not None and not torch.allclose(other.K, camera.K, atol=1e-3):
+            text = f"{path.name} tells another camera than {camera.source}, which is used"
+            camera = replace(camera, findings=(*camera.findings, Finding("warning", "camera.contradiction", text)))
+    if given is not None:
+        return _override(parse_intrinsics(given, y_up=y_up), camera)
+    if camera is not None or default is None:
+        return camera
+    return replace(default, findings=(*default.findings, *findings))
+
+
+def assumed(values: Intrinsics, size: tuple[int, int], data_set: str) -> Camera:
+    """The camera of a data set, of images of `size` (H, W), for recordings that have its layout but tell no camera."""
+    K = parse_intrinsics(values)
+    numbers = " ".join(f"{value:g}" for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
+    text = (
+        f"the camera is assumed to be that of {data_set} (fx fy cx cy {numbers}), since nothing in the recording tells "
+        "it; give it by --intrinsics or in a file intrinsics.txt"
+    )
+    finding = Finding("warning", "camera.assumed", text)
+    return Camera(K, f"that of {data_set}, assumed", size, findings=(finding,), is_assumed=True)
+
+
+def read_camera(path: Path, y_up: bool = False) -> Camera | None:
+    """The camera in a file, by its ending and form; None where a file of `name = value` lines tells none.
+
+    Raises:
+        ValueError: the file does not hold a camera; names it.
+    """
+    if path.name in INFO or path.name == f"{path.parent.name}.txt":
+        told = read_info(path)
+        if told is None:
+            return None
+    else:
+        is_json = path.suffix.lower() == ".json"
+        told = read_camera_json(path, y_up) if is_json else read_camera_text(path, y_up)
+    unused = ", ".join(told.unused)
+    findings = (Finding("warning", "camera.unused", f"{path.name}: not understood and not used: {unused}"),)
+    return Camera(
+        told.K, path.name, told.size, told.distortion, told.depth_scale, path.name, findings if unused else ()
+    )
+
+
+def fit_camera(camera: Camera, size: tuple[int, int]) -> Camera:
+    """The camera of images of `size` (H, W), scaled where it belongs to images of another size and the same shape.
+
+    Raises:
+        ValueError: images of another shape, or a principal point outside of them.
+    """
+    height, width = size
+    if camera.size is not None and camera.size != size:
+        scale = width / camera.size[1], height / camera.size[0]
+        sizes = f"belongs to images of {camera.size[1]}x{camera.size[0]}, these are {width}x{height}"
+        same_shape = abs(scale[0] / scale[1] - 1) <= SAME_SHAPE
+        if not same_shape and not camera.is_assumed:
+            raise ValueError(f"camera: {camera.source} {sizes}, of another shape; give that of these images")
+        shape = ": scaled to them" if same_shape else ", of another shape, so that it cannot be right: scaled to them"
+        text = f"the camera, {camera.source}, {sizes}{shape}"
+        finding = Finding("warning" if same_shape else "error", "camera.resized", text)
+        K = scale_intrinsics(camera.K, scale)
+        camera = replace(camera, K=K, size=size, findings=(*camera.findings, finding))
+    cx, cy = camera.K[:2, 2].tolist()
+    if not (0 < cx < width - 1 and 0 < cy < height - 1):
+        raise ValueError(
+            f"camera: {camera.source}: expected a principal point inside of the images, which are {width}x{height}; "
+            f"got ({cx:g}, {cy:g}): is it the camera of images of another size?"
+        )
+    if camera.distortion and camera.K[0, 1] != 0:
+        raise ValueError(f"camera: {camera.source}: expected no skew together with distortion, got {camera.K[0, 1]:g}")
+    return camera
+
+
+def _override(K: Tensor, file: Camera | None) -> Camera:
+    """The camera that is given, with the depth scale of the file, whose distortion is not undone."""
+    if file is None:
+        return Camera(K, "as given")
+    findings = tuple(finding for finding in file.findings if finding.code == "camera.unused")
+    if file.distortion:
+        text = f"the distortion in {file.source} is not undone, since the camera is given by option"
+        findings += (Finding("warning", "camera.distortion", text),)
+    return Camera(K, "as given", None, None, file.depth_scale, file.source, findings)
+
+
+def _camera_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
+    """The files that tell a camera, of the first folder that has any."""
+    for folder in folders:
+        found = [path for name in (*names, *INFO) if (path := folder / name).is_file()]
+        if found:
+            return found
+    return []
+
+
+def _unread(folder: Path, read: set[str]) -> tuple[Finding, ...]:
+    """Files that may tell a camera, and are not read."""
+    endings = (".json", ".txt", ".yaml", ".yml", ".xml", ".ini", ".cfg", ".toml")
+    names = [path.name for path in visible_files(folder) if path.suffix.lower() in endings and path.name not in read]
+    like = [name for name in names if LIKE_A_CAMERA.search(name.lower()) and not NOT_A_CAMERA.search(name.lower())]
+    if not like:
+        return ()
+    text = f"{', '.join(like[:3])}: may tell the camera, and is not read; intrinsics.json and intrinsics.txt are"
+    return (Finding("warning", "camera.unread", text),)

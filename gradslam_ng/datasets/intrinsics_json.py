@@ -92,7 +92,7 @@ def _distortion(values: Mapping[str, Any], path: Path) -> tuple[float, ...] | No
     given = values.get("distortion")
     model = values.get("model")
     if isinstance(given, dict):
-        model, given = given.get("model", ""), given.get("coefficients", given.get("data"))
+        model, given = given.get("model", model or ""), given.get("coefficients", given.get("data"))
     elif given is None and any(values.get(name) for name in ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")):
         given = [values.get(name, 0.0) for name in ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")]
     model = BROWN_CONRADY[0] if model is None else str(model).lower().removeprefix("distortion.")

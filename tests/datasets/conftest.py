@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,8 @@ def write_replica(folder: Path) -> Path:
         iio.imwrite(folder / "results" / f"depth{i:06d}.png", depth_image(i, 6553.5))
     lines = [" ".join(repr(value) for value in T.flatten().tolist()) for T in poses()]
     (folder / "traj.txt").write_text("\n".join(lines) + "\n")
+    camera = {"w": 32, "h": 24, "fx": 30.0, "fy": 30.0, "cx": 15.5, "cy": 11.5, "scale": 6553.5}
+    (folder / "cam_params.json").write_text(json.dumps({"camera": camera}))
     return folder
 
 

@@ -16,7 +16,7 @@ def test_reads_frames_and_turns_the_axes(recordings, tmp_path, depth_first):
     assert float(frame.timestamps) == pytest.approx(5 / 30)
     assert torch.equal(frame.color, torch.from_numpy(recordings.color_image(5)).float() / 255)
     assert float(frame.depth[5, 5, 0]) == pytest.approx(1.025, abs=2e-4)
-    assert sequence.K[1, 1] == 480
+    assert sequence.K[1, 1] == 480 / 20  # of images of 640x480, scaled to these
 
 
 def test_frame_0_has_no_pose(recordings, tmp_path):
@@ -84,9 +84,9 @@ def test_names_with_blanks(recordings, tmp_path):
 
 def test_negative_focal_length_of_the_original_axes(recordings, tmp_path):
     folder = recordings.icl(tmp_path / "office")
-    (folder / "intrinsics.txt").write_text("481.20 0.0 319.5\n0.0 -480.0 239.5\n0.0 0.0 1.0\n")
-    assert ICL(folder).K[1, 1] == 480
-    assert ICL(folder, intrinsics="481,-479,319.5,239.5").K[1, 1] == 479
+    (folder / "intrinsics.txt").write_text("24.06 0.0 15.5\n0.0 -24.0 11.5\n0.0 0.0 1.0\n")
+    assert ICL(folder).K[1, 1] == 24
+    assert ICL(folder, intrinsics="24,-23,15.5,11.5").K[1, 1] == 23
 
 
 def test_bad_line_and_leaving_path(recordings, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradslam_ng.datasets import TUM, FrameError
+from gradslam_ng.datasets import TUM, FrameError, RecordingWarning
 from gradslam_ng.datasets.tum import CAMERAS, associate
 from gradslam_ng.geometry import se3
 
@@ -26,12 +26,31 @@ def tum_tool(a, b, max_difference):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_association_is_that_of_the_tum_tool(seed):
+def test_association_takes_what_the_tum_tool_takes_and_never_crosses(seed):
     random = np.random.default_rng(seed)
     a = np.sort(random.uniform(0, 2, 60)).tolist()
     b = np.sort(random.uniform(0, 2, random.integers(1, 90))).tolist()
     for gap in (0.005, 0.02, 0.3, 5.0):
-        assert associate(a, b, gap) == tum_tool(a, b, gap)
+        pairs, tool = associate(a, b, gap), tum_tool(a, b, gap)
+        assert sorted(i for i, _ in pairs) == sorted(i for i, _ in tool)
+        assert [j for _, j in pairs] == sorted(j for _, j in tool)
+        assert all(abs(a[i] - b[j]) <= gap for i, j in pairs)
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2, 6])
+@pytest.mark.parametrize("start", [0.0, 1305031102.175304])
+def test_association_of_rounded_times(digits, start):
+    """However many frames share a time stamp, each goes with its own."""
+    times = [round(start + i / 30, digits) for i in range(60)]
+    assert associate(times, times, 0.02) == [(i, i) for i in range(60)]
+
+
+@pytest.mark.parametrize("start", [0.0, 1305031102.175304, 1753000000.9])
+def test_a_difference_at_the_limit_counts(start):
+    a = [start + i / 10 for i in range(100)]
+    b = [time + 0.02 for time in a]
+    assert associate(a, b, 0.02) == [(i, i) for i in range(100)]
+    assert associate(a, [time + 2e-6 for time in b], 0.02) == []
 
 
 def test_association_of_lists_with_no_gap_limit_does_not_compare_all_with_all():
@@ -81,8 +100,11 @@ def test_no_ground_truth(recordings, tmp_path):
 def test_camera_by_the_name_of_the_folder(recordings, tmp_path, name):
     folder = recordings.tum(tmp_path / name)
     (folder / "intrinsics.txt").unlink()
-    K = TUM(folder).K
-    assert torch.stack([K[0, 0], K[1, 1], K[0, 2], K[1, 2]]).tolist() == pytest.approx(CAMERAS["3"][0])
+    with pytest.warns(RecordingWarning, match="belongs to images of 640x480, these are 32x24: scaled"):
+        K = TUM(folder).K
+    fx, fy, cx, cy = CAMERAS["3"][0]
+    scaled = [fx / 20, fy / 20, (cx + 0.5) / 20 - 0.5, (cy + 0.5) / 20 - 0.5]
+    assert torch.stack([K[0, 0], K[1, 1], K[0, 2], K[1, 2]]).tolist() == pytest.approx(scaled)
     assert float(TUM(folder, intrinsics=[31, 32, 15, 11]).K[1, 1]) == 32
 
 
@@ -193,7 +215,8 @@ def test_eight_bit_depth_of_one_frame_costs_that_frame(recordings, tmp_path):
 
 def test_color_as_depth_is_refused(recordings, tmp_path):
     folder = recordings.tum(tmp_path / "desk")
-    iio.imwrite(folder / "depth" / "0.png", recordings.color_image(0))
+    for i in range(8):
+        iio.imwrite(folder / "depth" / f"{i}.png", recordings.color_image(i))
     with pytest.raises(ValueError, match="one channel"):
         TUM(folder)
 

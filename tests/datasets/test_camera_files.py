@@ -1,0 +1,181 @@
+"""The camera of a recording: what its files say is used, scaled or refused, in every layout alike."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from gradslam_ng.datasets import ICL, TUM, Folder, RecordingWarning, SevenScenes, load
+
+LAYOUTS = ["tum", "icl", "sevenscenes", "replica", "folder"]
+K = [[30.0, 0.0, 15.5], [0.0, 31.0, 11.5], [0.0, 0.0, 1.0]]
+NUMBERS = {"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5}
+
+
+@pytest.fixture
+def folder(recordings, tmp_path):
+    """A plain folder without a camera."""
+    made = recordings.folder(tmp_path / "desk")
+    (made / "intrinsics.txt").unlink()
+    return made
+
+
+def codes(sequence) -> set[str]:
+    return {finding.code for finding in sequence.findings}
+
+
+def bare(recordings, layout, folder):
+    """A recording without any file that tells its camera."""
+    made = getattr(recordings, layout)(folder)
+    for name in ("intrinsics.txt", "cam_params.json"):
+        (made / name).unlink(missing_ok=True)
+    return made
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["intrinsics.json", "camera.json", "cam_params.json", "camera_intrinsics.json"])
+def test_a_json_with_distortion_and_scale_serves_every_layout(recordings, tmp_path, layout, name):
+    made = bare(recordings, layout, tmp_path / "room")
+    plain = load(made, intrinsics=[30, 31, 15.5, 11.5], depth_scale=1000)[2]
+    content = NUMBERS | {"width": 32, "height": 24, "depth_scale": 2000, "distortion": [0.2, -0.1, 0.01, -0.02]}
+    (made / name).write_text(json.dumps(content))
+    sequence = load(made)
+    assert sequence.K.tolist() == K and sequence.depth_scale == 2000
+    assert not codes(sequence) and not torch.equal(sequence[2].color, plain.color)
+    halved = sequence[2].depth
+    assert torch.isin(halved, torch.cat([plain.depth.flatten() / 2, torch.zeros(1)])).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("layout", ["icl", "sevenscenes", "replica"])
+def test_a_default_is_never_silent(recordings, tmp_path, layout):
+    made = bare(recordings, layout, tmp_path / "room")
+    with pytest.warns(RecordingWarning, match="the camera is assumed to be that of"):
+        sequence = load(made)
+    assert {"camera.assumed", "camera.resized"} <= codes(sequence)
+    cx, cy = sequence.K[:2, 2].tolist()
+    assert abs(cx - 15.5) < 1 and abs(cy - 11.5) < 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (16, 12), (640, 480)])
+def test_a_camera_of_another_image_size_is_scaled(folder, width, height):
+    """The ray of a point of the image stays what it is: half a pixel lies beyond the centers of the outer ones."""
+    s = width / 32
+    given = {"fx": 30 * s, "fy": 31 * s, "cx": 16 * s - 0.5, "cy": 12 * s - 0.5, "width": width, "height": height}
+    (folder / "intrinsics.json").write_text(json.dumps(given))
+    with pytest.warns(RecordingWarning, match=f"belongs to images of {width}x{height}, these are 32x24: scaled"):
+        sequence = Folder(folder)
+    torch.testing.assert_close(sequence.K, torch.tensor(K))
+
+
+def test_a_camera_of_another_shape_is_refused(folder):
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {"w": 32, "h": 32}))
+    with pytest.raises(ValueError, match=r"intrinsics\.json belongs to images of 32x32, these are 32x24, of another"):
+        Folder(folder)
+
+
+@pytest.mark.parametrize("center", ["-1,11.5", "15.5,-3", "31.5,11.5", "319.5,239.5", "15.5,23.5"])
+def test_a_principal_point_outside_of_the_images_is_refused(folder, center):
+    with pytest.raises(ValueError, match="expected a principal point inside of the images, which are 32x24"):
+        Folder(folder, intrinsics=f"30,31,{center}")
+
+
+def test_skew_is_used_or_refused(folder):
+    skewed = [[30, 2, 15.5], [0, 31, 11.5], [0, 0, 1]]
+    assert float(Folder(folder, intrinsics=skewed).K[0, 1]) == 2
+    (folder / "intrinsics.json").write_text(json.dumps({"K": skewed, "distortion": [0.1, 0, 0, 0]}))
+    with pytest.raises(ValueError, match="no skew together with distortion"):
+        Folder(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"fl_x": 30, "fl_y": 31, "cx": 15.5, "cy": 11.5, "w": 32, "h": 24, "k1": 0.2, "k2": -0.1, "p1": 0.01},
+        {"fx": 30, "fy": 31, "ppx": 15.5, "ppy": 11.5, "model": "distortion.brown_conrady", "coeffs": [0.2, -0.1, 0.01, 0]},
+        {"camera_matrix": {"rows": 3, "data": [30, 0, 15.5, 0, 31, 11.5, 0, 0, 1]}, "D": [0.2, -0.1, 0.01, 0, 0]},
+        {"K": K, "distortion_coefficients": {"data": [0.2, -0.1, 0.01, 0]}, "distortion_model": "plumb_bob"},
+        {"camera": NUMBERS, "distortion": {"model": "OpenCV", "coefficients": [0.2, -0.1, 0.01, 0]}},
+    ],
+)  # fmt: skip
+def test_names_of_other_programs(folder, content):
+    """nerfstudio, RealSense, OpenCV, ROS."""
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {"distortion": [0.2, -0.1, 0.01, 0]}))
+    expected = Folder(folder)[1].color
+    (folder / "intrinsics.json").write_text(json.dumps(content))
+    sequence = Folder(folder)
+    assert sequence.K.tolist() == K and torch.equal(sequence[1].color, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("distorsion", "distortion"), ("Distortion", "distortion"), ("depthscale", "depth_scale"), ("widht", "width"),
+     ("dist_coefs", "dist_coeffs"), ("depth_scales", "depth_scale")],
+)  # fmt: skip
+def test_a_name_that_is_nearly_known_is_refused_with_the_one_meant(folder, name, meant):
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {name: [0.1, 0, 0, 0]}))
+    with pytest.raises(ValueError, match=rf"intrinsics\.json: '{name}' is not known; is '{meant}' meant"):
+        Folder(folder)
+
+
+def test_what_is_not_used_is_said(folder):
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {"serial": "12", "temperature": 30}))
+    with pytest.warns(RecordingWarning, match=r"intrinsics\.json: not understood and not used: serial, temperature"):
+        Folder(folder)
+
+
+def test_given_twice_or_by_two_files(folder):
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {"scale": 1000, "depth_scale": 5000}))
+    with pytest.raises(ValueError, match="depth_scale is given twice"):
+        Folder(folder)
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS))
+    (folder / "intrinsics.txt").write_text("29 29 15 11")
+    with pytest.warns(RecordingWarning, match=r"intrinsics\.txt tells another camera than intrinsics\.json, which is"):
+        assert Folder(folder).K.tolist() == K
+
+
+@pytest.mark.parametrize("name", ["calibration.yaml", "camera_info.yml", "Calib_cam0.xml", "my_intrinsics.txt"])
+def test_files_that_may_tell_the_camera_and_are_not_read_are_named(recordings, tmp_path, name):
+    folder = recordings.sevenscenes(tmp_path / "seq-01")
+    (folder / name).write_text("fx: 30")
+    with pytest.warns(RecordingWarning, match=f"{name}: may tell the camera, and is not read"):
+        SevenScenes(folder)
+
+
+def test_the_distortion_of_a_file_is_not_undone_for_a_given_camera(folder):
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {"distortion": [0.1, 0, 0, 0], "depth_scale": 500}))
+    with pytest.warns(RecordingWarning, match=r"the distortion in intrinsics\.json is not undone"):
+        sequence = Folder(folder, intrinsics=K)
+    assert sequence.depth_scale == 500
+
+
+@pytest.mark.parametrize("text", ["30 31 15.5 11.5 0.2 -0.1 0.01 0", "30, 31, 15.5, 11.5\n0.2, -0.1, 0.01, 0\n",
+                                  "30 31 15.5 11.5 0.2 -0.1 0.01 0 0"])  # fmt: skip
+def test_text_with_distortion(folder, text):
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {"distortion": [0.2, -0.1, 0.01, 0]}))
+    expected = Folder(folder)[1].color
+    (folder / "intrinsics.json").unlink()
+    (folder / "intrinsics.txt").write_text(text)
+    torch.testing.assert_close(Folder(folder)[1].color, expected)
+
+
+def test_published_cameras_are_noted(recordings, tmp_path):
+    folder = bare(recordings, "tum", tmp_path / "rgbd_dataset_freiburg1_desk")
+    with pytest.warns(RecordingWarning, match="scaled"):
+        sequence = TUM(folder)
+    assert [finding.code for finding in sequence.findings if finding.severity == "note"] == ["camera.published"]
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.0002])
+def test_meters_in_a_unit_are_no_units_in_a_meter(folder, scale):
+    """As RealSense gives it."""
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {"depth_scale": scale}))
+    with pytest.raises(ValueError, match=f"depth_scale: expected .* got {scale:g}; for units of {scale:g} m give"):
+        Folder(folder)
+
+
+def test_an_option_of_a_layout_with_a_default(recordings, tmp_path):
+    folder = bare(recordings, "icl", tmp_path / "office")
+    sequence = ICL(folder, intrinsics=K, depth_scale=1000)
+    assert not sequence.findings and sequence.K.tolist() == K and sequence.depth_scale == 1000

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+import gradslam_ng
 from gradslam_ng.cli import COMMANDS, main
+from gradslam_ng.commands import errors
 
 
 def test_without_anything_it_tells_what_there_is(capsys):
@@ -38,6 +40,31 @@ def test_a_failure_is_one_line_and_status_1(tmp_path, capsys):
     assert main(["info", str(tmp_path / "[nowhere]")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error:") and "[nowhere]: no such folder" in error.replace("\n", "")
+
+
+@pytest.mark.parametrize("status", [2, 3, 4])
+def test_errors_with_a_status_of_their_own(monkeypatch, capsys, status):
+    error = {2: errors.UsageError, 3: errors.UnreliableError, 4: errors.RefusedError}[status]
+
+    def fails(name):
+        raise error("so")
+
+    monkeypatch.setattr("gradslam_ng.cli.command", fails)
+    assert main(["info", "x"]) == status
+    assert capsys.readouterr().err == "error: so\n"
+
+
+def test_errors_of_the_system_are_told_without_their_number(tmp_path, capsys):
+    (tmp_path / "folder.ply").mkdir()
+    for path, message in (("nowhere.ply", "no such file: "), ("folder.ply", "Is a directory")):
+        assert main(["view", str(tmp_path / path)]) == 1
+        error = " ".join(capsys.readouterr().err.split())
+        assert message in error and path in error and "Errno" not in error
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gradslam-ng {gradslam_ng.__version__}\n"
 
 
 def test_ctrl_c_is_status_130(monkeypatch):

@@ -22,6 +22,6 @@ class UnreliableError(CommandError):
 
 
 class RefusedError(CommandError):
-    """A recording that is refused, since something about it is doubtful (`--strict`)."""
+    """A recording that is refused, since something about it is questionable (`--strict`)."""
 
     status = 4

@@ -23,7 +23,7 @@ SAMPLED = 8  # frames that are looked at before a run
 def load(
     source: str, *, intrinsics: str | None, depth_scale: float | None, max_depth: float | None, **options
 ) -> RGBDSequence:
-    """The recording, what is doubtful about it in its findings; what is None is left to the loader.
+    """The recording, what is questionable about it in its findings; what is None is left to the loader.
 
     Raises:
         UsageError: an option out of range.

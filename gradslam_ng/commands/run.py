@@ -62,6 +62,8 @@ class RecordingOptions:
             FileNotFoundError, ValueError: see `datasets.load`.
         """
         frames = parse_frames(self.frames)
+        if self.noise is not None and not source.startswith("synthetic:"):
+            raise UsageError(f"noise: expected a rendered scene, synthetic:NAME, for it; got {source}")
         options = {} if self.noise is None else {"noise": self.noise}
         scale, max_depth = self.depth_scale, self.max_depth
         whole = load(source, intrinsics=self.intrinsics, depth_scale=scale, max_depth=max_depth, **options)

@@ -25,7 +25,7 @@ class FileSequence(RGBDSequence):
     """A sequence of image files; its loader finds the files, the camera and the ground truth.
 
     A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError. What
-    is doubtful is in `findings`, and warned of (`RecordingWarning`).
+    is questionable is in `findings`, and warned of (`RecordingWarning`).
 
     Args:
         color, depth: the files of each frame.

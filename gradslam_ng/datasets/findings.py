@@ -9,7 +9,7 @@ Severity = Literal["note", "warning", "error"]
 
 
 class RecordingWarning(UserWarning):
-    """A recording was read, but something about it is doubtful."""
+    """A recording was read, but something about it is questionable."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,9 @@ def image_kind(path: Path) -> tuple[tuple[int, ...], np.dtype]:
             return (height, width), np.dtype(np.uint8 if largest < 256 else np.uint16)
         with Image.open(path) as image:
             width, height = image.size
-            if image.getexif().get(ORIENTATION, 1) >= 5:  # turned by a quarter
+            # of a PNG without the tag in front of its pixels, Pillow would decode these to look behind them
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            if exif.get(ORIENTATION, 1) >= 5:  # turned by a quarter
                 width, height = height, width
             gray = image.mode in ("1", "L", *DEPTH_MODES)
             return (height, width) if gray else (height, width, 3), np.dtype(DEPTH_MODES.get(image.mode, np.uint8))

@@ -25,7 +25,7 @@ def load(
 ) -> RGBDSequence:
     """The sequence in a folder whose layout is recognized, or a scene rendered on the fly, `synthetic:NAME`.
 
-    What is doubtful about its files is warned of, and is in its `findings`; `validate` looks at its images too.
+    What is questionable about its files is warned of, and is in its `findings`; `validate` looks at its images too.
 
     Args:
         source: a folder, or "synthetic:NAME".

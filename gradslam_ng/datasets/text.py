@@ -68,7 +68,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
 
     Links count as what they stand for, wherever that is: who owns the folder made them.
     """
-    if not Path(os.path.normpath(folder / name)).is_relative_to(os.path.normpath(folder)):
+    if not Path(os.path.abspath(folder / name)).is_relative_to(os.path.abspath(folder)):
         raise ValueError(f"{where}: {name!r} leaves the sequence folder {folder}; refused")
     return folder / name
 

@@ -33,7 +33,8 @@ def validate(sequence: RGBDSequence, sample: Sample | None = None) -> list[Findi
     """
     sample = sample_frames(sequence, 20, FAR) if sample is None else sample
     found = [*sequence.findings, *_files(sequence), *_times(sequence.timestamps), *_camera(sequence)]
-    found += [*_frames(sample), *_depth(sample, sequence.depth_scale, sequence.max_depth), *_color(sample), *_poses(sequence)]
+    found += _frames(sample) + _depth(sample, sequence.depth_scale, sequence.max_depth)
+    found += _color(sample) + _poses(sequence)
     order = ("error", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
@@ -117,7 +118,7 @@ def _depth(sample: Sample, scale: float | None, max_depth: float) -> list[Findin
         impossible = not POSSIBLE_DEPTH[0] <= depth.median <= POSSIBLE_DEPTH[1]
         text = f"median depth of {depth.median:.3g} m is unusual{unit}"
         found.append(Finding("error" if impossible else "warning", "depth.unit", text))
-    if depth.beyond > FEW_FAR:
+    elif depth.beyond > FEW_FAR:
         limit = f"{max_depth:g} m, the greatest depth that counts (max_depth), and are left out"
         text = f"{depth.beyond:.1%} of the pixels have depth beyond {limit}"
         found.append(Finding("warning", "depth.beyond", text))

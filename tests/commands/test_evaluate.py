@@ -50,6 +50,58 @@ def fails_with(capsys, message: str, *arguments: str) -> None:
     assert message in error
 
 
+def cut(folder, frames: int) -> None:
+    """Only so many of the poses of both."""
+    for name in ("truth.txt", "estimate.txt"):
+        Trajectory.load(folder / name)[:frames].save(folder / name)
+
+
+@pytest.mark.parametrize("options", [(), ("--unit", "meters"), ("--unit", "frames", "--delta", "50")])
+def test_what_is_too_short_for_drift_has_its_absolute_error(files, capsys, options):
+    cut(files, 12)
+    assert evaluate(files, *options) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "no drift: no two of 12 poses are" in printed and "rmse" in printed and "RPE" not in printed
+    assert (files / "plots" / "error.png").is_file()
+
+
+def test_a_camera_that_stands_still(files, capsys):
+    still = Trajectory.load(files / "truth.txt")
+    Trajectory(still.timestamps, still.T_wc[:1].expand(90, 4, 4)).save(files / "truth.txt")
+    Trajectory(still.timestamps, still.T_wc[:1].expand(90, 4, 4)).save(files / "estimate.txt")
+    assert evaluate(files, "--unit", "meters") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "no drift" in printed and "the true camera stands still" in printed
+    assert "both trajectories are the same" in printed
+
+
+def test_errors_that_say_little_are_told(files, capsys):
+    truth, estimate = Trajectory.load(files / "truth.txt"), Trajectory.load(files / "estimate.txt")
+    large = estimate.T_wc.clone()
+    large[:, :3, 3] *= 1000
+    Trajectory(estimate.timestamps, large).save(files / "estimate.txt")
+    assert evaluate(files) == 0
+    assert "times as large as the truth: are both in meters?" in " ".join(capsys.readouterr().out.split())
+    Trajectory(estimate.timestamps, estimate.T_wc[:1].expand(90, 4, 4)).save(files / "estimate.txt")
+    assert evaluate(files) == 0
+    assert "the estimated camera stands still" in " ".join(capsys.readouterr().out.split())
+    Trajectory(torch.cat([estimate.timestamps[:20], estimate.timestamps[20:] + 100]), estimate.T_wc).save(
+        files / "estimate.txt"
+    )
+    assert evaluate(files) == 0
+    assert "only 20 of 90 poses could be compared" in " ".join(capsys.readouterr().out.split())
+    truth.save(files / "estimate.txt")
+    assert evaluate(files, "--out", str(files)) == 0
+    assert "both trajectories are the same" in " ".join(capsys.readouterr().out.split())
+    assert (files / "evaluation.png").is_file()
+
+
+@pytest.mark.parametrize("options", [("--delta", "0"), ("--delta", "1.5", "--unit", "frames"), ("--max-gap", "-1")])
+def test_options_that_mean_nothing(files, capsys, options):
+    assert evaluate(files, *options) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 class TestHostile:
     def test_missing_file(self, files, capsys):
         fails_with(capsys, "nowhere.txt", str(files / "nowhere.txt"), str(files / "estimate.txt"))

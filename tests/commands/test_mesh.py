@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,10 @@ def test_a_run_leaves_a_volume_and_its_mesh_beside_the_rest(left):
     assert {path.name for path in left.iterdir()} == names | {"settings.toml"}
     columns, faces = read_ply(left / "mesh.ply")
     assert len(faces) > 500 and {"nx", "ny", "nz", "red", "green", "blue"} <= columns.keys()
-    assert gs.VoxelGrid.load(left / "volume.npz").voxel_size == 0.04
+    volume = gs.VoxelGrid.load(left / "volume.npz")
+    assert volume.voxel_size == 0.04
+    sizes = json.loads((left / "metrics.json").read_text())["map"]
+    assert sizes["blocks"] == len(volume.keys) and sizes["triangles"] == len(faces)
     assert int(gs.SurfelMap.load(left / "map.ply").count[0]) == len(columns["x"])
 
 

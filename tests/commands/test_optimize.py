@@ -38,5 +38,24 @@ def test_says_what_is_wrong(tmp_path, capsys):
     assert cli.main(["optimize", str(tmp_path / "none.g2o"), "--out", str(tmp_path / "out.g2o")]) == 1
     assert "no such file" in capsys.readouterr().err
     (tmp_path / "a.g2o").write_text("VERTEX_SE2 0 0 0 0\n")
-    assert cli.main(["optimize", str(tmp_path / "a.g2o"), "--out", str(tmp_path / "b.g2o"), "--scale", "-1"]) == 1
+    assert cli.main(["optimize", str(tmp_path / "a.g2o"), "--out", str(tmp_path / "b.g2o"), "--scale", "-1"]) == 2
     assert "scale: expected a positive number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("out", "written"), [("there", "there/a.g2o"), ("new/", "new/a.g2o"), ("b.g2o", "b.g2o"),
+                                              ("new/c.G2O", "new/c.G2O"), ("odd.g2o/", "odd.g2o/a.g2o")])  # fmt: skip
+def test_a_folder_or_a_file(tmp_path, out, written):
+    for name in ("there", "odd.g2o"):
+        (tmp_path / name).mkdir()
+    lines = ["VERTEX_SE2 0 0 0 0", "VERTEX_SE2 1 1 0 0", "EDGE_SE2 0 1 1 0 0 100 0 0 100 0 100"]
+    (tmp_path / "a.g2o").write_text("\n".join(lines))
+    assert cli.main(["optimize", str(tmp_path / "a.g2o"), "--out", f"{tmp_path}/{out}"]) == 0
+    assert (tmp_path / written).is_file() and (tmp_path / written).with_suffix(".png").is_file()
+
+
+def test_an_out_that_cannot_be_written_is_refused_before_the_work(tmp_path, capsys):
+    (tmp_path / "a.g2o").write_text("VERTEX_SE2 0 0 0 0\n")
+    (tmp_path / "file").write_text("")
+    for out, message in (("file", "expected a folder for the results, got a file"), ("a.g2o", "another file than the")):
+        assert cli.main(["optimize", str(tmp_path / "a.g2o"), "--out", str(tmp_path / out)]) in (1, 2)
+        assert message in " ".join(capsys.readouterr().err.split())

@@ -46,6 +46,9 @@ def test_trajectory_and_metrics(full, recording, results):
     assert metrics["seconds_compiling"] == 0  # so short a sequence is not worth it
     assert metrics["peak_memory_mb"] > 50
     assert metrics["map"]["surfels"] == int(map_.count)
+    assert (metrics["reliable"], metrics["unreliable_because"], metrics["exit_status"]) == (True, None, 0)
+    assert metrics["findings"] == [] and metrics["relocalized_at"] == []
+    assert stages["total"] == round(stages["total"], 3)
     assert metrics["ate"]["rmse"] < 1e-3
     assert metrics["rpe"]["translation"]["rmse"] < 1e-3 and metrics["rpe"]["rotation"]["rmse"] < 0.05
 
@@ -164,7 +167,7 @@ def test_changed_settings_are_dumped(tmp_path, capsys):
 
 def test_without_a_sequence_or_a_folder_for_the_results(recording, says):
     for arguments in ([], [str(recording)], ["--out", "out"]):
-        assert main(["run", *arguments]) == 1
+        assert main(["run", *arguments]) == 2
         assert "error: run: expected the folder of a sequence" in says()
 
 
@@ -230,6 +233,7 @@ def test_settings_of_a_part_that_does_not_run(recording, tmp_path, run, says):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--frames", "5:2"), "frames: '5:2' leaves none of the 6 frames"),
         (("--frames", "ten"), "frames: expected FIRST:LAST:STEP"),
         (("--frames", "3"), "frames: expected FIRST:LAST:STEP"),
         (("--frames", "::0"), "frames: expected FIRST:LAST:STEP"),
@@ -241,14 +245,28 @@ def test_settings_of_a_part_that_does_not_run(recording, tmp_path, run, says):
         (("--scale", "-1"), "scale: expected one over"),
         (("--scale", "nan"), "scale: expected one over"),
         (("--scale", "2"), "scale: expected one over"),
-        (("--scale", "0.01"), "80x60 shrunk by 100"),
-        (("--config", "nowhere.toml"), "config: no such file: nowhere.toml"),
         (("--intrinsics", "1,2,3"), "intrinsics"),
         (("--depth-scale", "0"), "depth_scale"),
-        (("--noise", "kinect"), "TUM takes no option 'noise'"),
+        (("--max-depth", "-1"), "max_depth"),
+        (("--noise", "kinect"), "noise: expected a rendered scene"),
     ],
 )
 def test_options_out_of_range(recording, tmp_path, options, message, run, says):
+    assert run(recording, tmp_path / "out", *options) == 2
+    assert not (tmp_path / "out").exists()
+    error = says()
+    assert error.startswith("error: ") and message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scale", "0.01"), "80x60 shrunk by 100"),
+        (("--config", "nowhere.toml"), "config: no such file: nowhere.toml"),
+        (("--intrinsics", "525,525,319.5,239.5"), "expected a principal point inside of the images, which are 80x60"),
+    ],
+)
+def test_options_that_do_not_go_with_the_recording(recording, tmp_path, options, message, run, says):
     assert run(recording, tmp_path / "out", *options) == 1
     error = says()
     assert error.startswith("error: ") and message in error and "Traceback" not in error
@@ -282,9 +300,9 @@ def test_no_cuda_device(recording, tmp_path, run, says):
 
 def test_results_that_cannot_be_written_are_refused_before_the_run(recording, tmp_path, run, says):
     (tmp_path / "file").write_text("")
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+    for out, reason in ((tmp_path / "file", "expected a folder"), (tmp_path / "file" / "below", "Not a directory")):
         assert run(recording, out) == 1
-        assert f"out: cannot write to {out}" in says()
+        assert f"out: cannot write to {out}: {reason}" in says()
 
 
 def test_one_result_that_cannot_be_written_costs_no_other(recording, tmp_path, capsys, run):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -92,19 +98,23 @@ def test_a_frame_without_depth_is_lost(copy, tmp_path, index, run, results, prin
     frames = metrics["frames"]
     assert (frames["tracked"], frames["lost"], frames["skipped"], frames["relocalized"]) == (5, 1, 0, int(index > 0))
     assert metrics["status_counts"] == {"no_depth": 1}
-    assert len(trajectory) == 6
+    assert len(trajectory) == 6 and metrics["relocalized_at"] == ([index + 1] if index else [])
     assert "5 tracked, 1 lost" in prints()
 
 
-def test_no_overlap_between_two_frames(room, tmp_path, run, results):
+def test_no_overlap_between_two_frames(room, tmp_path, run, results, capsys):
     """From the third frame on the camera looks the other way."""
     T = room.walk(6)
     T[2:, :3, :3] = T[2:, :3, :3] @ torch.diag(torch.tensor([-1.0, 1, -1], dtype=torch.float64))
     folder = write_tum(room.InMemory(room.view(T)), tmp_path / "turned", mesh=False)
-    assert run(folder, tmp_path / "out") == 0
+    assert run(folder, tmp_path / "out") == 3
+    printed = capsys.readouterr()
+    reason = "4 of 6 frames have no pose, 4 lost and 0 skipped"
+    assert printed.out.splitlines()[-1] == f"unreliable: {reason}" and printed.err == f"error: {reason}\n"
     assert run(folder, tmp_path / "two", "--frames", ":2") == 0
     metrics, trajectory, map_ = results(tmp_path / "out")
     assert metrics["frames"]["tracked"] == 2 and metrics["frames"]["lost"] == 4
+    assert (metrics["reliable"], metrics["unreliable_because"], metrics["exit_status"]) == (False, reason, 3)
     assert torch.equal(map_.points, results(tmp_path / "two")[2].points)
     assert torch.equal(trajectory.T_wc[1:], trajectory.T_wc[1:2].expand(6 - 1, 4, 4))
 
@@ -162,13 +172,13 @@ def test_ground_truth_of_another_time(copy, tmp_path, run, results, prints):
     assert "no comparison with the ground truth" in prints()
 
 
-def test_time_stamps_out_of_order(copy, recording, tmp_path, run, results):
+def test_time_stamps_out_of_order(copy, recording, tmp_path, run, results, prints):
     for name in ("rgb.txt", "depth.txt", "groundtruth.txt"):
         head, *lines = (copy / name).read_text().splitlines()
         (copy / name).write_text("\n".join([head, *lines[3:], *lines[:3]]) + "\n")
-    with pytest.warns(UserWarning, match="out of order"):
-        assert run(copy, tmp_path / "out") == 0
+    assert run(copy, tmp_path / "out") == 0
     metrics, trajectory, _ = results(tmp_path / "out")
+    assert prints().count("time stamps out of order") == 3 and len(metrics["findings"]) == 3
     assert metrics["frames"]["tracked"] == 6 and metrics["ate"]["rmse"] < 1e-3
     assert torch.allclose(trajectory.timestamps, Trajectory.load(recording / "groundtruth.txt").timestamps)
 
@@ -182,3 +192,95 @@ def test_a_list_whose_paths_leave_the_folder(copy, tmp_path, path, run, says):
     assert run(copy, tmp_path / "out") == 1
     error = says()
     assert "rgb.txt" in error and path in error
+
+
+# what is odd about the recording
+
+
+def spoil(folder: Path, kind: str) -> None:
+    """Give a recording one fault that does not keep it from being run."""
+    if kind == "camera":
+        (folder / "intrinsics.txt").write_text("64 64 20 29.5\n")
+    elif kind == "unit":
+        for path in depth_files(folder):
+            iio.imwrite(path, (iio.imread(path) / 50).astype(np.uint16))
+    elif kind == "stamps":
+        for name in ("rgb.txt", "depth.txt"):
+            lines = (folder / name).read_text().splitlines()
+            lines[3] = f"{lines[2].split()[0]} {lines[3].split()[1]}"
+            (folder / name).write_text("\n".join(lines))
+    elif kind == "missing":
+        depth_files(folder)[4].unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "sentence"),
+    [
+        ("camera", "camera.center", "principal point (20.0, 29.5) is off the center of 80x60"),
+        ("unit", "depth.unit", "is unusual; is the depth unit 1/5000 m"),
+        ("stamps", "time.repeated", "1 frames have the time stamp of the frame before"),
+        ("missing", "files.missing", "1 depth files are missing"),
+    ],
+)
+def test_what_is_odd_is_said_before_the_run_and_kept(copy, tmp_path, run, capsys, kind, code, sentence):
+    """Or refused, with a status of its own, before anything is written."""
+    spoil(copy, kind)
+    assert run(copy, tmp_path / "refused", "--strict", "--frames", ":6") == 4
+    assert sentence in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "refused").exists()
+    assert run(copy, tmp_path / "out", "--system", "icp-odometry") in (0, 3)
+    printed = capsys.readouterr().out
+    assert sentence in " ".join(printed.split()) and printed.index(sentence[:20]) < printed.index("6/6")
+    findings = json.loads((tmp_path / "out" / "metrics.json").read_text())["findings"]
+    assert code in [finding["code"] for finding in findings]
+    assert all(finding.keys() == {"severity", "code", "message"} for finding in findings)
+
+
+def test_strict_runs_what_nothing_is_odd_about(recording, tmp_path, run, results):
+    assert run(recording, tmp_path, "--strict") == 0
+    assert results(tmp_path)[0]["settings"]["strict"] is True
+
+
+def test_degenerate_frames_make_a_run_unreliable(room, tmp_path, run, results, prints):
+    """A flat wall of one color tells three of the six directions of motion."""
+    frames = room.view(room.walk(4))
+    frames = dataclasses.replace(
+        frames, depth=torch.full_like(frames.depth, 2.0), color=torch.full_like(frames.color, 0.5)
+    )
+    folder = write_tum(room.InMemory(frames), tmp_path / "wall", mesh=False)
+    assert run(folder, tmp_path / "out") == 3
+    metrics = results(tmp_path / "out")[0]
+    assert "tracked frames are degenerate" in metrics["unreliable_because"] and not metrics["reliable"]
+    assert "unreliable: 3 of 4 tracked frames are degenerate" in prints()
+
+
+def test_most_frames_skipped(copy, tmp_path, run, results):
+    for path in depth_files(copy)[2:]:
+        path.write_bytes(path.read_bytes()[:300])
+    assert run(copy, tmp_path / "out") == 3
+    assert results(tmp_path / "out")[0]["unreliable_because"] == "4 of 6 frames have no pose, 0 lost and 4 skipped"
+
+
+NAMES = ["kamera_\u6f22\u5b57", "e\u0301t\u00e9 \U0001f600", "cost $5 \\frac", "no\udcfftext"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_names_that_the_output_cannot_show(copy, tmp_path, encoding):
+    """Of a folder, of a file that is skipped, of what `info` shows; in one process, which takes seconds to start."""
+    folders = [shutil.copytree(copy, tmp_path / name) for name in NAMES]
+    for folder in folders:
+        depth_files(folder)[1].unlink()
+    code = (
+        "import sys, pathlib; from gradslam_ng.cli import main\n"
+        "base = pathlib.Path(sys.argv[1])\n"
+        "for i, folder in enumerate(sorted(path for path in base.iterdir() if path.name not in ('room', 'out'))):\n"
+        "    out = base / 'out' / folder.name\n"
+        "    assert main(['info', str(folder)]) == 0\n"
+        "    assert main(['run', str(folder), '--out', str(out), '--frames', ':3', '--system', 'icp-odometry']) == 0\n"
+        "    assert main(['info', str(folder / 'nowhere')]) == 1\n"
+    )
+    env = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "200"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, env=env, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        assert {path.name for path in (tmp_path / "out" / name).iterdir()} >= {"metrics.json", "trajectory.png"}

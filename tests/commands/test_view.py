@@ -7,7 +7,7 @@ from gradslam_ng.cli import main
 
 def test_missing_map(tmp_path, capsys):
     assert main(["view", str(tmp_path / "map.ply")]) == 1
-    assert "map.ply" in capsys.readouterr().err
+    assert " ".join(capsys.readouterr().err.split()) == f"error: no such file: {tmp_path / 'map.ply'}"
 
 
 def test_missing_trajectory(tmp_path, capsys):

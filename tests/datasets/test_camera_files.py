@@ -93,7 +93,8 @@ def test_skew_is_used_or_refused(folder):
     "content",
     [
         {"fl_x": 30, "fl_y": 31, "cx": 15.5, "cy": 11.5, "w": 32, "h": 24, "k1": 0.2, "k2": -0.1, "p1": 0.01},
-        {"fx": 30, "fy": 31, "ppx": 15.5, "ppy": 11.5, "model": "distortion.brown_conrady", "coeffs": [0.2, -0.1, 0.01, 0]},
+        {"fx": 30, "fy": 31, "ppx": 15.5, "ppy": 11.5, "model": "distortion.brown_conrady",
+         "coeffs": [0.2, -0.1, 0.01, 0]},
         {"camera_matrix": {"rows": 3, "data": [30, 0, 15.5, 0, 31, 11.5, 0, 0, 1]}, "D": [0.2, -0.1, 0.01, 0, 0]},
         {"K": K, "distortion_coefficients": {"data": [0.2, -0.1, 0.01, 0]}, "distortion_model": "plumb_bob"},
         {"camera": NUMBERS, "distortion": {"model": "OpenCV", "coefficients": [0.2, -0.1, 0.01, 0]}},

@@ -76,7 +76,9 @@ def test_depth_of_any_ending(recordings, tmp_path, layout, ending):
     assert load(folder)[3].depth.equal(expected)
 
 
-@pytest.mark.parametrize(("kind", "ending"), [("color", ".exr"), ("color", ".npy"), ("depth", ".exr"), ("depth", ".jpg")])
+@pytest.mark.parametrize(
+    ("kind", "ending"), [("color", ".exr"), ("color", ".npy"), ("depth", ".exr"), ("depth", ".jpg")]
+)
 def test_other_endings_are_named_with_those_looked_for(recordings, tmp_path, kind, ending):
     folder = recordings.folder(tmp_path / "desk")
     for path in list((folder / kind).iterdir()):
@@ -92,7 +94,7 @@ def test_no_images_of_one_kind(recordings, tmp_path, layout, kind):
     for path in images(folder):
         if ("depth" in path.parent.name + path.name) == (kind == "depth"):
             path.unlink()
-    with pytest.raises(FileNotFoundError, match="no image|not a sequence"):
+    with pytest.raises(FileNotFoundError, match=r"no image|not a sequence"):
         load(folder)
 
 
@@ -135,7 +137,10 @@ def test_an_empty_file_or_one_of_another_size_costs_one_frame(recordings, tmp_pa
     """Though it is the first."""
     folder = recordings.folder(tmp_path / "desk")
     (folder / "depth" / "0001.png").write_bytes(b"")
-    for kind, image in (("color", recordings.color_image(0, (12, 16))), ("depth", recordings.depth_image(0, 1000, (12, 16)))):
+    for kind, image in (
+        ("color", recordings.color_image(0, (12, 16))),
+        ("depth", recordings.depth_image(0, 1000, (12, 16))),
+    ):
         iio.imwrite(folder / kind / "0000.png", image)
     sequence = Folder(folder)
     assert sequence.size == (24, 32)

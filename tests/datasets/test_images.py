@@ -105,7 +105,7 @@ def test_what_cannot_be_depth_is_refused(pixels, tmp_path, kind):
     modes = {"palette": "P", "RGB": "RGB", "RGBA": "RGBA", "gray and alpha": "LA", "bits": "1"}
     path = tmp_path / ("a.pgm" if kind == "8 bit pgm" else "a.png")
     Image.fromarray(pixels).convert(modes.get(kind, "L")).save(path)
-    with pytest.raises(ValueError, match="expected (a depth image of one channel|depth of 16 bit or float)"):
+    with pytest.raises(ValueError, match=r"expected (a depth image of one channel|depth of 16 bit or float)"):
         read_depth(path, 1000.0)
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+import math
 
 import imageio.v3 as iio
 import numpy as np
@@ -149,7 +149,9 @@ def test_distortion_is_undone(tmp_path, number):
     pixels[..., 0], pixels[..., 1] = np.clip(32768 + 40000 * x, 0, 65535), np.clip(32768 + 40000 * y, 0, 65535)
     iio.imwrite(folder / "depth" / "0.png", pixels[..., 0])
     iio.imwrite(folder / "rgb" / "0.png", (pixels // 256).astype(np.uint8))
-    frame = TUM(folder, depth_scale=1.0)[0]
+    sequence = TUM(folder, depth_scale=1.0)
+    sequence.max_depth = math.inf
+    frame = sequence[0]
     inner = slice(60, 420), slice(60, 580)
     ray = torch.from_numpy((u - cx) / fx)[inner]
     error = (frame.depth[..., 0][inner] - 32768) / 40000 - ray
@@ -236,14 +238,14 @@ def test_one_frame_of_another_size_costs_that_frame(recordings, tmp_path):
         TUM(folder)[5]
 
 
-@pytest.mark.parametrize("name", ["../other/0.png", "{tmp}/other/0.png", "rgb/link.png", "linked/0.png"])
+@pytest.mark.parametrize(
+    "name", ["../other/0.png", "{tmp}/other/0.png", "rgb/../../other/0.png", "..", "linked/../../other/0.png"]
+)
 def test_list_that_leaves_the_folder_is_refused(recordings, tmp_path, name):
     folder = recordings.tum(tmp_path / "desk")
     other = tmp_path / "other"
     other.mkdir()
     iio.imwrite(other / "0.png", recordings.color_image(0))
-    os.symlink(other / "0.png", folder / "rgb" / "link.png")
-    os.symlink(other, folder / "linked")
     with (folder / "rgb.txt").open("a") as file:
         file.write(f"101.0 {name.format(tmp=tmp_path)}\n")
     with pytest.raises(ValueError, match=r"rgb\.txt, line 11: .* leaves the sequence folder"):

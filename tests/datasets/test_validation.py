@@ -58,9 +58,10 @@ def test_floats_in_millimeters(folder, recordings):
 
 
 def test_depth_beyond_any_sensor_constant_or_hardly_any(folder, recordings):
-    far = np.full((24, 32), 65535, np.uint16)
+    far = np.full((24, 32), 60000, np.uint16)
     write_depth(folder, lambda i: np.where(np.arange(32) < 10, far, recordings.depth_image(i, 1000)))
     assert found(Folder(folder)) == {"depth.far": "warning"}
+    assert found(datasets.load(folder, max_depth=10.0)) == {"depth.beyond": "warning"}
     write_depth(folder, lambda i: np.full((24, 32), 1500 + i, np.uint16))
     assert found(Folder(folder)) == {"depth.constant": "error"}
     write_depth(folder, lambda i: recordings.depth_image(i, 1000) * (np.arange(24)[:, None] < 2))
@@ -111,7 +112,8 @@ def test_a_dropped_frame_in_a_long_recording_is_a_note(tum):
 
 @pytest.mark.parametrize(
     ("K", "code"),
-    [([[30, 0, 8], [0, 30, 11.5], [0, 0, 1]], "camera.center"), ([[3, 0, 15.5], [0, 3, 11.5], [0, 0, 1]], "camera.focal"),
+    [([[30, 0, 8], [0, 30, 11.5], [0, 0, 1]], "camera.center"),
+     ([[3, 0, 15.5], [0, 3, 11.5], [0, 0, 1]], "camera.focal"),
      ([[30, 0, 15.5], [0, 60, 11.5], [0, 0, 1]], "camera.focal")],
 )  # fmt: skip
 def test_cameras(tum, K, code):
@@ -125,7 +127,10 @@ def test_poses(tum):
         "poses.rigid": (good * torch.tensor([1.1, 1.1, 1.1, 1]), "error"),
         "poses.still": (good[:1].expand(8, 4, 4), "warning"),
         "poses.none": (torch.full_like(good, torch.nan), "warning"),
-        "poses.jump": (torch.cat([good[:4], good[4:] + torch.tensor([0, 0, 0, 1.0]) * torch.eye(4)[0][:, None]]), "warning"),
+        "poses.jump": (
+            good + torch.eye(4)[0][:, None] * torch.eye(4)[3] * (torch.arange(8) > 3)[:, None, None],
+            "warning",
+        ),
     }
     for code, (T_wc, severity) in cases.items():
         tum.T_wc = T_wc

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from gradslam_ng.datasets.intrinsics_text import read_camera_text, read_info
 from gradslam_ng.geometry.camera import scale_intrinsics
 
 # Looked for in this order; the first that is there tells the camera.
-NAMES = ("intrinsics.json", "intrinsics.txt", "camera.json", "camera-intrinsics.txt", "camera_intrinsics.txt")
-NAMES += ("camera_intrinsics.json", "camera.txt", "cam_params.json", "calibration.json", "calibration.txt", "calib.txt")
+NAMES: tuple[str, ...] = ("intrinsics.json", "intrinsics.txt", "camera.json", "camera-intrinsics.txt")
+NAMES += ("camera_intrinsics.txt", "camera_intrinsics.json", "camera.txt", "cam_params.json")
+NAMES += ("calibration.json", "calibration.txt", "calib.txt")
 INFO = ("info.txt", "_info.txt")  # of BundleFusion and ScanNet: lines `name = value`
 LIKE_A_CAMERA = re.compile(r"calib|camera|intrinsic|cam_?param")
 NOT_A_CAMERA = re.compile(r"pose|traj|extrin|path|time")
@@ -43,6 +45,28 @@ class Camera:
     def note(self) -> str:
         """One line for the user."""
         return f"camera: {self.source}" + (", distortion undone" if self.distortion else "")
+
+
+@overload
+def find_camera(
+    given: Intrinsics | None,
+    folders: Sequence[Path],
+    default: Camera,
+    *,
+    names: Sequence[str] = NAMES,
+    y_up: bool = False,
+) -> Camera: ...
+
+
+@overload
+def find_camera(
+    given: Intrinsics | None,
+    folders: Sequence[Path],
+    default: Camera | None = None,
+    *,
+    names: Sequence[str] = NAMES,
+    y_up: bool = False,
+) -> Camera | None: ...
 
 
 def find_camera(

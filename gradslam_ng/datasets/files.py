@@ -58,7 +58,8 @@ class FileSequence(RGBDSequence):
     ) -> None:
         self.color, self.depth, self.no_depth = list(color), list(depth), no_depth
         kinds = self._look(about["name"])
-        size = Counter(size for size, _ in kinds).most_common(1)[0][0]
+        height, width = Counter(size for size, _ in kinds).most_common(1)[0][0]
+        size = height, width
         camera = fit_camera(camera, size)
         told = camera.depth_scale if depth_scale is None else depth_scale
         scale = _check_scale(default_scale if told is None else told)
@@ -79,7 +80,7 @@ class FileSequence(RGBDSequence):
             if finding.is_serious:
                 warnings.warn(f"{self.name}: {finding.message}", RecordingWarning, stacklevel=3)
 
-    def _look(self, name: str) -> list[tuple[tuple[int, int], np.dtype]]:
+    def _look(self, name: str) -> list[Kind]:
         """Size (H, W) and type of the depth images of a few frames over the whole sequence, from their headers."""
         found, misfits, broken = [], [], ""
         count = len(self.color)

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,6 @@ from gradslam_ng.datasets.image_files import COLOR_ENDINGS, DEPTH_ENDINGS, find_
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, read_poses, read_trajectory
 from gradslam_ng.io.text import NoContent, read_lines
-from gradslam_ng.structures import Trajectory
 
 DEPTH_SCALE = 1000.0
 
@@ -104,7 +104,7 @@ def _is_time(path: Path) -> bool:
 
 def _times_and_poses(
     folder: Path, color: dict[tuple[int, ...], Path], rate: float, findings: list[Finding]
-) -> tuple[Tensor, dict[str, Tensor | Trajectory], str]:
+) -> tuple[Tensor, dict[str, Any], str]:
     """Time stamps (L,), the ground truth as a Sequence takes it, and a note on where the times come from.
 
     Adds to `findings`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -45,8 +45,8 @@ def visible_files(folder: Path, ending: str = "") -> list[Path]:
 
 
 def match_numbers(
-    frames: Sequence[Numbers], files: Mapping[Numbers, Path], what: str
-) -> tuple[Mapping[Numbers, Path], list[Finding]]:
+    frames: Sequence[Numbers], files: dict[Numbers, Path], what: str
+) -> tuple[dict[Numbers, Path], list[Finding]]:
     """The files of each frame, by its number, or in order where one kind is numbered from 0 and the other from 1.
 
     Both are in order. `what` the files are, for the user.

@@ -106,6 +106,7 @@ def _names(text: str) -> Iterator[str]:
             yield name.replace("\\", "/")  # as Windows has it
         if not name.isascii():
             yield from (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+            yield os.fsdecode(name.encode("cp1252", errors="ignore"))  # unpacked as an archive of Windows has it
 
 
 def pose(numbers: Sequence[float], where: str) -> Tensor:

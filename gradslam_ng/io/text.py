@@ -86,6 +86,7 @@ class TextFile:
     path: Path
     header: str  # comments and column names above the first line
     lines: list[Line]  # neither blank nor comments
+    is_ended: bool  # whether the last line has an end, or the file may have been cut within it
 
 
 def read_text(path: str | os.PathLike, expected: str) -> str:
@@ -158,7 +159,7 @@ def read_lines(path: str | os.PathLike, expected: str, column_names: bool = True
         names = [line.text for line in header if line.text and not COMMENT_LINE.match(line.text)]
         got = f"{names[0][:SHOWN]!r}" if names else "only comments" if text.strip() else "an empty file"
         raise (ValueError if len(names) > 1 else NoContent)(f"{path}: expected {expected}, got {got}")
-    return TextFile(path, "\n".join(line.text for line in header), lines)
+    return TextFile(path, "\n".join(line.text for line in header), lines, text.endswith("\n"))
 
 
 def split_words(text: str) -> list[str]:

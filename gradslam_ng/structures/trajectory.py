@@ -18,6 +18,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.io.text import BadLine, Line, parse_each, read_lines
 
 COINCIDENT = 1e-6  # seconds; recordings write time stamps with microseconds, so closer than this is the same moment
+NOT_UNIT = 0.01  # a quaternion whose length is off by more was not just rounded
 FORMAT = "poses 't tx ty tz qx qy qz qw'"
 SCALAR_FIRST = re.compile(r"\bq\w*w\b.*\bq\w*x\b", re.IGNORECASE)  # column names of quaternions in the order w x y z
 
@@ -110,8 +111,8 @@ class Trajectory:
     def load(cls, path: str | os.PathLike) -> Trajectory:
         """Read the TUM format: one pose a line, `t tx ty tz qx qy qz qw`; `gradslam_ng.io.text` says how it is written.
 
-        Quaternions that are not of unit length are normalized. A pose with a zero quaternion, or with a number that is
-        not finite, is not known. A line that cannot be read is left out. One warning counts both.
+        A pose with a zero quaternion, or with a number that is not finite, is not known. A line that cannot be read is
+        left out. Quaternions that are not of unit length are normalized. One warning counts all of these.
 
         Raises:
             FileNotFoundError: no such file.
@@ -124,11 +125,17 @@ class Trajectory:
         parsed, bad = parse_each(file.lines, _parse_pose)
         data = torch.tensor([row for row in parsed if row is not None], dtype=torch.float64)
         length = data[:, 4:].norm(dim=-1, keepdim=True)
+        is_unit = ((length[:, 0] - 1).abs() <= NOT_UNIT) | length[:, 0].isnan()
+        if not file.is_ended and is_unit[:-1].tolist() == [True] * max(len(data) - 1, 1) and not bool(is_unit[-1]):
+            data[-1, 1:], is_unit[-1] = math.nan, True  # cut within its last number
         trajectory = cls(data[:, 0], se3.from_quaternion(data[:, 1:4], data[:, 4:] / length))
-        lost = len(trajectory) - int(trajectory.known.sum())
-        if lost or bad:
-            unread = f", and {len(bad)} lines are left out, the first: {bad[0]}" if bad else ""
-            warnings.warn(f"{path}: {lost} of {len(trajectory)} poses are not known{unread}", stacklevel=2)
+        counts = {
+            f"of {len(trajectory)} poses are not known": len(trajectory) - int(trajectory.known.sum()),
+            "quaternions are not of unit length, and normalized": int((~is_unit).sum()),
+            f"lines are left out, the first: {bad[0] if bad else ''}": len(bad),
+        }
+        if told := "; ".join(f"{count} {what}" for what, count in counts.items() if count):
+            warnings.warn(f"{path}: {told}", stacklevel=2)
         return trajectory
 
     def save(self, path: str | os.PathLike) -> None:

@@ -144,7 +144,8 @@ def test_out_of_order_is_sorted_with_a_warning(tmp_path):
 
 def test_quaternions_are_normalized_and_commas_allowed(tmp_path):
     (tmp_path / "t.txt").write_text("# comment\n\n1.0, 1, 2, 3, 0, 0, 2, 0  # turned about z\n")
-    read = Trajectory.load(tmp_path / "t.txt")
+    with pytest.warns(UserWarning, match="1 quaternions are not of unit length, and normalized"):
+        read = Trajectory.load(tmp_path / "t.txt")
     expected = torch.tensor([[-1, 0, 0, 1], [0, -1, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)
     torch.testing.assert_close(read.T_wc[0], expected)
 
@@ -162,7 +163,7 @@ def test_quaternions_are_normalized_and_commas_allowed(tmp_path):
 def test_a_bad_line_is_left_out_and_named_and_a_file_of_them_refused(tmp_path, line, message):
     path = tmp_path / "t.txt"
     path.write_text(f"0 0 0 0 0 0 0 1\n{line}\n2 0 0 0 0 0 0 1")
-    with pytest.warns(UserWarning, match=rf"0 of 2 poses are not known, and 1 lines .*t\.txt, {message}"):
+    with pytest.warns(UserWarning, match=rf"t\.txt: 1 lines are left out, the first: .*t\.txt, {message}"):
         read = Trajectory.load(path)
     assert read.timestamps.tolist() == [0, 2] and bool(read.known.all())
     path.write_text(f"0 0 0 0 0 0 0 1\n{line}\n{line}\n")
@@ -182,6 +183,17 @@ def test_a_lost_pose_is_not_known(tmp_path, pose):
         read = Trajectory.load(path)
     assert read.timestamps.tolist() == [0, 1, 2] and read.known.tolist() == [True, False, True]
     assert read.at(torch.tensor([1.0]), max_gap=10)[1].tolist() == [False]
+
+
+def test_a_last_number_that_is_cut_short(tmp_path):
+    """Eight numbers, and no line end: the length of the quaternion tells."""
+    path = tmp_path / "t.txt"
+    lines = "0 0 0 0 0.6 0 0 0.8\n1 0 0 0 0.6 0 0 0."
+    path.write_text(lines)
+    with pytest.warns(UserWarning, match=r"t\.txt: 1 of 2 poses are not known$"):
+        assert Trajectory.load(path).known.tolist() == [True, False]
+    path.write_text(lines + "8")
+    assert Trajectory.load(path).known.tolist() == [True, True]
 
 
 def test_files_without_poses(tmp_path):

@@ -25,7 +25,8 @@ def write_tum(
 ) -> Path:
     """Write color, depth (16 bit PNG, 1/5000 m), lists, poses, intrinsics, and the surface as `mesh.ply` if known.
 
-    Depth beyond the 13.1 m that 16 bits hold is left out as not measured. Time stamps are rounded to microseconds.
+    Depth beyond the 13.1 m that 16 bits hold is left out as not measured. Time stamps are rounded to microseconds,
+    unless frames are closer in time.
 
     Args:
         folder: is made; must be empty if it is there.
@@ -52,17 +53,26 @@ def write_tum(
     if sequence.ground_truth is not None:
         sequence.ground_truth.save(folder / "groundtruth.txt")
     suffix, options = ("png", {}) if jpeg is None else ("jpg", {"quality": jpeg, "subsampling": 0})
-    stamps = [f"{time:.6f}" for time in sequence.timestamps.tolist()]
-    for index, stamp in enumerate(stamps):
+    stamps, names = _stamps_and_names(sequence.timestamps.tolist())
+    for index, file_name in enumerate(names):
         frame = sequence[index]
         color = (frame.color.clamp(0, 1) * 255).round().byte().cpu().numpy()
         units = np.round(frame.depth[..., 0].double().cpu().numpy() * DEPTH_SCALE)
         depth = np.where(units <= LARGEST, units, 0).astype(np.uint16)
-        iio.imwrite(folder / "rgb" / f"{stamp}.{suffix}", color, plugin="pillow", **options)
-        iio.imwrite(folder / "depth" / f"{stamp}.png", depth, plugin="pillow")
+        iio.imwrite(folder / "rgb" / f"{file_name}.{suffix}", color, plugin="pillow", **options)
+        iio.imwrite(folder / "depth" / f"{file_name}.png", depth, plugin="pillow")
         progress(index + 1)
     # The lists come last: a folder has them when all that they name is there.
     for name, ending in (("rgb", suffix), ("depth", "png")):
-        lines = [f"{stamp} {name}/{stamp}.{ending}\n" for stamp in stamps]
+        lines = [f"{stamp} {name}/{file}.{ending}\n" for stamp, file in zip(stamps, names, strict=True)]
         (folder / f"{name}.txt").write_text("# timestamp filename\n" + "".join(lines), encoding="utf-8")
     return folder
+
+
+def _stamps_and_names(times: list[float]) -> tuple[list[str], list[str]]:
+    """Time stamps as written, and names of files: the stamps, or numbers where frames are too close in time."""
+    stamps = [f"{time:.6f}" for time in times]
+    if len(set(stamps)) == len(stamps):
+        return stamps, stamps
+    stamps = [np.format_float_positional(time, unique=True, min_digits=6) for time in times]
+    return stamps, [f"{index:06d}" for index in range(len(times))]

@@ -163,7 +163,8 @@ class _Records:
         elif kind in KINDS:
             self.add_pose_or_edge(line, kind)
         else:
-            raise ValueError(f"{line.where}: expected one of {', '.join(KINDS)} or FIX, got {kind[:100]!r}")
+            known = ", ".join(known for known in KINDS if not known.startswith("PARAMS_"))
+            raise ValueError(f"{line.where}: expected one of {known} or FIX, got {kind[:100]!r}")
 
     def add_fixed(self, line: Line) -> None:
         """The poses that a line FIX names."""

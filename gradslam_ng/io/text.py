@@ -3,7 +3,7 @@
 Lists, matrices, trajectories, g2o, TOML and JSON are read through this module, so that what one of them takes all take:
 
 - UTF-8, with a byte order mark or without, and bytes that are none as Windows-1252; UTF-16 and UTF-32 with a mark.
-- Lines that end in LF, CR LF or CR, the last one in nothing; NUL and Ctrl-Z at the end of the file.
+- Lines that end in LF, CR LF or CR, the last one in nothing; NUL, and Ctrl-Z at the end of the file.
 - Comments from `#`, `//` or `%`, on lines of their own and after numbers; column names above the first numbers.
 - Blanks, commas, semicolons, brackets and quotes between numbers; a comma within a number is refused.
 - Fortran's exponents (1.0D-03); what C, MSVC and Python write for what is no number (nan, -1.#IND, null).
@@ -33,7 +33,8 @@ SAMPLE = 8192  # characters that show whether a file is text
 MAX_CONTROL = 0.02  # share of control characters from which it is not
 SHOWN = 100  # characters of a line in a message
 
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
+LOST = re.compile(r"\x00+")  # what a file system leaves of blocks that were not written when the power went
 LINE_END = re.compile(r"\r*\n|\r")  # CR CR LF is a CR LF that was converted once more
 COMMENT_LINE = re.compile(r"\s*(?:#|//|%)")
 # A comment after numbers; `1.#IND` is none.
@@ -110,7 +111,7 @@ def read_text(path: str | os.PathLike, expected: str) -> str:
     sample = text[:SAMPLE]
     if len(CONTROL.findall(sample)) > MAX_CONTROL * len(sample):
         raise ValueError(f"{path}: expected {expected}, got binary data")
-    return LINE_END.sub("\n", text)
+    return LINE_END.sub("\n", LOST.sub("\n", text))
 
 
 def decode(data: bytes) -> str:

@@ -132,6 +132,7 @@ class Trajectory:
         counts = {
             f"of {len(trajectory)} poses are not known": len(trajectory) - int(trajectory.known.sum()),
             "quaternions are not of unit length, and normalized": int((~is_unit).sum()),
+            "time stamps are those of the pose before": int((trajectory.timestamps.diff() == 0).sum()),
             f"lines are left out, the first: {bad[0] if bad else ''}": len(bad),
         }
         if told := "; ".join(f"{count} {what}" for what, count in counts.items() if count):

@@ -47,6 +47,15 @@ def test_jpeg_is_near_and_smaller(tmp_path):
     assert sizes["jpg"] < 0.7 * sizes["png"]
 
 
+def test_frames_that_are_closer_than_a_microsecond(tmp_path):
+    sequence = Synthetic("corridor", frames=3, size=SIZE)
+    sequence.timestamps = torch.tensor([0.1, 0.1 + 1e-7, 0.1 + 2e-7], dtype=torch.float64)
+    read = datasets.load(write_tum(sequence, tmp_path / "new", mesh=False))
+    assert torch.equal(read.timestamps, sequence.timestamps)
+    for i in range(3):
+        torch.testing.assert_close(read[i].color, sequence[i].color, rtol=0, atol=0.51 / 255)
+
+
 def test_depth_beyond_sixteen_bits_is_no_reading(tmp_path):
     sequence = Synthetic("corner", frames=1, size=SIZE)
     exact = sequence.read

@@ -124,6 +124,20 @@ def test_without_any_known_pose():
     assert not bool(valid.any()) and bool(poses.isnan().all())
 
 
+def test_repeated_time_stamps_in_a_file_are_counted(tmp_path):
+    (tmp_path / "t.txt").write_text("0 0 0 0 0 0 0 1\n0 1 0 0 0 0 0 1\n1 2 0 0 0 0 0 1\n")
+    with pytest.warns(UserWarning, match=r"t\.txt: 1 time stamps are those of the pose before"):
+        assert len(Trajectory.load(tmp_path / "t.txt")) == 3
+
+
+def test_blocks_that_were_not_written(tmp_path):
+    """The line before is cut, and so is the line behind."""
+    lines = "0 0 0 0 0 0 0 1\n1 1 0 0 0 0 0 1\n2 2 0 0 "
+    (tmp_path / "t.txt").write_text(lines + "\0" * 4096 + "0 0 1\n9 3 0 0 0 0 0 1\n")
+    with pytest.warns(UserWarning, match="2 lines are left out, the first: .*line 3"):
+        assert Trajectory.load(tmp_path / "t.txt").timestamps.tolist() == [0, 1, 9]
+
+
 def test_repeated_time_stamps():
     given = Trajectory(torch.tensor([0.0, 1.0, 1.0, 2.0]), curve(4).T_wc)
     poses, valid = given.at(torch.tensor([0.5, 1.0, 1.5]), max_gap=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+import warnings
 from collections.abc import Callable
 
 import tyro
@@ -26,22 +27,32 @@ def main(args: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        if args == ["--version"]:
-            print(f"gradslam-ng {__version__}")
-            return 0
-        if args and args[0] in COMMANDS:  # only what is asked for is imported
-            tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
-        else:
-            app = tyro.extras.SubcommandApp()
-            for name in COMMANDS:
-                app.command(command(name))
-            app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args or ["--help"])
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            _run_subcommand(args)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ImportError) as error:
         Console(stderr=True).print(f"[red]error:[/red] {escape(_message(error))}", soft_wrap=True, highlight=False)
         return error.status if isinstance(error, CommandError) else 1
     return 0
+
+
+def _run_subcommand(args: list[str]) -> None:
+    if args == ["--version"]:
+        print(f"gradslam-ng {__version__}")
+    elif args and args[0] in COMMANDS:  # only what is asked for is imported
+        tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
+    else:
+        app = tyro.extras.SubcommandApp()
+        for name in COMMANDS:
+            app.command(command(name))
+        app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args or ["--help"])
+
+
+def _show_warning(message: Warning | str, *where: object) -> None:
+    """A warning in one line, without the line of source that raised it."""
+    Console(stderr=True).print(f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True, highlight=False)
 
 
 def _message(error: Exception) -> str:

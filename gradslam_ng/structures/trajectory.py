@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.io.text import BadLine, Line, parse_each, read_lines
+from gradslam_ng.io.text import BadLine, Line, is_number, parse_each, parse_number, read_lines
 
 COINCIDENT = 1e-6  # seconds; recordings write time stamps with microseconds, so closer than this is the same moment
 NOT_UNIT = 0.01  # a quaternion whose length is off by more was not just rounded
@@ -111,8 +111,9 @@ class Trajectory:
     def load(cls, path: str | os.PathLike) -> Trajectory:
         """Read the TUM format: one pose a line, `t tx ty tz qx qy qz qw`; `gradslam_ng.io.text` says how it is written.
 
-        A pose with a zero quaternion, or with a number that is not finite, is not known. A line that cannot be read is
-        left out. Quaternions that are not of unit length are normalized. One warning counts all of these.
+        A pose with a zero quaternion, or with a number that is not finite, is not known, and neither is one whose line
+        has a time and nothing else that can be read. Other lines are left out. Quaternions that are not of unit length
+        are normalized. One warning counts all of these.
 
         Raises:
             FileNotFoundError: no such file.
@@ -123,7 +124,8 @@ class Trajectory:
         if SCALAR_FIRST.search(file.header):
             raise ValueError(f"{path}: expected {FORMAT}, got columns with qw before qx: {file.header[:100]!r}")
         parsed, bad = parse_each(file.lines, _parse_pose)
-        data = torch.tensor([row for row in parsed if row is not None], dtype=torch.float64)
+        rows = [row or _time_alone(line) for row, line in zip(parsed, file.lines, strict=True)]
+        data = torch.tensor([row for row in rows if row is not None], dtype=torch.float64)
         length = data[:, 4:].norm(dim=-1, keepdim=True)
         is_unit = ((length[:, 0] - 1).abs() <= NOT_UNIT) | length[:, 0].isnan()
         if not file.is_ended and is_unit[:-1].tolist() == [True] * max(len(data) - 1, 1) and not bool(is_unit[-1]):
@@ -133,7 +135,7 @@ class Trajectory:
             f"of {len(trajectory)} poses are not known": len(trajectory) - int(trajectory.known.sum()),
             "quaternions are not of unit length, and normalized": int((~is_unit).sum()),
             "time stamps are those of the pose before": int((trajectory.timestamps.diff() == 0).sum()),
-            f"lines are left out, the first: {bad[0] if bad else ''}": len(bad),
+            f"lines cannot be read, the first: {bad[0] if bad else ''}": len(bad),
         }
         if told := "; ".join(f"{count} {what}" for what, count in counts.items() if count):
             warnings.warn(f"{path}: {told}", stacklevel=2)
@@ -158,3 +160,11 @@ def _parse_pose(line: Line) -> list[float]:
         raise BadLine(f"{line.where}: expected a time stamp first, got {line.text[:100]!r}")
     is_known = all(map(math.isfinite, row)) and math.hypot(*row[4:]) > 1e-6
     return row if is_known else [row[0], *[math.nan] * 7]
+
+
+def _time_alone(line: Line) -> list[float] | None:
+    """The time stamp of a line that cannot be read further, and NaN behind it; None where it has none."""
+    first, *rest = line.words()
+    if not rest or not is_number(first) or not math.isfinite(parse_number(first)):
+        return None
+    return [parse_number(first), *[math.nan] * 7]

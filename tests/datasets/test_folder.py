@@ -206,6 +206,24 @@ def test_tum_poses_give_the_times(recordings, tmp_path):
         Folder(folder)
 
 
+def test_poses_that_are_lost_cost_their_frames(recordings, tmp_path):
+    """One of zeros, and the last line cut short: the other frames keep their poses and all keep their times."""
+    folder = recordings.folder(tmp_path / "desk")
+    lines = [recordings.tum_line(50 + i / 10, T) for i, T in enumerate(recordings.poses())]
+    lines[3], lines[7] = "50.3 0 0 0 0 0 0 0", lines[7][:20]
+    (folder / "poses.txt").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match="2 of 8 poses are not known"):
+        sequence = Folder(folder)
+    assert sequence.timestamps.tolist() == pytest.approx([50 + i / 10 for i in range(8)])
+    assert sequence.T_wc.isfinite().flatten(1).all(-1).tolist() == [True] * 3 + [False] + [True] * 3 + [False]
+    matrices = [" ".join(map(repr, T.flatten().tolist())) for T in recordings.poses()]
+    matrices[3], matrices[7] = "1.#QNAN " * 16, matrices[7][:50]
+    (folder / "poses.txt").write_text("\n".join(matrices))
+    with pytest.warns(UserWarning, match="2 of 8 lines of poses.txt have no pose; 1 cannot be read"):
+        sequence = Folder(folder)
+    assert sequence.T_wc.isfinite().flatten(1).all(-1).tolist() == [True] * 3 + [False] + [True] * 3 + [False]
+
+
 def test_names_that_are_times(recordings, tmp_path):
     folder = recordings.folder(tmp_path / "desk")
     T = recordings.poses()

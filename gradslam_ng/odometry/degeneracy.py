@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.geometry import se3
 
@@ -26,7 +25,6 @@ class Observability(NamedTuple):
     num_degenerate: Tensor  # (B,), how many of the six directions are not observed; whole but for rounding
 
 
-@discrete
 def analyze_degeneracy(
     H: Tensor,  # (B, 6, 6)
     total: Tensor,  # (B,)
@@ -35,14 +33,18 @@ def analyze_degeneracy(
 
     Along the eigenvectors of the information that noise of the normals alone could explain, the camera stays where it
     was expected (Zhang, Kaess and Singh 2016). Rotations are compared with translations at the distance of the scene.
+    How far a direction counts as observed is a smooth function of H, and has a gradient: only whether the whole frame is
+    called degenerate is a choice.
     """
-    A, unit, trace = normalize_units(H.detach())
+    A, unit, trace = normalize_units(H)
     eye = torch.eye(6, dtype=A.dtype, device=A.device)
     # eigenvalues l^2 / (l^2 + threshold^2)
     share = torch.linalg.solve_ex(A @ A + DEGENERACY_THRESHOLD**2 * eye, A @ A).result
-    for _ in range(4):  # each brings them nearer to 0 or 1, with no eigenvector in sight (McWeeny 1960)
+    # Each brings them nearer to 0 or 1, with no eigenvector in sight (McWeeny 1960). So the gradient needs no gap between
+    # eigenvalues either: all four together stretch a change of the share by at most 1.5^4.
+    for _ in range(4):
         share = 3 * share @ share - 2 * share @ share @ share
-    information = (share @ A) * (trace * total.detach())[:, None, None]
+    information = (share @ A) * (trace * total)[:, None, None]
     inverse = torch.linalg.inv_ex(0.5 * (information + information.mT) + eye / PRIOR_SIGMA**2).inverse
     covariance = inverse / (unit[:, :, None] * unit[:, None, :])
     projection = share * unit[:, None, :] / unit[:, :, None]
@@ -69,8 +71,10 @@ def normalize_units(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """H in meters also where it rotates, and of trace one; the units (B, 6) it was divided by, and the trace (B,).
 
-    In float64: the smallest of its eigenvalues matter.
+    In float64: the smallest of its eigenvalues matter. All of H is zero where it is not finite, before a gradient of it
+    could be taken.
     """
+    H = torch.where(H.isfinite().flatten(1).all(-1)[:, None, None], H, 0.0)
     diagonal = H.diagonal(dim1=-2, dim2=-1).double()
     translation, rotation = diagonal[:, :3].sum(-1), diagonal[:, 3:].sum(-1)
     some = (translation > 0) & (rotation > 0)
@@ -78,4 +82,4 @@ def normalize_units(
     unit = torch.stack([torch.ones_like(distance)] * 3 + [distance] * 3, -1)
     trace = torch.where(some, 2 * translation, 0.0)
     A = H.double() / (unit[:, :, None] * unit[:, None, :] * denominator(trace, some)[:, None, None])
-    return torch.where(some[:, None, None] & A.isfinite(), A, 0.0), unit, trace
+    return torch.where(some[:, None, None], A, 0.0), unit, trace

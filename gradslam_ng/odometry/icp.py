@@ -138,7 +138,8 @@ class ProjectiveICP(Odometry):
             T_mc = self.minimize(self.problem(level, added), T_mc, level, iterations)
         H, error, overlap = self.evaluate(level, added, T_mc)
 
-        T_mc_prior = T_mc_init if self.backward == "unroll" else T_mc_init.detach()  # other ways back know no start
+        # where a search starts has no part in an optimum, but the camera stays there as far as nothing is observed
+        T_mc_prior = T_mc_init.detach() if self.backward == "detach" else T_mc_init
         observed = analyze_degeneracy(H, level.geometry.total_information)
         T_mc, xi = remap_solution(observed.projection, T_mc, T_mc_prior)
         status, overlap = self.classify(level, xi, observed.num_degenerate, overlap)
@@ -243,10 +244,9 @@ class ProjectiveICP(Odometry):
         added: Sequence[optim.Term],
         T_mc: Tensor,  # (B, 4, 4)
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """At the end: H (B, 6, 6), a constant, and the error (B) and overlap (B) of the point-to-plane factor."""
+        """At the end: H (B, 6, 6), and the error (B) and overlap (B) of the point-to-plane factor."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
             H, _, error, overlap = self._evaluate(PointToPlaneFactor.evaluate, level.geometry, T_mc)
-        with torch.no_grad():
             H = self.row_stride * H  # depth is smoothed: what the rows left out know is in their neighbors
             for factor in added:
                 H = H + factor.linearize(T_mc)[0]

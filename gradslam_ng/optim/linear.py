@@ -44,16 +44,24 @@ def _unit_diagonal(
     look like one that something does. All of S is zero where all of H is.
     """
     diagonal = H.diagonal(dim1=-2, dim2=-1)
-    largest = diagonal.detach().amax(-1, keepdim=True)  # cancels from every solution, hence no gradient
+    largest = diagonal.amax(-1, keepdim=True)
     informed = largest > torch.finfo(H.dtype).tiny
-    unit = torch.where(informed, largest, 1.0)
-    scale = torch.where(informed, (diagonal / unit).clamp(min=1e-4), 1.0).rsqrt()
+    unit = torch.where(informed, largest.detach(), 1.0)  # cancels from every solution, hence no gradient
+    least = 1e-4 * (largest / unit)  # and this is 1e-4, with one
+    scale = torch.where(informed, torch.maximum(diagonal / unit, least), 1.0).rsqrt()
     A = scale[..., :, None] * (H / unit[..., None]) * scale[..., None, :]
     return A, torch.where(informed, scale * unit.rsqrt(), 0.0)
 
 
 def _floor(H: Tensor) -> float:
     return torch.finfo(H.dtype).eps ** 0.75  # 2e-12 in float64, 6e-6 in float32
+
+
+def trace(
+    H: Tensor | BlockSparse,  # (..., n, n)
+) -> Tensor:
+    """The sum of the diagonal, (...)."""
+    return H.diagonal().sum(-1) if isinstance(H, BlockSparse) else H.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 def factor(

@@ -14,7 +14,7 @@ from gradslam_ng.compute.tree import tree_map, tree_where
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach
 from gradslam_ng.optim.sparse import BlockSparse
-from gradslam_ng.optim.steps import Damping, SoftLevenbergMarquardt, Step, StepStrategy
+from gradslam_ng.optim.steps import Damping, SoftLevenbergMarquardt, Step, StepStrategy, rounding_noise
 
 BACKWARD = ("unroll", "truncated", "implicit", "implicit-gn", "direct", "detach")
 
@@ -51,11 +51,13 @@ def solve(
 
     Without a tolerance every element of the batch takes that number of steps and the host never looks at a value. With
     one, an element has converged once its next step promises to lower the error by less than that share of it (or by
-    less than rounding, of the first error); it stays where it is, and the loop ends when all have.
+    less than rounding, see `rounding_noise`, of the first error); it stays where it is, and the loop ends when all have.
 
     `backward` chooses how the solution is differentiated with respect to all that the problem depends on:
 
-    - "unroll": through all iterations, and to the starting x.
+    - "unroll": through all iterations, and to the starting x. With a tolerance, elements that converge sooner are
+      differentiated through `backward_iterations` steps all the same, the last of them of length zero: so a search that
+      starts at its optimum has the gradient of the optimum, and nearly none to where it started.
     - "truncated": through the last `backward_iterations` (Shaban et al. 2019). The start gets no gradient, here and
       below.
     - "implicit": by the implicit function theorem at the optimum, with the exact Hessian. Right only where the solver
@@ -75,16 +77,18 @@ def solve(
     if iterations < 0:
         raise ValueError(f"iterations: expected at least 0, got {iterations}")
     if backward == "unroll" or not torch.is_grad_enabled():
-        return _iterate(problem, x, strategy, iterations, tolerance)[0]
+        begun = _begin(problem, x, strategy, tolerance)
+        return _iterate(problem, begun, strategy, iterations, tolerance, backward_iterations).solution
     if backward == "truncated":
         if not 0 < backward_iterations <= iterations:
             raise ValueError(f"backward_iterations: expected 1 to iterations = {iterations}, got {backward_iterations}")
         with torch.no_grad():
-            before, damping = _iterate(problem, x, strategy, iterations - backward_iterations, tolerance)
-        solution = _iterate(problem, detach(before.x), strategy, backward_iterations, None, damping)[0]
-        return replace(solution, converged=before.converged)
+            begun = _begin(problem, x, strategy, tolerance)
+            before = _iterate(problem, begun, strategy, iterations - backward_iterations, tolerance)
+        begun = before._replace(current=_linearize(problem, detach(before.current.x)))
+        return _iterate(problem, begun, strategy, backward_iterations, tolerance, backward_iterations).solution
     with torch.no_grad():
-        found, _ = _iterate(problem, x, strategy, iterations, tolerance)
+        found = _iterate(problem, _begin(problem, x, strategy, tolerance), strategy, iterations, tolerance).solution
     if backward == "detach":
         return found
     attach = {"implicit": implicit.exact, "implicit-gn": implicit.gauss_newton, "direct": implicit.direct_loss}
@@ -93,30 +97,67 @@ def solve(
     return replace(found, x=problem.retract(found.x, delta), error=error)
 
 
+class Progress(NamedTuple):
+    """Where the iterations stand."""
+
+    current: Iterate
+    damping: Damping
+    converged: Tensor | None  # (...) bool; None without a tolerance
+    rounding: Tensor  # (...), a decrease of the error that means nothing
+
+    @property
+    def solution(self) -> Solution:
+        return Solution(self.current.x, *self.current.linearization, converged=self.converged)
+
+
+def _linearize(problem: Problem, x: Point) -> Iterate:
+    return Iterate(x, Linearization(*problem.linearize(x)))
+
+
+def _begin(problem: Problem, x: Point, strategy: StepStrategy, tolerance: float | None) -> Progress:
+    current = _linearize(problem, x)
+    error = current.linearization.error.detach()
+    converged = None if tolerance is None else torch.zeros_like(error, dtype=torch.bool)
+    rounding = torch.finfo(error.dtype).eps * error
+    return Progress(current, strategy.start(current.linearization), converged, rounding)
+
+
 def _iterate(
     problem: Problem,
-    x: Point,  # (..., *event)
+    progress: Progress,
     strategy: StepStrategy,
     iterations: int,
     tolerance: float | None,
-    damping: Damping | None = None,
-) -> tuple[Solution, Damping]:
-    current = Iterate(x, Linearization(*problem.linearize(x)))
-    error = current.linearization.error
-    damping = strategy.start(current.linearization) if damping is None else damping
-    converged = None if tolerance is None else torch.zeros_like(error, dtype=torch.bool)
-    rounding = torch.finfo(error.dtype).eps * error.detach()
+    recorded: int = 0,  # fewest steps through which an element is differentiated, if at all
+) -> Progress:
+    current, damping, converged, rounding = progress
     propose, accept = (_propose, _accept) if tolerance is None else (_propose.plain, _accept.plain)
-    for _ in range(iterations):
+    for number in range(iterations):
         step, x = propose(problem, strategy, current, damping)
         if tolerance is not None and converged is not None:
-            goal = torch.maximum(tolerance * current.linearization.error.detach(), rounding)
-            converged = converged | (step.predicted.detach() <= goal)
-            if bool(converged.all()):
+            converged = converged | (step.predicted.detach() <= _goal(current.linearization, tolerance, rounding))
+            if bool(converged.all()) and not (number < recorded and step.delta.requires_grad):
                 break
-        candidate = Iterate(x, Linearization(*problem.linearize(x)))
+            step, x = _hold(problem, current, step, converged)
+        candidate = _linearize(problem, x)
         current, damping = accept(problem, strategy, current, candidate, step, damping, converged)
-    return Solution(current.x, *current.linearization, converged=converged), damping
+    return Progress(current, damping, converged, rounding)
+
+
+def _goal(current: Linearization, tolerance: float, rounding: Tensor) -> Tensor:
+    """A decrease of the error (...) with whose promise an element has converged."""
+    goal = torch.maximum(tolerance * current.error.detach(), rounding)
+    return torch.maximum(goal, rounding_noise(current, 4 * torch.finfo(rounding.dtype).eps))
+
+
+def _hold(problem: Problem, current: Iterate, step: Step, converged: Tensor) -> tuple[Step, Point]:
+    """The step, of length zero where an element has converged, and where it leads.
+
+    Zero with the gradient of the step: by the implicit function theorem an optimum moves as the Newton step from it
+    does, and each such step brings the gradient nearer to that of the optimum.
+    """
+    delta = torch.where(converged[..., None], step.delta - step.delta.detach(), step.delta)
+    return step._replace(delta=delta), problem.retract(current.x, delta)
 
 
 @compiled(dynamic=())
@@ -134,19 +175,21 @@ def _accept(
     candidate: Iterate,
     step: Step,
     damping: Damping,
-    converged: Tensor | None,  # (...) bool: these stay where they are
+    converged: Tensor | None,  # (...) bool: these take a step of length zero, undamped
 ) -> tuple[Iterate, Damping]:
     """Where the step to the candidate leads, as far as it is taken."""
     taken, damping = strategy.accept(current.linearization, candidate.linearization, step, damping)
     if converged is not None:
-        taken = torch.where(converged, torch.zeros_like(taken), taken)
+        taken = torch.where(converged, torch.ones_like(taken), taken)
+        damping = damping._replace(value=torch.where(converged, 0.0, damping.value))
     if taken.dtype == torch.bool:
         return tree_where(taken, candidate, current), damping
     x = problem.retract(current.x, taken[..., None] * step.delta)
     if not (isinstance(strategy, SoftLevenbergMarquardt) and strategy.relinearize):
         return Iterate(x, _interpolate(taken, current.linearization, candidate.linearization)), damping
     partial = Iterate(x, Linearization(*problem.linearize(x)))
-    highest = current.linearization.error * (1 + strategy.error_noise)
+    before = current.linearization
+    highest = before.error * (1 + strategy.error_noise) + rounding_noise(before)
     no_worse = _finite(partial.linearization) & (partial.linearization.error <= highest)
     return tree_where(no_worse, partial, current), damping
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.configurable import ConfigurableDataclass, configurable
 from gradslam_ng.compute.safe import divide
-from gradslam_ng.optim.linear import factor
+from gradslam_ng.optim.linear import factor, trace
 from gradslam_ng.optim.problem import Linearization
 
 
@@ -28,6 +28,19 @@ class Damping(NamedTuple):
 class Step(NamedTuple):
     delta: Tensor  # (..., n)
     predicted: Tensor  # (...), decrease of the error that the quadratic model expects, >= 0
+
+
+def rounding_noise(current: Linearization, share: float | None = None) -> Tensor:
+    """By how much the error (...) may change by rounding alone, a constant of the gradient.
+
+    That of a step by `share` in every unknown (of one radian, one meter), and that share of the error. Not of the error
+    alone, which is nothing but rounding where all residuals vanish: those of poses far from the origin round more, and
+    so do their lever arms make H larger. None: eps^(3/4), a good margin above rounding, of which the least would still
+    be felt in derivatives.
+    """
+    error = current.error.detach()
+    share = torch.finfo(error.dtype).eps ** 0.75 if share is None else share
+    return share * error.abs() + 0.5 * share**2 * trace(current.H).detach()
 
 
 class StepStrategy(Protocol):
@@ -89,13 +102,18 @@ class LevenbergMarquardt(ConfigurableDataclass):
         return Step(delta, 0.5 * (damping.value * solver.norm2(delta) - (current.g * delta).sum(-1)))
 
     def gain(self, current: Linearization, candidate: Linearization, step: Step) -> Tensor:
-        """Actual over predicted decrease (...): free of the scale of the error, 1 where the model is right."""
+        """Actual over predicted decrease (...): free of the scale of the error, 1 where the model is right.
+
+        Also 1, without gradient, where both are no more than `rounding_noise`, whose ratio means nothing.
+        """
         error_noise = self.error_noise * current.error.abs()
         predicted = step.predicted + error_noise
-        moving = predicted > torch.finfo(predicted.dtype).tiny
         finite = torch.isfinite(candidate.error)
-        actual = current.error - torch.where(finite, candidate.error, current.error) + error_noise
-        ratio = divide(actual, predicted, moving, otherwise=1.0)
+        actual = current.error - torch.where(finite, candidate.error, current.error)
+        noise = rounding_noise(current)
+        moving = (step.predicted > noise) | (actual.abs() > noise)
+        moving = moving & (predicted > torch.finfo(predicted.dtype).tiny)
+        ratio = divide(actual + error_noise, predicted, moving, otherwise=1.0)
         return torch.where(finite, ratio.clamp(-1e3, 1e3), -1e3)
 
     def accept(

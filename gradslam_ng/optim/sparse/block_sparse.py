@@ -79,6 +79,10 @@ class BlockSparse:
         """(...) bool."""
         return self.values.isfinite().all(-1)
 
+    def diagonal(self) -> Tensor:
+        """(..., n)."""
+        return self.values[..., self.pattern.diagonal.to(self.values.device)]
+
     def dense(self) -> Tensor:
         """(..., n, n)."""
         n = self.pattern.n
@@ -111,9 +115,8 @@ class SparseFactor:
     def __init__(self, H: BlockSparse, *, damping: Tensor | float) -> None:
         pattern, values = H.pattern, H.values
         self.pattern = pattern
-        at = pattern.diagonal.to(values.device)
-        diagonal = values[..., at]
-        largest = diagonal.detach().amax(-1, keepdim=True) if pattern.n else diagonal
+        at, diagonal = pattern.diagonal.to(values.device), H.diagonal()
+        largest = diagonal.amax(-1, keepdim=True) if pattern.n else diagonal
         self.metric = torch.where(largest > 0, torch.maximum(diagonal, 1e-8 * largest), 1.0)  # D (..., n)
         damping = (values.new_ones(()) * damping)[..., None] + FLOOR
         for more in INDEFINITE:

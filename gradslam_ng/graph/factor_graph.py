@@ -318,7 +318,7 @@ class FactorGraph:
 
     def _solution(self, solution: optim.Solution) -> GraphSolution:
         x = cast("tuple[Tensor, ...]", solution.x)  # a solution is over what the problem is over
-        return GraphSolution(self.ordering, values=self._named(x), solution=solution)
+        return GraphSolution(self.ordering, values=self._named(x), solution=solution, problem=self)
 
     @torch.no_grad()
     def _check(self, factor: Factor) -> None:

@@ -12,10 +12,15 @@ from gradslam_ng.graph.ordering import Ordering, check_index
 
 
 class GraphSolution:
-    """Where the variables of a graph ended."""
+    """Where the variables of a graph ended.
 
-    def __init__(self, ordering: Ordering, *, values: dict[str, Tensor], solution: optim.Solution) -> None:
-        self.ordering, self.values, self.solution = ordering, values, solution
+    problem: the graph itself, which is linearized again for covariances with a gradient.
+    """
+
+    def __init__(
+        self, ordering: Ordering, *, values: dict[str, Tensor], solution: optim.Solution, problem: optim.Problem
+    ) -> None:
+        self.ordering, self.values, self.solution, self.problem = ordering, values, solution, problem
 
     def __getitem__(self, name: str) -> Tensor:
         """The variables (..., N, *event) of that name."""
@@ -28,8 +33,16 @@ class GraphSolution:
 
     @property
     def error(self) -> Tensor:
-        """Half the sum of robust squared residuals (...)."""
+        """Half the sum of robust squared residuals (...); it has a gradient by every `backward` but "detach"."""
         return self.solution.error
+
+    def normal_matrix(self) -> Tensor | optim.BlockSparse:
+        """The Gauss-Newton H (..., n, n) at the solution, with the gradient that the solution has."""
+        H = self.solution.H
+        values = H if isinstance(H, Tensor) else H.values
+        if values.requires_grad or not any(x.requires_grad for x in self.x):
+            return H
+        return self.problem.linearize(self.x)[0]  # the ways back that record no iteration leave H a constant
 
     def covariance(
         self,
@@ -38,9 +51,10 @@ class GraphSolution:
     ) -> Tensor:
         """Marginal covariances (..., K, n, n) of K variables, in their tangents; zero of one that is fixed.
 
-        The inverse of the Gauss-Newton H, solved for a column at a time; differentiable where the solution is unrolled.
+        The inverse of the Gauss-Newton H at the solution, solved for a column at a time. It has a gradient wherever the
+        solution has one, by every `backward` but "detach".
         """
-        H, g, n = self.solution.H, self.solution.g, self.ordering.n
+        H, g, n = self.normal_matrix(), self.solution.g, self.ordering.n
         index = check_index(self.ordering.counts, name, index, self.values[name].device)
         places = self.ordering.columns(name, index)  # (K, d), n where fixed
         rows = torch.arange(places.numel(), device=places.device)

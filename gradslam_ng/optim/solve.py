@@ -14,7 +14,14 @@ from gradslam_ng.compute.tree import tree_map, tree_where
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach
 from gradslam_ng.optim.sparse import BlockSparse
-from gradslam_ng.optim.steps import Damping, SoftLevenbergMarquardt, Step, StepStrategy, rounding_noise
+from gradslam_ng.optim.steps import (
+    Damping,
+    SoftLevenbergMarquardt,
+    Step,
+    StepStrategy,
+    error_rounding,
+    point_rounding,
+)
 
 BACKWARD = ("unroll", "truncated", "implicit", "implicit-gn", "direct", "detach")
 
@@ -51,7 +58,7 @@ def solve(
 
     Without a tolerance every element of the batch takes that number of steps and the host never looks at a value. With
     one, an element has converged once its next step promises to lower the error by less than that share of it (or by
-    less than rounding, see `rounding_noise`, of the first error); it stays where it is, and the loop ends when all have.
+    less than rounding, of the first error or of the unknowns); it stays where it is, and the loop ends when all have.
 
     `backward` chooses how the solution is differentiated with respect to all that the problem depends on:
 
@@ -147,7 +154,7 @@ def _iterate(
 def _goal(current: Linearization, tolerance: float, rounding: Tensor) -> Tensor:
     """A decrease of the error (...) with whose promise an element has converged."""
     goal = torch.maximum(tolerance * current.error.detach(), rounding)
-    return torch.maximum(goal, rounding_noise(current, 4 * torch.finfo(rounding.dtype).eps))
+    return torch.maximum(goal, point_rounding(current))
 
 
 def _hold(problem: Problem, current: Iterate, step: Step, converged: Tensor) -> tuple[Step, Point]:
@@ -189,7 +196,7 @@ def _accept(
         return Iterate(x, _interpolate(taken, current.linearization, candidate.linearization)), damping
     partial = Iterate(x, Linearization(*problem.linearize(x)))
     before = current.linearization
-    highest = before.error * (1 + strategy.error_noise) + rounding_noise(before)
+    highest = before.error * (1 + strategy.error_noise) + error_rounding(before)
     no_worse = _finite(partial.linearization) & (partial.linearization.error <= highest)
     return tree_where(no_worse, partial, current), damping
 

@@ -30,17 +30,23 @@ class Step(NamedTuple):
     predicted: Tensor  # (...), decrease of the error that the quadratic model expects, >= 0
 
 
-def rounding_noise(current: Linearization, share: float | None = None) -> Tensor:
-    """By how much the error (...) may change by rounding alone, a constant of the gradient.
+ROUNDING = 0.875  # exponent: eps^(7/8) leaves a margin above the rounding unit eps itself
 
-    That of a step by `share` in every unknown (of one radian, one meter), and that share of the error. Not of the error
-    alone, which is nothing but rounding where all residuals vanish: those of poses far from the origin round more, and
-    so do their lever arms make H larger. None: eps^(3/4), a good margin above rounding, of which the least would still
-    be felt in derivatives.
+
+def point_rounding(current: Linearization) -> Tensor:
+    """By how much rounding of the unknowns may change the error (...), a constant of the gradient.
+
+    That of a step by eps^(7/8) in every one (radian, meter). Where all residuals vanish the error is nothing but that,
+    and no share of it says so; poses far from the origin round more, and so do their lever arms make H larger.
     """
-    error = current.error.detach()
-    share = torch.finfo(error.dtype).eps ** 0.75 if share is None else share
-    return share * error.abs() + 0.5 * share**2 * trace(current.H).detach()
+    share = torch.finfo(current.error.dtype).eps ** ROUNDING
+    return 0.5 * share**2 * trace(current.H).detach()
+
+
+def error_rounding(current: Linearization) -> Tensor:
+    """By how much rounding, of the unknowns and of the error itself, may change the error (...), a constant."""
+    error = current.error.detach().abs()
+    return point_rounding(current) + torch.finfo(error.dtype).eps ** ROUNDING * error
 
 
 class StepStrategy(Protocol):
@@ -104,14 +110,14 @@ class LevenbergMarquardt(ConfigurableDataclass):
     def gain(self, current: Linearization, candidate: Linearization, step: Step) -> Tensor:
         """Actual over predicted decrease (...): free of the scale of the error, 1 where the model is right.
 
-        Also 1, without gradient, where both are no more than `rounding_noise`, whose ratio means nothing.
+        Also 1, without gradient, where both are nothing but rounding and `error_noise` does not hide it.
         """
         error_noise = self.error_noise * current.error.abs()
         predicted = step.predicted + error_noise
         finite = torch.isfinite(candidate.error)
         actual = current.error - torch.where(finite, candidate.error, current.error)
-        noise = rounding_noise(current)
-        moving = (step.predicted > noise) | (actual.abs() > noise)
+        rounding = error_rounding(current)
+        moving = (step.predicted > rounding) | (actual.abs() > rounding) | (error_noise > rounding)
         moving = moving & (predicted > torch.finfo(predicted.dtype).tiny)
         ratio = divide(actual + error_noise, predicted, moving, otherwise=1.0)
         return torch.where(finite, ratio.clamp(-1e3, 1e3), -1e3)

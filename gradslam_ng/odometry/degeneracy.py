@@ -33,15 +33,15 @@ def analyze_degeneracy(
 
     Along the eigenvectors of the information that noise of the normals alone could explain, the camera stays where it
     was expected (Zhang, Kaess and Singh 2016). Rotations are compared with translations at the distance of the scene.
-    How far a direction counts as observed is a smooth function of H, and has a gradient: only whether the whole frame is
-    called degenerate is a choice.
+    How far a direction counts as observed is a smooth function of H and has a gradient: only whether the whole frame
+    is called degenerate is a choice.
     """
     A, unit, trace = normalize_units(H)
     eye = torch.eye(6, dtype=A.dtype, device=A.device)
     # eigenvalues l^2 / (l^2 + threshold^2)
     share = torch.linalg.solve_ex(A @ A + DEGENERACY_THRESHOLD**2 * eye, A @ A).result
-    # Each brings them nearer to 0 or 1, with no eigenvector in sight (McWeeny 1960). So the gradient needs no gap between
-    # eigenvalues either: all four together stretch a change of the share by at most 1.5^4.
+    # Each brings them nearer to 0 or 1, with no eigenvector in sight (McWeeny 1960). So the gradient needs no gap
+    # between eigenvalues either: all four together stretch a change of the share by at most 1.5^4.
     for _ in range(4):
         share = 3 * share @ share - 2 * share @ share @ share
     information = (share @ A) * (trace * total)[:, None, None]

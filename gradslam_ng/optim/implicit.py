@@ -127,8 +127,8 @@ def direct_loss(
     With v the gradient of the loss at x, and x(e) the optimum of error + e v . delta, the loss has the gradient
     [d error(x(e)) - d error(x(-e))] / 2e with respect to what the error depends on (McAllester, Hazan and Keshet 2010;
     Song et al. 2016), to second order in e. Nothing but the error is differentiated, and that once. The perturbation
-    moves x by eps^(2/5) in units of the tangent: 1.7 mm in float32, which robust kernels still take for small, and where
-    the errors still differ by enough digits. Gauss-Newton finds x(e) from x.
+    moves x by eps^(2/5) in units of the tangent: 1.7 mm in float32, which robust kernels still take for small, and
+    where the errors still differ by enough digits. Gauss-Newton finds x(e) from x.
     """
     with torch.no_grad():
         inverse = observed_inverse(known_H or problem.linearize(x)[0])

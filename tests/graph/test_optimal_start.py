@@ -1,4 +1,4 @@
-"""Graphs that start at their optimum have the gradient of the optimum: odometry chained, a solution solved once more."""
+"""Graphs that start at their optimum have the gradient of the optimum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gradient in scenes that do not fix every direction: what is observed there moves smoothly with all that is seen."""
+"""The gradient in scenes that do not fix every direction."""
 
 from __future__ import annotations
 

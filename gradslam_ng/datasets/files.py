@@ -103,8 +103,11 @@ class FileSequence(RGBDSequence):
         if misfits and not found:
             raise ValueError(misfits[0])
         if not found:
-            missing = f"none of its {count} frames can be read: each lacks its color or its depth file"
-            raise FileNotFoundError(f"{name}: {missing}{broken}")
+            absent = next(
+                (path for pair in zip(self.color, self.depth, strict=True) for path in pair if not path.is_file()), None
+            )
+            missing = "" if absent is None else f"; no such file: {absent}"
+            raise FileNotFoundError(f"{name}: none of its {count} frames can be read{missing}{broken}")
         return found
 
     def _misfit(self, index: int, color: Kind, depth: Kind) -> str:

@@ -130,10 +130,12 @@ class Trajectory:
         is_unit = ((length[:, 0] - 1).abs() <= NOT_UNIT) | length[:, 0].isnan()
         if not file.is_ended and is_unit[:-1].tolist() == [True] * max(len(data) - 1, 1) and not bool(is_unit[-1]):
             data[-1, 1:], is_unit[-1] = math.nan, True  # cut within its last number
-        trajectory = cls(data[:, 0], se3.from_quaternion(data[:, 1:4], data[:, 4:] / length))
+        order = data[:, 0].argsort(stable=True)
+        trajectory = cls(data[order, 0], se3.from_quaternion(data[:, 1:4], data[:, 4:] / length)[order])
         counts = {
             f"of {len(trajectory)} poses are not known": len(trajectory) - int(trajectory.known.sum()),
             "quaternions are not of unit length, and normalized": int((~is_unit).sum()),
+            "time stamps out of order, sorted": int((data[:, 0].diff() < 0).sum()),
             "time stamps are those of the pose before": int((trajectory.timestamps.diff() == 0).sum()),
             f"lines cannot be read, the first: {bad[0] if bad else ''}": len(bad),
         }

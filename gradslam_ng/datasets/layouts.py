@@ -7,6 +7,7 @@ import os
 import warnings
 from pathlib import Path
 
+from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
@@ -20,6 +21,7 @@ from gradslam_ng.datasets.tum import TUM
 LOADERS = (TUM, ICL, ScanNet, SevenScenes, Replica, Folder)  # the first that recognizes a folder reads it
 
 
+@on_cpu
 def load(
     source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, max_depth: float | None = None, **options
 ) -> RGBDSequence:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
@@ -90,6 +91,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
     def __len__(self) -> int:
         return len(self.indices)
 
+    @on_cpu
     def __getitem__(self, index: int | slice):
         if isinstance(index, slice):
             view = copy.copy(self)

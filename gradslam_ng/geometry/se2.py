@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import so3
 
 
@@ -71,6 +72,7 @@ def inverse(
     return torch.cat([top, T[..., 2:, :]], dim=-2)
 
 
+@mode_free
 def adjoint(
     T: Tensor,  # (..., 3, 3)
 ) -> Tensor:

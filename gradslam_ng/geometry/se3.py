@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import so3
 
 XYZ = tuple[Tensor, Tensor, Tensor]  # vectors as arrays of their components
@@ -46,6 +47,7 @@ def log(
     return torch.cat([rho, w], dim=-1)
 
 
+@mode_free
 def inverse(
     T: Tensor,  # (..., 4, 4)
 ) -> Tensor:
@@ -54,6 +56,7 @@ def inverse(
     return _matrix(R_t, -(R_t @ T[..., :3, 3:])[..., 0])
 
 
+@mode_free
 def transform(
     T_ab: Tensor,  # (..., 4, 4)
     p_b: Tensor,  # (..., N, 3)
@@ -73,6 +76,7 @@ def transform_soa(
     return a_x, a_y, a_z
 
 
+@mode_free
 def rotate(
     T_ab: Tensor,  # (..., 4, 4)
     v_b: Tensor,  # (..., N, 3)
@@ -92,6 +96,7 @@ def rotate_soa(
     return a_x, a_y, a_z
 
 
+@mode_free
 def adjoint(
     T: Tensor,  # (..., 4, 4)
 ) -> Tensor:
@@ -192,6 +197,7 @@ def to_quaternion(
     return T[..., :3, 3], so3.to_quaternion(T[..., :3, :3])
 
 
+@mode_free
 def is_rigid(
     T: Tensor,  # (..., 4, 4)
     tol: float = 1e-4,
@@ -205,6 +211,7 @@ def is_rigid(
     return orthonormal & homogeneous & right_handed & T[..., :3, 3].isfinite().all(-1)
 
 
+@mode_free
 def interpolate(
     T_0: Tensor,  # (..., 4, 4)
     T_1: Tensor,  # (..., 4, 4)
@@ -214,6 +221,7 @@ def interpolate(
     return exp(s[..., None] * log(T_1 @ inverse(T_0))) @ T_0
 
 
+@mode_free
 def renormalize(
     T: Tensor,  # (..., 4, 4)
 ) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.graph import residuals
 from gradslam_ng.graph.factor import Factor, Weight
@@ -191,6 +192,7 @@ class FactorGraph:
             self._ordering = Ordering(dimensions, fixed=self.fixed, factors=self.factors)
         return self._ordering
 
+    @mode_free
     def optimize(
         self,
         strategy: optim.StepStrategy | None = None,
@@ -212,6 +214,7 @@ class FactorGraph:
             )  # fmt: skip
         return self._solution(solution)
 
+    @mode_free
     def solution_at(
         self,
         x: tuple[Tensor, ...],  # (..., N, *event) each
@@ -219,6 +222,7 @@ class FactorGraph:
         """The variables at x as they are, with the normal equations there."""
         return self._solution(optim.Solution(x, *self.linearize(x), converged=None))
 
+    @mode_free
     def linearize(
         self,
         x: tuple[Tensor, ...],  # (..., N, *event) each
@@ -248,6 +252,7 @@ class FactorGraph:
         g_all = gather(gradients, order.gradient_columns, order.n, lead, x[0])
         return (H.dense() if order.n <= DENSE_UP_TO else H), g_all, sum(errors, x[0].new_zeros(lead))
 
+    @mode_free
     def gradient(
         self,
         x: tuple[Tensor, ...],  # (..., N, *event) each
@@ -263,6 +268,7 @@ class FactorGraph:
         g_all = gather(gradients, self.ordering.gradient_columns, self.ordering.n, lead, x[0])
         return g_all, sum(errors, x[0].new_zeros(lead))
 
+    @mode_free
     def error(
         self,
         x: tuple[Tensor, ...],  # (..., N, *event) each
@@ -271,6 +277,7 @@ class FactorGraph:
         errors = [factor.error(*self.values_of(factor, x)) for factor in self.factors]
         return sum(errors, x[0].new_zeros(self._lead(x)))
 
+    @mode_free
     def retract(
         self,
         x: tuple[Tensor, ...],  # (..., N, *event) each

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.graph.factor_graph import FactorGraph
 from gradslam_ng.optim.costs import evaluate
 
 
+@mode_free
 def surrogate_loss(
     graph: FactorGraph, ground_truth: dict[str, Tensor], steps: int = 5, strategy: optim.StepStrategy | None = None
 ) -> Tensor:

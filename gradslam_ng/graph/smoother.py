@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import se3
 from gradslam_ng.graph.edges import Edge, add_edges
 from gradslam_ng.graph.factor import Weight
@@ -79,6 +80,7 @@ class Smoother:
     def __len__(self) -> int:
         return len(self.poses)
 
+    @mode_free
     def add(
         self,
         T_ij: Tensor,  # (4, 4), from the last pose
@@ -110,6 +112,7 @@ class Smoother:
                 raise ValueError(f"loop: expected poses {self.first} to {len(self) - 1}, got {k}")
         self.edges.append(Edge(i, j, T_ij, weight, kernel))
 
+    @mode_free
     def smooth(self, backward: str = "unroll") -> Tensor:
         """The most likely trajectory so far (L, 4, 4); see `optim.solve` for `backward`."""
         if self.edges or self.marginal is not None:

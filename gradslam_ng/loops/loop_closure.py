@@ -97,7 +97,7 @@ class LoopCloser:
         self.loops: list[Loop] = []
         self.odometry_edges: list[Edge] = []  # between keyframes
         self.path_length = 0.0, 0.0  # meters and radians since the last keyframe
-        self.T_wc_last = torch.eye(4, dtype=torch.float64)
+        self.T_wc_last = torch.eye(4, dtype=torch.float64, device="cpu")
         self.archive = SurfelMap.empty()
         self.pending: Future[Closure | None] | None = None  # what is being detected
         self.pending_correction: Tensor | None = None  # (4, 4), a large one that waits for a second one to agree

@@ -30,7 +30,9 @@ class VolumeLoopCloser:
         # keyframes alone are fused: a surfel is updated rarely
         self.mapper = PointFuser(stable_confidence=0.05, max_unseen_frames=10**9)
         self.surfels = SurfelMap.empty()
-        self.correction = torch.eye(4, dtype=torch.float64)  # from the tracked pose to that of the pose graph
+        self.correction = torch.eye(
+            4, dtype=torch.float64, device="cpu"
+        )  # from the tracked pose to that of the pose graph
         self.fused = Reintegration()
         self.fused_frames: list[int] = []  # of the frames, those in the volume
 

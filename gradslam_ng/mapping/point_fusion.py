@@ -134,7 +134,7 @@ class PointFuser(Mapper[SurfelMap]):
         """
         n = free_space_violation.shape[1]
         confidences = map_.confidences[:, :n]
-        decayed = torch.where(free_space_violation, torch.where(reliable[:, :n], 0.5, 0.0) * confidences, confidences)
+        decayed = torch.where(free_space_violation, torch.where(reliable[:, :n], 0.5 * confidences, 0.0), confidences)
         if not torch.is_grad_enabled():
             confidences.copy_(decayed)
             return map_
@@ -170,7 +170,9 @@ class PointFuser(Mapper[SurfelMap]):
     def reliable_mask(self, map_: SurfelMap) -> Tensor:
         """Which surfels (B, N) were seen for long enough to be more than outliers."""
         persistent = map_.updated - map_.created >= self.min_track_length
-        return map_.confidences >= self.stable_confidence * torch.where(persistent, 0.05, 1.0)
+        return map_.confidences >= self.stable_confidence * torch.where(
+            persistent, map_.confidences.new_full((), 0.05), 1.0
+        )
 
     def static_mask(self, map_: SurfelMap) -> Tensor:
         """Which surfels (B, N) are part of the static scene, whatever they hide."""
@@ -276,7 +278,7 @@ def average(
     Dynamic measurements count less.
     """
     new = surfels_from_frame(live, T_wc, sigma)
-    new["confidences"] = torch.where(dynamic, DYNAMIC_WEIGHT, 1.0) * new["confidences"]
+    new["confidences"] = torch.where(dynamic, DYNAMIC_WEIGHT * new["confidences"], new["confidences"])
     total = torch.where(matched, old["confidences"], 0.0) + new["confidences"]
     share = divide(new["confidences"], total, matched & (total > 0), otherwise=1.0)
     points, normals, colors = (

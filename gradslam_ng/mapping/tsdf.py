@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
@@ -100,6 +101,7 @@ class TSDFFuser(Mapper[VoxelGrid]):
         """The grid with one frame, seen from T_wc, fused in where `ok` holds."""
         return self.integrate(map_, live, T_wc, ok)
 
+    @mode_free
     def integrate(
         self,
         grid: VoxelGrid,
@@ -142,11 +144,12 @@ class TSDFFuser(Mapper[VoxelGrid]):
         batch_index, block = unpack(grid.keys)
         if not len(block):
             return near
-        centers = ((block + 0.5) * grid.block_size).to(T_wc)
+        centers = (block.to(T_wc.dtype) + 0.5) * grid.block_size
         free = in_free_space(centers, batch_index, planes, se3.inverse(T_wc))
         return torch.cat([near, grid.keys[free]]).unique()
 
 
+@mode_free
 def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
     """The grid with one frame (B,) fused in at its pose T_wc; sign -1 takes a frame out again. See `TSDFFuser`.
 
@@ -286,8 +289,8 @@ def average(
     voxel_size, slots = grid.voxel_size, blocks.slots
     sdf, weight, color, color_weight = grid.sdf[slots], grid.weight[slots], grid.color[slots], grid.color_weight[slots]
     R, t, K = T_cw[blocks.batch_index, :3, :3], T_cw[blocks.batch_index, :3, 3], planes.K[blocks.batch_index]
-    corner = (R @ (blocks.coordinates * (BLOCK_RESOLUTION * voxel_size)).to(R)[..., None])[..., 0] + t
-    ox, oy, oz = (voxel_offsets(R.device) * voxel_size).to(R).unbind(-1)
+    corner = (R @ (blocks.coordinates.to(R.dtype) * (BLOCK_RESOLUTION * voxel_size))[..., None])[..., 0] + t
+    ox, oy, oz = (voxel_offsets(R.device).to(R.dtype) * voxel_size).unbind(-1)
     x, y, z = (
         corner[:, i, None] + R[:, i, 0, None] * ox + R[:, i, 1, None] * oy + R[:, i, 2, None] * oz for i in range(3)
     )

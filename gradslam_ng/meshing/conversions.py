@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.safe import divide
 from gradslam_ng.meshing.marching_cubes import marching_cubes
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, VOXELS_PER_BLOCK, pack, voxel_index
 
 
+@mode_free
 def tsdf_to_surfels(grid: VoxelGrid) -> SurfelMap:
     """The surface of each volume as surfels, one a vertex, of the size of a voxel."""
     meshes = [marching_cubes(grid[b]) for b in range(grid.batch)]
@@ -29,6 +31,7 @@ def tsdf_to_surfels(grid: VoxelGrid) -> SurfelMap:
     )  # fmt: skip
 
 
+@mode_free
 def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:  # voxel_size in meters
     """Surfels as a volume, from which `marching_cubes` makes a mesh: every voxel averages the distances to the planes
     of the surfels around it, weighted by confidence and a Gaussian of two voxels (Kolluri 2005).
@@ -54,7 +57,7 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:  # 
     color = grid.sdf.new_zeros(count, 3)
     for step in steps:
         voxel = center + step
-        offset = voxel * voxel_size - points
+        offset = voxel.to(points.dtype) * voxel_size - points
         away = (offset.norm(dim=-1) / voxel_size / reach * 3).square()
         slot = grid.lookup(keys_of(voxel))
         weight = torch.where((away < 9) & (slot >= 0), confidences * torch.exp(-0.5 * away), 0.0)

@@ -8,6 +8,7 @@ import itertools
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
@@ -59,9 +60,11 @@ def triangle_table() -> Tensor:
             triangles += [(loop[0], loop[i], loop[i + 1]) for i in range(1, len(loop) - 1)]
         table.append(triangles)
     longest = max(len(triangles) for triangles in table)
-    return torch.tensor([[*t, *[(-1, -1, -1)] * (longest - len(t))] for t in table])
+    filled = [[*t, *[(-1, -1, -1)] * (longest - len(t))] for t in table]
+    return torch.tensor(filled, device="cpu")
 
 
+@mode_free
 def marching_cubes(grid: VoxelGrid) -> Mesh:
     """The zero of the signed distance of a batch of one, between voxels all of which are known.
 

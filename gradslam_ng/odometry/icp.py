@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradslam_ng import optim
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import se3
@@ -111,6 +112,7 @@ class ProjectiveICP(Odometry):
         """All of them as they are now."""
         return ICPSettings(**{name: getattr(self, name) for name in self.learnable + self.discrete})
 
+    @mode_free
     def forward(
         self,
         live: LiveFrame,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.icp_settings import step_strategy
 from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
@@ -58,6 +59,7 @@ class PointCloudFactor:
         return self.linearize(T_ts)[2]
 
 
+@mode_free
 def align_points(
     source: Tensor,  # (B, N, 3)
     target: Tensor,  # (B, M, 3)

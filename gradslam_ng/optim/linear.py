@@ -81,7 +81,7 @@ def factor(
     A = A + (damping + _floor(H)) * identity
     with torch.no_grad():  # rounding can leave a rank-deficient sum slightly indefinite: damp those more
         indefinite = torch.linalg.cholesky_ex(A).info > 0
-    A = A + torch.where(indefinite, 1e-3, 0.0).to(H.dtype)[..., None, None] * identity
+    A = A + (1e-3 * indefinite.to(H.dtype))[..., None, None] * identity
     return Factor(torch.linalg.cholesky_ex(A).L, scale)
 
 

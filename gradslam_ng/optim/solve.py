@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.compute.tree import tree_map, tree_where
@@ -44,6 +45,7 @@ class Iterate(NamedTuple):
     linearization: Linearization
 
 
+@mode_free
 def solve(
     problem: Problem,
     x: Point,  # (..., *event)

@@ -75,7 +75,7 @@ class Keyframes:
 
     def trajectory(self) -> Tensor:
         """All frames' poses T_wf (L, 4, 4), as the keyframes lie now."""
-        which = torch.tensor([k for k, _ in self.relative_poses])
+        which = torch.tensor([k for k, _ in self.relative_poses], device="cpu")
         return torch.stack(self.T_wk)[which] @ torch.stack([T for _, T in self.relative_poses])
 
     def keyframe_of(

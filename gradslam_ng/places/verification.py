@@ -131,8 +131,8 @@ class PlaceVerifier:
     def normal_equations(self, live: LiveFrame, model: SurfaceView) -> Tensor:
         """H (6, 6) float64 of a right update of the pose where frame and model lie alike, from shape and brightness,
         divided by the sum of the weights."""
-        identity = torch.eye(4).to(model.vertices)[None]
+        identity = torch.eye(4, dtype=model.vertices.dtype, device=model.vertices.device)[None]
         level = self.fine.build_level(live, live.surface, model)
         problem = self.fine.problem(level, self.fine.added_factors(level, identity))
         H = problem.linearize(identity)[0][0].double().cpu()
-        return H + 1e-6 * H.diagonal().amax().clamp(min=1e-9) * torch.eye(6, dtype=H.dtype)
+        return H + 1e-6 * H.diagonal().amax().clamp(min=1e-9) * torch.eye(6, dtype=H.dtype, device=H.device)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import as_caller, mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.masks import MIN_DEPTH, heaviside
@@ -26,6 +27,7 @@ def axial_noise(surface: SurfaceView, color: Tensor) -> Tensor:  # color (B, H, 
     return checkpoint(depth_noise.axial_sigma, surface.vertices[..., 2])
 
 
+@mode_free
 def measure_surface(
     frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise, max_depth: float = MAX_DEPTH
 ) -> LiveFrame:
@@ -59,7 +61,8 @@ def measure_noise(
     vertices = surface.vertices
     away = torch.eye(3, dtype=vertices.dtype, device=vertices.device)[2]
     filled = replace(surface, vertices=torch.where(vertices.detach()[..., 2:] > 0, vertices, away))
-    sigma = noise(filled, color)
+    with as_caller():
+        sigma = noise(filled, color)
     if sigma.shape != surface.weights.shape:
         raise ValueError(f"noise: expected shape {tuple(surface.weights.shape)}, got {tuple(sigma.shape)}")
     return limit_noise(sigma.to(vertices.dtype), vertices, surface.weights)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.safe import divide, rsqrt
@@ -58,6 +59,7 @@ class Rays(NamedTuple):
     hit: Tensor  # (M,), depth at which it met a surface, 0 for none
 
 
+@mode_free
 def raycast(
     grid: VoxelGrid,
     T_wc: Tensor,  # (B, 4, 4)
@@ -103,7 +105,7 @@ def find_hits(
         return hits, None
     T_cw = se3.inverse(T_wc)
     batch_index, block = unpack(grid.keys)
-    centers = ((block + 0.5) * grid.block_size).to(T_wc)
+    centers = (block.to(T_wc.dtype) + 0.5) * grid.block_size
     _, _, chosen = project_spheres(centers, batch_index, 1.1 * grid.block_size, T_cw, K, size, near)
     if not chosen.any():
         return hits, None
@@ -133,8 +135,9 @@ def surface_cells(grid: VoxelGrid, chosen: Tensor) -> tuple[Tensor, Tensor]:  # 
     slots = grid.slots[chosen]
     which, cell = has_surface(grid.sdf[slots], grid.weight[slots], grid.voxel_size).nonzero().unbind(-1)
     count = BLOCK_RESOLUTION // CELL
-    place = torch.stack([cell // count**2, cell // count % count, cell % count], -1) * CELL + 0.5 * (CELL - 1)
-    return (block[which] * BLOCK_RESOLUTION + place) * grid.voxel_size, batch_index[which]
+    place = torch.stack([cell // count**2, cell // count % count, cell % count], -1) * CELL
+    first = (block[which] * BLOCK_RESOLUTION + place).to(grid.sdf.dtype)
+    return (first + 0.5 * (CELL - 1)) * grid.voxel_size, batch_index[which]
 
 
 @compiled
@@ -200,7 +203,7 @@ def march(
     end = torch.where(through | ((before < 0) & (value > 0)), 0.0, rays.end)
     leave = torch.full_like(t, torch.inf)  # depth until the ray leaves the block
     for a, b, c in zip(p, d, voxel, strict=True):
-        wall = ((c >> BLOCK_SHIFT) + (b > 0).int()) * BLOCK_RESOLUTION - 0.5
+        wall = (((c >> BLOCK_SHIFT) + (b > 0).int()) * BLOCK_RESOLUTION).to(b.dtype) - 0.5
         leave = torch.minimum(leave, torch.where(b.abs() > 1e-9, (wall - a) / b, torch.inf))
     # a voxel farther than the distance: oblique rays come near slowly, and the sign tells when one has gone too far
     inside = torch.where(known, value.abs() + size, 2 * size) / length

@@ -46,6 +46,7 @@ def low_discrepancy_offsets(size: tuple[int, int], device: torch.device | None =
     pulls a camera towards whole pixels.
     """
     row, column = (torch.arange(n, dtype=torch.float64, device=device) for n in size)
-    along = torch.tensor([[0.7548776662466927, 0.5698402909980532], [0.5698402909980532, 0.3247179572447461]])
+    steps = [[0.7548776662466927, 0.5698402909980532], [0.5698402909980532, 0.3247179572447461]]
+    along = torch.tensor(steps, dtype=torch.float32, device="cpu")
     place = column[:, None] * along[0].to(column) + row[:, None, None] * along[1].to(row)
     return place.frac() - 0.5

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
@@ -37,6 +38,7 @@ class Rendering:
     index: Tensor  # (B, H, W) int64, the surfel seen, -1 for none
 
 
+@mode_free
 def render(
     map_: SurfelMap,
     T_wc: Tensor,  # (B, 4, 4)

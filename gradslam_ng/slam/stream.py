@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation, seconds_compiling
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
@@ -55,6 +56,7 @@ class StreamingSystem(System):
         return cuda_graph if capturable and self.device.type == "cuda" else None
 
     @torch.no_grad()
+    @mode_free
     def run(
         self,
         sequence: RGBDSequence,
@@ -190,7 +192,7 @@ class Stream:
         times, _, statuses = zip(*self.records, strict=True)
         return Result(
             map_,
-            Trajectory(torch.tensor(times, dtype=torch.float64), T_wc),
+            Trajectory(torch.tensor(times, dtype=torch.float64, device="cpu"), T_wc),
             torch.stack(statuses).cpu(),
             self.skipped,
             {name: 1e3 * spent / len(times) for name, spent in self.timer.seconds.items()},

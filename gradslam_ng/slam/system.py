@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as checkpointed
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.mapping import Mapper
 from gradslam_ng.odometry import Odometry, TrackingResult, TrackingStatus
@@ -82,6 +83,7 @@ class System(nn.Module):
     def device(self) -> torch.device:
         return self._anchor.device
 
+    @mode_free
     def step(self, state: State | None, frame: RGBDFrames) -> State:
         """Localize one frame against the map, then fuse it (Keller et al. 2013, fig. 2; Newcombe et al. 2011, fig. 3).
 
@@ -108,6 +110,7 @@ class System(nn.Module):
         return state.advance(map_, tracking, live)
 
     @stage("preprocess")
+    @mode_free
     def preprocess(self, frame: RGBDFrames) -> LiveFrame:
         """The frame at working resolution, with the surface that it shows and its noise; in float32 or float64.
 
@@ -171,6 +174,7 @@ class System(nn.Module):
         """
         return map_ if static_shapes_enabled() else self.mapper.prune_if_due(map_, ok, frame)
 
+    @mode_free
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
         """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.io.ply import read_ply, write_ply
@@ -179,6 +180,7 @@ class SurfelMap:
         write_ply(path, columns | {"confidence": one.confidences[0].numpy().astype(np.float32)})
 
     @staticmethod
+    @on_cpu
     def load(path: Path | str) -> SurfelMap:
         """A map written by `save`, as a batch of one.
 

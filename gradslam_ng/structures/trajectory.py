@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.text import BadLine, Line, is_number, parse_each, parse_number, read_lines
 
@@ -36,6 +37,7 @@ class Trajectory:
     timestamps: Tensor  # (L,) seconds
     T_wc: Tensor  # (L, 4, 4)
 
+    @on_cpu
     def __post_init__(self) -> None:
         times = torch.as_tensor(self.timestamps, dtype=torch.float64)
         poses = torch.as_tensor(self.T_wc, dtype=torch.float64)
@@ -108,6 +110,7 @@ class Trajectory:
         return torch.minimum((times - unknown[before]).abs(), (times - unknown[after]).abs()) <= COINCIDENT
 
     @classmethod
+    @on_cpu
     def load(cls, path: str | os.PathLike) -> Trajectory:
         """Read the TUM format: one pose a line, `t tx ty tz qx qy qz qw`; `gradslam_ng.io.text` says how it is written.
 

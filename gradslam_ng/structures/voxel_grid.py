@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free, on_cpu
 from gradslam_ng.compute.safe import divide
 
 BLOCK_SHIFT = 3
@@ -180,6 +181,7 @@ class VoxelGrid:
         after: dict[str, Any] = {name: written(name, value) for name, value in values.items()}
         return dataclasses.replace(self, **after)
 
+    @mode_free
     def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # points (B, P, 3), meters
         """Signed distance at points, interpolated trilinearly.
 
@@ -206,6 +208,7 @@ class VoxelGrid:
             np.savez_compressed(file, keys=one.keys.numpy(), **arrays)
 
     @staticmethod
+    @on_cpu
     def load(path: Path | str) -> VoxelGrid:
         """Volumes written by `save`.
 

@@ -1,0 +1,80 @@
+"""Modes of torch that a caller may have on and that results must not depend on: autocast, inference mode, a default
+device.
+
+Geometry needs single precision, state that is made in inference mode could not be differentiated later, and what is
+read from files is on the CPU. So public functions and methods turn these modes off, by one decorator. Networks that are
+handed in run as their owner set things up (`as_caller`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch._C import _is_any_autocast_enabled as any_autocast_on  # asking for each device takes ten times as long
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")  # that autocast may be on for
+_autocast: ContextVar[tuple[tuple[str, torch.dtype], ...]] = ContextVar("autocast", default=())  # turned off
+
+
+def mode_free(function: Callable[P, R]) -> Callable[P, R]:
+    """A function or method that computes the same whatever the caller's modes; where none is on it costs nothing."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling() or not (any_autocast_on() or torch.is_inference_mode_enabled()):
+            return function(*args, **kwargs)
+        with _without_modes():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def on_cpu(function: Callable[P, R]) -> Callable[P, R]:
+    """A function of files or of trajectories, which are on the CPU whatever device is torch's default."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.get_default_device().type == "cpu":
+            return function(*args, **kwargs)
+        with torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def autocast_on() -> tuple[tuple[str, torch.dtype], ...]:
+    """Types of devices for which autocast is on, and to what."""
+    return tuple((kind, torch.get_autocast_dtype(kind)) for kind in DEVICE_TYPES if torch.is_autocast_enabled(kind))
+
+
+@contextlib.contextmanager
+def _without_modes() -> Iterator[None]:
+    on = autocast_on()
+    token = _autocast.set(on or _autocast.get())  # one such function may call another
+    try:
+        with contextlib.ExitStack() as stack:
+            for kind, _ in on:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            if torch.is_inference_mode_enabled():
+                stack.enter_context(torch.inference_mode(False))
+                stack.enter_context(torch.no_grad())
+            yield
+    finally:
+        _autocast.reset(token)
+
+
+@contextlib.contextmanager
+def as_caller() -> Iterator[None]:
+    """Inside, autocast as it was where a `mode_free` function was called: for networks that are handed in."""
+    with contextlib.ExitStack() as stack:
+        for kind, dtype in _autocast.get():
+            stack.enter_context(torch.autocast(kind, dtype=dtype))
+        yield

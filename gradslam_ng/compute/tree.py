@@ -52,6 +52,14 @@ def tree_map(function: Callable[..., Tensor], first: T, *others: T) -> T:
     return _rebuild(first, children)
 
 
+def unshared(value: T) -> T:
+    """The value, to be updated in place; a copy of it where no gradients are recorded now but those of its tensors have
+    been: a backward pass may still need them as they are."""
+    if torch.is_grad_enabled() or not any(x.requires_grad for x in tree_leaves(value)):
+        return value
+    return tree_map(lambda x: x.detach().clone(), value)
+
+
 def tree_where(mask: Tensor, a: T, b: T) -> T:
     """The tensors (..., *event) of a where the mask (...) holds, those of b elsewhere."""
     return tree_map(lambda x, y: torch.where(expand_mask(mask, x), x, y), a, b)

@@ -14,6 +14,7 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator, divide
+from gradslam_ng.compute.tree import unshared
 from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
@@ -161,7 +162,7 @@ def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
         raise ValueError(f"frame: expected {grid.batch} with poses, got {tuple(frame.shape)}, T_wc {frame.T_wc}")
     check_frames(frame)
     ok = frame.T_wc.isfinite().flatten(1).all(-1)
-    return TSDFFuser().integrate(grid, measure_surface(frame), frame.T_wc, ok, sign)
+    return TSDFFuser().integrate(unshared(grid), measure_surface(frame), frame.T_wc, ok, sign)
 
 
 @compiled

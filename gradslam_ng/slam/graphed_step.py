@@ -92,6 +92,7 @@ class GraphedStep:
         """The state after one frame more; see `System.step`."""
         if state is None or not self.works:
             return self.system.step(state, frame)
+        state.check_current()
         recording = self.load(state, replace(frame, timestamps=None))
         if recording is None:
             return self.system.step(state, frame)
@@ -101,6 +102,7 @@ class GraphedStep:
             self.spare -= after.live.depth[0].numel()
             copy_tensors(after.map, self.system.maintain(after.map, after.tracking.ok, state.frames))
             self.returned = clone_but_map(replace(after, frames=state.frames + 1))
+            state.supersede()
         return self.returned
 
     def load(self, state: State, frame: RGBDFrames) -> Recording | None:
@@ -173,7 +175,7 @@ def copy_tensors(to: object, value: object) -> None:
 
 def clone_but_map(state: State) -> State:
     """The state in tensors of its own, but for its map."""
-    others = {x.name: getattr(state, x.name) for x in fields(state) if x.name != "map"}
+    others = {x.name: getattr(state, x.name) for x in fields(state) if x.init and x.name != "map"}
     return State(state.map, **tree_map(torch.clone, others))
 
 

@@ -27,13 +27,16 @@ class State:
     live: LiveFrame  # the last frame, preprocessed
     last: SurfaceView  # of the last frame that was tracked, which may be older: the model of frame-to-frame odometry
     initialized: Tensor  # (B,) bool: some frame had depth
+    superseded: bool = field(default=False, init=False)  # its map is no longer what it was, see `supersede`
 
     def check(self, live: LiveFrame) -> State:
         """The same state, if a frame goes with those before.
 
         Raises:
-            ValueError: another number of sequences, or images of another size, type or device.
+            ValueError: another number of sequences, or images of another size, type or device; a state whose map a
+                step has updated in place since.
         """
+        self.check_current()
         if live.color.shape != self.last.vertices.shape:
             now, before = (f"{b} of {w}x{h}" for b, h, w, _ in (live.color.shape, self.last.vertices.shape))
             raise ValueError(f"step: expected images as before, {before}, got {now} (at working size)")
@@ -41,6 +44,18 @@ class State:
         if now != before:
             raise ValueError(f"step: expected images as before, {before}, got {now}; bring them there by frame.to(...)")
         return self
+
+    def check_current(self) -> None:
+        """Raise ValueError if a step has updated the map in place since."""
+        if self.superseded:
+            raise ValueError(
+                "state: a step without gradients has updated its map in place since; go on from the state which that "
+                "step returned, or, to go on from one state twice, take copy.deepcopy(state) before"
+            )
+
+    def supersede(self) -> None:
+        """Note that the map has been updated in place: what comes after is in another state."""
+        object.__setattr__(self, "superseded", True)
 
     @property
     def surfels(self) -> SurfelMap:

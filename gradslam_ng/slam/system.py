@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import static_shapes_enabled
+from gradslam_ng.compute.tree import unshared
 from gradslam_ng.mapping import Mapper
 from gradslam_ng.odometry import Odometry, TrackingResult, TrackingStatus
 from gradslam_ng.preprocessing import MAX_DEPTH, Noise, axial_noise, measure_surface
@@ -87,7 +88,8 @@ class System(nn.Module):
     def step(self, state: State | None, frame: RGBDFrames) -> State:
         """Localize one frame against the map, then fuse it (Keller et al. 2013, fig. 2; Newcombe et al. 2011, fig. 3).
 
-        Under `torch.no_grad()` the map of `state` is updated in place: go on from the state that this returns.
+        Under `torch.no_grad()` the map of `state` is updated in place: go on from the state that this returns; to go on
+        from `state` once more is refused. A map that gradients go back through is copied before.
 
         Args:
             state: that of the frame before, None for the first.
@@ -105,8 +107,7 @@ class System(nn.Module):
         T_init = state.predict()  # constant velocity
         model = self.predict_view(state, T_init, live.camera)  # what the map shows from there
         tracking = self.localize(state, live, model, T_init)  # align the two
-        map_ = self.fuse(state.map, live, tracking.T_wc, tracking.ok, state.index)
-        map_ = self.maintain(map_, tracking.ok, state.frames)  # prune it now and then
+        map_ = self.update_map(state, live, tracking)  # fuse the frame, and prune now and then
         return state.advance(map_, tracking, live)
 
     @stage("preprocess")
@@ -160,6 +161,19 @@ class System(nn.Module):
         if live.has_camera is None:
             return tracking
         return replace(tracking, status=torch.where(live.has_camera, tracking.status, int(TrackingStatus.NO_CAMERA)))
+
+    def update_map(self, state: State, live: LiveFrame, tracking: TrackingResult) -> Map:
+        """The map with a frame fused where it was tracked, and pruned if the time has come.
+
+        Without gradients that of `state` is updated in place, and the state superseded, but for a map that gradients go
+        back through, of which a copy is.
+        """
+        before = unshared(state.map)
+        map_ = self.fuse(before, live, tracking.T_wc, tracking.ok, state.index)
+        map_ = self.maintain(map_, tracking.ok, state.frames)
+        if not torch.is_grad_enabled() and before is state.map and map_ is not before:
+            state.supersede()
+        return map_
 
     @stage("map")
     def fuse(self, map_: Map, live: LiveFrame, T_wc: Tensor, ok: Tensor, frame: Tensor) -> Map:

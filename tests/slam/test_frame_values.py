@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -184,3 +185,34 @@ def test_noise_from_networks_that_say_nothing_in_holes(clip, name):
         assert state.tracking.status.tolist() == [0] * len(HEADS)
     sum(x.square().sum() for x in (state.T_wc, *values(state.map))).backward()
     assert scale.grad.isfinite().all() and scale.grad.all()
+
+
+@SYSTEMS
+def test_a_step_without_gradients_leaves_a_differentiable_state_alone(clip, name):
+    slam, depth = make(name), clip.depth.clone().requires_grad_()
+    frames = RGBDFrames(clip.color, depth, clip.K)
+    state = slam.step(slam.step(None, frames[0]), frames[1])
+    before = [x.detach().clone() for x in values(state.map)]
+    with torch.no_grad():
+        ahead = slam.step(slam.step(state, frames[2]), frames[3])
+        again = slam.step(slam.step(state, frames[2]), frames[3])
+    assert torch.equal(ahead.T_wc, again.T_wc) and not any(x.requires_grad for x in values(ahead.map))
+    for found, expected in zip(values(state.map), before, strict=True):
+        assert torch.equal(found, expected)
+    sum(x.square().sum() for x in (state.T_wc, *values(state.map))).backward()
+    assert depth.grad.isfinite().all() and depth.grad[1].any()
+
+
+@pytest.mark.parametrize("name", ["ICPSLAM", "PointFusion", "KinectFusion"])
+@torch.no_grad()
+def test_going_on_twice_from_a_state_is_refused_unless_it_was_copied(clip, name):
+    slam = make(name)
+    state = slam.step(None, clip[0])
+    kept = copy.deepcopy(state)
+    after = slam.step(state, clip[1])
+    with pytest.raises(ValueError, match="updated its map in place"):
+        slam.step(state, clip[1])
+    assert torch.equal(slam.step(kept, clip[1]).T_wc, after.T_wc)
+    slam.step(after, clip[2])
+    with torch.enable_grad(), pytest.raises(ValueError, match="updated its map in place"):
+        slam.step(after, clip[2])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
+import itertools
 import os
 import re
 import warnings
@@ -67,9 +69,10 @@ class TUM(FileSequence):
         camera = _camera(folder, intrinsics)
         color_times, color = read_images(folder / "rgb.txt")
         depth_times, depth = read_images(folder / "depth.txt")
-        pairs = associate(color_times, depth_times, max_difference)
+        pairs, findings = _pair(color_times, depth_times, max_difference)
         if not pairs:
-            raise ValueError(f"{folder}: no color image within {max_difference} s of a depth image")
+            reasons = "".join(f"; {finding.message}" for finding in findings)
+            raise ValueError(f"{folder}: no color image within {max_difference} s of a depth image{reasons}")
         truth = folder / "groundtruth.txt"
         super().__init__(
             name=folder.resolve().name,
@@ -82,6 +85,7 @@ class TUM(FileSequence):
             default_scale=DEPTH_SCALE,
             ground_truth=read_trajectory(truth) if truth.is_file() else None,
             max_gap=max_gap,
+            findings=findings,
             notes=[f"{len(color)} color and {len(depth)} depth images listed, {len(pairs)} pairs"],
         )
 
@@ -122,6 +126,37 @@ def _parse_image(line: Line) -> tuple[float, Path]:
     """Time stamp and file of a line."""
     time, name = timestamp_and_rest(line, LIST_FORM)
     return time, listed_file(line.path.parent, name, line.where)
+
+
+def _pair(color: list[float], depth: list[float], max_difference: float) -> tuple[list[tuple[int, int]], list[Finding]]:
+    """Pairs of color and depth images by their times, without those whose times leave it open which they are."""
+    unclear = ambiguous(color, depth, max_difference), ambiguous(depth, color, max_difference)
+    kept = [[i for i in range(len(times)) if i not in those] for times, those in zip((color, depth), unclear)]
+    pairs = associate([color[i] for i in kept[0]], [depth[j] for j in kept[1]], max_difference)
+    found = []
+    for kind, those in zip(("color", "depth"), unclear, strict=True):
+        if those:
+            text = (
+                f"{len(those)} {kind} images are left out: they share time stamps, and as many of the other kind do not"
+            )
+            found.append(Finding("warning", "time.ambiguous", text))
+    possible = min(len(color), len(depth))
+    if 2 * len(pairs) < possible:
+        text = f"only {len(pairs)} pairs of {possible} images of each kind are within {max_difference:g} s"
+        found.append(Finding("warning", "time.pairs", text))
+    return [(kept[0][i], kept[1][j]) for i, j in pairs], found
+
+
+def ambiguous(times: list[float], others: list[float], max_difference: float) -> set[int]:
+    """Those of sorted times that are equal to others of them, where not as many of the other kind are near."""
+    found: set[int] = set()
+    reach = max_difference + ROUNDING
+    for time, group in itertools.groupby(range(len(times)), key=times.__getitem__):
+        members = list(group)
+        near = bisect.bisect_right(others, time + reach) - bisect.bisect_left(others, time - reach)
+        if len(members) > 1 and near != len(members):
+            found.update(members)
+    return found
 
 
 def associate(a: list[float], b: list[float], max_difference: float) -> list[tuple[int, int]]:

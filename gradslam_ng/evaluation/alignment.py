@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.structures import Trajectory
-from gradslam_ng.structures.trajectory import COINCIDENT
+from gradslam_ng.structures.trajectory import COINCIDENT, repetitions
 
 ALIGNMENTS = ("none", "se3", "sim3")
 
@@ -114,10 +114,15 @@ def umeyama(
 
 
 def _nearest(short: Tensor, long: Tensor, max_gap: float) -> tuple[Tensor, Tensor]:
-    """Indices of the pairs within `max_gap`; both inputs sorted; of two equally near the earlier one."""
+    """Indices of the pairs within `max_gap`; both inputs sorted; of two equally near the earlier one.
+
+    Where several have the same time, as where time stamps were rounded, the first goes with the first.
+    """
     long, short = long.contiguous(), short.contiguous()
     after = torch.searchsorted(long, short, right=True).clamp(max=len(long) - 1)
     before = (after - 1).clamp(min=0)
     nearest = torch.where((long[after] - short).abs() < (short - long[before]).abs(), after, before)
+    first, last = (torch.searchsorted(long, long[nearest], right=right) for right in (False, True))
+    nearest = first + torch.minimum(repetitions(short), last - 1 - first)
     close = ((long[nearest] - short).abs() <= max_gap + COINCIDENT).nonzero().flatten()
     return close, nearest[close]

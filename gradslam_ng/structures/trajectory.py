@@ -89,10 +89,14 @@ class Trajectory:
         if len(known_times) == 0:
             return self.T_wc.new_full((*times.shape, 4, 4), math.nan), torch.zeros_like(times, dtype=torch.bool)
         after = torch.searchsorted(known_times, times).clamp(max=len(known_times) - 1)
+        same = known_times[after] == times
+        if bool((times.diff() >= 0).all()):  # of poses of one time the first goes with the first that is asked for
+            repeated = torch.searchsorted(known_times, times, right=True) - 1 - after
+            after = torch.where(same, after + torch.minimum(repetitions(times), repeated), after)
         before = (after - 1).clamp(min=0)
         t0, t1 = known_times[before], known_times[after]
         span = t1 - t0
-        s = torch.where(span > 0, (times - t0) / torch.where(span > 0, span, 1), 0).clamp(0, 1)
+        s = torch.where(span > 0, (times - t0) / torch.where(span > 0, span, 1), same.to(span)).clamp(0, 1)
         poses = se3.interpolate(known_poses[before], known_poses[after], s)
         nearest = torch.minimum((times - t0).abs(), (times - t1).abs())
         valid = (nearest <= COINCIDENT) | (
@@ -156,6 +160,11 @@ class Trajectory:
             for time, row in zip(self.timestamps[keep].tolist(), rows, strict=True):
                 stamp = np.format_float_positional(time, unique=True, min_digits=6)
                 file.write(f"{stamp} {' '.join(map(repr, row))}\n")
+
+
+def repetitions(times: Tensor) -> Tensor:
+    """How many entries before each have the same time, (N,) int64. times (N,), seconds, in order."""
+    return torch.arange(len(times), device=times.device) - torch.searchsorted(times, times)
 
 
 def _parse_pose(line: Line) -> list[float]:

@@ -45,6 +45,25 @@ def test_association_of_rounded_times(digits, start):
     assert associate(times, times, 0.02) == [(i, i) for i in range(60)]
 
 
+@pytest.mark.parametrize("kind", ["rgb", "depth"])
+def test_images_whose_times_leave_it_open_which_they_are_are_left_out(recordings, tmp_path, kind):
+    """The time stamps of one list rounded, or one of them written twice."""
+    folder = recordings.tum(tmp_path / "desk")
+    path = folder / f"{kind}.txt"
+    head, lines = "# timestamp filename", [line.split() for line in path.read_text().splitlines()[-8:]]
+    twice = [[lines[2][0], name] if i == 3 else [time, name] for i, (time, name) in enumerate(lines)]
+    path.write_text("\n".join([head, *map(" ".join, twice)]))
+    with pytest.warns(RecordingWarning, match="2 (color|depth) images are left out: they share time stamps"):
+        sequence = TUM(folder)
+    assert [(int(a.stem), int(b.stem)) for a, b in zip(sequence.color, sequence.depth, strict=True)] == [
+        (i, i) for i in (0, 1, 4, 5, 6, 7)
+    ]
+    rounded = [[f"{float(time):.1f}", name] for time, name in lines]
+    path.write_text("\n".join([head, *map(" ".join, rounded)]))
+    with pytest.raises(ValueError, match="they share time stamps"):
+        TUM(folder)
+
+
 @pytest.mark.parametrize("start", [0.0, 1305031102.175304, 1753000000.9])
 def test_a_difference_at_the_limit_counts(start):
     a = [start + i / 10 for i in range(100)]

@@ -226,3 +226,14 @@ class TestHostile:
         still = Trajectory(walk().timestamps, torch.eye(4, dtype=torch.float64).expand(200, 4, 4))
         with pytest.raises(ValueError, match="does not move"):
             evaluation.ate(walk(), still, "sim3")
+
+
+@pytest.mark.parametrize("digits", [0, 1, 6])
+def test_poses_of_one_time_are_compared_in_order(digits):
+    """Where time stamps were rounded, the first of those that are equal goes with the first."""
+    times = torch.round(torch.arange(60, dtype=torch.float64) / 30, decimals=digits)
+    T_wc = se3.exp(torch.arange(60)[:, None] * torch.tensor([0.01, 0.02, -0.01, 0.01, 0.0, 0.02], dtype=torch.float64))
+    truth = Trajectory(times, T_wc)
+    assert evaluation.ate(truth, truth, "none").rmse == 0
+    poses, valid = truth.at(times)
+    assert bool(valid.all()) and torch.allclose(poses, T_wc, rtol=0, atol=1e-12)

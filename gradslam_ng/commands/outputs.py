@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,9 @@ def write(
 
     def attempt(name: str, action: Callable[[Path], object]) -> None:
         try:
-            action(out / name)
+            with warnings.catch_warnings():  # of fonts that lack a letter of the name
+                warnings.filterwarnings("ignore", message="Glyph")
+                action(out / name)
             written[name] = True
         except Exception as error:  # whatever it is, it must not cost the other results of a long run
             log.warning("%s was not written: %s", name, error)

@@ -246,6 +246,9 @@ def print_summary(metrics: dict, written: list[str], out: Path, console: Console
         table.add_row("ATE", f"{100 * metrics['ate']['rmse']:.2f} cm RMSE")
         drift, turn = (metrics["rpe"][kind]["rmse"] for kind in ("translation", "rotation"))
         table.add_row("RPE", f"{100 * drift:.2f} cm, {turn:.2f} degrees a frame")
+    for finding in metrics["findings"]:
+        if finding["severity"] != "note":
+            table.add_row(finding["severity"], escape(finding["message"]))
     table.add_row("written", ", ".join(written))
     console.print(table)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
+from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.datasets.export import write_tum
 from gradslam_ng.datasets.synthetic import Synthetic
 
@@ -46,7 +47,7 @@ def synthesize(
     """
     numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
     if numbers is None:
-        raise ValueError(f"size: expected WIDTHxHEIGHT such as 640x480, got {size!r}")
+        raise UsageError(f"size: expected WIDTHxHEIGHT such as 640x480, got {size!r}")
     width, height = map(int, numbers.groups())
     sequence = Synthetic(name, frames=frames, size=(height, width), noise=noise, path=path, seed=seed)
     console = Console()

@@ -131,7 +131,9 @@ def _parse_image(line: Line) -> tuple[float, Path]:
 def _pair(color: list[float], depth: list[float], max_difference: float) -> tuple[list[tuple[int, int]], list[Finding]]:
     """Pairs of color and depth images by their times, without those whose times leave it open which they are."""
     unclear = ambiguous(color, depth, max_difference), ambiguous(depth, color, max_difference)
-    kept = [[i for i in range(len(times)) if i not in those] for times, those in zip((color, depth), unclear)]
+    kept = [
+        [i for i in range(len(times)) if i not in those] for times, those in zip((color, depth), unclear, strict=True)
+    ]
     pairs = associate([color[i] for i in kept[0]], [depth[j] for j in kept[1]], max_difference)
     found = []
     for kind, those in zip(("color", "depth"), unclear, strict=True):

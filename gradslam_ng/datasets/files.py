@@ -153,7 +153,11 @@ class FileSequence(RGBDSequence):
             raise FrameError(index, path=path, reason=str(error)) from error
 
 
-def _check_scale(scale: float) -> float:
+def _check_scale(value: float) -> float:
+    try:
+        scale = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"depth_scale: expected a number of units in a meter, got {value!r}") from None
     if not 1 <= scale < float("inf"):
         swapped = f"; for units of {scale:g} m give {1 / scale:g}" if 0 < scale < 1 else ""
         raise ValueError(f"depth_scale: expected a positive number of units in a meter, got {scale:g}{swapped}")

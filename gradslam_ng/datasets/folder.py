@@ -17,18 +17,22 @@ from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import COLOR_ENDINGS, DEPTH_ENDINGS, find_images, match_numbers, visible_files
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, read_poses, read_trajectory
+from gradslam_ng.datasets.tum import associate
 from gradslam_ng.io.text import NoContent, read_lines
 
 DEPTH_SCALE = 1000.0
+MAX_DIFFERENCE = 0.02  # seconds between color and depth of a frame, where their names are times of their own
+Images = dict[tuple[int, ...], Path]  # by the numbers in their names
 
 
 class Folder(FileSequence):
     """A folder with `color/`, `depth/`, `intrinsics.txt` or `.json`, and optionally `poses.txt` or `poses/`.
 
-    Color and depth files belong together by the numbers in their names. Time stamps are the names, where they are
-    decimal numbers (seconds), else those of `poses.txt`, else the place in the sequence at `rate`. `poses.txt` is in
-    the TUM format, or has one 4x4 pose for each frame, a line each; `poses/` has a text file for each frame. Depth is
-    PNG, PGM or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in meters unless a scale is given.
+    Color and depth files belong together by the numbers in their names, or by time where names are times of their own.
+    Time stamps are the names, where they are decimal numbers (seconds), else those of `poses.txt`, else the place in
+    the sequence at `rate`. `poses.txt` is in the TUM format, or has one 4x4 pose for each frame, a line each; `poses/`
+    has a text file for each frame. Depth is PNG, PGM or TIFF of 16 bit, divided by the depth scale, or float TIFF or
+    `.npy`, in meters unless a scale is given.
 
     Args:
         folder: of the sequence.
@@ -65,6 +69,7 @@ class Folder(FileSequence):
                 "or in a file intrinsics.txt or intrinsics.json in the folder"
             )
         color, depth = _images(folder / "color", COLOR_ENDINGS), _images(folder / "depth", DEPTH_ENDINGS)
+        color, depth = _paired_by_time(color, depth)
         depth, findings = match_numbers(list(color), depth, "depth images")
         if not color.keys() & depth.keys():
             first = next(iter(color.values())).name
@@ -90,7 +95,7 @@ class Folder(FileSequence):
         return (folder / "color").is_dir() and (folder / "depth").is_dir()
 
 
-def _images(folder: Path, endings: tuple[str, ...]) -> dict[tuple[int, ...], Path]:
+def _images(folder: Path, endings: tuple[str, ...]) -> Images:
     """Images by number; names that are times are in order of time."""
     files = by_number(find_images(folder, endings))
     if all(_is_time(path) for path in files.values()):
@@ -98,12 +103,24 @@ def _images(folder: Path, endings: tuple[str, ...]) -> dict[tuple[int, ...], Pat
     return files
 
 
+def _paired_by_time(color: Images, depth: Images) -> tuple[Images, Images]:
+    """Images whose names are times, none of them of both kinds, as pairs of neighbors under the numbers of color."""
+    if color.keys() & depth.keys() or not all(map(_is_time, [*color.values(), *depth.values()])):
+        return color, depth
+    color_times, depth_times = ([float(path.stem) for path in images.values()] for images in (color, depth))
+    pairs = associate(color_times, depth_times, MAX_DIFFERENCE)
+    if not pairs:
+        return color, depth
+    keys, depth_files = list(color), list(depth.values())
+    return {keys[i]: color[keys[i]] for i, _ in pairs}, {keys[i]: depth_files[j] for i, j in pairs}
+
+
 def _is_time(path: Path) -> bool:
     return re.fullmatch(r"\d+\.\d+", path.stem) is not None
 
 
 def _times_and_poses(
-    folder: Path, color: dict[tuple[int, ...], Path], rate: float, findings: list[Finding]
+    folder: Path, color: Images, rate: float, findings: list[Finding]
 ) -> tuple[Tensor, dict[str, Any], str]:
     """Time stamps (L,), the ground truth as a Sequence takes it, and a note on where the times come from.
 

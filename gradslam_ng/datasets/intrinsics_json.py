@@ -22,7 +22,8 @@ NAMES = {
     "intrinsic_matrix": ("intrinsic_matrix",),  # Open3D's, column by column
     "width": ("width", "w", "image_width"),
     "height": ("height", "h", "image_height"),
-    "depth_scale": ("depth_scale", "scale", "png_depth_scale"),
+    "depth_scale": ("depth_scale", "scale", "png_depth_scale", "depth_factor", "depth_map_factor"),
+    "skew": ("skew",),
     "distortion": (
         "distortion", "distortion_coefficients", "distortion_coeffs", "dist_coeffs", "coeffs", "coefficients", "D",
     ),
@@ -31,6 +32,7 @@ NAMES = {
 }  # fmt: skip
 BROWN_CONRADY = ("brown-conrady", "brown_conrady", "plumb_bob", "radtan", "opencv")  # names of one model
 NO_DISTORTION = ("none", "pinhole", "simple_pinhole")
+ELEMENTS = ("fx", "skew", "cx", "fy", "cy")  # of K
 NEAR = 0.7  # how alike an unknown name and a known one are, for one to be a slip of the other
 FORM = 'JSON with "fx", "fy", "cx", "cy" or "K" (3x3), and optionally "width", "height", "distortion", "depth_scale"'
 
@@ -52,10 +54,13 @@ def read_camera_json(path: Path, y_up: bool = False) -> CameraFile:
     values, unused = _by_name(data, path)
     try:
         numbers = _matrix(values)
-        size = (int(values["height"]), int(values["width"])) if values.keys() >= {"width", "height"} else None
-        scale = float(values["depth_scale"]) if values.get("depth_scale") is not None else None
+        size = _size(values)
+        scale = values.get("depth_scale")
+        scale = None if scale is None else float(str(scale))  # which takes no truth value for a number
     except (ValueError, KeyError, TypeError, OverflowError):
         raise ValueError(f"{path}: expected {FORM}; got {str(data)[:100]}") from None
+    if size is not None and min(size) < 1:
+        raise ValueError(f"{path}: expected a width and a height of the images, pixels, got {size[1]} and {size[0]}")
     K = parse_intrinsics(numbers, str(path), y_up)
     return CameraFile(K, size, _distortion(values, path), scale, unused)
 
@@ -83,8 +88,15 @@ def _matrix(values: Mapping[str, Any]) -> Any:
         K = values["K"]
         return K["data"] if isinstance(K, dict) else K
     if "intrinsic_matrix" in values:
-        return np.asarray(values["intrinsic_matrix"], dtype=np.float64).reshape(3, 3).T
-    return [float(values[name]) for name in ("fx", "fy", "cx", "cy")]
+        matrix = np.asarray(values["intrinsic_matrix"], dtype=np.float64)
+        return matrix if matrix.ndim == 2 else matrix.reshape(3, 3).T
+    fx, skew, cx, fy, cy = (float(values.get("skew", 0) if name == "skew" else values[name]) for name in ELEMENTS)
+    return [[fx, skew, cx], [0, fy, cy], [0, 0, 1]]
+
+
+def _size(values: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width; KeyError where one of them is missing."""
+    return (int(values["height"]), int(values["width"])) if values.keys() & {"width", "height"} else None
 
 
 def _distortion(values: Mapping[str, Any], path: Path) -> tuple[float, ...] | None:

@@ -71,8 +71,12 @@ class TUM(FileSequence):
         depth_times, depth = read_images(folder / "depth.txt")
         pairs, findings = _pair(color_times, depth_times, max_difference)
         if not pairs:
-            reasons = "".join(f"; {finding.message}" for finding in findings)
-            raise ValueError(f"{folder}: no color image within {max_difference} s of a depth image{reasons}")
+            ranges = f"color is of {color_times[0]:.6f} to {color_times[-1]:.6f}, depth of {depth_times[0]:.6f} to "
+            reasons = "".join(f"; {finding.message}" for finding in findings if finding.code == "time.ambiguous")
+            raise ValueError(
+                f"{folder}: no color image within {max_difference} s of a depth image: {ranges}{depth_times[-1]:.6f}"
+                f"{reasons}; expected time stamps in seconds"
+            )
         truth = folder / "groundtruth.txt"
         super().__init__(
             name=folder.resolve().name,

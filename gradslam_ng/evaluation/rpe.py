@@ -13,6 +13,7 @@ from gradslam_ng.evaluation.alignment import associate
 from gradslam_ng.evaluation.statistics import Statistics, as_errors
 from gradslam_ng.geometry import se3, so3
 from gradslam_ng.structures import Trajectory
+from gradslam_ng.structures.trajectory import COINCIDENT
 
 UNITS = ("frames", "seconds", "meters")
 
@@ -63,7 +64,8 @@ def rpe(
 
     along = _along(estimate, unit)
     allowed = 0.0 if unit == "frames" else tolerance * delta
-    pairs = _all_pairs(along, delta, allowed) if all_pairs else _consecutive_pairs(along, delta)
+    rounding = COINCIDENT if unit == "seconds" else 0.0
+    pairs = _all_pairs(along, delta, allowed + rounding) if all_pairs else _consecutive_pairs(along, delta - rounding)
     if not len(pairs):
         raise ValueError(f"no two of {len(estimate)} poses are {delta} {unit} apart; all span {along[-1]:.6g}")
     i, j = pairs.unbind(-1)

@@ -81,9 +81,24 @@ def test_a_principal_point_outside_of_the_images_is_refused(folder, center):
         Folder(folder, intrinsics=f"30,31,{center}")
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"width": 32}, "expected JSON with"), ({"width": 0, "height": 0}, "expected a width and a height"),
+     ({"depth_scale": True}, "expected JSON with"), ({"depth_scale": "many"}, "expected JSON with"),
+     ({"depth_scale": -1}, "depth_scale: expected a positive number")],
+)  # fmt: skip
+def test_numbers_that_are_none(folder, changed, message):
+    (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | changed))
+    with pytest.raises(ValueError, match=message):
+        Folder(folder)
+
+
 def test_skew_is_used_or_refused(folder):
     skewed = [[30, 2, 15.5], [0, 31, 11.5], [0, 0, 1]]
     assert float(Folder(folder, intrinsics=skewed).K[0, 1]) == 2
+    for content in (NUMBERS | {"skew": 2}, {"intrinsic_matrix": skewed}):
+        (folder / "intrinsics.json").write_text(json.dumps(content))
+        assert Folder(folder).K.tolist() == [[30, 2, 15.5], [0, 31, 11.5], [0, 0, 1]]
     (folder / "intrinsics.json").write_text(json.dumps({"K": skewed, "distortion": [0.1, 0, 0, 0]}))
     with pytest.raises(ValueError, match="no skew together with distortion"):
         Folder(folder)

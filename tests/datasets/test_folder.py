@@ -224,6 +224,25 @@ def test_poses_that_are_lost_cost_their_frames(recordings, tmp_path):
     assert sequence.T_wc.isfinite().flatten(1).all(-1).tolist() == [True] * 3 + [False] + [True] * 3 + [False]
 
 
+def test_names_that_are_times_of_their_own_are_paired_by_time(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    for i in range(8):
+        for kind, late in (("color", 0.004), ("depth", 0)):
+            (folder / kind / f"{i:04d}.png").rename(folder / kind / f"{1305031102 + i / 30 + late:.6f}.png")
+    (folder / "depth" / "1305031102.100000.png").unlink()
+    sequence = Folder(folder)
+    assert len(sequence) == 7 and [round(float(frame.color[0, 0, 0]) * 255) for frame in sequence] == [
+        0,
+        1,
+        2,
+        4,
+        5,
+        6,
+        7,
+    ]
+    assert [float(frame.depth[5, 5, 0]) for frame in sequence][3] == pytest.approx(1.035, abs=1e-3)
+
+
 def test_names_that_are_times(recordings, tmp_path):
     folder = recordings.folder(tmp_path / "desk")
     T = recordings.poses()

@@ -343,6 +343,15 @@ def test_no_pairs_within_the_gap(recordings, tmp_path):
         TUM(recordings.tum(tmp_path / "desk"), max_difference=0.001)
 
 
+def test_times_in_nanoseconds(recordings, tmp_path):
+    folder = recordings.tum(tmp_path / "desk")
+    for name in ("rgb.txt", "depth.txt"):
+        lines = [line.split() for line in (folder / name).read_text().splitlines()[-8:]]
+        (folder / name).write_text("\n".join(f"{round(1e9 * float(time))} {path}" for time, path in lines))
+    with pytest.raises(ValueError, match="expected time stamps in seconds"):
+        TUM(folder)
+
+
 def test_no_images_at_all(recordings, tmp_path):
     folder = recordings.tum(tmp_path / "desk")
     for path in (folder / "depth").iterdir():

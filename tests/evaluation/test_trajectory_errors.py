@@ -237,3 +237,15 @@ def test_poses_of_one_time_are_compared_in_order(digits):
     assert evaluation.ate(truth, truth, "none").rmse == 0
     poses, valid = truth.at(times)
     assert bool(valid.all()) and torch.allclose(poses, T_wc, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("start", [0.0, 1305031102.175304])
+def test_drift_over_seconds_that_are_just_reached(start):
+    """Poses that are a tenth of a second apart, to rounding, are a second apart after ten."""
+    times = start + torch.arange(31, dtype=torch.float64) / 10
+    truth = Trajectory(
+        times, se3.exp(torch.randn(31, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    )
+    pairs = evaluation.rpe(truth, truth, 1.0, "seconds", all_pairs=False).pairs
+    assert pairs.tolist() == [[0, 10], [10, 20], [20, 30]]
+    assert len(evaluation.rpe(truth, truth, 2.9, "seconds", tolerance=0.1 / 2.9).pairs) == 3

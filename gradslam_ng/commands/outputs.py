@@ -100,6 +100,7 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
     tracked = int(result.tracked.sum())
     stages = {name: round(ms, 3) for name, ms in result.milliseconds.items()}
     reason = doubt(result)
+    origin = [0.0] * 3 if result.map.origin is None else result.map.origin[0].tolist()
     metrics = {
         "sequence": sequence.name,
         "reliable": reason is None,
@@ -121,7 +122,7 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
         "milliseconds_per_frame": stages | {"total": round(sum(stages.values()), 3)},
         "seconds_compiling": round(result.seconds_compiling, 1),
         "peak_memory_mb": peak_memory(),
-        "map": {"surfels": int(result.map.count[0])},
+        "map": {"surfels": int(result.map.count[0]), "origin": origin},
         "loops": result.loops,
     }
     add_deprecated_keys(metrics)

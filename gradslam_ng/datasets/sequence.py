@@ -103,7 +103,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
         if self.max_depth < math.inf:  # NumPy, not torch, which would bring more threads into those that read ahead
             pixels = depth.numpy()
             depth = torch.from_numpy(np.where(pixels <= self.max_depth, pixels, np.zeros((), pixels.dtype)))
-        T_wc = None if self.T_wc is None else self.T_wc[index].to(torch.float32)
+        T_wc = None if self.T_wc is None else self.T_wc[index].double()
         return RGBDFrames(color, depth, self.K, T_wc, self.timestamps[index])
 
     def clips(self, length: int, stride: int | None = None) -> RGBDClips:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -40,7 +40,10 @@ class Element:
 
 
 def write_ply(
-    path: str | os.PathLike, vertices: Mapping[str, Tensor | np.ndarray], faces: Tensor | None = None
+    path: str | os.PathLike,
+    vertices: Mapping[str, Tensor | np.ndarray],
+    faces: Tensor | None = None,
+    comments: Sequence[str] = (),
 ) -> None:
     """Write columns of vertices, and triangles if given, as binary little-endian PLY.
 
@@ -50,6 +53,7 @@ def write_ply(
         vertices: named columns, all (V,). Their types are kept: float32 and float64, (u)int8 to (u)int32; int64 and
             bool become int and uchar.
         faces: (F, 3) indices of vertices.
+        comments: lines of the header, see `read_comments`; ASCII.
 
     Raises:
         ValueError: no columns, columns that are not (V,) of a known type, faces that are not (F, 3) or point outside.
@@ -62,7 +66,8 @@ def write_ply(
     table = np.empty(count, dtype=[(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         table[name] = values
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header = ["ply", "format binary_little_endian 1.0", *(f"comment {text}" for text in comments)]
+    header += [f"element vertex {count}"]
     header += [f"property {NAMES[values.dtype]} {name}" for name, values in columns.items()]
     triangles = None
     if faces is not None:
@@ -116,6 +121,26 @@ def read_ply(path: str | os.PathLike) -> tuple[dict[str, Tensor], Tensor | None]
     if corners.size and not 0 <= corners.min() <= corners.max() < count:
         raise ValueError(f"{path}: a face points outside the {count} vertices")
     return vertices, _tensor(corners).long()
+
+
+def read_comments(path: str | os.PathLike) -> list[str]:
+    """The comments in the header of a PLY file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a PLY file.
+    """
+    with Path(path).open("rb") as file:
+        if file.readline(16).strip() != b"ply":
+            raise ValueError(f"{path}: not a PLY file")
+        comments = []
+        for _ in range(1000):
+            line = file.readline(1000).decode("ascii", errors="replace").strip()
+            if line == "end_header":
+                break
+            if line.startswith("comment "):
+                comments.append(line.removeprefix("comment "))
+    return comments
 
 
 def _column(name: str, values: Tensor | np.ndarray) -> np.ndarray:

@@ -116,7 +116,7 @@ class LoopCloser:
     @torch.no_grad()
     def process_frame(self, state: State, live: LiveFrame, stable_confidence: float | Tensor) -> State:
         """As `process`; the archive is rendered with that `stable_confidence`, see `rendering.predict_surfels`."""
-        T_wc, frame = state.T_wc[0].double().cpu(), state.frames - 1
+        T_wc, frame = state.T_oc[0].double().cpu(), state.frames - 1
         if not len(self.keyframes):
             points = surfels_of(state.map).points
             self.archive = SurfelMap.empty(device=points.device, dtype=points.dtype)
@@ -127,7 +127,7 @@ class LoopCloser:
             self.keyframes.attach(T_wc)
             return state
         state = self.apply_pending(state, live)
-        T_wc = state.T_wc[0].double().cpu()
+        T_wc = state.T_oc[0].double().cpu()
         self.add_odometry_edge(live, T_wc)
         self.add_keyframe(live, T_wc, frame)
         state = self.archive_unseen(state, frame)
@@ -255,7 +255,7 @@ class LoopCloser:
         if closure.T_wk is not None:
             state = self.deform(state, closure.T_wk)
         active = surfels_of(state.map)
-        active, self.archive = reactivate(active, self.archive, live, state.T_wc, state.frames - 1)
+        active, self.archive = reactivate(active, self.archive, live, state.T_oc, state.frames - 1)
         return replace(state, map=active)
 
     def take_pending(self) -> Closure | None:
@@ -277,8 +277,8 @@ class LoopCloser:
         active, self.archive = (
             transform(m, self.keyframes.keyframe_of(m.created), delta) for m in (surfels_of(state.map), self.archive)
         )
-        T_wc = se3.renormalize(delta[-1].to(state.T_wc) @ state.T_wc)
-        return replace(state, map=active, T_wc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
+        T_wc = se3.renormalize(delta[-1].to(state.T_oc) @ state.T_oc)
+        return replace(state, map=active, T_oc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
 
     @torch.no_grad()
     def finalize(self, map_: Map) -> tuple[Map, Tensor]:

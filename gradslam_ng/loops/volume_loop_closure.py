@@ -46,20 +46,20 @@ class VolumeLoopCloser:
         """After each step; the state goes on as it is. in_map: the frame, if it was tracked, is in the map."""
         keyframes = self.detector.keyframes
         if not len(keyframes):
-            self.surfels = SurfelMap.empty(device=state.T_wc.device, dtype=state.T_wc.dtype)
+            self.surfels = SurfelMap.empty(device=state.T_oc.device, dtype=state.T_oc.dtype)
             self.fused = Reintegration(system.noise)
         if in_map and bool(state.tracking.ok[0]):
-            self.fused.add(live, state.T_wc[0])
+            self.fused.add(live, state.T_oc[0])
             self.fused_frames.append(len(keyframes.relative_poses))
-        T_wc = (self.correction.to(state.T_wc) @ state.T_wc[0])[None]
-        corrected = replace(state, map=self.surfels, T_wc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
+        T_wc = (self.correction.to(state.T_oc) @ state.T_oc[0])[None]
+        corrected = replace(state, map=self.surfels, T_oc=T_wc, tracking=replace(state.tracking, T_wc=T_wc))
         count = len(keyframes)
         corrected = self.detector.process_frame(corrected, live, self.mapper.stable_confidence)
-        self.correction = (corrected.T_wc[0] @ se3.inverse(state.T_wc[0])).double().cpu()
+        self.correction = (corrected.T_oc[0] @ se3.inverse(state.T_oc[0])).double().cpu()
         self.surfels = surfels_of(corrected.map)
         if len(keyframes) > count:
             ok, number = state.tracking.ok, state.frames - 1
-            self.surfels = self.mapper(self.surfels, live, corrected.T_wc, ok, number)
+            self.surfels = self.mapper(self.surfels, live, corrected.T_oc, ok, number)
             self.surfels = self.mapper.prune_if_due(self.surfels, ok, number)
         return state
 

@@ -20,6 +20,7 @@ from gradslam_ng.mapping.mapper import Mapper
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.frame_checks import check_frames
+from gradslam_ng.structures.origin import relative_to_origin
 from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, MAX_BLOCK, pack, unpack, voxel_offsets
 
 COLOR_BAND = 2.0  # voxels from the surface within which color is gathered
@@ -162,7 +163,8 @@ def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
         raise ValueError(f"frame: expected {grid.batch} with poses, got {tuple(frame.shape)}, T_wc {frame.T_wc}")
     check_frames(frame)
     ok = frame.T_wc.isfinite().flatten(1).all(-1)
-    return TSDFFuser().integrate(unshared(grid), measure_surface(frame), frame.T_wc, ok, sign)
+    T_oc = relative_to_origin(frame.T_wc, grid.origin, frame.depth.dtype)
+    return TSDFFuser().integrate(unshared(grid), measure_surface(frame), T_oc, ok, sign)
 
 
 @compiled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def tsdf_to_surfels(grid: VoxelGrid) -> SurfelMap:
 
     weights, points = stacked("weights"), stacked("vertices")
     frame = torch.zeros(weights.shape, dtype=torch.int64, device=weights.device)
-    return map_.append(
+    return replace(map_, origin=grid.origin).append(
         weights > 0, points=points, normals=stacked("normals"), colors=stacked("colors"), confidences=weights,
         radii=torch.full_like(weights, 0.8 * grid.voxel_size), created=frame, updated=frame,
     )  # fmt: skip
@@ -42,6 +44,7 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:  # 
     batch_index = map_.mask.nonzero()[:, 0]
     confidences, radii = map_.confidences[map_.mask], map_.radii[map_.mask]
     grid = VoxelGrid.empty(map_.batch, voxel_size, 4 * voxel_size, points.device, points.dtype)
+    grid = replace(grid, origin=map_.origin)
     if not len(points):
         return grid
     reach = (2 * radii / voxel_size).clamp(3, 6)  # voxels

@@ -68,7 +68,7 @@ def triangle_table() -> Tensor:
 def marching_cubes(grid: VoxelGrid) -> Mesh:
     """The zero of the signed distance of a batch of one, between voxels all of which are known.
 
-    Vertices, colors and weights have gradients to the volume's values.
+    The mesh has the volume's origin. Vertices, colors and weights have gradients to the volume's values.
 
     Raises:
         ValueError: a batch of more than one.
@@ -76,15 +76,16 @@ def marching_cubes(grid: VoxelGrid) -> Mesh:
     if grid.batch != 1:
         raise ValueError(f"grid: expected one volume, got a batch of {grid.batch}; take grid[b]")
     parts = [extract_triangles(grid, keys) for keys in grid.keys.split(CHUNK)]
+    origin = None if grid.origin is None else grid.origin[0]
     if not sum(len(part[0]) for part in parts):
         none = grid.sdf.new_zeros(0, 3)
-        return Mesh(none, torch.zeros(0, 3, dtype=torch.int64, device=none.device), none, none, none[:, 0])
+        return Mesh(none, torch.zeros(0, 3, dtype=torch.int64, device=none.device), none, none, none[:, 0], origin)
     edges, values = (torch.cat(part) for part in zip(*parts, strict=True))
     number, faces = edges.unique(return_inverse=True)
     one = torch.empty_like(number).index_copy(0, faces, torch.arange(len(edges), device=edges.device))
     vertices, colors, weights = values[one].split([3, 3, 1], dim=-1)
     vertices, faces = vertices * grid.voxel_size, faces.reshape(-1, 3)
-    return Mesh(vertices, faces, vertex_normals(vertices, faces), colors, weights[:, 0])
+    return Mesh(vertices, faces, vertex_normals(vertices, faces), colors, weights[:, 0], origin)
 
 
 def vertex_normals(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from gradslam_ng.rendering.rays import ray_directions
 from gradslam_ng.rendering.tile_bounds import TILE, project_spheres, tile_depth_ranges, upsample_nearest
 from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import VoxelGrid
+from gradslam_ng.structures.origin import relative_to_origin
 from gradslam_ng.structures.voxel_grid import (
     BLOCK_RESOLUTION,
     BLOCK_SHIFT,
@@ -78,6 +79,7 @@ def raycast(
         ValueError: T_wc or K of another shape.
     """
     check_view(T_wc, K, grid.batch, "volume")
+    T_wc, grid = relative_to_origin(T_wc, grid.origin, K.dtype), replace(grid, origin=None)
     exact = torch.is_grad_enabled()
     hits, blocks = find_hits(grid, T_wc, K, size, near, exact, offset)
     if blocks is None:

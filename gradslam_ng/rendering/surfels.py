@@ -7,7 +7,7 @@ images. What tracking compares with comes from `prediction`; the two share the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering.index_map import gather_pixels, nearest_centers
 from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import SurfelMap
+from gradslam_ng.structures.origin import relative_to_origin
 
 KERNEL_CUTOFF = 8.0  # squared radii from a disc's center beyond which its weight falls no further
 PIXEL_SIGMA = 0.6  # pixels, standard deviation of the Gaussian footprint of a pixel itself
@@ -41,7 +42,7 @@ class Rendering:
 @mode_free
 def render(
     map_: SurfelMap,
-    T_wc: Tensor,  # (B, 4, 4)
+    T_wc: Tensor,  # (B, 4, 4), in the world
     K: Tensor,  # (B, 3, 3)
     size: tuple[int, int],
     near: float = 0.05,  # meters, nothing closer is drawn
@@ -62,7 +63,8 @@ def render(
         ValueError: T_wc or K of another shape.
     """
     check_view(T_wc, K, map_.batch, "map")
-    map_, T_cw = map_.prefix(map_.num_slots), se3.inverse(T_wc)
+    T_oc, map_ = relative_to_origin(T_wc, map_.origin, K.dtype), replace(map_, origin=None)
+    map_, T_cw = map_.prefix(map_.num_slots), se3.inverse(T_oc)
     with torch.no_grad():
         index = disc_map(map_, T_cw, K, size, near, max_radius)
     attributes = (map_.points, map_.normals, map_.colors, map_.radii, map_.confidences)

@@ -10,6 +10,7 @@ from torch import Tensor
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import TrackingResult, TrackingStatus
 from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.structures.origin import nearest_origin, relative_to_origin, to_world
 
 Map = SurfelMap | VoxelGrid
 
@@ -18,15 +19,16 @@ Map = SurfelMap | VoxelGrid
 class State:
     """What a system carries from frame to frame, after `frames` frames of B sequences."""
 
-    map: Map
-    T_wc: Tensor  # (B, 4, 4), of the last frame
-    motion: Tensor  # (B, 4, 4), velocity per frame, from the last frame but one to the last: T_wc_before @ motion
+    map: Map  # in coordinates that begin at `origin`, though it does not tell: see `world_map`
+    T_oc: Tensor  # (B, 4, 4), of the last frame, relative to `origin`: see `T_wc`
+    motion: Tensor  # (B, 4, 4), velocity per frame, from the last frame but one to the last: T_oc_before @ motion
     frames: int
     index: Tensor  # () int64, number of the next frame: the same as `frames`, where a CUDA graph can read it
-    tracking: TrackingResult
+    tracking: TrackingResult  # poses relative to `origin`
     live: LiveFrame  # the last frame, preprocessed
     last: SurfaceView  # of the last frame that was tracked, which may be older: the model of frame-to-frame odometry
     initialized: Tensor  # (B,) bool: some frame had depth
+    origin: Tensor  # (B, 3) float64, where in the world coordinates begin, meters; see `structures.origin`
     superseded: bool = field(default=False, init=False)  # its map is no longer what it was, see `supersede`
 
     def check(self, live: LiveFrame) -> State:
@@ -43,7 +45,24 @@ class State:
         now, before = (f"{x.dtype} on {x.device}" for x in (live.color, self.last.vertices))
         if now != before:
             raise ValueError(f"step: expected images as before, {before}, got {now}; bring them there by frame.to(...)")
-        return self
+        return self if live.T_wc is None else self.with_origin_near(live.T_wc)
+
+    def with_origin_near(self, T_wc: Tensor) -> State:  # T_wc (B, 4, 4), in the world, NaN where unknown
+        """The same state, its origin near these poses where nothing was fused yet and they are known."""
+        free = T_wc.isfinite().flatten(1).all(-1) & ~self.initialized
+        origin = torch.where(free[:, None], nearest_origin(T_wc), self.origin)
+        T_oc = relative_to_origin(self.T_oc, origin - self.origin, self.T_oc.dtype)
+        return replace(self, origin=origin, T_oc=T_oc)
+
+    @property
+    def T_wc(self) -> Tensor:
+        """The pose (B, 4, 4) of the last frame in the world, in the precision of the poses that come with frames."""
+        return to_world(self.T_oc, self.origin, self.T_oc.dtype if self.live.T_wc is None else self.live.T_wc.dtype)
+
+    @property
+    def world_map(self) -> Map:
+        """The map with its origin, for those who know poses in the world."""
+        return replace(self.map, origin=self.origin)
 
     def check_current(self) -> None:
         """Raise ValueError if a step has updated the map in place since."""
@@ -80,25 +99,26 @@ class State:
         return self.map
 
     def predict(self) -> Tensor:
-        """Where the next frame is expected: at constant velocity (B, 4, 4)."""
-        return self.T_wc @ self.motion
+        """Where the next frame is expected, relative to the origin: at constant velocity (B, 4, 4)."""
+        return self.T_oc @ self.motion
 
     def advance(self, map_: Map, tracking: TrackingResult, live: LiveFrame) -> State:
         """After one frame more. A lost frame does not move the camera, and the model to track from stays."""
         ok = tracking.ok[:, None, None]
-        T_wc = torch.where(ok, tracking.T_wc, self.T_wc)
-        still = torch.eye(4, dtype=T_wc.dtype, device=T_wc.device)
+        T_oc = torch.where(ok, tracking.T_wc, self.T_oc)
+        still = torch.eye(4, dtype=T_oc.dtype, device=T_oc.device)
         initialized = self.initialized | tracking.ok
         moved = (self.initialized & tracking.ok)[:, None, None]
-        motion = torch.where(moved, se3.inverse(self.T_wc) @ T_wc, still)
+        motion = torch.where(moved, se3.inverse(self.T_oc) @ T_oc, still)
         last = live.surface.where(tracking.ok, self.last)
-        return State(map_, T_wc, motion, self.frames + 1, self.index + 1, tracking, live, last, initialized)
+        frames, index = self.frames + 1, self.index + 1
+        return State(map_, T_oc, motion, frames, index, tracking, live, last, initialized, self.origin)
 
     def advance_without_fusion(self, tracking: TrackingResult, live: LiveFrame) -> State:
         """After one frame more of a camera that was lost, relocalized or not: the map stays as it is, and the velocity
         is zero, since what was known of it is out of date."""
         state = self.advance(self.map, tracking, live)
-        still = torch.eye(4, dtype=self.T_wc.dtype, device=self.T_wc.device).expand_as(self.T_wc)
+        still = torch.eye(4, dtype=self.T_oc.dtype, device=self.T_oc.device).expand_as(self.T_oc)
         return replace(state, motion=still)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, RGBDFrames, Trajectory
+from gradslam_ng.structures.origin import to_world
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
@@ -42,7 +44,8 @@ class LoopClosure(Protocol):
         ...
 
     def finalize(self, map_: Any) -> tuple[Any, Tensor]:
-        """The map and the poses of all frames (L, 4, 4) float64, once all frames are done."""
+        """The map and the poses of all frames (L, 4, 4) float64, once all frames are done; relative, like all that is
+        handed in, to the origin of the states."""
         ...
 
 
@@ -155,7 +158,8 @@ class Stream:
         if self.loops is not None:
             with self.timer.measure("loops"), defer_interrupts():
                 self.state = self.loops.process(self.system, self.state, self.state.live, in_map)
-        self.records.append((seconds, self.state.T_wc[0].double(), self.state.tracking.status[0]))
+        T_wc = to_world(self.state.T_oc[0], self.state.origin[0], torch.float64)
+        self.records.append((seconds, T_wc, self.state.tracking.status[0]))
         if self.on_frame is not None:
             self.on_frame(index, self.state)
 
@@ -164,7 +168,7 @@ class Stream:
         live = self.system.preprocess(frame)
         with self.timer.measure("relocalize"):
             predict = partial(self.system.predict_view, state, camera=live.camera)
-            tracking = relocalizer.relocalize(live, predict, state.T_wc, state.frames)
+            tracking = relocalizer.relocalize(live, predict, state.T_oc, state.frames)
             return state.advance_without_fusion(state.tracking if tracking is None else tracking, live)
 
     def check_tracking(self, relocalizer: Relocalizer, state: State) -> None:
@@ -173,7 +177,7 @@ class Stream:
             ok, initialized = torch.stack([state.tracking.ok[0], state.initialized[0]]).tolist()
         self.is_lost = initialized and not ok
         if ok:
-            relocalizer.add(state.live, state.T_wc, state.frames - 1)
+            relocalizer.add(state.live, state.T_oc, state.frames - 1)
 
     def finalize(self, state: State) -> tuple[Map, Tensor]:
         """The map after the last frame and all poses (L, 4, 4), corrected by the loops closed."""
@@ -182,10 +186,11 @@ class Stream:
             try:
                 # the number of threads as during the run: kernels are compiled for one number, and again for another
                 with reserve_core(), compilation(self.compile), self.timer.measure("loops"), defer_interrupts():
-                    map_, T_wc = self.loops.finalize(map_)
+                    map_, T_oc = self.loops.finalize(map_)
+                    T_wc = to_world(T_oc.cpu(), state.origin[0].cpu(), torch.float64)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 self.interrupted = True
-        return map_, T_wc[: len(self.records)]
+        return replace(map_, origin=state.origin), T_wc[: len(self.records)]
 
     def result(self, map_: Map, T_wc: Tensor, seconds: float) -> Result:
         """What the run leaves, from map, poses (L, 4, 4), the records of all frames and seconds spent compiling."""

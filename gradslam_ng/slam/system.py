@@ -21,6 +21,7 @@ from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.timing import StageTimer, stage
 from gradslam_ng.structures import Camera, LiveFrame, RGBDFrames, SurfaceView, SurfelMap
 from gradslam_ng.structures.frame_checks import check_color, check_frames
+from gradslam_ng.structures.origin import nearest_origin, relative_to_origin
 
 MIN_SIZE = 8  # pixels across an image at working size
 
@@ -135,28 +136,33 @@ class System(nn.Module):
         surface = live.surface
         batch, device, dtype = len(surface.K), surface.K.device, surface.vertices.dtype
         still = torch.eye(4, device=device, dtype=dtype).expand(batch, 4, 4)
-        T_wc = provided_pose(live, still)
+        origin = torch.zeros(batch, 3, device=device, dtype=torch.float64)
+        if live.T_wc is not None:
+            origin = nearest_origin(live.T_wc)
+        T_oc = provided_pose(live, origin, still)
         no = torch.zeros(batch, device=device, dtype=torch.bool)
         nothing = surface.map(torch.zeros_like)
         nothing = replace(nothing, K=surface.K, intensity=torch.zeros_like(surface.weights), T_wm=None)
         map_, index = self.empty_map(batch, device, dtype), torch.zeros((), dtype=torch.int64, device=device)
-        return State(map_, T_wc, still, 0, index, TrackingResult.from_pose(T_wc, no), live, nothing, no)
+        return State(map_, T_oc, still, 0, index, TrackingResult.from_pose(T_oc, no), live, nothing, no, origin)
 
     def empty_map(self, batch: int, device: torch.device, dtype: torch.dtype) -> Map:
         """The maps before the first frame."""
         return SurfelMap.empty(batch, device=device, dtype=dtype)
 
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
-        """What a frame is tracked against: what the map shows a camera at T_wm (B, 4, 4)."""
+        """What a frame is tracked against: what the map shows a camera at T_wm (B, 4, 4), relative to its origin."""
         raise NotImplementedError
 
     @stage("localize")
     def localize(self, state: State, live: LiveFrame, model: SurfaceView, T_init: Tensor) -> TrackingResult:
-        """Where the frame was seen from; T_init (B, 4, 4) is where it is expected.
+        """Where the frame was seen from; T_init (B, 4, 4) is where it is expected. Both relative to the state's origin.
 
         The first frame with depth has nothing to be lost from: it is where its own pose or the state says.
         """
-        tracking = self.odometry(live, model, T_init, T_wc_last=state.T_wc)
+        if live.T_wc is not None:
+            live = replace(live, T_wc=relative_to_origin(live.T_wc, state.origin, state.T_oc.dtype))
+        tracking = self.odometry(live, model, T_init, T_wc_last=state.T_oc)
         tracking = tracking if self.odometry.provides_pose else bootstrap(tracking, state, live)
         if live.has_camera is None:
             return tracking
@@ -190,7 +196,8 @@ class System(nn.Module):
 
     @mode_free
     def forward(self, frames: RGBDFrames, checkpoint: bool = False) -> tuple[Map, Tensor]:
-        """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4).
+        """A batch of clips at once. frames (B, L) or (L,). Returns the maps and the poses T_wc (B, L, 4, 4), which are
+        in float64 if those of the frames are.
 
         checkpoint: keep only every sqrt(L)-th state for the backward pass, which then takes each step once more.
 
@@ -210,7 +217,7 @@ class System(nn.Module):
             state, T_wc = checkpointed(self.unroll, *part, use_reentrant=False) if keeping else self.unroll(*part)
             poses += T_wc
         assert state is not None  # there is a frame
-        return state.map, torch.stack(poses, dim=1)
+        return state.world_map, torch.stack(poses, dim=1)
 
     def unroll(self, state: State | None, clips: RGBDFrames) -> tuple[State, list[Tensor]]:
         """One step for each frame of clips (B, L). Returns the last state, and the pose (B, 4, 4) after each."""
@@ -222,14 +229,15 @@ class System(nn.Module):
         return state, poses
 
 
-def provided_pose(live: LiveFrame, otherwise: Tensor) -> Tensor:
-    """The pose that came with the frame; where none did, `otherwise` (B, 4, 4)."""
+def provided_pose(live: LiveFrame, origin: Tensor | None, otherwise: Tensor) -> Tensor:
+    """The pose that came with the frame, relative to an origin; where none did, `otherwise` (B, 4, 4)."""
     if live.T_wc is None:
         return otherwise
-    return torch.where(torch.isfinite(live.T_wc).flatten(1).all(-1)[:, None, None], live.T_wc, otherwise)
+    T_oc = relative_to_origin(live.T_wc, origin, otherwise.dtype)
+    return torch.where(torch.isfinite(T_oc).flatten(1).all(-1)[:, None, None], T_oc, otherwise)
 
 
 def bootstrap(tracking: TrackingResult, state: State, live: LiveFrame) -> TrackingResult:
     """The first frame with depth where its own pose or the state says; those after it as tracked."""
     readable = (live.surface.weights > 0).flatten(1).any(-1)
-    return tracking.where(state.initialized, TrackingResult.from_pose(provided_pose(live, state.T_wc), readable))
+    return tracking.where(state.initialized, TrackingResult.from_pose(provided_pose(live, None, state.T_oc), readable))

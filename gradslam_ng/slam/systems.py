@@ -24,7 +24,7 @@ class ICPOdometry(StreamingSystem):
     @stage("predict")
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
         """The last frame that was tracked, from where it was seen."""
-        return state.last.with_pose(state.T_wc)
+        return state.last.with_pose(state.T_oc)
 
 
 class ICPSLAM(ICPOdometry):

@@ -22,8 +22,9 @@ class RGBDFrames:
     """Registered color and depth images with their camera, over any leading axes.
 
     A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes, or axes
-    of size 1, and are expanded, and take on the precision of the images: the greater one of color and depth. `K` may be
-    4x4, as in gradSLAM; the upper left 3x3 is kept. Color in [0, 1], or uint8, which is divided by 255; depth in
+    of size 1, and are expanded, and take on the precision of the images: the greater one of color and depth; but for
+    `T_wc` in float64, which stays so, since coordinates far from the world's origin need it. `K` may be 4x4, as in
+    gradSLAM; the upper left 3x3 is kept. Color in [0, 1], or uint8, which is divided by 255; depth in
     meters, 0 where none was measured; `T_wc` camera to world, meters, NaN for a frame whose pose is not known;
     timestamps in seconds. Values are checked where frames are used, see `System.step`.
 
@@ -48,7 +49,8 @@ class RGBDFrames:
         K = self.K[..., :3, :3] if self.K.shape[-2:] == (4, 4) else self.K
         object.__setattr__(self, "K", self._expanded("K", K.to(dtype), (3, 3)))
         if self.T_wc is not None:
-            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc.to(dtype), (4, 4)))
+            precision = torch.float64 if self.T_wc.dtype == torch.float64 else dtype
+            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc.to(precision), (4, 4)))
         if self.timestamps is not None:
             object.__setattr__(self, "timestamps", self._expanded("timestamps", self.timestamps, ()))
 
@@ -112,11 +114,12 @@ class RGBDFrames:
         return self.shape[0]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> RGBDFrames:
-        """On another device or in another precision; time stamps stay float64."""
-        moved = self.map(lambda value: value.to(device=device, dtype=dtype))
-        if self.timestamps is None:
-            return moved
-        return dataclasses.replace(moved, timestamps=self.timestamps.to(device=device))
+        """On another device or in another precision; time stamps, and poses in float64, stay float64."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name, value in values.items():
+            keeps = name == "timestamps" or (name == "T_wc" and value is not None and value.dtype == torch.float64)
+            values[name] = None if value is None else value.to(device=device, dtype=None if keeps else dtype)
+        return RGBDFrames(**values)
 
     @staticmethod
     def stack(frames: Sequence[RGBDFrames], dim: int = 0) -> RGBDFrames:

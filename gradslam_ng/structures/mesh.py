@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.io.ply import write_ply
+from gradslam_ng.structures.origin import world_columns
 
 _FLOAT, _UINT, _UBYTE = 5126, 5125, 5121  # component types of glTF 2.0
 _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
@@ -26,9 +27,10 @@ class Mesh:
     normals: Tensor  # (V, 3), unit
     colors: Tensor  # (V, 3), in [0, 1]
     weights: Tensor  # (V,), how much was measured there
+    origin: Tensor | None = None  # (3,) float64, meters, where in the world coordinates begin; None: at its origin
 
     def save(self, path: Path | str) -> None:
-        """As PLY or binary glTF 2.0, as the name ends in .ply or .glb.
+        """As PLY or binary glTF 2.0, as the name ends in .ply or .glb; in coordinates of the world.
 
         Raises:
             ValueError: another ending.
@@ -42,10 +44,13 @@ class Mesh:
                 raise ValueError(f"{path}: expected a name that ends in .ply or .glb, got {other!r}")
 
     def _save_ply(self, path: Path | str) -> None:
-        columns = {name: self.vertices[:, i].float() for i, name in enumerate("xyz")}
+        columns, comments = world_columns(self.vertices, self.origin)
         columns |= {f"n{name}": self.normals[:, i].float() for i, name in enumerate("xyz")}
         write_ply(
-            path, columns | dict(zip(("red", "green", "blue"), self._bytes().unbind(-1), strict=True)), self.faces
+            path,
+            columns | dict(zip(("red", "green", "blue"), self._bytes().unbind(-1), strict=True)),
+            self.faces,
+            comments,
         )
 
     def _bytes(self) -> Tensor:
@@ -81,7 +86,7 @@ class Mesh:
         if len(indices):  # the format knows no empty arrays
             material = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}, "doubleSided": True}
             document |= {
-                "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}], "materials": [material],
+                "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0} | self._place(turn)], "materials": [material],
                 "meshes": [{"primitives": [primitive | {"material": 0}]}], "buffers": [{"byteLength": len(body)}],
                 "bufferViews": views, "accessors": accessors,
             }  # fmt: skip
@@ -92,3 +97,9 @@ class Mesh:
             file.write(struct.pack("<4sII", b"glTF", 2, 12 + sum(8 + len(data) for _, data in chunks)))
             for tag, data in chunks:
                 file.write(struct.pack("<I4s", len(data), tag) + data)
+
+    def _place(self, turn: np.ndarray) -> dict[str, list[float]]:
+        """Where a node of glTF, whose coordinates are float32, lies: the origin, unless it is the world's."""
+        if self.origin is None or not bool(self.origin.any()):
+            return {}
+        return {"translation": (self.origin.cpu().numpy() * turn).tolist()}

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.io.ply import read_ply, write_ply
+from gradslam_ng.structures.origin import read_origin, world_columns
 
 
 def _where(mask: Tensor, values: Tensor) -> Tensor:  # (B, N), (B, N, ...)
@@ -24,7 +26,8 @@ def _where(mask: Tensor, values: Tensor) -> Tensor:  # (B, N), (B, N, ...)
 
 @dataclass(frozen=True, eq=False)
 class SurfelMap:
-    """B surfel maps in world coordinates, padded to one capacity N (Keller et al. 2013, section 3).
+    """B surfel maps, padded to one capacity N (Keller et al. 2013, section 3), in the axes of the world; points are
+    relative to `origin`, see `world_points`.
 
     Only the first `count[b]` slots of map b hold surfels; `mask` says which. While torch records gradients every
     operation returns new tensors; under `torch.no_grad()` maps are updated in place.
@@ -38,6 +41,7 @@ class SurfelMap:
     created: Tensor  # (B, N) int64, frame number
     updated: Tensor  # (B, N) int64, frame number of the last measurement
     count: Tensor  # (B,) int64
+    origin: Tensor | None = None  # (B, 3) float64, meters, where in the world coordinates begin; None: at its origin
 
     @staticmethod
     def empty(
@@ -78,11 +82,13 @@ class SurfelMap:
 
     def attributes(self) -> dict[str, Tensor]:
         """Everything that a surfel has, by name, each (B, N, ...)."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "count"}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("count", "origin")}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> SurfelMap:
         """`function` applied to every tensor."""
-        return SurfelMap(**{f.name: function(getattr(self, f.name)) for f in dataclasses.fields(self)})
+        values = {name: function(value) for name, value in self.attributes().items()}
+        origin = None if self.origin is None else function(self.origin)
+        return SurfelMap(**values, count=function(self.count), origin=origin)
 
     def detach(self) -> SurfelMap:
         """The same maps without their history of gradients."""
@@ -96,11 +102,13 @@ class SurfelMap:
         b = range(self.batch)[b]
         n = int(self.count[b])
         attributes = {name: value[b : b + 1, :n] for name, value in self.attributes().items()}
-        return SurfelMap(**attributes, count=self.count[b : b + 1])
+        origin = None if self.origin is None else self.origin[b : b + 1]
+        return SurfelMap(**attributes, count=self.count[b : b + 1], origin=origin)
 
     def prefix(self, n: int) -> SurfelMap:
         """The first n slots of every map, as views; their counts as they are."""
-        return SurfelMap(**{name: value[:, :n] for name, value in self.attributes().items()}, count=self.count)
+        values: dict[str, Any] = {name: value[:, :n] for name, value in self.attributes().items()}
+        return dataclasses.replace(self, **values)
 
     def reserve(self, capacity: int) -> SurfelMap:
         """With room for at least `capacity` surfels each.
@@ -115,7 +123,8 @@ class SurfelMap:
         def grown(value: Tensor) -> Tensor:
             return torch.cat([value, value.new_zeros(self.batch, extra, *value.shape[2:])], dim=1)
 
-        return SurfelMap(**{k: grown(v) for k, v in self.attributes().items()}, count=self.count)
+        values: dict[str, Any] = {name: grown(value) for name, value in self.attributes().items()}
+        return dataclasses.replace(self, **values)
 
     def gather(self, slots: Tensor) -> dict[str, Tensor]:  # slots (B, P) int64
         """The attributes (B, P, ...) of the surfels in `slots`."""
@@ -166,23 +175,34 @@ class SurfelMap:
         sources = torch.arange(self.capacity, device=slots.device).expand_as(slots)
         order = slots.new_zeros(self.batch, self.capacity + 1).scatter(1, slots, sources)[:, :-1]
         kept = torch.arange(self.capacity, device=slots.device) < count[:, None]
-        return SurfelMap(**{k: _where(kept, v) for k, v in self.gather(order).items()}, count=count)
+        values: dict[str, Any] = {name: _where(kept, value) for name, value in self.gather(order).items()}
+        return dataclasses.replace(self, **values, count=count)
+
+    def world_points(self) -> Tensor:
+        """The points (B, N, 3) in the world, float64, meters; those of slots that hold no surfel lie at the origin."""
+        points = self.points.double()
+        return points if self.origin is None else points + self.origin[:, None]
 
     def save(self, path: Path | str, b: int = 0) -> None:
-        """Map b as a binary PLY: x y z, nx ny nz, red green blue (uchar), radius (meters), confidence."""
+        """Map b as a binary PLY: x y z, nx ny nz, red green blue (uchar), radius (meters), confidence, and the frame
+        numbers created and updated.
+
+        Coordinates are those of the world, as double where the map's origin is not the world's; a comment tells it.
+        """
         one = self[b].detach().to("cpu")
-        points, normals = one.points[0].numpy(), one.normals[0].numpy()
+        normals = one.normals[0].numpy()
         colors = (one.colors[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        columns = {name: np.ascontiguousarray(points[:, i], np.float32) for i, name in enumerate("xyz")}
+        found, comments = world_columns(one.points[0], None if one.origin is None else one.origin[0])
+        columns: dict[str, Any] = dict(found)
         columns |= {f"n{name}": np.ascontiguousarray(normals[:, i], np.float32) for i, name in enumerate("xyz")}
         columns |= {name: np.ascontiguousarray(colors[:, i]) for i, name in enumerate(("red", "green", "blue"))}
-        columns |= {"radius": one.radii[0].numpy().astype(np.float32)}
-        write_ply(path, columns | {"confidence": one.confidences[0].numpy().astype(np.float32)})
+        columns |= {"radius": one.radii[0].float(), "confidence": one.confidences[0].float()}
+        write_ply(path, columns | {"created": one.created[0], "updated": one.updated[0]}, comments=comments)
 
     @staticmethod
     @on_cpu
     def load(path: Path | str) -> SurfelMap:
-        """A map written by `save`, as a batch of one.
+        """A map written by `save`, as a batch of one, with the same origin. Frame numbers are 0 if the file has none.
 
         Raises:
             ValueError: the file lacks a column; the message names it.
@@ -193,11 +213,14 @@ class SurfelMap:
             missing = [name for name in names if name not in columns]
             if missing:
                 raise ValueError(f"{path}: expected the columns of a surfel map; missing {', '.join(missing)}")
-            return torch.from_numpy(np.stack([columns[name] for name in names], -1).astype(np.float32))[None]
+            return torch.stack([columns[name].double() for name in names], -1)[None]
 
-        points, normals = stacked("x", "y", "z"), stacked("nx", "ny", "nz")
-        frames = torch.zeros(points.shape[:2], dtype=torch.int64)
+        origin = read_origin(path)
+        points = stacked("x", "y", "z") if origin is None else stacked("x", "y", "z") - origin
+        none = torch.zeros(points.shape[1], dtype=torch.int64)
+        created, updated = (columns.get(name, none).long()[None].clone() for name in ("created", "updated"))
         return SurfelMap(
-            points, normals, stacked("red", "green", "blue") / 255, stacked("radius")[..., 0],
-            stacked("confidence")[..., 0], frames, frames.clone(), torch.tensor([points.shape[1]]),
+            points.float(), stacked("nx", "ny", "nz").float(), stacked("red", "green", "blue").float() / 255,
+            stacked("radius")[..., 0].float(), stacked("confidence")[..., 0].float(), created, updated,
+            torch.tensor([points.shape[1]]), None if origin is None else origin[None],
         )  # fmt: skip

@@ -58,12 +58,13 @@ def voxel_index(x: Tensor, y: Tensor, z: Tensor) -> Tensor:  # (...) int, voxels
 
 @dataclass(frozen=True, eq=False)
 class VoxelGrid:
-    """B sparse volumes in world coordinates (Curless and Levoy 1996; blocks as by Niessner et al. 2013).
+    """B sparse volumes (Curless and Levoy 1996; blocks as by Niessner et al. 2013), in the axes of the world.
 
-    Voxel (i, j, k) has its center at (i, j, k) * voxel_size; block (x, y, z) holds the 8^3 voxels from (8x, 8y, 8z).
-    Signed distances are meters, positive where the camera was, at most `truncation`; where weight is 0 nothing is
-    known. Blocks are found by their sorted keys, see `pack`; those of all batch elements share the arrays. While torch
-    records gradients every operation returns new tensors; under `torch.no_grad()` volumes are updated in place.
+    Voxel (i, j, k) has its center at (i, j, k) * voxel_size from `origin`; block (x, y, z) holds the 8^3 voxels from
+    (8x, 8y, 8z). Signed distances are meters, positive where the camera was, at most `truncation`; where weight is 0
+    nothing is known. Blocks are found by their sorted keys, see `pack`; those of all batch elements share the arrays.
+    While torch records gradients every operation returns new tensors; under `torch.no_grad()` volumes are updated in
+    place.
     """
 
     keys: Tensor  # (N,) int64, sorted: the blocks that exist
@@ -75,6 +76,7 @@ class VoxelGrid:
     batch: int
     voxel_size: float  # meters
     truncation: float  # meters
+    origin: Tensor | None = None  # (B, 3) float64, meters, where in the world coordinates begin; None: at its origin
 
     def __post_init__(self) -> None:
         if not 0 < self.voxel_size < self.truncation:
@@ -116,6 +118,7 @@ class VoxelGrid:
     def map(self, function: Callable[[Tensor], Tensor]) -> VoxelGrid:
         """`function` applied to every tensor."""
         arrays: dict[str, Any] = {name: function(getattr(self, name)) for name in _ARRAYS}
+        arrays["origin"] = None if self.origin is None else function(self.origin)
         return dataclasses.replace(self, **arrays)
 
     def detach(self) -> VoxelGrid:
@@ -134,7 +137,8 @@ class VoxelGrid:
         values = {name: getattr(self, name)[slots] for name in _VALUES}
         keys = pack(torch.zeros_like(slots), block[mine])
         slots = torch.arange(len(slots), device=slots.device)
-        return dataclasses.replace(self, keys=keys, slots=slots, batch=1, **values)
+        origin = None if self.origin is None else self.origin[b : b + 1]
+        return dataclasses.replace(self, keys=keys, slots=slots, batch=1, origin=origin, **values)
 
     def lookup(self, keys: Tensor) -> Tensor:  # keys (...) int64
         """The slots (...) of blocks by their keys, -1 for a block that does not exist."""
@@ -182,7 +186,7 @@ class VoxelGrid:
         return dataclasses.replace(self, **after)
 
     @mode_free
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # points (B, P, 3), meters
+    def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # points (B, P, 3), world, meters
         """Signed distance at points, interpolated trilinearly.
 
         Returns sdf (B, P), meters, its gradient (B, P, 3), and the weight (B, P): the least of the eight voxels around
@@ -194,6 +198,8 @@ class VoxelGrid:
         if points.ndim != 3 or len(points) != self.batch or points.shape[-1] != 3:
             raise ValueError(f"points: expected shape ({self.batch}, P, 3), got {tuple(points.shape)}")
         batch_index = torch.arange(self.batch, device=points.device)[:, None].expand(points.shape[:2])
+        if self.origin is not None:
+            points = (points.double() - self.origin[:, None]).to(self.sdf.dtype)
         limit = MAX_BLOCK * BLOCK_RESOLUTION - 2.0  # voxels
         p = (points / self.voxel_size).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
         found = interpolate(self, lambda *block: self.lookup(pack(batch_index, torch.stack(block, -1))), *p.unbind(-1))
@@ -204,6 +210,7 @@ class VoxelGrid:
         one = self.detach().to("cpu")
         arrays: dict[str, Any] = {name: getattr(one, name)[one.slots].numpy() for name in _VALUES}
         arrays |= {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": self.truncation}
+        arrays |= {} if one.origin is None else {"origin": one.origin.numpy()}
         with Path(path).open("wb") as file:
             np.savez_compressed(file, keys=one.keys.numpy(), **arrays)
 
@@ -225,13 +232,16 @@ class VoxelGrid:
             sizes = float(found.pop("voxel_size")), float(found.pop("truncation"))
             ordered = keys.dtype == torch.int64 and bool((keys.diff() > 0).all())
             values = {name: found.pop(name) for name in _VALUES}
+            origin = found.pop("origin").double() if "origin" in found else None
         except Exception as error:  # of many kinds: a zip file, its members, their headers
             raise ValueError(f"{path}: not a saved voxel grid: {error!r}"[:300]) from None
         shapes = {name: tuple(value.shape) for name, value in values.items()}
         expected = {name: (len(keys), *(3,) * (name == "color"), VOXELS_PER_BLOCK) for name in values}
         if not ordered or shapes != expected or len({value.dtype for value in values.values()}) != 1:
             raise ValueError(f"{path}: not a saved voxel grid: expected arrays {expected}, got {shapes}")
-        return VoxelGrid(keys, torch.arange(len(keys)), **values, batch=batch, voxel_size=sizes[0], truncation=sizes[1])
+        voxel_size, truncation = sizes
+        return VoxelGrid(keys, torch.arange(len(keys)), **values, batch=batch, voxel_size=voxel_size,
+                         truncation=truncation, origin=origin)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

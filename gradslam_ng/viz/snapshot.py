@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn.functional import normalize
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering import render
 from gradslam_ng.structures import SurfelMap, Trajectory
+from gradslam_ng.structures.origin import relative_to_origin
 
 PITCH, YAW = math.radians(38), math.radians(20)  # looking down on the scene, and past the cameras' shoulder
 FIELD = math.radians(42)  # of view, across
@@ -36,7 +38,9 @@ def snapshot(
 
     with torch.no_grad():
         one = map_[0].to("cpu")
-        T_wc = trajectory.T_wc[trajectory.known].to(one.points)
+        origin = None if one.origin is None else one.origin[0]
+        T_wc = relative_to_origin(trajectory.T_wc[trajectory.known], origin, one.points.dtype)
+        one = replace(one, origin=None)
         T_wv, K = choose_view(one.points[0], one.normals[0], T_wc, size)
         image = draw(one, T_wv, K, size)
         uv, _ = camera.project(se3.transform(se3.inverse(T_wv), T_wc[:, :3, 3]), K)

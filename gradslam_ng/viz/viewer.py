@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import Trajectory
+from gradslam_ng.structures.origin import read_origin, relative_to_origin
 from gradslam_ng.viz.snapshot import choose_view
 
 FRUSTA = 20  # cameras drawn at most
@@ -40,10 +41,14 @@ def view(
     o3d = _open3d()
     if screenshot is None and sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         raise OSError("there is no display to open a window on; ask for a screenshot instead")
-    scene = _geometry(o3d, vertices, faces)
     poses = torch.eye(4, dtype=torch.float64)[None]
     if trajectory is not None and trajectory.known.any():
         poses = trajectory.T_wc[trajectory.known]
+    origin = read_origin(path)
+    if origin is not None:  # graphics are float32
+        vertices |= {name: vertices[name] - origin[i] for i, name in enumerate("xyz")}
+        poses = relative_to_origin(poses, origin, torch.float64)
+    scene = _geometry(o3d, vertices, faces)
 
     window = o3d.visualization.Visualizer()
     height, width = SIZE

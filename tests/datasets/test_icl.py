@@ -12,7 +12,7 @@ from gradslam_ng.structures import Trajectory
 def test_reads_frames_and_turns_the_axes(recordings, tmp_path, depth_first):
     sequence = ICL(recordings.icl(tmp_path / "office", depth_first))
     frame = sequence[5]
-    torch.testing.assert_close(frame.T_wc, recordings.poses()[5].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(frame.T_wc, recordings.poses()[5], atol=1e-6, rtol=0)
     assert float(frame.timestamps) == pytest.approx(5 / 30)
     assert torch.equal(frame.color, torch.from_numpy(recordings.color_image(5)).float() / 255)
     assert float(frame.depth[5, 5, 0]) == pytest.approx(1.025, abs=2e-4)

@@ -15,7 +15,7 @@ def test_reads_frames(recordings, tmp_path):
     frame = sequence[4]
     assert float(frame.depth[5, 5, 0]) == pytest.approx(1.035, abs=2e-4)
     assert frame.K.tolist() == [[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]
-    torch.testing.assert_close(frame.T_wc, recordings.poses()[4].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(frame.T_wc, recordings.poses()[4], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("place", ["room0", "."])

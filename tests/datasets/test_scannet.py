@@ -17,7 +17,7 @@ def test_reads_frames_of_an_export_with_a_skip(recordings, tmp_path):
     assert frame.color.shape == (24, 32, 3) and 0 <= frame.color.min() and frame.color.max() <= 1
     assert float(frame.depth[5, 5, 0]) == pytest.approx(1.025, abs=1e-3)
     assert float(frame.K[0, 0]) == 30 and float(frame.K[1, 2]) == 11.5
-    torch.testing.assert_close(frame.T_wc, recordings.poses()[5].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(frame.T_wc, recordings.poses()[5], atol=1e-6, rtol=0)
 
 
 def test_frame_order_is_by_number(recordings, tmp_path):

@@ -14,7 +14,7 @@ def test_reads_frames(recordings, tmp_path):
     assert frame.depth[1, 1] == 0 and frame.depth[0, 3] == 0  # 65535 and 0: no reading
     assert float(frame.depth[5, 5, 0]) == pytest.approx(1.045, abs=1e-3)
     assert float(frame.K[0, 0]) == pytest.approx(585 / 20) and float(frame.timestamps) == pytest.approx(0.1)
-    torch.testing.assert_close(frame.T_wc, recordings.poses()[3].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(frame.T_wc, recordings.poses()[3], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("place", [".", ".."])

@@ -91,7 +91,7 @@ def test_reads_color_depth_camera_and_poses(recordings, tmp_path):
     torch.testing.assert_close(frame.depth, expected)
     assert frame.depth[0, 3] == 0
     assert frame.K.tolist() == [[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]
-    torch.testing.assert_close(frame.T_wc, recordings.poses()[2].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(frame.T_wc, recordings.poses()[2], atol=1e-6, rtol=0)
     assert float(frame.timestamps) == pytest.approx(100 + 2 / 30, abs=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_ground_truth_is_interpolated_and_unknown_across_a_gap(recordings, tmp_p
     times = [100.0, 100 + 1 / 30, 100 + 3 / 30, 100 + 7 / 30]  # frame 2 lies between two; 4 to 6 in a gap of 0.13 s
     (folder / "groundtruth.txt").write_text("\n".join(recordings.tum_line(t, T[round((t - 100) * 30)]) for t in times))
     sequence = TUM(folder)
-    torch.testing.assert_close(sequence[2].T_wc, T[2].float(), atol=1e-5, rtol=0)  # constant twist, as the truth
+    torch.testing.assert_close(sequence[2].T_wc, T[2], atol=1e-5, rtol=0)  # constant twist, as the truth
     known = [bool(frame.T_wc.isfinite().all()) for frame in sequence]
     assert known == [True, True, True, True, False, False, False, True]
     assert all(frame.T_wc.isnan().all() for frame in sequence[4:7])

@@ -159,8 +159,8 @@ def test_a_state_from_elsewhere_goes_into_the_buffers(frames, same_maps):
     with torch.no_grad():
         for i in range(6):
             if i == 3:
-                state = replace(state, map=state.map[0].map(torch.clone), T_wc=step @ state.T_wc)
-                plain = replace(plain, T_wc=step @ plain.T_wc)
+                state = replace(state, map=state.map[0].map(torch.clone), T_oc=step @ state.T_oc)
+                plain = replace(plain, T_oc=step @ plain.T_oc)
             if i == 4:
                 state = replace(state, map=state.map.reserve(10 * state.map.capacity))
             state = captured(state, frames[i])

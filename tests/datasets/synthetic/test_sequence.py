@@ -26,7 +26,7 @@ def test_frames():
     assert frame.depth.shape == (*SIZE, 1)
     assert frame.color.dtype == frame.depth.dtype == torch.float32
     assert frame.timestamps == pytest.approx(6 / 30)
-    torch.testing.assert_close(frame.T_wc, sequence.ground_truth.T_wc[6].float())
+    torch.testing.assert_close(frame.T_wc, sequence.ground_truth.T_wc[6])
     torch.testing.assert_close(frame.K, default_intrinsics(SIZE).float())
     with pytest.raises(IndexError):
         sequence[7]

@@ -47,7 +47,7 @@ class Ours:
 
     def integrate(self, frame: gs.RGBDFrames) -> None:
         live = measure_surface(frame, self.factor)
-        self.grid = self.fuser.integrate(self.grid, live, frame.T_wc, torch.ones(1, dtype=torch.bool))
+        self.grid = self.fuser.integrate(self.grid, live, frame.T_wc.float(), torch.ones(1, dtype=torch.bool))
 
     def raycast(self, frame: gs.RGBDFrames) -> gs.rendering.RayCast:
         return gs.raycast(self.grid, frame.T_wc, frame.K, frame.size)
@@ -165,8 +165,8 @@ def held_back(sequence: RGBDSequence, mesh: tuple[torch.Tensor, torch.Tensor], e
         frame = sequence[i]
         p_c = camera.unproject(frame.depth, frame.K)[4::8, 4::8].flatten(0, 1)
         p_c = p_c[(p_c[:, 2] > 0) & (p_c[:, 2] < 3)]
-        distances.append(distance(se3.transform(frame.T_wc, p_c), mesh))
-        uv, z = camera.project(se3.transform(se3.inverse(frame.T_wc), mesh[0].float()), frame.K)
+        distances.append(distance(se3.transform(frame.T_wc.float(), p_c), mesh))
+        uv, z = camera.project(se3.transform(se3.inverse(frame.T_wc.float()), mesh[0].float()), frame.K)
         column, row = uv.round().long().unbind(-1)
         height, width = frame.size
         inside = (z > 0.1) & (column >= 0) & (column < width) & (row >= 0) & (row < height)

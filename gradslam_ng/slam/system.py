@@ -123,7 +123,7 @@ class System(nn.Module):
         if len(frame.shape) != 1:
             raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
         if frame.depth.dtype not in (torch.float32, torch.float64):
-            frame = frame.to(dtype=torch.float32)
+            frame = replace(frame.to(dtype=torch.float32), T_wc=frame.T_wc)
         factor = self.factor or max(1, round(frame.size[1] / self.settings.width))
         if min(frame.size) < MIN_SIZE * factor:
             height, width = frame.size

@@ -114,12 +114,11 @@ class RGBDFrames:
         return self.shape[0]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> RGBDFrames:
-        """On another device or in another precision; time stamps, and poses in float64, stay float64."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name, value in values.items():
-            keeps = name == "timestamps" or (name == "T_wc" and value is not None and value.dtype == torch.float64)
-            values[name] = None if value is None else value.to(device=device, dtype=None if keeps else dtype)
-        return RGBDFrames(**values)
+        """On another device or in another precision, poses too; time stamps stay float64."""
+        moved = self.map(lambda value: value.to(device=device, dtype=dtype))
+        if self.timestamps is None:
+            return moved
+        return dataclasses.replace(moved, timestamps=self.timestamps.to(device=device))
 
     @staticmethod
     def stack(frames: Sequence[RGBDFrames], dim: int = 0) -> RGBDFrames:

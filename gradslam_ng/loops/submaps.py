@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ def concatenate(first: SurfelMap, second: SurfelMap) -> SurfelMap:
     """All surfels of two maps (batches of one)."""
     a, b = first[0], second[0]
     together = {k: torch.cat([v, b.attributes()[k]], 1) for k, v in a.attributes().items()}
-    return SurfelMap(**together, count=a.count + b.count)
+    return replace(a, **together, count=a.count + b.count)
 
 
 def partition(
@@ -23,7 +25,8 @@ def partition(
 ) -> tuple[SurfelMap, SurfelMap]:
     """The surfels that are not chosen, and those that are."""
     chosen = chosen & map_.mask
-    taken = SurfelMap(**{k: v[chosen][None] for k, v in map_.attributes().items()}, count=chosen.sum(-1))
+    values = {k: v[chosen][None] for k, v in map_.attributes().items()}
+    taken = replace(map_, **values, count=chosen.sum(-1))
     return map_.compact(~chosen), taken
 
 
@@ -36,8 +39,7 @@ def transform(
     T = delta.to(map_.points)[keyframe]  # (1, N, 4, 4)
     points = se3.transform(T, map_.points[..., None, :])[..., 0, :]
     normals = se3.rotate(T, map_.normals[..., None, :])[..., 0, :]
-    attributes = map_.attributes() | {"points": points, "normals": normals}
-    return SurfelMap(**attributes, count=map_.count)
+    return replace(map_, points=points, normals=normals)
 
 
 def reactivate(
@@ -89,9 +91,9 @@ def merge_passes(
     matched = both & (total > 0)
     share = torch.where(matched, theirs["confidences"] / torch.where(matched, total, 1.0), 0.0)[..., None]
     off = ((theirs["points"] - older.points) * older.normals).sum(-1, keepdim=True)
-    attributes = older.attributes() | {
-        "points": older.points + share * off * older.normals,
-        "colors": torch.lerp(older.colors, theirs["colors"], share),
-        "confidences": torch.where(matched, total, older.confidences),
-    }
-    return SurfelMap(**attributes, count=older.count)
+    return replace(
+        older,
+        points=older.points + share * off * older.normals,
+        colors=torch.lerp(older.colors, theirs["colors"], share),
+        confidences=torch.where(matched, total, older.confidences),
+    )

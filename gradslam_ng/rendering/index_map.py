@@ -10,6 +10,7 @@ from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.geometry import camera, se3
 
+MAX_PIXELS = 1 << 24  # of an image: up to there float32, in which indices of pixels are computed, tells them apart
 EMPTY = torch.iinfo(torch.int64).max
 
 
@@ -73,7 +74,13 @@ def nearest_centers(
     near: float,  # meters
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Where surfels appear, u and v in pixels and z in meters (B, N), and the nearest in each pixel (B, H * W), -1 for
-    none: what every image of a map begins with."""
+    none: what every image of a map begins with.
+
+    Raises:
+        ValueError: an image of more than `MAX_PIXELS`.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"size: expected at most {MAX_PIXELS} pixels, got {size[1]}x{size[0]}")
     u, v, z, inside = visible_pixels(points, mask, T_cw, K, size, near)
     pixel = pixel_index(u, v, inside, size[1])
     return u, v, z, nearest_per_pixel(pixel, z.clamp(min=0), inside > 0, size[0] * size[1])

@@ -8,6 +8,8 @@ confidence, and would put points where the map has none.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from gradslam_ng.rendering.index_map import gather_pixels, index_map
 from gradslam_ng.rendering.raycast import raycast
 from gradslam_ng.rendering.rays import low_discrepancy_offsets, pixel_rays
 from gradslam_ng.structures import SurfaceView, SurfelMap, VoxelGrid
+from gradslam_ng.structures.origin import relative_to_origin
 
 
 def predict_surfels(
@@ -30,7 +33,8 @@ def predict_surfels(
 
     A surfel weighs c / (c + stable_confidence), c its confidence; without any it is not there.
     """
-    vertices, normals, weights, intensity = splat(map_.prefix(map_.num_slots), T_wm, K, size, stable_confidence)
+    T_om, local = relative_to_origin(T_wm, map_.origin, map_.points.dtype), replace(map_, origin=None)
+    vertices, normals, weights, intensity = splat(local.prefix(map_.num_slots), T_om, K, size, stable_confidence)
     return SurfaceView(vertices, normals, weights, K, intensity, T_wm)
 
 

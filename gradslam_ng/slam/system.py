@@ -16,6 +16,7 @@ from gradslam_ng.compute.tree import unshared
 from gradslam_ng.mapping import Mapper
 from gradslam_ng.odometry import Odometry, TrackingResult, TrackingStatus
 from gradslam_ng.preprocessing import MAX_DEPTH, Noise, axial_noise, measure_surface
+from gradslam_ng.rendering.index_map import MAX_PIXELS
 from gradslam_ng.slam.settings import Settings, preset
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.timing import StageTimer, stage
@@ -117,7 +118,7 @@ class System(nn.Module):
         """The frame at working resolution, with the surface that it shows and its noise; in float32 or float64.
 
         Raises:
-            ValueError: not one frame a sequence, or images that are too small.
+            ValueError: not one frame a sequence, or images that are too small or too large.
         """
         frame = frame if frame.shape else frame.map(lambda value: value[None])
         if len(frame.shape) != 1:
@@ -128,6 +129,9 @@ class System(nn.Module):
         if min(frame.size) < MIN_SIZE * factor:
             height, width = frame.size
             raise ValueError(f"images of {width}x{height} shrunk by {factor}: at least {MIN_SIZE} pixels must be left")
+        if frame.size[0] * frame.size[1] > MAX_PIXELS * factor**2:
+            height, width = frame.size
+            raise ValueError(f"images of {width}x{height} shrunk by {factor}: expected at most {MAX_PIXELS} pixels")
         return measure_surface(frame, factor, self.noise, self.max_depth)
 
     @stage("preprocess")

@@ -29,6 +29,7 @@ class State:
     last: SurfaceView  # of the last frame that was tracked, which may be older: the model of frame-to-frame odometry
     initialized: Tensor  # (B,) bool: some frame had depth
     origin: Tensor  # (B, 3) float64, where in the world coordinates begin, meters; see `structures.origin`
+    stands_for: State | None = field(default=None, init=False)  # the same one with another origin
     superseded: bool = field(default=False, init=False)  # its map is no longer what it was, see `supersede`
 
     def check(self, live: LiveFrame) -> State:
@@ -52,7 +53,9 @@ class State:
         free = T_wc.isfinite().flatten(1).all(-1) & ~self.initialized
         origin = torch.where(free[:, None], nearest_origin(T_wc), self.origin)
         T_oc = relative_to_origin(self.T_oc, origin - self.origin, self.T_oc.dtype)
-        return replace(self, origin=origin, T_oc=T_oc)
+        moved = replace(self, origin=origin, T_oc=T_oc)
+        object.__setattr__(moved, "stands_for", self)
+        return moved
 
     @property
     def T_wc(self) -> Tensor:
@@ -75,6 +78,8 @@ class State:
     def supersede(self) -> None:
         """Note that the map has been updated in place: what comes after is in another state."""
         object.__setattr__(self, "superseded", True)
+        if self.stands_for is not None:
+            self.stands_for.supersede()
 
     @property
     def surfels(self) -> SurfelMap:

@@ -85,6 +85,8 @@ def doubts(absolute: ATE, truths: int, estimates: int) -> list[str]:
         found.append(f"only {len(truth)} of {min(truths, estimates)} poses could be compared")
     if absolute.errors.max() < SAME and len(truth) > 1:
         found.append("both trajectories are the same")
+    if len(truth) == 1:
+        return found
     if spread[0] < STILL:
         found.append("the true camera stands still, so that hardly any error can show")
     elif spread[1] < STILL:

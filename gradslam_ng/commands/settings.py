@@ -52,6 +52,9 @@ def parse_frames(text: str) -> slice:
         bounds = []
     if not 2 <= len(bounds) <= 3 or (len(bounds) == 3 and bounds[2] is not None and bounds[2] < 1):
         raise UsageError(f"frames: expected FIRST:LAST:STEP, like 0:200:2 or ::3, got {text!r}")
+    first, last = bounds[:2]
+    if first is not None and last is not None and 0 <= last <= first:
+        raise UsageError(f"frames: expected LAST after FIRST, got {text!r}, which leaves none")
     return slice(*bounds)
 
 

@@ -37,6 +37,7 @@ class Corrupted(RGBDSequence):
             T_wc=sequence.T_wc,
             depth_scale=sequence.depth_scale,
             notes=[*sequence.notes, *(f"corrupted: {corruption}" for corruption in corruptions)],
+            findings=sequence.findings,
         )
         self.sequence, self.corruptions = sequence, corruptions
 
@@ -79,6 +80,7 @@ class Concatenated(RGBDSequence):
             T_wc=T_wc,
             depth_scale=first.depth_scale,
             notes=[note for part in parts for note in part.notes],
+            findings=[finding for part in parts for finding in part.findings],
         )
         self.frames = [(part, i) for part in parts for i in range(len(part))]
 

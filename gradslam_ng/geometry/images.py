@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.masks import heaviside, pad, stack_last, valid_depth
+from gradslam_ng.compute.safe import denominator
+from gradslam_ng.compute.soft import fade, smoothstep
 
 _FAR = 1e30  # meters, where a hole must not be the nearest depth
 
@@ -59,6 +61,52 @@ def normal_map(
     defined = heaviside(square)
     scale = (square + (1.0 - defined)).rsqrt() * -(nx * x + ny * y + nz * z).detach().sign()
     return stack_last(nx * scale, ny * scale, nz * scale)
+
+
+def soft_normal_map(
+    vertices: Tensor,  # (..., H, W, 3), camera frame, meters, zero for a hole
+    max_jump: float = 0.1,
+    max_bend: float = 0.01,
+) -> tuple[Tensor, Tensor]:
+    """`normal_map` whose neighbors are left out gradually, and how much each normal counts, (..., H, W) in [0, 1].
+
+    A neighbor's share falls to zero, from half way on, as its depth comes to differ by `max_jump`, and as it comes to
+    differ by `max_bend` more than the neighbor opposite does; where a row or a column has no neighbor left the normal
+    counts nothing. So normals and weights are continuous in the depth.
+    """
+    planes = tuple(plane.contiguous() for plane in vertices.unbind(-1))
+    x, y, z = planes
+    (ax, ay, az), along_row = _soft_differences(planes, max_jump, max_bend, dim=-1)
+    (bx, by, bz), along_column = _soft_differences(planes, max_jump, max_bend, dim=-2)
+    scale = z.detach().clamp(min=1e-8).pow(-2)
+    nx, ny, nz = (by * az - bz * ay) * scale, (bz * ax - bx * az) * scale, (bx * ay - by * ax) * scale
+    square = nx * nx + ny * ny + nz * nz
+    defined = heaviside(square - 1e-12)
+    scale = defined * denominator(square, defined > 0).rsqrt() * -(nx * x + ny * y + nz * z).detach().sign()
+    return stack_last(nx * scale, ny * scale, nz * scale), defined * along_row * along_column
+
+
+def _soft_differences(
+    planes: tuple[Tensor, ...], max_jump: float, max_bend: float, dim: int
+) -> tuple[list[Tensor], Tensor]:
+    """Of x, y, z (..., H, W) along `dim`: the step from the pixel before plus that to the pixel after, as far as kept,
+    and how much of one of them at least is kept."""
+    z = planes[-1]
+    size = z.shape[dim]
+    a, b = z.narrow(dim, 0, size - 1), z.narrow(dim, 1, size - 1)
+    both = (a > 0) & (b > 0)
+    jump, gate = (a - b).abs(), denominator(max_jump * torch.minimum(a, b), both)
+    joined = pad(torch.where(both, fade(jump / gate), 0.0), 1, dim)
+    jump = pad(torch.where(both, jump, _FAR), 1, dim, _FAR)
+    before, after = jump.narrow(dim, 0, size), jump.narrow(dim, 1, size)
+    bend = denominator(max_bend * z, z > 0)
+    keep_before = joined.narrow(dim, 0, size) * fade(((before - after) / bend).clamp(0.0, 1.0))
+    keep_after = joined.narrow(dim, 1, size) * fade(((after - before) / bend).clamp(0.0, 1.0))
+    steps = []
+    for plane in planes:
+        step = pad(plane.narrow(dim, 1, size - 1) - plane.narrow(dim, 0, size - 1), 1, dim)
+        steps.append(step.narrow(dim, 0, size) * keep_before + step.narrow(dim, 1, size) * keep_after)
+    return steps, smoothstep(2.0 * (keep_before + keep_after))
 
 
 def _differences(planes: tuple[Tensor, ...], max_jump: float, max_bend: float, dim: int) -> list[Tensor]:

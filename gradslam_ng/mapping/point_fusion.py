@@ -18,6 +18,7 @@ from gradslam_ng.geometry import camera, se3
 from gradslam_ng.mapping.dynamics import DYNAMIC_WEIGHT, STATIC_AFTER, dynamic_mask
 from gradslam_ng.mapping.frame_surfels import surfels_from_frame
 from gradslam_ng.mapping.mapper import Mapper
+from gradslam_ng.mapping.soft_fusion import SoftGates, fuse_softly
 from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import LiveFrame, SurfelMap
 
@@ -56,9 +57,11 @@ class PointFuser(Mapper[SurfelMap]):
             confidence is enough to stay: what is far away or at the image's edge gathers it slowly, but outliers are
             not measured again.
         prune_every: frames between removals.
+        association: "hard", or "soft" for a map that is continuous in depth and poses, so that its gradients hold over
+            finite steps; see `soft_fusion`. Nothing is taken for dynamic then.
 
     Raises:
-        ValueError: a setting that is not more than 0.
+        ValueError: a setting that is not more than 0, or an association that is neither.
     """
 
     map_type = SurfelMap
@@ -74,8 +77,12 @@ class PointFuser(Mapper[SurfelMap]):
         max_unseen_frames: int = 20,
         min_track_length: int = 5,
         prune_every: int = 10,
+        association: str = "hard",
     ) -> None:
         super().__init__()
+        if association not in ("hard", "soft"):
+            raise ValueError(f"association: expected hard or soft, got {association!r}")
+        self.association, self.capturable = association, association == "hard"
         settings = {"sigma": sigma, "depth_gate": depth_gate, "max_angle": max_angle}
         settings |= {"stable_confidence": stable_confidence, "max_unseen_frames": max_unseen_frames}
         settings |= {"min_track_length": min_track_length, "prune_every": prune_every}
@@ -95,12 +102,15 @@ class PointFuser(Mapper[SurfelMap]):
         frame: int | Tensor,  # number of the frame, a tensor () int64
     ) -> SurfelMap:
         """The map with one frame, seen from T_wc, fused in where `ok` holds. Nothing is removed: see `prune`."""
+        number = torch.zeros((), dtype=torch.int64, device=T_wc.device) + frame
+        if self.association == "soft":
+            gates = SoftGates(self.depth_gate, self.min_cosine, self.reliable_confidence(map_.prefix(map_.num_slots)))
+            return fuse_softly(map_, live, T_wc, ok, number, gates, self.sigma)
         reliable = self.reliable_mask(map_)
         pairs = self.associate(map_, live, T_wc, ok, reliable)
         map_ = self.decay_free_space(map_, pairs.free_space_violation, reliable)
         map_, new_slots = map_.allocate(pairs.unmatched)
         slots = torch.where(pairs.surfel >= 0, pairs.surfel, new_slots)
-        number = torch.zeros((), dtype=torch.int64, device=slots.device) + frame
         return merge(map_, slots, pairs, live, T_wc, number, self.sigma)
 
     @discrete
@@ -115,7 +125,7 @@ class PointFuser(Mapper[SurfelMap]):
         """Which surfel each depth measurement matches. A discrete choice."""
         n = map_.num_slots
         known = map_.prefix(n)
-        gates = Gates(self.depth_gate, math.cos(math.radians(self.max_angle)))
+        gates = Gates(self.depth_gate, self.min_cosine)
         surfel, unmatched, free_space_violation, pixel, hidden, candidate = match(
             known, live, T_wc, ok, reliable[:, :n], self.static_mask(known), gates
         )
@@ -169,10 +179,17 @@ class PointFuser(Mapper[SurfelMap]):
 
     def reliable_mask(self, map_: SurfelMap) -> Tensor:
         """Which surfels (B, N) were seen for long enough to be more than outliers."""
+        return map_.confidences >= self.reliable_confidence(map_)
+
+    def reliable_confidence(self, map_: SurfelMap) -> Tensor:
+        """The confidence (B, N) from which each surfel is reliable."""
         persistent = map_.updated - map_.created >= self.min_track_length
-        return map_.confidences >= self.stable_confidence * torch.where(
-            persistent, map_.confidences.new_full((), 0.05), 1.0
-        )
+        return self.stable_confidence * torch.where(persistent, map_.confidences.new_full((), 0.05), 1.0)
+
+    @property
+    def min_cosine(self) -> float:
+        """Between the normals of a surfel and of a measurement that matches it."""
+        return math.cos(math.radians(self.max_angle))
 
     def static_mask(self, map_: SurfelMap) -> Tensor:
         """Which surfels (B, N) are part of the static scene, whatever they hide."""

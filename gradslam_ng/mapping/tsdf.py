@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,51 +16,17 @@ from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.compute.tree import unshared
 from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.mapping.mapper import Mapper
+from gradslam_ng.mapping.tsdf_measurement import TangentPlanes, measurement, soft_measurement
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.frame_checks import check_frames
 from gradslam_ng.structures.origin import relative_to_origin
 from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, MAX_BLOCK, pack, unpack, voxel_offsets
 
-COLOR_BAND = 2.0  # voxels from the surface within which color is gathered
-FREE_SPACE_MARGIN = 3.0  # truncations before a measurement from which on space is free beyond doubt
 MIN_SAMPLED_WIDTH = 200  # pixels across, at least, from which blocks are found
 DENSE_CELLS = (
     1 << 24
 )  # blocks of a box around a frame up to which they are marked in it; in larger ones they are sorted
-
-
-class PlaneSample(NamedTuple):
-    """What a pixel says: its tangent plane, n p = offset in the camera frame, and how far it reaches. All (...)."""
-
-    nx: Tensor
-    ny: Tensor
-    nz: Tensor
-    offset: Tensor  # meters
-    depth: Tensor  # meters, 0 for a hole
-    weight: Tensor
-    red: Tensor
-    green: Tensor
-    blue: Tensor
-    truncation_m: Tensor  # meters
-
-
-@dataclass(frozen=True, eq=False)
-class TangentPlanes:
-    """The tangent plane of every pixel: one row a pixel, which a voxel reads from one place in memory."""
-
-    packed: Tensor  # (B, H W, 10), columns as in `PlaneSample`
-    K: Tensor  # (B, 3, 3)
-    size: tuple[int, int]  # H, W
-
-    def gather(self, pixel: Tensor) -> PlaneSample:  # pixel (...) int64, among those of the whole batch
-        """The planes of pixels."""
-        table = self.packed.flatten(0, 1)
-        return PlaneSample(*(table[pixel, i] for i in range(len(PlaneSample._fields))))
-
-    def images(self) -> PlaneSample:
-        """Each column as images (B, H, W)."""
-        return PlaneSample(*self.packed.unflatten(1, self.size).unbind(-1))
 
 
 class Blocks(NamedTuple):
@@ -88,9 +53,22 @@ class TSDFFuser(Mapper[VoxelGrid]):
     The truncation is the volume's or, for measurements from farther away, three standard deviations of their noise up
     to twice the volume's: were it narrower, measurements that fall short would be left out oftener than those that go
     too far, and surfaces would recede the more the farther they are.
+
+    Args:
+        association: "hard", a voxel is measured by the pixel that it falls into; or "soft", by the four around it, so
+            that the volume is continuous in depth and poses and its gradients hold over finite steps.
+
+    Raises:
+        ValueError: an association that is neither.
     """
 
     map_type = VoxelGrid
+
+    def __init__(self, *, association: str = "hard") -> None:
+        super().__init__()
+        if association not in ("hard", "soft"):
+            raise ValueError(f"association: expected hard or soft, got {association!r}")
+        self.association = association
 
     def forward(
         self,
@@ -123,7 +101,9 @@ class TSDFFuser(Mapper[VoxelGrid]):
         keys = self.find_blocks(grid, live, planes, T_wc, sign)
         grid = grid.allocate(keys)
         blocks = Blocks(grid.lookup(keys), *unpack(keys))
-        sdf, weight, color, color_weight = checkpoint(average, grid, blocks, planes, se3.inverse(T_wc), float(sign))
+        sdf, weight, color, color_weight = checkpoint(
+            average, grid, blocks, planes, se3.inverse(T_wc), float(sign), self.association == "soft"
+        )
         return grid.scatter(blocks.slots, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
 
     @discrete
@@ -284,6 +264,7 @@ def average(
     planes: TangentPlanes,
     T_cw: Tensor,  # (B, 4, 4)
     sign: float,
+    soft: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Blocks after a frame: weighted averages of distance and color (Newcombe et al. 2011, equations 11 to 13).
 
@@ -297,46 +278,20 @@ def average(
     x, y, z = (
         corner[:, i, None] + R[:, i, 0, None] * ox + R[:, i, 1, None] * oy + R[:, i, 2, None] * oz for i in range(3)
     )
-    pixel, inside = nearest_pixel((x, y, z), blocks.batch_index, K, planes.size)
-    plane = planes.gather(pixel)
-    truncation_m = plane.truncation_m
-    distance = plane.nx * x + plane.ny * y + plane.nz * z - plane.offset
-    seen = inside & (distance > -truncation_m) & (z - plane.depth < 2 * truncation_m)
-    # whatever the noise, the camera saw through here
-    is_free = (plane.depth - z > FREE_SPACE_MARGIN * truncation_m) & (distance > 0.5 * truncation_m) & (plane.depth > 0)
-    free = depth_noise.relative_precision(depth_noise.axial_sigma(z)).square()
-    new = torch.where(is_free, free, plane.weight * (2 + 2 * distance / truncation_m).clamp(0, 1))
-    new = torch.where(seen, new, 0.0)
-    total = (weight + sign * new).clamp(min=0)
+    look = soft_measurement if soft else measurement
+    seen = look((x, y, z), blocks.batch_index, K, planes, voxel_size, grid.truncation)
+    total = (weight + sign * seen.weight).clamp(min=0)
     kept = total > 1e-6
-    share = divide(sign * new, total, kept)
-    sdf_after = torch.where(kept, sdf + share * (distance.clamp(max=grid.truncation) - sdf), 0.0)
+    share = divide(sign * seen.weight, total, kept)
+    sdf_after = torch.where(kept, sdf + share * (seen.distance - sdf), 0.0)
 
-    new = torch.where(distance.abs() < COLOR_BAND * voxel_size, new, 0.0)
-    color_total = (color_weight + sign * new).clamp(min=0)
+    color_total = (color_weight + sign * seen.color_weight).clamp(min=0)
     colored = color_total > 1e-6
-    share = divide(sign * new, color_total, colored)
+    share = divide(sign * seen.color_weight, color_total, colored)
     color_after = [
         torch.where(colored, before + share * (now - before), 0.0)
-        for before, now in zip(color.unbind(1), (plane.red, plane.green, plane.blue), strict=True)
+        for before, now in zip(color.unbind(1), seen.color, strict=True)
     ]
     zero = torch.zeros_like(total)
     total, color_total = torch.where(kept, total, zero), torch.where(colored, color_total, zero)
     return sdf_after, total, torch.stack(color_after, 1), color_total
-
-
-@discrete
-def nearest_pixel(
-    p_c: tuple[Tensor, Tensor, Tensor],  # (n, 512) each, camera, meters
-    batch_index: Tensor,  # (n,)
-    K: Tensor,  # (n, 3, 3)
-    size: tuple[int, int],
-) -> tuple[Tensor, Tensor]:
-    """The pixel, among those of the whole batch, in which voxels of blocks fall, (n, 512) int64; and whether they are
-    in sight. A discrete choice."""
-    height, width = size
-    x, y, z = (c.detach() for c in p_c)
-    u, v, in_front = camera.project_soa((x, y, z), K.detach(), near=1e-3)
-    u, v = (u + 0.5).floor(), (v + 0.5).floor()
-    inside = in_front & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    return torch.where(inside, v * width + u, 0.0).long() + batch_index[:, None] * (height * width), inside

@@ -1,6 +1,7 @@
 """Projective data association (Blais and Levine 1995): the model's point at the pixel that a vertex projects to.
 
-Or the weighted mean of the pixels around it. Points are component arrays: x, y and z apart, each (B, P). What is chosen
+Or the weighted mean of the pixels around it: Gaussian (`soft_lookup`), or by splines, without any jump
+(`spline_lookup`). Points are component arrays: x, y and z apart, each (B, P). What is chosen
 (pixels, pairs) is a constant of the gradient; the mean sees, through its weights, how the choice would change.
 """
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator
+from gradslam_ng.compute.soft import fade, smoothstep, spline_footprint
 from gradslam_ng.geometry import camera
 from gradslam_ng.structures import SurfaceView
 
@@ -39,6 +41,7 @@ class Window(NamedTuple):
 
     width: int  # pixels; 1: the nearest one alone
     sigma: Tensor  # (), pixels, of their weights
+    soft: bool = False  # splines instead, whatever the width: see `spline_lookup`
 
 
 class Partner(NamedTuple):
@@ -143,3 +146,43 @@ def soft_lookup(
     upright = square > 1e-6
     scale = denominator(square, upright).rsqrt()
     return Partner((d_0, d_1, d_2), (n_0 * scale, n_1 * scale, n_2 * scale), weight, found & upright)
+
+
+def spline_lookup(
+    p: XYZ,  # (B, P) each, camera m, meters
+    model: SurfaceView,
+    max_distance: Tensor,  # (), meters
+) -> Partner:
+    """The mean of the model over the 3 x 3 pixels around the projection of p, continuous in all that it depends on.
+
+    A pixel's share is a quadratic B-spline of its distance from the projection, times its weight, times a factor that
+    falls from one to zero where it lies `max_distance` from p. The partner's weight is the sum of the shares: it fades
+    towards holes and the image's border.
+    """
+    u, v, in_front = camera.project_soa(p, model.K)
+    pixel, footprint = spline_footprint(u, v, in_front, model.size)
+    table = torch.cat([model.vertices, model.normals, model.weights[..., None]], -1).flatten(0, 2)
+    offset = torch.arange(len(u), device=u.device)[:, None, None] * (model.size[0] * model.size[1])
+    met = table[pixel + offset]
+    d = torch.stack(p, -1)[..., None, :] - met[..., :3]
+    share = footprint * met[..., 6] * fade(d.square().sum(-1) / (max_distance * max_distance))
+    total = share.sum(-1)
+    sums = (share[..., None] * torch.cat([d, met[..., 3:6]], -1)).sum(-2).unbind(-1)
+    found = total > 1e-9
+    inverse = 1.0 / denominator(total, found)
+    d_0, d_1, d_2, n_0, n_1, n_2 = (s * inverse for s in sums)
+    square = n_0 * n_0 + n_1 * n_1 + n_2 * n_2
+    upright = square > 1e-6
+    scale = denominator(square, upright).rsqrt()
+    return Partner((d_0, d_1, d_2), (n_0 * scale, n_1 * scale, n_2 * scale), total, found & upright)
+
+
+def soft_gate(
+    cosine: Tensor,  # (B, P), between normals
+    found: Tensor,  # (B, P) bool
+    gates: Gates,
+) -> Tensor:
+    """How much (B, P) pairs count by their normals: nothing at the gate, all half way to agreement. The distance has
+    its part in `spline_lookup`."""
+    agreement = 2.0 * (cosine - gates.min_cosine) / (1.0 - gates.min_cosine)
+    return found.to(cosine.dtype) * smoothstep(agreement)

@@ -78,6 +78,7 @@ class ProjectiveICP(Odometry):
     max_step: float
     association_window: int
     association_sigma: float | Tensor
+    association: str
     photometric: bool
     registration_sigma: float | Tensor
     backward: str
@@ -165,7 +166,7 @@ class ProjectiveICP(Odometry):
         points = LivePoints(vertices, normals, information)
         gates = Gates(scalar(self.max_distance), scalar(math.cos(math.radians(self.max_angle))))
         kernel_width = scalar(self.kernel_width) * 2**index
-        window = Window(self.association_window, scalar(self.association_sigma))
+        window = Window(self.association_window, scalar(self.association_sigma), self.association == "soft")
         geometry = PointToPlaneFactor(points, model, gates, kernel_width, window)
         return PyramidLevel(index, frame, live, model, geometry)
 
@@ -213,6 +214,7 @@ class ProjectiveICP(Odometry):
             K=live.K.clone(),  # one tensor under two names: compiled once more
             occlusion_gate=geometry.gates.max_distance,
             registration_sigma=as_scalar(self.registration_sigma, like=depth) / 2**level.index,
+            soft=geometry.window.soft,
         )  # fmt: skip
         exposure = self._evaluate(estimate_exposure, T_mc, term)
         return PhotometricFactor(term, exposure, geometry.kernel_width, geometry.total_information)

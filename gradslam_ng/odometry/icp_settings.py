@@ -13,6 +13,7 @@ from gradslam_ng.compute.configurable import split_settings
 # Which vertex meets which changes from step to step, and moves the error by about this share of it: less is no verdict
 # on a step, and a gradient through such a verdict would be one of noise.
 ASSOCIATION_NOISE = 1e-3
+ASSOCIATIONS = ("hard", "soft")
 
 
 def step_strategy(name: str = "gradicp") -> optim.StepStrategy:
@@ -51,6 +52,8 @@ class ICPSettings:
         1: the nearest pixel, a constant of the gradient. 2 or 3: the mean of 4 or 9, so that the gradient sees which
         point meets which; see `association.soft_lookup`.
     association_sigma: how far the weights of that mean reach, pixels.
+    association: "hard", or "soft" for pairs, gates and visibility that fade instead of jumping, so that gradients hold
+        over finite steps; it has a window of its own.
     photometric: what is seen must also look as bright as the model remembers it.
     registration_sigma: how far color may lie from where the depth says, standard deviation, pixels.
     backward: how the pose is differentiated, as in `optim.solve`. Other than with "unroll", only the finest level is,
@@ -73,6 +76,7 @@ class ICPSettings:
     max_step: float = 0.5  # m and rad
     association_window: int = 1  # px
     association_sigma: float | Tensor = 0.5  # px
+    association: str = "hard"
     photometric: bool = True
     registration_sigma: float | Tensor = 0.5  # px
     backward: str = "unroll"
@@ -89,9 +93,11 @@ class ICPSettings:
             raise ValueError(f"association_window: expected 1, 2 or 3 pixels, got {window}")
         if self.backward not in optim.BACKWARD:
             raise ValueError(f"backward: expected one of {', '.join(optim.BACKWARD)}, got {self.backward!r}")
-        if window > 1 and self.backward not in ("unroll", "truncated", "detach"):
+        if self.association not in ASSOCIATIONS:
+            raise ValueError(f"association: expected {' or '.join(ASSOCIATIONS)}, got {self.association!r}")
+        if (window > 1 or self.association == "soft") and self.backward not in ("unroll", "truncated", "detach"):
             # the mean moves with the pose, so the normal equations are not those of any one error
-            expected = f"association_window=1; with {window} use unroll or truncated"
+            expected = "association_window=1 and association='hard'; with others use unroll or truncated"
             raise ValueError(f"backward {self.backward!r} needs {expected}")
         if self.backward == "truncated" and not 0 < count <= self.iterations[-1]:
             expected = f"1 to {self.iterations[-1]}, the iterations of the finest level"
@@ -100,7 +106,9 @@ class ICPSettings:
     def _check_learned(self) -> None:
         _, constant = split_settings(ICPSettings)
         without = dict.fromkeys(constant, "it decides what counts")
-        if self.association_window == 1:
+        if self.association == "soft":
+            without |= {"association_sigma": "with association='soft'"}
+        elif self.association_window == 1:
             without |= dict.fromkeys(("max_distance", "association_sigma"), "with association_window=1")
         if not self.photometric:
             without |= {"registration_sigma": "with photometric=False"}

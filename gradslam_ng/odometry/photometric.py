@@ -15,6 +15,7 @@ from torch import Tensor
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator
+from gradslam_ng.compute.soft import fade, smoothstep
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry.association import XYZ, unbind_xyz
 from gradslam_ng.odometry.normal_equations import normal_equations, tukey_error, tukey_weights
@@ -34,6 +35,7 @@ class PhotometricTerm(NamedTuple):
     K: Tensor  # (B, 3, 3), of camera c
     occlusion_gate: Tensor  # (), meters, see `is_unoccluded`
     registration_sigma: Tensor  # (), pixels, standard deviation of where color lies relative to depth
+    soft: bool = False  # derivatives and visibility without jumps: see `soft_sample_image`
 
 
 class ImageSamples(NamedTuple):
@@ -44,6 +46,7 @@ class ImageSamples(NamedTuple):
     dv: Tensor  # (B, P)
     p_c: XYZ  # (B, P) each, the points in the camera, meters
     visible: Tensor  # (B, P), 1 in the image and not hidden, else 0: arrays of bool are written and read byte by byte
+    weight: Tensor  # (B, P), how visible: between 0 and 1 where that is soft
 
 
 class Exposure(NamedTuple):
@@ -82,6 +85,8 @@ def sample_image(
 
     Between which pixels a point falls, and whether something hides it, are discrete choices.
     """
+    if term.soft:
+        return soft_sample_image(T_mc, term)
     image, depth = term.image, term.depth
     height, width = image.shape[-2:]
     p_c = se3.transform_soa(se3.inverse(T_mc), unbind_xyz(term.points))
@@ -98,7 +103,44 @@ def sample_image(
     value = torch.lerp(torch.lerp(top_left, top_right, a), torch.lerp(low_left, low_right, a), b)
     nearest = first + (a.detach() > 0.5) + width * (b.detach() > 0.5)
     visible = inside & is_unoccluded(p_c[2], depth.flatten()[nearest], term.occlusion_gate)
-    return ImageSamples(value, du, dv, p_c, visible.to(value.dtype))
+    visible = visible.to(value.dtype)
+    return ImageSamples(value, du, dv, p_c, visible, visible)
+
+
+def soft_sample_image(
+    T_mc: Tensor,  # (B, 4, 4)
+    term: PhotometricTerm,
+) -> ImageSamples:
+    """`sample_image` without jumps: derivatives are central differences, interpolated like the image itself (those of
+    the interpolation jump from pixel to pixel); a point fades where depths around it disagree with its own, and over
+    the last pixel before the border."""
+    image = term.image
+    height, width = image.shape[-2:]
+    p_c = se3.transform_soa(se3.inverse(T_mc), unbind_xyz(term.points))
+    u, v, in_front = camera.project_soa(p_c, term.K)
+    column, row, inside = bilinear_cell(u, v, in_front, (height, width))
+    offset = torch.arange(len(image), device=image.device)[:, None] * (height * width)
+    first = (row * width + column).long() + offset
+    a, b = u - column, v - row
+    share = torch.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b], -1)
+    corner = torch.tensor([0, 1, width, width + 1], device=image.device)
+    table = torch.stack([image, *(central_differences(image, dim) for dim in (-1, -2)), term.depth], -1).flatten(0, 2)
+    around = table[first[..., None] + corner]
+    value, du, dv = (share[..., None] * around[..., :3]).sum(-2).unbind(-1)
+    depth = around[..., 3]
+    fits = (depth > 0) * fade((depth - p_c[2][..., None]).abs() / term.occlusion_gate)
+    to_border = torch.minimum(torch.minimum(u, width - 1 - u), torch.minimum(v, height - 1 - v))
+    weight = torch.where(inside, (share * fits).sum(-1) * smoothstep(to_border), 0.0)
+    return ImageSamples(value, du, dv, p_c, (weight.detach() > 0).to(u.dtype), weight)
+
+
+def central_differences(image: Tensor, dim: int) -> Tensor:
+    """Derivatives per pixel of an image (B, H, W) along `dim`, one-sided at the ends."""
+    size = image.shape[dim]
+    steps = image.narrow(dim, 1, size - 1) - image.narrow(dim, 0, size - 1)
+    first, last = steps.narrow(dim, 0, 1), steps.narrow(dim, size - 2, 1)
+    middle = 0.5 * (steps.narrow(dim, 0, size - 2) + steps.narrow(dim, 1, size - 2))
+    return torch.cat([first, middle, last], dim)
 
 
 @discrete
@@ -133,6 +175,14 @@ def has_texture(
     return (square.detach() > MIN_GRADIENT**2).to(square.dtype)
 
 
+def texture_weight(square: Tensor, samples: ImageSamples, soft: bool) -> Tensor:
+    """How much samples (B, P) count by their squared gradient, and where soft by how visible they are."""
+    if not soft:
+        return has_texture(square)
+    relative = square / MIN_GRADIENT**2
+    return samples.weight * relative * relative / (1.0 + relative * relative)
+
+
 @compiled(fuse_reductions=True)
 def estimate_exposure(
     T_mc: Tensor,  # (B, 4, 4)
@@ -144,7 +194,7 @@ def estimate_exposure(
     contrast. The noise is that of a normal distribution with the mean absolute residual found.
     """
     samples = sample_image(T_mc, term)
-    w = samples.visible * term.weights
+    w = samples.weight * term.weights
     total = w.sum(-1)
     some = total > 0
     w = w / denominator(total, some)[:, None]
@@ -190,7 +240,7 @@ def linearize_photometric(
     square = visible * (samples.du * samples.du + samples.dv * samples.dv)
     misregistration = (term.registration_sigma * gain)[:, None] ** 2 * square
     information = 1.0 / ((noise * noise)[:, None] + misregistration)
-    weight, counted = has_texture(square) * term.weights, (term.weights > 0).to(residual.dtype)
+    weight, counted = term.weights * texture_weight(square, samples, term.soft), (term.weights > 0).to(residual.dtype)
     w, cost = tukey_weights(residual, information, weight, counted, kernel_width)
     H, g = normal_equations(J, residual, w, total)
     back = -se3.adjoint(se3.inverse(T_mc))  # moving the camera as seen from m moves the points the other way

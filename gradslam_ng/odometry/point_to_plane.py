@@ -10,7 +10,18 @@ from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry.association import XYZ, Gates, Window, gate_pairs, lookup_pixel, soft_lookup, unbind_xyz
+from gradslam_ng.odometry.association import (
+    XYZ,
+    Gates,
+    Partner,
+    Window,
+    gate_pairs,
+    lookup_pixel,
+    soft_gate,
+    soft_lookup,
+    spline_lookup,
+    unbind_xyz,
+)
 from gradslam_ng.odometry.normal_equations import normal_equations, tukey_error, tukey_weights
 from gradslam_ng.structures import SurfaceView
 
@@ -79,6 +90,13 @@ class PointToPlaneFactor:
         return total_information(self.live)
 
 
+def find_partner(p: XYZ, model: SurfaceView, gates: Gates, window: Window) -> Partner:
+    """What points p, camera m, meet in a model."""
+    if window.soft:
+        return spline_lookup(p, model, gates.max_distance)
+    return lookup_pixel(p, model) if window.width == 1 else soft_lookup(p, model, window, gates.max_distance)
+
+
 def total_information(live: LivePoints) -> Tensor:
     """The sum (B,) of the information of all points; at least 1, below which there is no depth at all."""
     return live.information.sum(-1).clamp(min=1.0)
@@ -104,15 +122,18 @@ def linearize_point_to_plane(
     three are divided by the sum of the information of all vertices.
     """
     p = se3.transform_soa(T_mc, unbind_xyz(live.vertices))
-    partner = lookup_pixel(p, model) if window.width == 1 else soft_lookup(p, model, window, gates.max_distance)
+    partner = find_partner(p, model, gates, window)
     r_0, r_1, r_2 = se3.rotate_soa(T_mc, unbind_xyz(live.normals))
     n_0, n_1, n_2 = partner.n
     cosine = r_0 * n_0 + r_1 * n_1 + r_2 * n_2
     measured = live.information > 0
-    # 0 or 1: arrays of bool are written and read byte by byte
-    paired = gate_pairs(partner.d, cosine, partner.found & measured, gates).to(cosine.dtype)
+    # as numbers: arrays of bool are written and read byte by byte
+    if window.soft:
+        paired, met = soft_gate(cosine, partner.found & measured, gates), partner.found.to(cosine.dtype)
+    else:
+        paired = met = gate_pairs(partner.d, cosine, partner.found & measured, gates).to(cosine.dtype)
     r, J = point_to_plane_soa(p, partner.d, partner.n)
-    r, counted = paired * r, measured.to(r.dtype)
+    r, counted = met * r, measured.to(r.dtype)
     w, cost = tukey_weights(r, live.information, paired * partner.weight, counted, kernel_width)
     total = total_information(live)
     H, g = normal_equations(J, r, w, total)

@@ -29,19 +29,24 @@ def axial_noise(surface: SurfaceView, color: Tensor) -> Tensor:  # color (B, H, 
 
 @mode_free
 def measure_surface(
-    frame: RGBDFrames, factor: int = 1, noise: Noise = axial_noise, max_depth: float = MAX_DEPTH
+    frame: RGBDFrames,
+    factor: int = 1,
+    noise: Noise = axial_noise,
+    max_depth: float = MAX_DEPTH,
+    soft: bool = False,
 ) -> LiveFrame:
     """Images shrunk by `factor`, depth smoothed but for its edges; its surface and noise. frame (B,).
 
     A pixel takes no part, and has no gradient, if its depth is not finite, not beyond `MIN_DEPTH` or beyond
     `max_depth`, meters, or if its color is not finite or far outside [0, 1] (`images.usable_color`); nor does a frame
-    whose K is no pinhole camera's. A pose that is no rigid motion becomes NaN, that is, unknown.
+    whose K is no pinhole camera's. A pose that is no rigid motion becomes NaN, that is, unknown. With `soft`, normals
+    and weights are continuous in the depth (`images.soft_normal_map`).
 
     Raises:
         ValueError: noise of another shape than the depth.
     """
     color, depth, vertices, normals, weights, intensity, K, T_wc, has_camera = checkpoint(
-        measure_images, frame.color, frame.depth, frame.K, frame.T_wc, factor, max_depth
+        measure_images, frame.color, frame.depth, frame.K, frame.T_wc, factor, max_depth, soft
     )
     surface = SurfaceView(vertices, normals, weights, K, intensity)
     sigma, weights = measure_noise(noise, surface, color)
@@ -96,10 +101,11 @@ def measure_images(
     T_wc: Tensor | None,  # (B, 4, 4)
     factor: int,
     max_depth: float,  # meters
+    soft: bool,
 ) -> tuple[Tensor | None, ...]:
     """Color (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and
-    1 or 0 for whether there is a normal; the intensity, without a channel; K of the shrunk images, T_wc with NaN for
-    what is no pose, and whether K is a camera's (B,)."""
+    1 or 0 for whether there is a normal, or how much there is; the intensity, without a channel; K of the shrunk
+    images, T_wc with NaN for what is no pose, and whether K is a camera's (B,)."""
     size = (depth.shape[1], depth.shape[2])
     has_camera = camera.is_pinhole(K, size)
     usable = images.usable_color(color) & has_camera[:, None, None, None]
@@ -112,8 +118,11 @@ def measure_images(
     # without any depth one camera does as well as another
     K = torch.where(has_camera[:, None, None], K, size[1] * torch.eye(3, dtype=K.dtype, device=K.device))
     vertices = camera.unproject(images.bilateral_depth(depth), K)
-    normals = images.normal_map(vertices)
-    seen = (normals.detach() != 0).any(-1).to(depth.dtype)
+    if soft:
+        normals, seen = images.soft_normal_map(vertices)
+    else:
+        normals = images.normal_map(vertices)
+        seen = (normals.detach() != 0).any(-1).to(depth.dtype)
     if T_wc is not None:
         T_wc = torch.where(se3.is_rigid(T_wc.detach(), tol=1e-3)[:, None, None], T_wc, torch.nan)
     intensity = images.intensity(color)[..., 0].clone()

@@ -13,13 +13,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.geometry import depth_noise, images, se3
+from gradslam_ng.compute.safe import denominator
+from gradslam_ng.geometry import camera, depth_noise, images, se3
 from gradslam_ng.rendering.index_map import gather_pixels, index_map
 from gradslam_ng.rendering.raycast import raycast
 from gradslam_ng.rendering.rays import low_discrepancy_offsets, pixel_rays
+from gradslam_ng.rendering.soft_splats import blend, splat_pixels, unit
 from gradslam_ng.structures import SurfaceView, SurfelMap, VoxelGrid
 from gradslam_ng.structures.origin import relative_to_origin
+
+MAX_SPREAD = 0.02  # relative standard deviation of the depths that a pixel blends, from which it counts little
 
 
 def predict_surfels(
@@ -36,6 +41,41 @@ def predict_surfels(
     T_om, local = relative_to_origin(T_wm, map_.origin, map_.points.dtype), replace(map_, origin=None)
     vertices, normals, weights, intensity = splat(local.prefix(map_.num_slots), T_om, K, size, stable_confidence)
     return SurfaceView(vertices, normals, weights, K, intensity, T_wm)
+
+
+def predict_surfels_softly(
+    map_: SurfelMap,
+    T_wm: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    stable_confidence: float | Tensor,
+) -> SurfaceView:
+    """`predict_surfels` without jumps: each pixel sees the mean of the surfels around it that are not hidden
+    (`soft_splats`), and weighs less where they lie apart, as at the edge of a nearer surface."""
+    T_om, local = relative_to_origin(T_wm, map_.origin, map_.points.dtype), replace(map_, origin=None)
+    stable = torch.as_tensor(stable_confidence).to(K)
+    vertices, normals, weights, intensity = checkpoint(
+        blend_view, local.prefix(map_.num_slots), se3.inverse(T_om), K, size, stable
+    )
+    return SurfaceView(vertices, normals, weights, K, intensity, T_wm)
+
+
+def blend_view(
+    map_: SurfelMap,
+    T_mw: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    stable_confidence: Tensor,  # ()
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vertices and normals (B, H, W, 3), camera m, weights and intensity (B, H, W)."""
+    splats = splat_pixels(map_, T_mw, K, size, near=0.05)
+    confidence = map_.confidences.clamp(min=0)
+    values = [splats.depth, splats.depth.square(), *splats.n_c.unbind(-1), *map_.colors.unbind(-1)]
+    total, (z, square, nx, ny, nz, *color) = blend(splats, confidence, values, size)
+    spread = (square - z * z).clamp(min=0) / (MAX_SPREAD * denominator(z, z > 0)) ** 2
+    weights = total / (total + stable_confidence) * torch.exp(-0.5 * spread)
+    intensity = images.intensity(torch.stack(color, -1))[..., 0]
+    return camera.unproject(z[..., None], K), unit([nx, ny, nz]), weights, intensity
 
 
 @compiled(dynamic=("map_",))

@@ -20,6 +20,7 @@ from gradslam_ng.compute.masks import pad
 from gradslam_ng.compute.safe import divide, rsqrt
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering.index_map import gather_pixels, nearest_centers
+from gradslam_ng.rendering.soft_splats import ABSORPTION, FAINT, blend, splat_pixels, unit
 from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import SurfelMap
 from gradslam_ng.structures.origin import relative_to_origin
@@ -35,8 +36,8 @@ class Rendering:
     color: Tensor  # (B, H, W, 3)
     depth: Tensor  # (B, H, W, 1), meters
     normal: Tensor  # (B, H, W, 3), camera frame, unit
-    alpha: Tensor  # (B, H, W, 1), 1 where a surfel is seen
-    index: Tensor  # (B, H, W) int64, the surfel seen, -1 for none
+    alpha: Tensor  # (B, H, W, 1), 1 where a surfel is seen; how much of the pixel is covered, where that is soft
+    index: Tensor  # (B, H, W) int64, the surfel seen, -1 for none or where visibility is soft
 
 
 @mode_free
@@ -47,6 +48,7 @@ def render(
     size: tuple[int, int],
     near: float = 0.05,  # meters, nothing closer is drawn
     max_radius: int = 2,  # pixels, of a disc in the image
+    visibility: str = "hard",
 ) -> Rendering:
     """Surfels drawn as discs, hidden by a z-buffer and blended softly where they overlap at the surface.
 
@@ -59,12 +61,20 @@ def render(
     blend even where each surfel is smaller than a pixel: the derivative of color to the pose is then that of the
     texture, not of the one surfel that a pixel happens to see.
 
+    With `visibility="soft"` there is no such choice: every surfel adds to the pixels around it as far as it is not
+    hidden (`soft_splats`), alpha is how much of a pixel is covered, and images are continuous in all inputs, so that
+    their gradients hold over finite steps. They are blurred by a pixel. `max_radius` plays no part.
+
     Raises:
-        ValueError: T_wc or K of another shape.
+        ValueError: T_wc or K of another shape, or a visibility that is neither hard nor soft.
     """
     check_view(T_wc, K, map_.batch, "map")
     T_oc, map_ = relative_to_origin(T_wc, map_.origin, K.dtype), replace(map_, origin=None)
     map_, T_cw = map_.prefix(map_.num_slots), se3.inverse(T_oc)
+    if visibility == "soft":
+        return Rendering(*checkpoint(shade_softly, map_, T_cw, K, size, near), no_index(T_wc, size))
+    if visibility != "hard":
+        raise ValueError(f"visibility: expected hard or soft, got {visibility!r}")
     with torch.no_grad():
         index = disc_map(map_, T_cw, K, size, near, max_radius)
     attributes = (map_.points, map_.normals, map_.colors, map_.radii, map_.confidences)
@@ -105,6 +115,28 @@ def disc_map(
             covers = (covers | (dv == max_radius and du == max_radius)) & (depth < nearest)
             nearest, seen = torch.where(covers, depth, nearest), torch.where(covers, slot, seen)
     return seen
+
+
+def no_index(T_wc: Tensor, size: tuple[int, int]) -> Tensor:
+    """-1 in (B, H, W): no pixel sees one surfel alone."""
+    return torch.full((len(T_wc), *size), -1, dtype=torch.int64, device=T_wc.device)
+
+
+def shade_softly(
+    map_: SurfelMap,
+    T_cw: Tensor,  # (B, 4, 4)
+    K: Tensor,  # (B, 3, 3)
+    size: tuple[int, int],
+    near: float,  # meters
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Color, depth, normal and alpha (B, H, W, ...) of all surfels, as far as they are seen."""
+    splats = splat_pixels(map_, T_cw, K, size, near)
+    values = [*map_.colors.unbind(-1), splats.depth, *splats.n_c.unbind(-1)]
+    confidence = map_.confidences.clamp(min=0)
+    _, (red, green, blue, depth, *normal) = blend(splats, confidence, values, size)
+    cover, _ = blend(splats, confidence / (confidence + FAINT), [], size)
+    alpha = -torch.expm1(-ABSORPTION * cover)
+    return torch.stack([red, green, blue], -1), depth[..., None], unit(normal), alpha[..., None]
 
 
 NEIGHBORS = ((1, 1), (0, 1), (1, 0), (1, 2), (2, 1))  # a pixel itself first, as row and column of a 3 x 3 window

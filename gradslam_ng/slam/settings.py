@@ -15,7 +15,16 @@ class Settings:
     """
 
     width: int = 320  # pixels: images are shrunk by the whole factor that brings them nearest to it
+    association: str = "hard"  # or "soft": normals, predicted views and a system's own mapper without jumps
     icp: ICPSettings = field(default_factory=ICPSettings)
+
+    def __post_init__(self) -> None:
+        if self.association not in ("hard", "soft"):
+            raise ValueError(f"association: expected hard or soft, got {self.association!r}")
+
+    @property
+    def soft(self) -> bool:
+        return self.association == "soft"
 
     def make_odometry(self, name: str) -> Odometry:
         """The odometry of a name: gradicp (soft-damped, differentiable), icp (Levenberg-Marquardt), ground-truth.
@@ -30,6 +39,7 @@ PRESETS = {
     "default": Settings(),
     "fast": Settings(width=160, icp=ICPSettings(iterations=(3, 2, 2))),
     "accurate": Settings(width=640, icp=ICPSettings(iterations=(6, 4, 4, 4), row_stride=1)),
+    "soft": Settings(association="soft", icp=ICPSettings(association="soft")),
 }
 
 

@@ -36,7 +36,7 @@ class System(nn.Module):
         mapper: how frames join the map; each system has its own.
         noise: depth noise (B, H, W), meters, of a surface and its color: a function, or a network to be learned.
         factor: images are shrunk by this before anything else; None chooses what comes nearest to the settings' width.
-        settings: a preset's name, "default", "fast" or "accurate", or your own; see `Settings`.
+        settings: a preset's name, "default", "fast", "accurate" or "soft", or your own; see `Settings`.
         max_depth: depth beyond this, meters, is no measurement. Sequences leave out what is beyond their sensor
             themselves, see `RGBDSequence`.
 
@@ -71,7 +71,7 @@ class System(nn.Module):
         if not isinstance(self.settings, Settings):
             raise TypeError(f"settings: expected a name or Settings, got {type(settings).__name__}")
         self.odometry = self.settings.make_odometry(odometry) if isinstance(odometry, str) else odometry
-        self.mapper = self.mapper_type() if mapper is None else mapper
+        self.mapper = self.make_mapper() if mapper is None else mapper
         for name, part, kind in (("odometry", self.odometry, Odometry), ("mapper", self.mapper, Mapper)):
             if not isinstance(part, kind):
                 raise TypeError(f"{name}: expected an instance of {kind.__name__}, got {type(part).__name__}")
@@ -81,6 +81,10 @@ class System(nn.Module):
         self.factor, self.noise, self.max_depth = factor, noise, max_depth
         self.timer = StageTimer()
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # follows .to(device)
+
+    def make_mapper(self) -> Mapper:
+        """The mapper of a system that is given none."""
+        return self.mapper_type()
 
     @property
     def device(self) -> torch.device:
@@ -132,7 +136,7 @@ class System(nn.Module):
         if frame.size[0] * frame.size[1] > MAX_PIXELS * factor**2:
             height, width = frame.size
             raise ValueError(f"images of {width}x{height} shrunk by {factor}: expected at most {MAX_PIXELS} pixels")
-        return measure_surface(frame, factor, self.noise, self.max_depth)
+        return measure_surface(frame, factor, self.noise, self.max_depth, self.settings.soft)
 
     @stage("preprocess")
     def initialize(self, live: LiveFrame) -> State:

@@ -8,7 +8,7 @@ from torch import Tensor
 from gradslam_ng.mapping import Aggregate, Mapper, PointFuser, TSDFFuser
 from gradslam_ng.odometry import Odometry
 from gradslam_ng.preprocessing import MAX_DEPTH, Noise, axial_noise, with_raw_vertices
-from gradslam_ng.rendering import predict_surfels, predict_volume
+from gradslam_ng.rendering import predict_surfels, predict_surfels_softly, predict_volume
 from gradslam_ng.slam.settings import Settings
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.stream import StreamingSystem
@@ -41,10 +41,15 @@ class PointFusion(StreamingSystem):
 
     mapper_type = PointFuser
 
+    def make_mapper(self) -> Mapper:
+        """Point fusion, soft where the settings are."""
+        return PointFuser(association=self.settings.association)
+
     @stage("predict")
     def predict_view(self, state: State, T_wm: Tensor, camera: Camera) -> SurfaceView:
         """The surfels seen from T_wm (B, 4, 4)."""
-        return predict_surfels(state.surfels, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
+        predict = predict_surfels_softly if self.settings.soft else predict_surfels
+        return predict(state.surfels, T_wm, camera.K, camera.size, self.mapper.stable_confidence)
 
 
 class KinectFusion(StreamingSystem):
@@ -77,6 +82,10 @@ class KinectFusion(StreamingSystem):
         super().__init__(odometry, mapper=mapper, noise=noise, factor=factor, settings=settings, max_depth=max_depth)
         VoxelGrid.empty(1, voxel_size, truncation)  # refuses bad sizes at once
         self.voxel_size, self.truncation = voxel_size, truncation
+
+    def make_mapper(self) -> Mapper:
+        """Integration into the volume, soft where the settings are."""
+        return TSDFFuser(association=self.settings.association)
 
     def empty_map(self, batch: int, device: torch.device, dtype: torch.dtype) -> VoxelGrid:
         """The volumes before the first frame."""

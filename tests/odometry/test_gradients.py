@@ -148,3 +148,22 @@ def test_a_sharp_mean_is_the_nearest_pixel(pose, inputs):
 def test_settings_that_do_not_go_together(settings, message):
     with pytest.raises(ValueError, match=message):
         ProjectiveICP(**settings)
+
+
+@pytest.mark.parametrize("strategy", RULES)
+def test_frames_that_are_alike(pairs, strategy):
+    """The search starts at its optimum, with residuals of exactly zero: the gradient is that of the optimum.
+
+    By shape alone: brightness has its kinks between pixels, which is where all of them are.
+    """
+    T_wm, found = pairs.T_wc[:, 0], []
+    for backward in ("implicit", "unroll", "truncated"):
+        live, model = (pairs.depth[:, 0].clone().requires_grad_() for _ in range(2))
+        views = [measure_surface(RGBDFrames(pairs.color[:, 0], depth, pairs.K[:, 0])) for depth in (live, model)]
+        settings = {"iterations": (2, 2, 8), "backward": backward, "backward_iterations": 8, "photometric": False}
+        odometer = ProjectiveICP(RULES[strategy], **settings)
+        T_wc = odometer(views[0], views[1].surface.with_pose(T_wm), T_wm).T_wc
+        torch.testing.assert_close(T_wc, T_wm, rtol=0, atol=1e-9)
+        weight = torch.randn(T_wc.shape, generator=torch.Generator().manual_seed(1), dtype=T_wc.dtype)
+        found.append(torch.cat(torch.autograd.grad((weight * T_wc).sum(), [live, model])))
+    assert found[0].any() and max(apart(other, found[0]) for other in found[1:]) < 1e-6

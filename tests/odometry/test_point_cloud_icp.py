@@ -151,3 +151,19 @@ def test_bad_values_are_refused(clouds):
             align_points(*bad, normals)
     with pytest.raises(ValueError, match="M at least 1"):
         align_points(source, target[:, :0], normals[:, :0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_clouds_that_already_lie_on_each_other(dtype):
+    """The gradient is that of the optimum, by every way back."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(1, 200, 3, generator=generator, dtype=dtype)
+    normals = torch.nn.functional.normalize(torch.randn(1, 200, 3, generator=generator, dtype=dtype), dim=-1)
+    weight, found = torch.randn(1, 4, 4, generator=generator, dtype=dtype), {}
+    for backward in ("implicit", "unroll", "truncated", "implicit-gn"):
+        source = target.clone().requires_grad_()
+        T_ts, _ = align_points(source, target, normals, backward=backward)
+        (found[backward],) = torch.autograd.grad((weight * T_ts).sum(), source)
+    exact = found.pop("implicit")
+    for gradient in found.values():
+        torch.testing.assert_close(gradient, exact, rtol=1e-3, atol=1e-3 * float(exact.abs().max()))

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import gradslam_ng as gs
+from benchmarks.gradient_errors import SCENES, views
+from benchmarks.gradient_errors import K as SCENE_K
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.mapping import PointFuser
@@ -292,3 +294,23 @@ def test_training_does_not_grow_in_memory(room):
         optimizer.step()
         used.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
     assert max(used[3:]) < used[2] + 50, used
+
+
+@pytest.mark.parametrize("system", [gs.ICPOdometry, gs.PointFusion, gs.KinectFusion], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("scene", ["wavy wall", "sphere on a plane"])
+def test_scenes_that_leave_directions_open(differences, system, scene):
+    """Pose and covariance know how well each direction is observed."""
+    images, poses = views(SCENES[scene])
+    sizes = {"voxel_size": 0.04, "truncation": 0.16} if system is gs.KinectFusion else {}
+
+    def run(depth: Tensor, color: Tensor, K: Tensor) -> dict[str, Tensor]:
+        slam = system(ProjectiveICP(iterations=(2, 2, 3)), factor=1, **sizes)
+        frames = RGBDFrames(color, depth, K[None], poses[None])
+        state = slam.step(slam.step(None, frames[:, 0]), frames[:, 1])
+        assert state.tracking.ok.all()
+        return {"pose": state.T_wc, "covariance": state.tracking.covariance}
+
+    steps = {"depth": 5e-9, "color": 1e-7, "K": 1e-7}
+    errors = differences(run, images | {"K": SCENE_K}, steps)
+    assert len(errors) == 6
+    assert statistics.median(errors.values()) <= 1e-5 and max(errors.values()) <= 1e-3, errors

@@ -89,7 +89,9 @@ def run(make: Callable, T_wc: Tensor, x: Values) -> Values:
         ProjectiveICP(rule, **more), noise=lambda s, c: x["noise"] + depth_noise.axial_sigma(s.vertices[..., 2])
     )
     first = se3.exp(x["pose"]) @ T_wc[:1]
-    frames = gs.RGBDFrames(x["color"], x["depth"], x["K"], torch.cat([first, torch.full_like(T_wc[1:], math.nan)])[None])
+    frames = gs.RGBDFrames(
+        x["color"], x["depth"], x["K"], torch.cat([first, torch.full_like(T_wc[1:], math.nan)])[None]
+    )
     poses, state = [], None
     for i in range(FRAMES):
         state = slam.step(state, frames[:, i])

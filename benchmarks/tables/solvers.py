@@ -79,6 +79,17 @@ def pipeline_gradients() -> str:
 
 
 @table
+def gradient_errors() -> str:
+    columns = "scene", "system", "pairs of output and input", "off by more than 1e-3", "median relative error"
+    rows = [
+        [*name.split(", "), str(row["pairs"]), str(row["off"]), number(row["median"], 3)]
+        for name, row in load("gradient_errors")["rows"].items()
+    ]
+    images = "two frames of 32x24, float64"
+    return markdown(columns, rows, measured("gradient_errors", ["gradient_errors"], "1", images))
+
+
+@table
 def memory() -> str:
     gradslam = {"5": "180", "20": "1,312", "50": "6,920"}
     data = load("memory")["rows"]

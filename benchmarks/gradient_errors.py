@@ -67,7 +67,7 @@ SYSTEMS = {
 
 
 def views(scene: Scene) -> tuple[Values, Tensor]:
-    """Color and depth (1, L, H, W, ...) of a camera that moves 1 cm and 0.5 degrees a frame, and its poses (L, 4, 4)."""
+    """Color and depth (1, L, H, W, ...) of a camera that moves 1 cm a frame, and its poses (L, 4, 4)."""
     twist = torch.tensor([0.007, -0.005, 0.006, 0.006, -0.004, 0.005], dtype=D)
     start = se3.exp(torch.tensor([0.013, -0.021, 0.017, 0.031, -0.023, 0.041], dtype=D))
     T_wc = start @ se3.exp(torch.arange(FRAMES, dtype=D)[:, None] * twist)

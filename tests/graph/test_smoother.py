@@ -158,3 +158,66 @@ def test_surrogate_loss_is_zero_for_perfect_measurements(rings):
         gs.surrogate_loss(graph, {"y": scene.truth})
     with pytest.raises(ValueError, match="steps"):
         gs.surrogate_loss(graph, {"x": scene.truth}, steps=0)
+
+
+def still_smoother(pairs, lag, batch=(), noise=0.1, T_0=None):
+    """A smoother of eight poses that are known not to turn, so that its problem is linear, with loops (i, j); measured."""
+    generator = torch.Generator().manual_seed(2)
+
+    def measured(distance):
+        T = torch.eye(4, dtype=torch.float64).repeat(*batch, 1, 1)
+        T[..., 0, 3] = distance
+        T[..., :3, 3] += noise * torch.randn(*batch, 3, generator=generator, dtype=torch.float64)
+        return T
+
+    weight = DiagonalWeight(torch.tensor([[5.0] * 3 + [1e4] * 3], dtype=torch.float64))
+    start = torch.eye(4, dtype=torch.float64) if T_0 is None else T_0
+    smoother = gs.Smoother(start, lag=lag, strategy=optim.GaussNewton(), iterations=3)
+    odometry, loops = [measured(1.0) for _ in range(7)], [measured(float(j - i)) for i, j in pairs]
+    for k, T in enumerate(odometry):
+        smoother.add(T, weight)
+        for (i, j), T_ij in zip(pairs, loops, strict=True):
+            if max(i, j) == k + 1:
+                smoother.add_loop(i, j, T_ij, weight)
+    return smoother
+
+
+WINDOW_PAIRS = [(0, 2), (0, 3), (1, 3), (1, 4), (2, 5), (3, 0), (5, 2)]
+
+
+@pytest.mark.parametrize("pair", WINDOW_PAIRS)
+def test_a_loop_between_any_two_poses_of_a_window_is_that_of_the_whole(pair):
+    whole, window = (still_smoother([pair], lag).smooth() for lag in (None, 4))
+    torch.testing.assert_close(window[-1], whole[-1], atol=1e-6, rtol=0)
+
+
+def test_all_loops_of_a_window_in_a_batch():
+    whole, window = (still_smoother(WINDOW_PAIRS, lag, batch=(3,)).smooth() for lag in (None, 4))
+    assert window.shape == (3, 8, 4, 4)
+    torch.testing.assert_close(window[:, -1], whole[:, -1], atol=1e-6, rtol=0)
+    assert (window[0] - window[1]).abs().max() > 0.01
+
+
+def test_gradient_through_a_loop_whose_first_pose_has_left():
+    first = torch.zeros(2, 6, dtype=torch.float64, requires_grad=True)
+    found = {lag: still_smoother([(0, 3), (1, 4), (2, 5)], lag, (2,), T_0=se3.exp(first)) for lag in (None, 4)}
+    gradients = {lag: torch.autograd.grad(x.smooth()[:, -1, 0, 3].sum(), first)[0] for lag, x in found.items()}
+    torch.testing.assert_close(gradients[4], gradients[None], atol=1e-5, rtol=0)
+    assert torch.allclose(gradients[4][:, 0], torch.ones(2, dtype=torch.float64), atol=1e-6)
+
+
+def test_an_edge_that_says_nothing_leaves_a_window_finite():
+    smoother = gs.Smoother(torch.eye(4, dtype=torch.float64), lag=3)
+    for k in range(6):
+        smoother.add(torch.eye(4, dtype=torch.float64), IsotropicWeight(torch.full((1,), float(k != 2)).double()))
+    assert smoother.smooth().isfinite().all()
+
+
+def test_a_loop_that_is_none_is_refused():
+    smoother = still_smoother([], 4)
+    with pytest.raises(ValueError, match="loop: expected two poses, got 6 twice"):
+        smoother.add_loop(6, 6, torch.eye(4).double())
+    with pytest.raises(ValueError, match="T_ij: expected"):
+        smoother.add_loop(5, 6, torch.eye(3).double())
+    with pytest.raises(ValueError, match="T_ij: expected"):
+        smoother.add(torch.zeros(6))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from gradslam_ng.compute.compiled import CompiledFunction, compilation_enabled, compiled
+from gradslam_ng.compute.transforms import transforms_active
 from gradslam_ng.compute.tree import tree_leaves, tree_structure, tree_unflatten
 
 R = TypeVar("R")
@@ -23,9 +24,9 @@ def checkpoint(function: Callable[..., R], *args: Any) -> R:
     Chen et al. 2016, for a pure function: its gradient reaches the tensors in `args`, directly or within tuples,
     dictionaries and dataclasses, and nothing else. Unlike `torch.utils.checkpoint` it hooks no saved tensor and costs
     nothing but the second evaluation. Of a compiled function of plain tensors that returns a tuple of them, inside
-    `compilation()`, both passes run compiled.
+    `compilation()`, both passes run compiled. Within transforms of torch.func, and in forward mode, nothing is saved.
     """
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or transforms_active():
         return function(*args)
     structure = tree_structure(args)  # the function must hold no tensor that autograd does not know of
     returned: list[Any] = []

@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
+
+from gradslam_ng.compute.transforms import transforms_active
+from gradslam_ng.compute.tree import tree_map
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +30,11 @@ def discrete(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         with torch.no_grad():
-            if torch.compiler.is_compiling() or _interceptor is None:
+            if torch.compiler.is_compiling():
+                return function(*args, **kwargs)
+            if transforms_active():  # forward mode does not heed no_grad
+                return tree_map(Tensor.detach, function(*args, **kwargs))
+            if _interceptor is None:
                 return function(*args, **kwargs)
             return _interceptor(function, *args, **kwargs)
 

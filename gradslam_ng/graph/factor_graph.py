@@ -11,6 +11,7 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation
+from gradslam_ng.compute.transforms import is_vmapped
 from gradslam_ng.graph import residuals
 from gradslam_ng.graph.factor import Factor, Weight
 from gradslam_ng.graph.ordering import Ordering, check_index, gather
@@ -351,5 +352,5 @@ def _shape(x: Tensor) -> str:
 
 def _check_finite(what: str, x: Tensor) -> None:
     finite = x.detach().isfinite()
-    if not bool(finite.all()):
+    if not is_vmapped(finite) and not bool(finite.all()):
         raise ValueError(f"{what}: expected finite numbers, {int((~finite).sum())} of {x.numel()} are not")

@@ -10,6 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from gradslam_ng.compute.transforms import as_numpy
 from gradslam_ng.graph.factor import Factor
 from gradslam_ng.optim.sparse import Pattern
 
@@ -50,7 +51,7 @@ class Ordering:
         counts = list(self.counts.values())
         self.first = dict(zip(self.counts, np.concatenate([[0], np.cumsum(counts)]).tolist(), strict=False))
         self.device = next(iter(fixed.values())).device
-        constant = np.concatenate([mask.cpu().numpy() for mask in fixed.values()])
+        constant = np.concatenate([as_numpy(mask) for mask in fixed.values()])
         constant[self._gauge_free(factors, constant)] = True
         sizes = np.concatenate([np.full(n, self.dimensions[name]) for name, n in self.counts.items()])[~constant]
         number = np.where(constant, -1, np.cumsum(~constant) - 1)  # of the variables that are not constant
@@ -61,7 +62,7 @@ class Ordering:
             name: torch.from_numpy(np.flatnonzero(~constant[first : first + n])).to(self.device)
             for (name, first), n in zip(self.first.items(), counts, strict=True)
         }
-        values = [[number[self.first[name] + index.cpu().numpy()] for name, index in f.keys] for f in factors]
+        values = [[number[self.first[name] + as_numpy(index)] for name, index in f.keys] for f in factors]
         rows, cols = _pairs(values)
         self.pattern = Pattern(sizes, rows=rows, cols=cols)
         present = [(f, ids) for f, ids in zip(factors, values, strict=True) if len(f)]
@@ -76,12 +77,12 @@ class Ordering:
             for name, index in f.keys[1:]
         ]
         a, b = (torch.cat([torch.zeros(0, dtype=torch.int64), *(link[k].cpu() for link in links)]) for k in (0, 1))
-        graph_of = coo_matrix((np.ones(len(a)), (a.numpy(), b.numpy())), shape=(len(constant), len(constant)))
+        graph_of = coo_matrix((np.ones(len(a)), (as_numpy(a), as_numpy(b))), shape=(len(constant), len(constant)))
         parts, part = connected_components(graph_of, directed=False)
         _, first = np.unique(part, return_index=True)
         kind = np.concatenate([np.full(n, k) for k, n in enumerate(self.counts.values())])
         alone = [f.keys[0] for f in factors if len(f.keys) == 1 or f.residual.anchors]
-        known = np.concatenate([np.zeros(0, np.int64), *(self.first[name] + i.cpu().numpy() for name, i in alone)])
+        known = np.concatenate([np.zeros(0, np.int64), *(self.first[name] + as_numpy(i) for name, i in alone)])
         known = known[kind[known] == kind[first][part[known]]]  # a switch's prior is no anchor of its poses
         anchored = np.zeros(parts, dtype=bool)
         anchored[part[known]] = True
@@ -105,7 +106,7 @@ class Ordering:
         return places
 
     def _gradients(self, factor: Factor) -> list[np.ndarray]:
-        return [self.columns(name, index).cpu().numpy().ravel() for name, index in factor.keys]
+        return [as_numpy(self.columns(name, index)).ravel() for name, index in factor.keys]
 
     def _concatenate(self, places: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *places])).to(self.device)
@@ -116,7 +117,7 @@ class Ordering:
         index: Tensor,  # (K,)
     ) -> Tensor:
         """Where the tangents (K, d) of variables lie in g (n,); n where they are constant."""
-        start = self.start[self.first[name] + index.cpu().numpy()][:, None]
+        start = self.start[self.first[name] + as_numpy(index)][:, None]
         return torch.from_numpy(np.minimum(start + np.arange(self.dimensions[name]), self.n)).to(index.device)
 
     def split(

@@ -6,15 +6,17 @@ not depend on how many iterations that took. The solution leaves as retract(x, z
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from gradslam_ng.compute.safe import denominator
+from gradslam_ng.compute.transforms import is_vmapped, refuse_gradient
 from gradslam_ng.optim.linear import conjugate_gradients, observed_inverse
 from gradslam_ng.optim.problem import Point, Problem, gradient
 from gradslam_ng.optim.sparse import BlockSparse
@@ -22,24 +24,148 @@ from gradslam_ng.optim.sparse import BlockSparse
 TangentFunction = Callable[[Tensor], Tensor]  # (..., n) -> (..., n)
 
 
+class _HessianInverse:
+    """The inverse of a symmetric matrix given as v -> A v, all (..., n), without gradient, by conjugate gradients."""
+
+    def __init__(self, hessian: TangentFunction, *, preconditioner: TangentFunction) -> None:
+        self.hessian, self.preconditioner = hessian, preconditioner
+        self.goal: Tensor | None = None  # (...), squared length of a gradient beside which less is rounding
+
+    @torch.no_grad()
+    def measure(self, v: Tensor) -> None:
+        """Take what is much less than v from now on for rounding."""
+        self.goal = self.length(v) * torch.finfo(v.dtype).eps ** 1.2
+
+    @torch.no_grad()
+    def is_rounding(self, v: Tensor) -> bool:
+        return self.goal is not None and not is_vmapped(v) and bool((self.length(v) <= self.goal).all())
+
+    def length(self, v: Tensor) -> Tensor:
+        """Squared, in the metric of the preconditioner (...)."""
+        return torch.linalg.vecdot(v, self.preconditioner(v))
+
+    @torch.no_grad()
+    def __call__(self, v: Tensor) -> Tensor:
+        return conjugate_gradients(self.hessian, v, self.preconditioner, 2 * v.shape[-1], self.goal)
+
+
 class _Root(Function):
     """0 = g(delta, theta) makes d delta / d theta = -(dg/d delta)^-1 dg/d theta; `inverse` applies (dg/d delta)^-T."""
 
     @staticmethod
-    def forward(ctx, g: Tensor, inverse: TangentFunction) -> Tensor:
-        ctx.inverse = inverse
+    def forward(g: Tensor, inverse: TangentFunction, mode: str) -> Tensor:
         return torch.zeros_like(g)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, v: Tensor) -> tuple[Tensor, None]:
-        return -ctx.inverse(v), None
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        g, ctx.inverse, ctx.mode = inputs
+        ctx.save_for_backward(g)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        with torch.no_grad():
+            u = -ctx.inverse(v)
+        (g,) = ctx.saved_tensors
+        return refuse_gradient(_second_order(ctx.mode), u, v, g) if torch.is_grad_enabled() else u, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError(_forward_mode(ctx.mode))
+
+
+class _SymmetricRoot(Function):
+    """`_Root` with second derivatives: g is evaluated where `start`, the root to first order, moves to.
+
+    The chord method: one more step from a point whose first derivatives are right, with the same inverse, makes the
+    second ones right. To first order nothing comes through `start`, since v + (dg/d delta)^T u = 0.
+    """
+
+    @staticmethod
+    def forward(g: Tensor, start: Tensor, inverse: _HessianInverse) -> Tensor:
+        return torch.zeros_like(g)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        g, _, ctx.inverse = inputs
+        ctx.save_for_backward(g)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        ctx.inverse.measure(v)
+        u = _Negative.apply(v, ctx.inverse)
+        return _SecondOrder.apply(u, *ctx.saved_tensors) if torch.is_grad_enabled() else u, v, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError(_forward_mode("implicit"))
+
+
+class _Start(Function):
+    """The root to first order, where `_SymmetricRoot` starts."""
+
+    @staticmethod
+    def forward(g: Tensor, inverse: _HessianInverse) -> Tensor:
+        return torch.zeros_like(g)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.inverse = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        if not torch.is_grad_enabled() and ctx.inverse.is_rounding(v):
+            return None, None
+        return _Negative.apply(v, ctx.inverse), None
+
+
+class _Negative(Function):
+    """-A^-1 v for symmetric A, a constant."""
+
+    @staticmethod
+    def forward(v: Tensor, inverse: TangentFunction) -> Tensor:
+        return -inverse(v)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.inverse = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        return _Negative.apply(v, ctx.inverse), None
+
+
+class _SecondOrder(Function):
+    """u, part of a gradient: its gradient is right, that of its gradient is not, and refused."""
+
+    @staticmethod
+    def forward(u: Tensor, g: Tensor) -> Tensor:
+        return u.view_as(u)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        nothing = torch.zeros_like(v)
+        if torch.is_grad_enabled():
+            message = "backward='implicit' has no third derivatives: use 'unroll'"
+            nothing = refuse_gradient(message, nothing, *ctx.saved_tensors)
+        return v, nothing
+
+
+def _second_order(mode: str) -> str:
+    return f"{mode} has no second derivatives: use backward='unroll', 'truncated' or 'implicit'"
+
+
+def _forward_mode(mode: str) -> str:
+    return f"{mode} has no forward-mode derivative: use backward='unroll' or 'truncated'"
 
 
 def differentiate_root(
     residual: TangentFunction, zero: Tensor, inverse: Callable[[TangentFunction, Tensor], Tensor]
 ) -> Tensor:
-    """Zero (..., n), with the gradient of the root of `residual` that lies at zero.
+    """Zero (..., n), with the gradient of the root of `residual` that lies at zero; second derivatives are refused.
 
     A fixed point x = f(x) is the root of delta -> x + delta - f(x + delta).
 
@@ -56,7 +182,7 @@ def differentiate_root(
     def transposed(w: Tensor) -> Tensor:
         return torch.autograd.grad(g, delta, w, retain_graph=True)[0]
 
-    return _Root.apply(g, lambda v: inverse(transposed, v))
+    return _Root.apply(g, lambda v: inverse(transposed, v), "differentiate_root")
 
 
 def dense_inverse(
@@ -82,11 +208,23 @@ def exact(problem: Problem, x: Point, zero: Tensor, known_H: BlockSparse | None 
         at_x.append((H, error))
         return g
 
-    def inverse(hessian: TangentFunction, v: Tensor) -> Tensor:
-        return conjugate_gradients(hessian, v, observed_inverse(at_x[0][0]), iterations=2 * v.shape[-1])
+    constant = zero.detach().requires_grad_()
+    with torch.enable_grad():
+        g = residual(constant)
+    inverse = _HessianInverse(
+        lambda w: torch.autograd.grad(g, constant, w, retain_graph=True)[0],
+        preconditioner=_lazily(lambda: observed_inverse(at_x[0][0])),
+    )
+    with torch.enable_grad():
+        start = _Start.apply(g, inverse)
+        delta = _SymmetricRoot.apply(residual(start), start, inverse)
+    return delta, at_x[1][1]
 
-    delta = differentiate_root(residual, zero, inverse)
-    return delta, at_x[0][1]
+
+def _lazily(make: Callable[[], TangentFunction]) -> TangentFunction:
+    """What `make` returns, made when it is first called."""
+    made = functools.cache(make)
+    return lambda v: made()(v)
 
 
 def _equations(problem: Problem, x: Point, known_H: BlockSparse | None) -> tuple[Tensor | BlockSparse, Tensor, Tensor]:
@@ -101,22 +239,33 @@ def gauss_newton(problem: Problem, x: Point, zero: Tensor, known_H: BlockSparse 
     """
     with torch.enable_grad():
         H, g, error = _equations(problem, x, known_H)
-    return _Root.apply(g, lambda v: observed_inverse(H)(v)), error
+    return _Root.apply(g, lambda v: observed_inverse(H)(v), "backward='implicit-gn'"), error
 
 
 class _Direct(Function):
     """Zero, whose gradient v asks `perturb` for two optima and weighs the errors at them."""
 
     @staticmethod
-    def forward(ctx, error_plus: Tensor, error_minus: Tensor, zero: Tensor, perturb: TangentFunction) -> Tensor:
-        ctx.perturb = perturb
+    def forward(error_plus: Tensor, error_minus: Tensor, zero: Tensor, perturb: TangentFunction) -> Tensor:
         return torch.zeros_like(zero)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, v: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        weight = 0.5 / ctx.perturb(v)
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.perturb = inputs[3]
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        with torch.no_grad():
+            weight = 0.5 / ctx.perturb(v)
+        (error,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            weight = refuse_gradient(_second_order("backward='direct'"), weight, v, error)
         return weight, -weight, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError(_forward_mode("backward='direct'"))
 
 
 def direct_loss(

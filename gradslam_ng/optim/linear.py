@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.safe import divide
+from gradslam_ng.compute.transforms import is_vmapped
 from gradslam_ng.optim.sparse import BlockSparse, SparseFactor
 
 
@@ -112,20 +113,23 @@ def conjugate_gradients(
     b: Tensor,  # (..., n)
     preconditioner: Callable[[Tensor], Tensor],
     iterations: int,
+    goal: Tensor | None = None,  # (...)
 ) -> Tensor:
     """Solve A u = b for symmetric A given as v -> A v, all (..., n), by preconditioned conjugate gradients.
 
     Nocedal and Wright 2006, algorithm 5.3; the preconditioner stands for the inverse of A. Elements of the
     batch stop on their own; the host looks at them once an iteration. Where A has no positive curvature along the first
-    direction the preconditioner's answer is returned.
+    direction the preconditioner's answer is returned. `goal`: squared residual, in the preconditioner's metric, that is
+    small enough.
     """
     apply = torch.linalg.vecdot
     u, r = torch.zeros_like(b), b
     z = preconditioner(r)
     p, rz = z, apply(r, z)
-    goal = rz * torch.finfo(b.dtype).eps ** 1.2
+    least = rz * torch.finfo(b.dtype).eps ** 1.2
+    goal = least if goal is None else torch.maximum(goal, least)
     for iteration in range(iterations):
-        if bool((rz <= goal).all()):
+        if not is_vmapped(rz) and bool((rz <= goal).all()):
             break
         Ap = matvec(p)
         curvature = apply(p, Ap)

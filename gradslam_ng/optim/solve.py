@@ -11,6 +11,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.safe import expand_mask
+from gradslam_ng.compute.transforms import functorch_active
 from gradslam_ng.compute.tree import tree_map, tree_where
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach
@@ -99,7 +100,9 @@ def solve(
     with torch.no_grad():
         found = _iterate(problem, _begin(problem, x, strategy, tolerance), strategy, iterations, tolerance).solution
     if backward == "detach":
-        return found
+        return replace(found, x=detach(found.x), H=tree_map(Tensor.detach, found.H))  # forward mode heeds no no_grad
+    if functorch_active():
+        raise RuntimeError(f"backward={backward!r} is not for transforms of torch.func: use 'unroll' or 'truncated'")
     attach = {"implicit": implicit.exact, "implicit-gn": implicit.gauss_newton, "direct": implicit.direct_loss}
     known_H = found.H if isinstance(found.H, BlockSparse) else None  # its factor may be at hand
     delta, error = attach[backward](problem, found.x, torch.zeros_like(found.g), known_H)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
+from gradslam_ng.compute.transforms import as_numpy, unwrap
 from gradslam_ng.optim.sparse import cholmod, multifrontal
 from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite, entries
 
@@ -59,12 +60,17 @@ class Pattern:
     def diagonal(self) -> Tensor:
         """Where in the values (nnz,) the diagonal (n,) lies."""
         row, col = self.places
-        return torch.nonzero(row == col)[:, 0]
+        return unwrap(torch.nonzero(row == col)[:, 0])  # kept longer than a transform lasts
 
     @cached_property
     def mirrored(self) -> Tensor:
         """(nnz,) bool: values that stand for two entries, those of blocks off the diagonal."""
         return torch.from_numpy(np.repeat(self.rows != self.cols, np.diff(self.offsets)))
+
+    def entries_on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Row, column and `mirrored` of every value, on a device."""
+        row, col = self.places
+        return row.to(device), col.to(device), self.mirrored.to(device)
 
 
 @dataclass(eq=False)
@@ -145,7 +151,7 @@ class SparseFactor:
         """b (..., n, k), without gradient; NaN where there is no factor."""
         if self.parts is None:
             return torch.full_like(b, torch.nan)
-        batch = b.detach().double().cpu().reshape(-1, *b.shape[-2:]).numpy()
+        batch = as_numpy(b.detach().double().reshape(-1, *b.shape[-2:]))
         solved = [part.solve(one) for part, one in zip(self.parts, batch, strict=True)]
         return torch.from_numpy(np.stack(solved)).reshape(b.shape).to(b)
 
@@ -156,7 +162,7 @@ def _say_which(name: str) -> None:
 
 
 def _factorize(values: Tensor, pattern: Pattern) -> list[multifrontal.Numeric | cholmod.Numeric]:
-    batch = values.detach().double().cpu().reshape(-1, pattern.nnz).numpy()
+    batch = as_numpy(values.detach().double().reshape(-1, pattern.nnz))
     return [factorization.Numeric(pattern.symbolic, values=one) for one in batch]
 
 
@@ -164,21 +170,36 @@ class _Solve(Function):
     """A^-1 b (..., n, k) for A (..., nnz) whose factor is kept. dx = A^-1 (db - dA x)."""
 
     @staticmethod
-    def forward(ctx, values: Tensor, b: Tensor, factor: SparseFactor) -> Tensor:
-        x = factor.numeric_solve(b)
-        ctx.factor = factor
-        ctx.save_for_backward(x)
-        return x
+    def forward(values: Tensor, b: Tensor, factor: SparseFactor) -> Tensor:
+        return factor.numeric_solve(b)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, v: Tensor) -> tuple[Tensor, Tensor, None]:
-        (x,) = ctx.saved_tensors
-        u = ctx.factor.numeric_solve(v)
-        row, col = (place.to(x.device) for place in ctx.factor.pattern.places)
-        mirrored = ctx.factor.pattern.mirrored.to(x.device)
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        values, _, ctx.factor = inputs
+        ctx.save_for_backward(values, output)
+        ctx.save_for_forward(values, output)
 
-        def product(a: Tensor, b: Tensor) -> Tensor:
-            return (a[..., row, :] * b[..., col, :]).sum(-1)
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        values, x = ctx.saved_tensors
+        u = _Solve.apply(values, v, ctx.factor)  # A is symmetric
+        row, col, mirrored = ctx.factor.pattern.entries_on(x.device)
+        products = (u[..., row, :] * x[..., col, :]).sum(-1), (x[..., row, :] * u[..., col, :]).sum(-1)
+        return -(products[0] + torch.where(mirrored, products[1], 0.0)), u, None
 
-        return -(product(u, x) + torch.where(mirrored, product(x, u), 0.0)), u, None
+    @staticmethod
+    def jvp(ctx: Any, values_t: Tensor | None, b_t: Tensor | None, _: None) -> Tensor:
+        values, x = ctx.saved_tensors
+        change = torch.zeros_like(x) if b_t is None else b_t
+        if values_t is not None:
+            row, col, mirrored = ctx.factor.pattern.entries_on(x.device)
+            change = change.index_add(-2, row, -values_t[..., None] * x[..., col, :])
+            change = change.index_add(-2, col, -torch.where(mirrored, values_t, 0.0)[..., None] * x[..., row, :])
+        return _Solve.apply(values, change, ctx.factor)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, values: Tensor, b: Tensor, factor: SparseFactor) -> Any:
+        if in_dims[0] is not None:
+            raise RuntimeError("vmap: this is worked out outside of torch; give the problem leading axes instead")
+        columns = b.movedim(in_dims[1], -1)  # of one matrix: more of them are solved at once
+        return _Solve.apply(values, columns.flatten(-2), factor).unflatten(-1, columns.shape[-2:]), columns.ndim - 1

@@ -1,0 +1,71 @@
+"""Which derivatives are being taken: transforms of torch.func, forward mode, and how to refuse one that would be wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+# PyTorch has no public way to ask either of these (2.13); `torch.autograd.Function` itself asks the first
+_functorch: Any = torch._C._functorch
+
+
+def functorch_active() -> bool:
+    """Whether the code runs within a transform of torch.func (grad, jvp, vmap, ...)."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def transforms_active() -> bool:
+    """Whether it runs within a transform of torch.func, or a level of forward-mode differentiation."""
+    return functorch_active() or forward_ad._current_level >= 0
+
+
+def is_vmapped(x: Tensor) -> bool:
+    """Whether a tensor is batched by `torch.vmap`, so that there is no one value to look at."""
+    while _functorch.is_gradtrackingtensor(x):
+        x = _functorch.get_unwrapped(x)
+    return _functorch.is_batchedtensor(x)
+
+
+def unwrap(x: Tensor) -> Tensor:
+    """The tensor that transforms of torch.func have wrapped; any operation on it is wrapped again.
+
+    Raises:
+        RuntimeError: `torch.vmap` has batched it.
+    """
+    while _functorch.is_gradtrackingtensor(x):
+        x = _functorch.get_unwrapped(x)
+    if _functorch.is_batchedtensor(x):
+        raise RuntimeError("vmap: this is worked out outside of torch; give the problem leading axes instead")
+    return x
+
+
+def as_numpy(x: Tensor) -> np.ndarray:
+    """The values of a tensor, whatever transform it is in; raises as `unwrap` does."""
+    x = unwrap(x.detach().cpu())
+    with torch._C._DisableFuncTorch():  # within a transform `numpy` itself would be wrapped
+        return x.numpy()
+
+
+class _Refused(Function):
+    """The first tensor, which cannot be differentiated."""
+
+    @staticmethod
+    def forward(message: str, x: Tensor, *others: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.message = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError(ctx.message)
+
+
+def refuse_gradient(message: str, x: Tensor, *others: Tensor) -> Tensor:
+    """x, which depends on itself and on others; a gradient through it raises a RuntimeError instead of being wrong."""
+    return _Refused.apply(message, x, *others)

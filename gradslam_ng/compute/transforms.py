@@ -1,4 +1,4 @@
-"""Which derivatives are being taken: transforms of torch.func, forward mode, and how to refuse one that would be wrong."""
+"""Which derivatives are taken: transforms of torch.func, forward mode, and refusing one that would be wrong."""
 
 from __future__ import annotations
 

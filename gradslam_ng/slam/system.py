@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import static_shapes_enabled
+from gradslam_ng.compute.transforms import is_vmapped, transforms_active
 from gradslam_ng.compute.tree import unshared
 from gradslam_ng.mapping import Mapper
 from gradslam_ng.odometry import Odometry, TrackingResult, TrackingStatus
@@ -123,7 +124,10 @@ class System(nn.Module):
 
         Raises:
             ValueError: not one frame a sequence, or images that are too small or too large.
+            RuntimeError: within `torch.vmap` over frames.
         """
+        if any(is_vmapped(x) for x in (frame.color, frame.depth, frame.K)):
+            raise RuntimeError("vmap: a system takes a batch of sequences as it is; give frames with axes (B, L)")
         frame = frame if frame.shape else frame.map(lambda value: value[None])
         if len(frame.shape) != 1:
             raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
@@ -216,7 +220,8 @@ class System(nn.Module):
             raise ValueError(f"frames: expected leading axes (B, L) or (L,), none of them 0, got {tuple(frames.shape)}")
         clips = frames if len(frames.shape) == 2 else frames.map(lambda value: value[None])
         check_color(clips.color)
-        keeping = checkpoint and torch.is_grad_enabled()  # without gradients maps are updated in place, never twice
+        # without gradients maps are updated in place, never twice; torch.func has no hooks on what is saved
+        keeping = checkpoint and torch.is_grad_enabled() and not transforms_active()
         length = math.isqrt(clips.shape[1]) if keeping else clips.shape[1]
         state: State | None = None
         poses: list[Tensor] = []

@@ -161,7 +161,7 @@ def test_surrogate_loss_is_zero_for_perfect_measurements(rings):
 
 
 def still_smoother(pairs, lag, batch=(), noise=0.1, T_0=None):
-    """A smoother of eight poses known not to turn, so that its problem is linear, with loops (i, j) that were measured."""
+    """A smoother of eight poses known not to turn, which makes its problem linear, with loops (i, j) as measured."""
     generator = torch.Generator().manual_seed(2)
 
     def measured(distance):

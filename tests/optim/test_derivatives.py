@@ -142,7 +142,7 @@ def test_transforms_through_solutions(problem, transform):
         found = TRANSFORMS[transform](PROBLEMS[problem](backward))(THETA)
         torch.testing.assert_close(found, gradient(PROBLEMS[problem](backward), THETA), rtol=1e-8, atol=1e-10)
     for backward in ("implicit", "implicit-gn", "direct"):
-        with pytest.raises(RuntimeError, match="is not for transforms of torch.func: use 'unroll' or 'truncated'"):
+        with pytest.raises(RuntimeError, match=r"is not for transforms of torch\.func: use 'unroll' or 'truncated'"):
             TRANSFORMS[transform](PROBLEMS[problem](backward))(THETA)
 
 
@@ -191,5 +191,5 @@ def test_vmap_over_problems():
     for problem in ("curve", "dense"):
         loss = PROBLEMS[problem]("unroll")
         torch.testing.assert_close(torch.vmap(loss)(thetas), torch.stack([loss(theta) for theta in thetas]))
-    with pytest.raises(RuntimeError, match="vmap: .* leading axes"):
+    with pytest.raises(RuntimeError, match=r"vmap: .* leading axes"):
         torch.vmap(PROBLEMS["sparse"]("unroll"))(thetas)

@@ -24,30 +24,36 @@ def transforms_active() -> bool:
 
 
 def is_vmapped(x: Tensor) -> bool:
-    """Whether a tensor is batched by `torch.vmap`, so that there is no one value to look at."""
+    """Whether a tensor is batched by `torch.vmap`, or as a batch of gradients, so that it has no one value."""
     while _functorch.is_gradtrackingtensor(x):
         x = _functorch.get_unwrapped(x)
-    return _functorch.is_batchedtensor(x)
+    return "Batched" in str(torch._C._dispatch_keys(x))  # by the current vmap, or by that of batches of gradients
 
 
 def unwrap(x: Tensor) -> Tensor:
-    """The tensor that transforms of torch.func have wrapped; any operation on it is wrapped again.
-
-    Raises:
-        RuntimeError: `torch.vmap` has batched it.
-    """
+    """The tensor that transforms of torch.func have wrapped; any operation on it is wrapped again."""
     while _functorch.is_gradtrackingtensor(x):
         x = _functorch.get_unwrapped(x)
-    if _functorch.is_batchedtensor(x):
-        raise RuntimeError("vmap: this is worked out outside of torch; give the problem leading axes instead")
     return x
 
 
 def as_numpy(x: Tensor) -> np.ndarray:
-    """The values of a tensor, whatever transform it is in; raises as `unwrap` does."""
+    """The values of a tensor, in whatever transform.
+
+    Raises:
+        RuntimeError: `torch.vmap` has batched it.
+    """
+    if is_vmapped(x):
+        raise RuntimeError("vmap: this is worked out outside of torch; give the problem leading axes instead")
     x = unwrap(x.detach().cpu())
     with torch._C._DisableFuncTorch():  # within a transform `numpy` itself would be wrapped
         return x.numpy()
+
+
+def forward_over_reverse() -> bool:
+    """Whether the code runs within forward mode over reverse mode of torch.func, as `torch.func.hessian` does."""
+    kinds = {level.key() for level in _functorch.get_interpreter_stack() or ()}
+    return {_functorch.TransformType.Jvp, _functorch.TransformType.Grad} <= kinds
 
 
 class _Refused(Function):

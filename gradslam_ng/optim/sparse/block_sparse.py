@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from gradslam_ng.compute.transforms import as_numpy, unwrap
+from gradslam_ng.compute.transforms import as_numpy, forward_over_reverse, unwrap
 from gradslam_ng.optim.sparse import cholmod, multifrontal
 from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite, entries
 
@@ -116,9 +116,15 @@ class BlockSparse:
 
 
 class SparseFactor:
-    """Cholesky factors of a batch of matrices, and their solutions with gradient."""
+    """Cholesky factors of a batch of matrices, and their solutions with gradient.
+
+    Raises:
+        RuntimeError: within `torch.vmap` over matrices, or `torch.func.hessian`.
+    """
 
     def __init__(self, H: BlockSparse, *, damping: Tensor | float) -> None:
+        if forward_over_reverse():
+            raise RuntimeError("torch.func.hessian: not of sparse systems; use torch.func.jacrev twice")
         pattern, values = H.pattern, H.values
         self.pattern = pattern
         at, diagonal = pattern.diagonal.to(values.device), H.diagonal()
@@ -151,7 +157,7 @@ class SparseFactor:
         """b (..., n, k), without gradient; NaN where there is no factor."""
         if self.parts is None:
             return torch.full_like(b, torch.nan)
-        batch = as_numpy(b.detach().double().reshape(-1, *b.shape[-2:]))
+        batch = as_numpy(b).astype(np.float64).reshape(-1, *b.shape[-2:])
         solved = [part.solve(one) for part, one in zip(self.parts, batch, strict=True)]
         return torch.from_numpy(np.stack(solved)).reshape(b.shape).to(b)
 
@@ -162,7 +168,7 @@ def _say_which(name: str) -> None:
 
 
 def _factorize(values: Tensor, pattern: Pattern) -> list[multifrontal.Numeric | cholmod.Numeric]:
-    batch = as_numpy(values.detach().double().reshape(-1, pattern.nnz))
+    batch = as_numpy(values).astype(np.float64).reshape(-1, pattern.nnz)
     return [factorization.Numeric(pattern.symbolic, values=one) for one in batch]
 
 

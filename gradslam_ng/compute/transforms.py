@@ -20,7 +20,7 @@ def functorch_active() -> bool:
 
 def transforms_active() -> bool:
     """Whether it runs within a transform of torch.func, or a level of forward-mode differentiation."""
-    return functorch_active() or forward_ad._current_level >= 0
+    return functorch_active() or vars(forward_ad)["_current_level"] >= 0
 
 
 def is_vmapped(x: Tensor) -> bool:

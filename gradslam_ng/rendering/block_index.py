@@ -52,6 +52,7 @@ class BlockIndex:
             return torch.where(self.keys[position] == keys, self.slots[position], -1)
         x, y, z = (c - low for c, low in zip((x, y, z), self.low, strict=True))
         nx, ny, nz = self.extent
+        batch_index = batch_index.int()  # products of 64 bits are slow on CPUs
         inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= 0) & (z < nz)
         cell = ((batch_index * nx + x) * ny + y) * nz + z
         return torch.where(inside, self.slots[torch.where(inside, cell, 0)], -1)

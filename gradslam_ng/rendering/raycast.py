@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import divide, rsqrt
 from gradslam_ng.geometry import se3
 from gradslam_ng.rendering.block_index import BlockIndex
@@ -24,8 +26,12 @@ from gradslam_ng.structures.voxel_grid import (
     BLOCK_RESOLUTION,
     BLOCK_SHIFT,
     VOXELS_PER_BLOCK,
-    Sample,
-    interpolate,
+    are_known,
+    find_corners,
+    gather_color,
+    gather_distances,
+    gather_weight,
+    trilinear,
     unpack,
     voxel_index,
 )
@@ -33,8 +39,9 @@ from gradslam_ng.structures.voxel_grid import (
 CELL = 2  # voxels along an edge of the cells in which surfaces are looked for
 MAX_STEPS = 500  # after which a ray is given up
 COMPACT_BELOW = 0.7  # rays that have ended are sorted out when so many of them go on
-NEWTON_STEPS = 5  # before the one that carries the gradient, where one is wanted: with three a few rays lag
-HIT_TOLERANCE = 0.2  # voxels from zero at most where a ray meets the surface
+NEWTON_STEPS = 4  # from where marching ended, a fraction of a voxel away
+REACH = 1.5  # voxels along a ray within which its surface must lie: what is farther is the slope beyond an edge
+MIN_SLOPE = 0.02  # meters a unit of depth: less is a ray that grazes the surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +53,15 @@ class RayCast:
     color: Tensor  # (B, H, W, 3)
     mask: Tensor  # (B, H, W, 1) bool: a surface is met
     weight: Tensor  # (B, H, W, 1), how much was measured there
+
+
+class Crossing(NamedTuple):
+    """Where rays (...) cross a surface."""
+
+    step: Tensor  # (...), from where one was looked for, in units of depth
+    place: tuple[Tensor, Tensor, Tensor]  # (...) each, see `Corners`
+    gradient: Tensor  # (..., 3), of the distance there, meters a voxel
+    ok: Tensor  # (...) bool: the rest is of use
 
 
 class Rays(NamedTuple):
@@ -71,37 +87,35 @@ def raycast(
 ) -> RayCast:
     """What cameras see of volumes (Newcombe et al. 2011, section 3.4).
 
-    A ray's hit solves sdf(o + t d) = 0, and the solution is differentiated as such (implicit function theorem), not
-    through the search for it: depth, normal and color have gradients to the volume's values, T_wc and K. Which
-    voxels a ray meets its surface between is a constant of the gradient.
+    A ray's hit solves sdf(o + t d) = 0, sdf interpolated trilinearly, and the solution is differentiated as such
+    (implicit function theorem), not through the search for it: depth, normal, color and weight have gradients to the
+    volume's values, T_wc and K. Which voxels a ray meets its surface between is a constant of the gradient.
 
     Raises:
         ValueError: T_wc or K of another shape.
     """
     check_view(T_wc, K, grid.batch, "volume")
     T_wc, grid = relative_to_origin(T_wc, grid.origin, K.dtype), replace(grid, origin=None)
-    exact = torch.is_grad_enabled()
-    hits, blocks = find_hits(grid, T_wc, K, size, near, exact, offset)
+    hits, blocks = find_hits(grid, T_wc, K, size, near, offset)
     if blocks is None:
         nothing = (0.0 * (T_wc.sum() + K.sum())).expand(grid.batch, *size, 1)  # zero gradients, not none
         images = nothing.expand(-1, -1, -1, 3)
         return RayCast(nothing, images, images, nothing > 0, nothing)
-    depth, normal, color, weight = checkpoint(intersect_surface, grid, blocks, T_wc, K, hits, exact, offset)
-    return RayCast(depth, normal, color, weight > 0, weight)
+    depth, normal, color, weight = checkpoint(intersect_surface, grid, blocks, T_wc, K, hits, offset)
+    return RayCast(depth, normal, color, depth > 0, weight)
 
 
-@torch.no_grad()
+@discrete
 def find_hits(
     grid: VoxelGrid,
     T_wc: Tensor,  # (B, 4, 4)
     K: Tensor,  # (B, 3, 3)
     size: tuple[int, int],
     near: float,  # meters
-    exact: bool,
     offset: Tensor | None,  # (H, W, 2), pixels
 ) -> tuple[Tensor, BlockIndex | None]:
-    """Depth (B, H, W) at which each ray passes a surface, to a fraction of a voxel or exactly, 0 for none; and the
-    blocks in sight, None where there are none."""
+    """Depth (B, H, W) at which each ray passes a surface, 0 for none; and the blocks in sight, None where there are
+    none. A discrete choice: `intersect_surface` starts from there."""
     hits = T_wc.new_zeros(len(T_wc), *size)
     if not len(grid.keys):
         return hits, None
@@ -116,26 +130,19 @@ def find_hits(
     radius = 0.87 * CELL * grid.voxel_size
     tiles = tile_depth_ranges(centers.to(T_wc), batch_index, radius, T_cw, K, size, near)
     start, end = (upsample_nearest(tile, TILE)[:, : size[0], : size[1]].flatten() for tile in tiles)
-    pixel = torch.isfinite(start).nonzero()[:, 0]
     flat, d_w = hits.flatten(), ray_directions(T_wc, K, size, offset).flatten(0, 2)
-    zeros = flat.new_zeros(3, len(pixel)).unbind(0)
-    rays = Rays(pixel // math.prod(size), d_w[pixel], start[pixel], end[pixel], *zeros)
-    march_to_surface(grid, blocks, T_wc[:, :3, 3], rays, pixel, flat)
-    if exact:
-        pixel = (flat > 0).nonzero()[:, 0]
-        t = flat[pixel]
-        for _ in range(NEWTON_STEPS):
-            t = newton_refine(grid, blocks, pixel // math.prod(size), T_wc[:, :3, 3], d_w[pixel], t)
-        flat[pixel] = t
-    return hits, blocks
+    pixel = torch.arange(len(flat), device=flat.device)
+    batch_index = pixel[: len(T_wc)].repeat_interleave(math.prod(size))
+    march_to_surface(grid, blocks, T_wc[:, :3, 3], Rays(batch_index, d_w, start, end, flat, flat, flat), pixel, flat)
+    hits = step_to_surface(grid, blocks, T_wc[:, :3, 3], batch_index, d_w, flat)
+    return hits.reshape(len(T_wc), *size), blocks
 
 
 def surface_cells(grid: VoxelGrid, chosen: Tensor) -> tuple[Tensor, Tensor]:  # chosen (N,) bool, of grid.keys
     """Centers (n, 3), world, meters, and batch elements (n,) of the cells of blocks that have a surface in or beside
     them."""
     batch_index, block = unpack(grid.keys[chosen])
-    slots = grid.slots[chosen]
-    which, cell = has_surface(grid.sdf[slots], grid.weight[slots], grid.voxel_size).nonzero().unbind(-1)
+    which, cell = has_surface(grid, grid.slots[chosen]).nonzero().unbind(-1)
     count = BLOCK_RESOLUTION // CELL
     place = torch.stack([cell // count**2, cell // count % count, cell % count], -1) * CELL
     first = (block[which] * BLOCK_RESOLUTION + place).to(grid.sdf.dtype)
@@ -143,15 +150,12 @@ def surface_cells(grid: VoxelGrid, chosen: Tensor) -> tuple[Tensor, Tensor]:  # 
 
 
 @compiled
-def has_surface(
-    sdf: Tensor,  # (n, 512), meters
-    weight: Tensor,  # (n, 512)
-    voxel_size: float,
-) -> Tensor:
+def has_surface(grid: VoxelGrid, slots: Tensor) -> Tensor:  # slots (n,)
     """Which cells of 2^3 voxels of blocks have a surface in or beside them: (n, 64) bool."""
-    near = (weight > 0) & (sdf.abs() < voxel_size)  # the nearest voxel to a surface is no farther
+    # the nearest voxel to a surface is no farther
+    near = (grid.weight[slots] > 0) & (grid.sdf[slots].abs() < grid.voxel_size)
     cells = near.reshape(-1, *(BLOCK_RESOLUTION // CELL, CELL) * 3)
-    return cells.any(-1).any(-2).any(-3).reshape(len(sdf), -1)
+    return cells.any(-1).any(-2).any(-3).reshape(len(slots), -1)
 
 
 def march_to_surface(
@@ -213,39 +217,44 @@ def march(
     return torch.where(going, t + step, t), end, torch.where(known, t, t_before), value, hit
 
 
-def sample(
-    grid: VoxelGrid,
-    blocks: BlockIndex,
-    batch_index: Tensor,  # (...)
-    p_w: Tensor,  # (..., 3), world, meters
-) -> Sample:
-    """The volumes at points."""
-    return interpolate(grid, lambda *block: blocks.find(batch_index, *block), *(p_w / grid.voxel_size).unbind(-1))
-
-
-def newton_step(
-    found: Sample,  # (...)
-    d_w: Tensor,  # (..., 3)
-    voxel_size: float,
-) -> Tensor:
-    """The step (...) along d_w to the zero of the distance, at most a voxel; its slope is a constant."""
-    slope = ((found.gradient * d_w).sum(-1) / voxel_size).detach()
-    steep = slope < -0.02  # meters a unit of depth: less is a ray that grazes the surface
-    return divide(-found.sdf, slope, steep).clamp(-voxel_size, voxel_size)
-
-
 @compiled
-def newton_refine(
+def step_to_surface(
     grid: VoxelGrid,
     blocks: BlockIndex,
-    batch_index: Tensor,  # (M,)
     o_w: Tensor,  # (B, 3)
+    batch_index: Tensor,  # (M,)
     d_w: Tensor,  # (M, 3)
-    t: Tensor,  # (M,)
+    hits: Tensor,  # (M,), depth, 0 for none
 ) -> Tensor:
-    """Depths (M,) of hits after a Newton step."""
-    p_w = o_w[batch_index] + t[:, None] * d_w
-    return t + newton_step(sample(grid, blocks, batch_index, p_w), d_w, grid.voxel_size)
+    """Depth (M,) of hits on the surface between the eight voxels around them: as a rule among those in which it lies."""
+    p = ((o_w[batch_index] + hits[:, None] * d_w) / grid.voxel_size).unbind(-1)
+    corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p)
+    found = solve_in_cell(gather_distances(grid, corners), corners.place, d_w, grid.voxel_size)
+    return torch.where((hits > 0) & found.ok, hits + found.step, hits)
+
+
+def solve_in_cell(
+    distances: Sequence[Tensor],  # eight (...), meters, in the order of `Corners`
+    start: Sequence[Tensor],  # three (...), places between them
+    d_w: Tensor,  # (..., 3), meters a unit of depth
+    voxel_size: float,  # meters
+) -> Crossing:
+    """Where near `start` rays fall through the zero of the distance interpolated between eight voxels.
+
+    By Newton's method, with whose values the derivatives of first and second order converge.
+    """
+    d = (d_w / voxel_size).unbind(-1)
+    reach = (REACH * voxel_size * d_w.square().sum(-1).rsqrt()).detach()  # in units of depth
+    step = torch.zeros_like(reach)
+    for i in range(NEWTON_STEPS + 1):
+        place = [c + step * b for c, b in zip(start, d, strict=True)]
+        sdf, *gradient = trilinear(distances, place)
+        slope = sum(g * b for g, b in zip(gradient, d, strict=True))
+        falls = slope.detach() < -MIN_SLOPE
+        if i < NEWTON_STEPS:
+            step = (step + divide(-sdf, slope, falls)).clamp(-reach, reach)
+    ok = falls & (sdf.detach().abs() < 1e-3 * voxel_size) & (step.detach().abs() < reach)
+    return Crossing(step, (place[0], place[1], place[2]), torch.stack(gradient, -1), ok)
 
 
 @compiled
@@ -255,25 +264,17 @@ def intersect_surface(
     T_wc: Tensor,  # (B, 4, 4)
     K: Tensor,  # (B, 3, 3)
     hits: Tensor,  # (B, H, W), depth, 0 for none
-    exact: bool,
     offset: Tensor | None,  # (H, W, 2), pixels
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depth, normal, color and weight where rays meet the surface near hits, 0 elsewhere: (B, H, W, ...).
-
-    One Newton step from a constant that solves the equation already is the solution's derivative, as the implicit
-    function theorem has it. Where hits are not exact the step makes them so to second order, and normal and color are
-    taken where it began, a fraction of a voxel away: half the work, where no gradient is wanted.
-    """
+    """Depth, normal, color and weight where rays meet the surface next to hits, 0 elsewhere: (B, H, W, ...)."""
     d_w, o_w = ray_directions(T_wc, K, (hits.shape[1], hits.shape[2]), offset), T_wc[:, None, None, :3, 3]
     batch_index = torch.arange(len(hits), device=hits.device)[:, None, None].expand(hits.shape)
-    start = sample(grid, blocks, batch_index, o_w + hits[..., None] * d_w)
-    depth = hits + newton_step(start, d_w, grid.voxel_size)
-    found = sample(grid, blocks, batch_index, o_w + depth[..., None] * d_w) if exact else start
-    tolerance = HIT_TOLERANCE if exact else 1.0
-    n_w = found.gradient
-    met = (hits > 0) & (start.weight > 0) & (found.weight > 0) & (found.sdf.abs() < tolerance * grid.voxel_size)
-    met = met & ((n_w * d_w).sum(-1) < 0)
-    scale = rsqrt(n_w.square().sum(-1), met)
-    normal = (T_wc[:, None, None, :3, :3] * (scale[..., None] * n_w)[..., None]).sum(-2)
-    color = torch.where(met[..., None], found.color, 0.0)
-    return torch.where(met, depth, 0.0)[..., None], normal, color, torch.where(met, found.weight, 0.0)[..., None]
+    p = (o_w + hits[..., None] * d_w) / grid.voxel_size
+    corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p.unbind(-1))
+    found = solve_in_cell(gather_distances(grid, corners), corners.place, d_w, grid.voxel_size)
+    met = (hits > 0) & found.ok & are_known(grid, corners)
+    scale = rsqrt(found.gradient.square().sum(-1), met)
+    normal = (T_wc[:, None, None, :3, :3] * (scale[..., None] * found.gradient)[..., None]).sum(-2)
+    color = torch.where(met[..., None], torch.stack(gather_color(grid, corners, found.place), -1), 0.0)
+    weight = torch.where(met, gather_weight(grid, corners, found.place), 0.0)
+    return torch.where(met, hits + found.step, 0.0)[..., None], normal, color, weight[..., None]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -189,8 +190,8 @@ class VoxelGrid:
     def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # points (B, P, 3), world, meters
         """Signed distance at points, interpolated trilinearly.
 
-        Returns sdf (B, P), meters, its gradient (B, P, 3), and the weight (B, P): the least of the eight voxels around
-        a point. Where that is 0 nothing is known, and all are 0.
+        Returns sdf (B, P), meters, its gradient (B, P, 3), and the weight (B, P), interpolated alike. Where not all
+        eight voxels around a point are known, all are 0.
 
         Raises:
             ValueError: points of another shape.
@@ -202,8 +203,15 @@ class VoxelGrid:
             points = (points.double() - self.origin[:, None]).to(self.sdf.dtype)
         limit = MAX_BLOCK * BLOCK_RESOLUTION - 2.0  # voxels
         p = (points / self.voxel_size).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
-        found = interpolate(self, lambda *block: self.lookup(pack(batch_index, torch.stack(block, -1))), *p.unbind(-1))
-        return found.sdf, found.gradient / self.voxel_size, found.weight
+        if not len(self.keys):
+            nothing = torch.zeros_like(p[..., 0])
+            return nothing, torch.zeros_like(p), nothing
+        corners = find_corners(lambda *block: self.lookup(pack(batch_index, torch.stack(block, -1))), *p.unbind(-1))
+        known = are_known(self, corners)
+        sdf, *gradient = trilinear(gather_distances(self, corners), corners.place)
+        weight = gather_weight(self, corners, corners.place)
+        gradient = torch.where(known[..., None], torch.stack(gradient, -1) / self.voxel_size, 0.0)
+        return torch.where(known, sdf, 0.0), gradient, torch.where(known, weight, 0.0)
 
     def save(self, path: Path | str) -> None:
         """All volumes as a compressed NumPy archive."""
@@ -244,56 +252,87 @@ class VoxelGrid:
                          truncation=truncation, origin=origin)  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """What a volume holds at points (...); zero where not all eight voxels around are known."""
+class Corners(NamedTuple):
+    """The eight voxels around points (...), their x, y and z counted up in turn, z fastest."""
 
-    sdf: Tensor  # (...), meters
-    gradient: Tensor  # (..., 3), meters a voxel
-    weight: Tensor  # (...), the least of the eight
-    color: Tensor  # (..., 3)
+    index: tuple[Tensor, ...]  # (...) int each, among all voxels of the arrays; any where there is no block
+    exists: tuple[Tensor, ...]  # (...) bool each
+    place: tuple[Tensor, Tensor, Tensor]  # (...) each: where between the first and the last, from 0 to 1
 
 
-def interpolate(
-    grid: VoxelGrid,
+def find_corners(
     find_slot: Callable[[Tensor, Tensor, Tensor], Tensor],
     x: Tensor,  # (...), voxels
     y: Tensor,
     z: Tensor,
-) -> Sample:
-    """Trilinear interpolation at x, y, z.
+) -> Corners:
+    """The voxels around x, y, z: a discrete choice, but for the place between them.
 
     find_slot(x, y, z) gives the slot of a block by its coordinates, -1 where there is none.
     """
-    sdf, weight, color, color_weight = (x.flatten() for x in (grid.sdf, grid.weight, grid.color, grid.color_weight))
-    if not len(sdf):
-        none = torch.zeros_like(x)
-        return Sample(none, torch.stack([none] * 3, -1), none, torch.stack([none] * 3, -1))
-    near = [c.detach().floor() for c in (x, y, z)]
-    after = [c - c0 for c, c0 in zip((x, y, z), near, strict=True)]
-    near = [c.int() for c in near]
-    zero = torch.zeros_like(x)
-    value, total, gradient, rgb, least = zero, zero, [zero] * 3, [zero] * 3, torch.full_like(x, torch.inf)
+    first = [c.detach().floor() for c in (x, y, z)]
+    px, py, pz = (c - low for c, low in zip((x, y, z), first, strict=True))
+    voxels = [c.int() for c in first]
+    index, exists = [], []
     for corner in itertools.product((0, 1), repeat=3):
-        i, j, k = (c + step for c, step in zip(near, corner, strict=True))
+        i, j, k = (c + step for c, step in zip(voxels, corner, strict=True))
         slot = find_slot(i >> BLOCK_SHIFT, j >> BLOCK_SHIFT, k >> BLOCK_SHIFT)
-        start, cell = slot.clamp(min=0) * VOXELS_PER_BLOCK, voxel_index(i, j, k)
-        color_cell, cell = 3 * start + cell, start + cell
-        d = sdf[cell]
-        least = torch.where(slot >= 0, weight[cell], 0.0).clamp(max=least)
-        fx, fy, fz = (f if step else 1 - f for f, step in zip(after, corner, strict=True))
-        sx, sy, sz = (1.0 if step else -1.0 for step in corner)
-        share = fx * fy * fz
-        value = value + share * d
-        gradient = [gradient[0] + sx * fy * fz * d, gradient[1] + sy * fx * fz * d, gradient[2] + sz * fx * fy * d]
-        share = torch.where((slot >= 0) & (color_weight[cell] > 0), share, 0.0)
+        index.append(slot.clamp(min=0) * VOXELS_PER_BLOCK + voxel_index(i, j, k))
+        exists.append(slot >= 0)
+    return Corners(tuple(index), tuple(exists), (px, py, pz))
+
+
+def are_known(grid: VoxelGrid, corners: Corners) -> Tensor:
+    """Whether all eight voxels around points are known, (...) bool."""
+    weight = grid.weight.detach().flatten()
+    known = (e & (weight[i] > 0) for i, e in zip(corners.index, corners.exists, strict=True))
+    return functools.reduce(torch.logical_and, known)
+
+
+def gather_distances(grid: VoxelGrid, corners: Corners) -> list[Tensor]:
+    """The signed distances (...) of the eight voxels around points, meters."""
+    sdf = grid.sdf.flatten()
+    return [sdf[i] for i in corners.index]
+
+
+def trilinear(
+    values: Sequence[Tensor],  # eight (...), in the order of `Corners`
+    place: Sequence[Tensor],  # three (...)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The interpolated value (...), and its derivatives along x, y and z, a voxel."""
+    x, y, z = place
+    along = [b - a for a, b in zip(values[::2], values[1::2], strict=True)]
+    edges = [a + z * slope for a, slope in zip(values[::2], along, strict=True)]
+    across = [edges[1] - edges[0], edges[3] - edges[2]]
+    faces = [edges[0] + y * across[0], edges[2] + y * across[1]]
+    along = [along[0] + y * (along[1] - along[0]), along[2] + y * (along[3] - along[2])]
+    dx, dy, dz = faces[1] - faces[0], across[0] + x * (across[1] - across[0]), along[0] + x * (along[1] - along[0])
+    return faces[0] + x * dx, dx, dy, dz
+
+
+def gather_weight(
+    grid: VoxelGrid,
+    corners: Corners,
+    place: Sequence[Tensor],  # three (...)
+) -> Tensor:
+    """The weight (...) interpolated at a place between eight voxels that exist."""
+    weight = grid.weight.flatten()
+    return trilinear([weight[i] for i in corners.index], place)[0]
+
+
+def gather_color(
+    grid: VoxelGrid,
+    corners: Corners,
+    place: Sequence[Tensor],  # three (...)
+) -> list[Tensor]:
+    """Red, green and blue (...) interpolated at a place between those of eight voxels that have a color; 0 for none."""
+    color, color_weight = grid.color.flatten(), grid.color_weight.detach().flatten()
+    x, y, z = place
+    total, rgb = torch.zeros_like(x), [torch.zeros_like(x)] * 3
+    for corner, index, exists in zip(itertools.product((0, 1), repeat=3), corners.index, corners.exists, strict=True):
+        share = functools.reduce(torch.mul, [c if step else 1 - c for c, step in zip((x, y, z), corner, strict=True)])
+        share = torch.where(exists & (color_weight[index] > 0), share, 0.0)
         total = total + share
-        rgb = [c + share * color[color_cell + i * VOXELS_PER_BLOCK] for i, c in enumerate(rgb)]
-    known = least > 0
-    colored = known & (total > 1e-6)
-    return Sample(
-        torch.where(known, value, 0.0),
-        torch.stack([torch.where(known, g, 0.0) for g in gradient], -1),
-        torch.where(known, least, 0.0),
-        torch.stack([divide(c, total, colored) for c in rgb], -1),
-    )
+        first = index + 2 * (index & -VOXELS_PER_BLOCK)  # the red of a block, then the green, then the blue
+        rgb = [c + share * color[first + i * VOXELS_PER_BLOCK] for i, c in enumerate(rgb)]
+    return [divide(c, total, total > 1e-6) for c in rgb]

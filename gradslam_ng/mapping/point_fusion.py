@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import discrete as discrete_choice
 from gradslam_ng.compute.masks import heaviside, pad, stack_last
 from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.geometry import camera, se3
@@ -47,11 +47,13 @@ class PointFuser(Mapper[SurfelMap]):
     them.
 
     Args:
-        sigma: width of the weight's fall towards the image's edge, relative to the half diagonal.
+        sigma: width of the weight's fall towards the image's edge, relative to the half diagonal; an `nn.Parameter` is
+            learned.
         depth_gate: a measurement matches a surfel when their depths differ by less than this, meters, plus three
             standard deviations of the depth noise.
         max_angle: and when their normals differ by less than this, degrees.
-        stable_confidence: confidence from which a surfel counts as part of the surface.
+        stable_confidence: confidence from which a surfel counts as part of the surface, and at which it weighs half in
+            tracking; the gradient of an `nn.Parameter` is that of the weight.
         max_unseen_frames: frames for which a surfel that is not yet stable may go unseen before it is removed.
         min_track_length: frames between a surfel's first measurement and its last from which a twentieth of that
             confidence is enough to stay: what is far away or at the image's edge gathers it slowly, but outliers are
@@ -62,18 +64,21 @@ class PointFuser(Mapper[SurfelMap]):
 
     Raises:
         ValueError: a setting that is not more than 0, or an association that is neither.
+        TypeError: a parameter in the place of another setting: they decide what matches and what is removed.
     """
 
     map_type = SurfelMap
     capturable = True
+    learnable = ("sigma", "stable_confidence")
+    discrete = ("depth_gate", "max_angle", "max_unseen_frames", "min_track_length", "prune_every", "association")
 
     def __init__(
         self,
-        sigma: float = 0.6,
+        sigma: float | Tensor = 0.6,
         *,
         depth_gate: float = 0.01,
         max_angle: float = 45.0,
-        stable_confidence: float = 1.0,
+        stable_confidence: float | Tensor = 1.0,
         max_unseen_frames: int = 20,
         min_track_length: int = 5,
         prune_every: int = 10,
@@ -113,7 +118,7 @@ class PointFuser(Mapper[SurfelMap]):
         slots = torch.where(pairs.surfel >= 0, pairs.surfel, new_slots)
         return merge(map_, slots, pairs, live, T_wc, number, self.sigma)
 
-    @discrete
+    @discrete_choice
     def associate(
         self,
         map_: SurfelMap,
@@ -165,7 +170,7 @@ class PointFuser(Mapper[SurfelMap]):
         ok = torch.ones_like(map_.count, dtype=torch.bool)
         return map_.compact(self.keep_mask(map_, ok, last, min(self.max_unseen_frames, self.min_track_length)))
 
-    @discrete
+    @discrete_choice
     def keep_mask(
         self,
         map_: SurfelMap,

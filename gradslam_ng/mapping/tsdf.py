@@ -11,7 +11,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import discrete as discrete_choice
 from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.compute.tree import unshared
 from gradslam_ng.geometry import camera, depth_noise, se3
@@ -63,6 +63,8 @@ class TSDFFuser(Mapper[VoxelGrid]):
     """
 
     map_type = VoxelGrid
+    learnable = ()  # the truncation is the volume's, and weights follow the depth noise, which can be learned
+    discrete = ("stable_confidence", "prune_every")
 
     def __init__(self, *, association: str = "hard") -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class TSDFFuser(Mapper[VoxelGrid]):
         )
         return grid.scatter(blocks.slots, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
 
-    @discrete
+    @discrete_choice
     def find_blocks(
         self,
         grid: VoxelGrid,
@@ -151,7 +153,7 @@ def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
 def pack_tangent_planes(
     live: LiveFrame,
     ok: Tensor,  # (B,) bool
-    truncation: float,  # meters
+    truncation: float | Tensor,  # meters
 ) -> Tensor:
     """What a frame's pixels say, (B, H W, 10): see `TangentPlanes`. Depth is 0 for holes, and where not ok.
 

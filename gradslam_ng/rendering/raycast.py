@@ -39,7 +39,7 @@ from gradslam_ng.structures.voxel_grid import (
 CELL = 2  # voxels along an edge of the cells in which surfaces are looked for
 MAX_STEPS = 500  # after which a ray is given up
 COMPACT_BELOW = 0.7  # rays that have ended are sorted out when so many of them go on
-NEWTON_STEPS = 4  # from where marching ended, a fraction of a voxel away
+NEWTON_STEPS = 3  # from where marching ended, a fraction of a voxel away
 REACH = 1.5  # voxels along a ray within which its surface must lie: what is farther is the slope beyond an edge
 MIN_SLOPE = 0.02  # meters a unit of depth: less is a ray that grazes the surface
 
@@ -249,7 +249,7 @@ def solve_in_cell(
     for i in range(NEWTON_STEPS + 1):
         place = [c + step * b for c, b in zip(start, d, strict=True)]
         sdf, *gradient = trilinear(distances, place)
-        slope = sum(g * b for g, b in zip(gradient, d, strict=True))
+        slope = gradient[0] * d[0] + gradient[1] * d[1] + gradient[2] * d[2]
         falls = slope.detach() < -MIN_SLOPE
         if i < NEWTON_STEPS:
             step = (step + divide(-sdf, slope, falls)).clamp(-reach, reach)

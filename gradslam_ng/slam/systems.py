@@ -57,11 +57,12 @@ class KinectFusion(StreamingSystem):
 
     Args:
         odometry, mapper, noise, factor, settings, max_depth: see `System`.
-        voxel_size: edge of a voxel, meters.
-        truncation: distance from the surface, meters, that is told from farther ones.
+        voxel_size: edge of a voxel, meters; a number, since where voxels lie has no gradient.
+        truncation: distance from the surface, meters, that is told from farther ones; an `nn.Parameter` is learned.
 
     Raises:
         ValueError: sizes that no volume can have; and as `System`.
+        TypeError: a voxel size that is a tensor; and as `System`.
     """
 
     mapper_type = TSDFFuser
@@ -72,7 +73,7 @@ class KinectFusion(StreamingSystem):
         odometry: str | Odometry = "gradicp",
         *,
         voxel_size: float = 0.01,
-        truncation: float = 0.04,
+        truncation: float | Tensor = 0.04,
         mapper: Mapper | None = None,
         noise: Noise = axial_noise,
         factor: int | None = None,

@@ -76,11 +76,13 @@ class VoxelGrid:
     color_weight: Tensor  # (C, 512), accumulated near the surface only
     batch: int
     voxel_size: float  # meters
-    truncation: float  # meters
+    truncation: float | Tensor  # meters, a tensor () where it is learned
     origin: Tensor | None = None  # (B, 3) float64, meters, where in the world coordinates begin; None: at its origin
 
     def __post_init__(self) -> None:
-        if not 0 < self.voxel_size < self.truncation:
+        if isinstance(self.voxel_size, Tensor):
+            raise TypeError("voxel_size: expected a number, got a tensor: where voxels lie has no gradient")
+        if isinstance(self.truncation, (int, float)) and not 0 < self.voxel_size < self.truncation:
             raise ValueError(
                 f"voxel_size, truncation: expected 0 < voxel_size < truncation, meters, got {self.voxel_size} and "
                 f"{self.truncation}"
@@ -92,15 +94,20 @@ class VoxelGrid:
     def empty(
         batch: int = 1,
         voxel_size: float = 0.01,
-        truncation: float = 0.04,
+        truncation: float | Tensor = 0.04,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> VoxelGrid:
         """Volumes without any block.
 
+        truncation: a tensor () gets a gradient from what is fused.
+
         Raises:
             ValueError: sizes that are not positive, or a truncation within one voxel.
+            TypeError: a voxel size that is a tensor.
         """
+        if isinstance(truncation, Tensor) and not bool(0 < voxel_size < truncation):
+            raise ValueError(f"truncation: expected more than a voxel, {voxel_size} m, got {float(truncation)}")
         keys = torch.zeros(0, dtype=torch.int64, device=device)
         values = torch.zeros(0, VOXELS_PER_BLOCK, dtype=dtype, device=device)
         color = torch.zeros(0, 3, VOXELS_PER_BLOCK, dtype=dtype, device=device)
@@ -124,7 +131,8 @@ class VoxelGrid:
 
     def detach(self) -> VoxelGrid:
         """The same volumes without their history of gradients."""
-        return self.map(Tensor.detach)
+        limit = self.truncation.detach() if isinstance(self.truncation, Tensor) else self.truncation
+        return dataclasses.replace(self.map(Tensor.detach), truncation=limit)
 
     def to(self, device: torch.device | str) -> VoxelGrid:
         return self.map(lambda value: value.to(device))
@@ -208,16 +216,16 @@ class VoxelGrid:
             return nothing, torch.zeros_like(p), nothing
         corners = find_corners(lambda *block: self.lookup(pack(batch_index, torch.stack(block, -1))), *p.unbind(-1))
         known = are_known(self, corners)
-        sdf, *gradient = trilinear(gather_distances(self, corners), corners.place)
-        weight = gather_weight(self, corners, corners.place)
-        gradient = torch.where(known[..., None], torch.stack(gradient, -1) / self.voxel_size, 0.0)
-        return torch.where(known, sdf, 0.0), gradient, torch.where(known, weight, 0.0)
+        sdf, *slopes = trilinear(gather_distances(self, corners), corners.place)
+        gradient = torch.where(known[..., None], torch.stack(slopes, -1) / self.voxel_size, 0.0)
+        weight = torch.where(known, gather_weight(self, corners, corners.place), 0.0)
+        return torch.where(known, sdf, 0.0), gradient, weight
 
     def save(self, path: Path | str) -> None:
         """All volumes as a compressed NumPy archive."""
         one = self.detach().to("cpu")
         arrays: dict[str, Any] = {name: getattr(one, name)[one.slots].numpy() for name in _VALUES}
-        arrays |= {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": self.truncation}
+        arrays |= {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": float(self.truncation)}
         arrays |= {} if one.origin is None else {"origin": one.origin.numpy()}
         with Path(path).open("wb") as file:
             np.savez_compressed(file, keys=one.keys.numpy(), **arrays)
@@ -255,7 +263,7 @@ class VoxelGrid:
 class Corners(NamedTuple):
     """The eight voxels around points (...), their x, y and z counted up in turn, z fastest."""
 
-    index: tuple[Tensor, ...]  # (...) int each, among all voxels of the arrays; any where there is no block
+    cells: tuple[Tensor, ...]  # (...) int each, among all voxels of the arrays; any where there is no block
     exists: tuple[Tensor, ...]  # (...) bool each
     place: tuple[Tensor, Tensor, Tensor]  # (...) each: where between the first and the last, from 0 to 1
 
@@ -285,14 +293,14 @@ def find_corners(
 def are_known(grid: VoxelGrid, corners: Corners) -> Tensor:
     """Whether all eight voxels around points are known, (...) bool."""
     weight = grid.weight.detach().flatten()
-    known = (e & (weight[i] > 0) for i, e in zip(corners.index, corners.exists, strict=True))
+    known = (e & (weight[i] > 0) for i, e in zip(corners.cells, corners.exists, strict=True))
     return functools.reduce(torch.logical_and, known)
 
 
 def gather_distances(grid: VoxelGrid, corners: Corners) -> list[Tensor]:
     """The signed distances (...) of the eight voxels around points, meters."""
     sdf = grid.sdf.flatten()
-    return [sdf[i] for i in corners.index]
+    return [sdf[i] for i in corners.cells]
 
 
 def trilinear(
@@ -317,7 +325,7 @@ def gather_weight(
 ) -> Tensor:
     """The weight (...) interpolated at a place between eight voxels that exist."""
     weight = grid.weight.flatten()
-    return trilinear([weight[i] for i in corners.index], place)[0]
+    return trilinear([weight[i] for i in corners.cells], place)[0]
 
 
 def gather_color(
@@ -329,7 +337,7 @@ def gather_color(
     color, color_weight = grid.color.flatten(), grid.color_weight.detach().flatten()
     x, y, z = place
     total, rgb = torch.zeros_like(x), [torch.zeros_like(x)] * 3
-    for corner, index, exists in zip(itertools.product((0, 1), repeat=3), corners.index, corners.exists, strict=True):
+    for corner, index, exists in zip(itertools.product((0, 1), repeat=3), corners.cells, corners.exists, strict=True):
         share = functools.reduce(torch.mul, [c if step else 1 - c for c, step in zip((x, y, z), corner, strict=True)])
         share = torch.where(exists & (color_weight[index] > 0), share, 0.0)
         total = total + share

@@ -169,7 +169,7 @@ def pack_tangent_planes(
     cosine = offset.abs() * denominator(square, square > 0).rsqrt()
     sigma = live.sigma.flatten(1)
     weight = surface.weights.flatten(1) * ok[:, None] * cosine * depth_noise.relative_precision(sigma).square()
-    truncation_m = (3 * sigma).clamp(truncation, 2 * truncation)
+    truncation_m = (3 * sigma).clamp(min=truncation).clamp(max=2 * truncation)
     plane = torch.stack([offset, z, weight], -1)
     return torch.cat([normals, plane, live.color.flatten(1, 2), truncation_m[..., None]], -1)
 

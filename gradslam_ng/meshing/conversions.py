@@ -43,7 +43,8 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:  # 
     points, normals, colors = (x[map_.mask] for x in (map_.points, map_.normals, map_.colors))
     batch_index = map_.mask.nonzero()[:, 0]
     confidences, radii = map_.confidences[map_.mask], map_.radii[map_.mask]
-    grid = VoxelGrid.empty(map_.batch, voxel_size, 4 * voxel_size, points.device, points.dtype)
+    truncation = 4 * voxel_size
+    grid = VoxelGrid.empty(map_.batch, voxel_size, truncation, points.device, points.dtype)
     grid = replace(grid, origin=map_.origin)
     if not len(points):
         return grid
@@ -73,7 +74,7 @@ def surfels_to_tsdf(map_: SurfelMap, voxel_size: float = 0.01) -> VoxelGrid:  # 
     total = total.reshape(shape)
     return grid.scatter(
         torch.arange(len(grid.sdf), device=points.device),
-        sdf=(distance * scale).reshape(shape).clamp(-grid.truncation, grid.truncation), weight=total,
+        sdf=(distance * scale).reshape(shape).clamp(-truncation, truncation), weight=total,
         color=(color * scale[:, None]).reshape(*shape, 3).movedim(-1, 1).contiguous(), color_weight=total.clone(),
     )  # fmt: skip
 

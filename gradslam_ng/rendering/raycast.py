@@ -226,7 +226,7 @@ def step_to_surface(
     d_w: Tensor,  # (M, 3)
     hits: Tensor,  # (M,), depth, 0 for none
 ) -> Tensor:
-    """Depth (M,) of hits on the surface between the eight voxels around them: as a rule among those in which it lies."""
+    """Depth (M,) of the surface between the eight voxels around hits: as a rule it lies among those."""
     p = ((o_w[batch_index] + hits[:, None] * d_w) / grid.voxel_size).unbind(-1)
     corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p)
     found = solve_in_cell(gather_distances(grid, corners), corners.place, d_w, grid.voxel_size)

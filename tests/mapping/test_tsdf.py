@@ -174,7 +174,7 @@ def test_the_band_widens_with_the_noise_of_depth():
     K = torch.tensor([[200.0, 0, 15.5], [0, 200, 11.5], [0, 0, 1]], dtype=torch.float64)
     for depth, reach in ((1.0, 0.04), (4.0, 0.077)):
         image = torch.full((24, 32, 1), depth, dtype=torch.float64)
-        frame = gs.RGBDFrames(image.expand(24, 32, 3), image, K, torch.eye(4, dtype=torch.float64))
+        frame = gs.RGBDFrames(0.1 * image.expand(24, 32, 3), image, K, torch.eye(4, dtype=torch.float64))
         grid = gs.integrate(gs.VoxelGrid.empty(1, 0.005, 0.04, dtype=torch.float64), frame)
         behind = torch.linspace(0.0, 0.1, 101, dtype=torch.float64)
         points = torch.stack([0 * behind, 0 * behind, depth + behind], -1)

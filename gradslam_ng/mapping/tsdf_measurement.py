@@ -65,7 +65,7 @@ def measurement(
     K: Tensor,  # (n, 3, 3)
     planes: TangentPlanes,
     voxel_size: float,
-    truncation: float,
+    truncation: float | Tensor,
 ) -> Measurement:
     """What the pixels in which voxels fall say of them."""
     x, y, z = p_c
@@ -89,7 +89,7 @@ def soft_measurement(
     K: Tensor,  # (n, 3, 3)
     planes: TangentPlanes,
     voxel_size: float,
-    truncation: float,
+    truncation: float | Tensor,
 ) -> Measurement:
     """`measurement` without jumps: the mean of what the four pixels around each voxel say, by bilinear weights, each as
     much as it fades between what `measurement` takes in full and what it leaves out."""

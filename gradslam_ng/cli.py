@@ -7,6 +7,7 @@ import io
 import sys
 import warnings
 from collections.abc import Callable
+from typing import TextIO
 
 import tyro
 from rich.console import Console
@@ -50,7 +51,14 @@ def _run_subcommand(args: list[str]) -> None:
         app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args or ["--help"])
 
 
-def _show_warning(message: Warning | str, *where: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning in one line, without the line of source that raised it."""
     Console(stderr=True).print(f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True, highlight=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from benchmarks.tables.common import BY_DEFAULT, load, markdown, measured, number, table
 
 
@@ -145,3 +147,28 @@ def curves_ways() -> str:
     rows.append(["published", *(number(means[cells[0]["way"], *problem]["published_soft"], 3) for problem in problems)])
     columns = ("way", *(f"{curve}, {n}" for curve, n in problems))
     return markdown(columns, rows, measured("curves_ways", ["curves_ways"], BY_DEFAULT))
+
+
+@table
+def finite_steps() -> str:
+    rows = load("finite_steps")["rows"]
+    systems = sorted({name.split("/")[1] for name in rows})
+    scenes = {name.split("/")[0] for name in rows}
+    columns = ("system, association", "loss", "0.1 mm", "1 mm", "5 mm", "10 mm", "forward and backward, s")
+    lines = []
+    for system in systems:
+        parts = [row for name, row in rows.items() if name.endswith(f"/{system}")]
+        for loss in parts[0]["correlation"]:
+            kinds = [kind for row in parts for kind in row["correlation"][loss].values()]
+            cells = []
+            for step in kinds[0]:
+                values = [kind[step] for kind in kinds]
+                cells.append(f"{statistics.median(values):.2f} ({min(values):.2f})")
+            seconds = statistics.median(row["seconds"] for row in parts)
+            lines.append([f"{system}, {len(parts)} scenes", loss, *cells, f"{seconds:.1f}"])
+    counts = " or ".join(sorted({str(row["count"]) for row in rows.values()}))
+    caption = (
+        "Correlation of the change of a loss with what its gradient foretells, median (least) over scenes "
+        f"({', '.join(sorted(scenes))}) and kinds of noise, {counts} disturbances each. "
+    )
+    return markdown(columns, lines, caption + measured("finite_steps", ["finite_steps"], "1", "three frames of 80x60"))

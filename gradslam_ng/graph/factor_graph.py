@@ -11,8 +11,8 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation
-from gradslam_ng.compute.transforms import is_vmapped
 from gradslam_ng.graph import residuals
+from gradslam_ng.graph.checks import check_alike, check_elements, check_finite
 from gradslam_ng.graph.factor import Factor, Weight
 from gradslam_ng.graph.ordering import Ordering, check_index, gather
 from gradslam_ng.graph.residuals import DifferentiatedResidual, Residual, ResidualFunction
@@ -59,14 +59,17 @@ class FactorGraph:
         """N variables, x where they start.
 
         Raises:
-            ValueError: the name is taken, x is no batch of elements of the variable, or has NaN or infinite entries.
+            ValueError: the name is taken, x is no batch of finite elements of the variable, or of another precision or
+                device than the other variables.
         """
         if name in self.values:
             raise ValueError(f"variables {name!r}: the name is taken")
         event = variable.event_shape(x)
         if x.ndim <= len(event) or x.shape[-len(event) :] != event:
             raise ValueError(f"variables {name!r}: expected (..., N, {', '.join(map(str, event))}), got {_shape(x)}")
-        _check_finite(f"variables {name!r}", x)
+        if self.values:
+            check_alike(f"variables {name!r}", x, next(iter(self.values.values())))
+        check_elements(f"variables {name!r}", variable, x)
         self.variables[name], self.values[name] = variable, x
         self.fixed[name] = torch.zeros(x.shape[-1 - len(event)], dtype=torch.bool, device=x.device)
         self._ordering = None
@@ -118,6 +121,7 @@ class FactorGraph:
         kernel: Kernel | None = None,
     ) -> None:
         """Variables known to be z, up to noise in the frame of the world: log(x z^-1)."""
+        self._check_measurement(name, z)
         group = self._variable(name).group
         residual = residuals.VectorPrior(z) if group is None else residuals.Prior(group, z)
         self.add_factor(residual, (name, index), weight=weight, kernel=kernel)
@@ -132,6 +136,7 @@ class FactorGraph:
         kernel: Kernel | None = None,
     ) -> None:
         """The motion from i to j known to be z, noise in the frame of j: log(z^-1 x_i^-1 x_j)."""
+        self._check_measurement(name, z)
         group = self._variable(name).group
         residual = residuals.VectorBetween(z) if group is None else residuals.Between(group, z)
         self.add_factor(residual, (name, i), (name, j), weight=weight, kernel=kernel)
@@ -324,6 +329,10 @@ class FactorGraph:
             raise ValueError(f"expected one of the variables {', '.join(self.variables) or '(none)'}, got {name!r}")
         return self.variables[name]
 
+    def _check_measurement(self, name: str, z: Tensor) -> None:
+        check_alike(f"measurement of {name!r}", z, self.values[name] if name in self.values else z)
+        check_elements(f"measurement of {name!r}", self._variable(name), z)
+
     def _solution(self, solution: optim.Solution) -> GraphSolution:
         x = cast("tuple[Tensor, ...]", solution.x)  # a solution is over what the problem is over
         return GraphSolution(self.ordering, values=self._named(x), solution=solution, problem=self)
@@ -334,11 +343,12 @@ class FactorGraph:
         count = len(factor)
         if r.ndim < 2 or r.shape[-2] != count:
             raise ValueError(f"factor: expected a residual (..., {count}, d), one for each factor, got {_shape(r)}")
-        _check_finite("factor: residual at the start", r)
+        check_finite("factor: residual at the start", r)
         if factor.weight is None:
             return
         if isinstance(factor.weight.value, Tensor):
-            _check_finite("factor: weight", factor.weight.value)
+            check_alike("factor: weight", factor.weight.value, r)
+            check_finite("factor: weight", factor.weight.value)
         whitened = factor.whiten(r[..., None])
         if whitened.shape[-3:-2] != r.shape[-2:-1]:
             raise ValueError(
@@ -348,9 +358,3 @@ class FactorGraph:
 
 def _shape(x: Tensor) -> str:
     return str(tuple(x.shape))
-
-
-def _check_finite(what: str, x: Tensor) -> None:
-    finite = x.detach().isfinite()
-    if not is_vmapped(finite) and not bool(finite.all()):
-        raise ValueError(f"{what}: expected finite numbers, {int((~finite).sum())} of {x.numel()} are not")

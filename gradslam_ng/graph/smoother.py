@@ -11,6 +11,7 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import se3
+from gradslam_ng.graph.checks import check_alike, check_elements
 from gradslam_ng.graph.edges import Edge, add_edges
 from gradslam_ng.graph.factor import Weight
 from gradslam_ng.graph.factor_graph import FactorGraph
@@ -74,6 +75,7 @@ class Smoother:
         iterations: int = 20,
     ) -> None:
         _check_pose("T_0", T_0)
+        check_elements("T_0", optim.SE3(), T_0)
         if lag is not None and lag < 2:
             raise ValueError(f"lag: expected at least 2 poses or None, got {lag}")
         self.lag, self.strategy, self.iterations = lag, strategy, iterations
@@ -95,9 +97,9 @@ class Smoother:
         """One more pose. Weights are of one edge: values (..., 1), (..., 1, 6) or (..., 1, 6, 6), by their kind.
 
         Raises:
-            ValueError: a motion of another shape.
+            ValueError: T_ij is no rigid motion, or of another precision or device than the first pose.
         """
-        _check_pose("T_ij", T_ij)
+        self._check_motion(T_ij)
         self.poses.append(self.poses[-1] @ T_ij)
         self.edges.append(Edge(len(self) - 2, len(self) - 1, T_ij, weight, kernel))
         if self.lag is not None and len(self) - self.first > self.lag:
@@ -115,15 +117,20 @@ class Smoother:
         """A motion from pose i to pose j, both still in the window; either may be the earlier one.
 
         Raises:
-            ValueError: a pose that has left the window or is not there yet, one pose twice, a motion of another shape.
+            ValueError: a pose that has left the window or is not there yet, one pose twice; T_ij as in `add`.
         """
-        _check_pose("T_ij", T_ij)
         if i == j:
             raise ValueError(f"loop: expected two poses, got {i} twice")
         for k in (i, j):
             if not self.first <= k < len(self):
                 raise ValueError(f"loop: expected poses {self.first} to {len(self) - 1}, got {k}")
+        self._check_motion(T_ij)
         self.edges.append(Edge(i, j, T_ij, weight, kernel))
+
+    def _check_motion(self, T_ij: Tensor) -> None:
+        _check_pose("T_ij", T_ij)
+        check_alike("T_ij", T_ij, self.poses[0])
+        check_elements("T_ij", optim.SE3(), T_ij)
 
     @mode_free
     def smooth(self, backward: str = "unroll") -> Tensor:

@@ -143,6 +143,9 @@ def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
     frame = frame if frame.shape else frame.map(lambda value: value[None])
     if frame.T_wc is None or len(frame.shape) != 1 or len(frame) != grid.batch:
         raise ValueError(f"frame: expected {grid.batch} with poses, got {tuple(frame.shape)}, T_wc {frame.T_wc}")
+    if (frame.depth.dtype, frame.depth.device) != (grid.sdf.dtype, grid.sdf.device):
+        now, own = (f"{x.dtype} on {x.device}" for x in (frame.depth, grid.sdf))
+        raise ValueError(f"frame: expected {own} like the grid, got {now}")
     check_frames(frame)
     ok = frame.T_wc.isfinite().flatten(1).all(-1)
     T_oc = relative_to_origin(frame.T_wc, grid.origin, frame.depth.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
+from gradslam_ng.compute.transforms import is_vmapped
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.icp_settings import step_strategy
 from gradslam_ng.odometry.nearest_neighbors import NearestNeighbors
@@ -88,7 +89,8 @@ def align_points(
         T_ts (B, 4, 4), source to target, and the share of the source's points (B) that have a partner there.
 
     Raises:
-        ValueError: shapes that do not fit together, an empty target, or points that are not finite.
+        ValueError: shapes, precisions or devices that do not fit together, an empty target, entries that are not
+            finite, weights below 0, or a T_ts that is no rigid motion.
     """
     batch = len(source)
     expected: dict[str, tuple[int, ...]] = {
@@ -102,8 +104,19 @@ def align_points(
     for name, value in given.items():
         if tuple(value.shape) != expected[name]:
             raise ValueError(f"{name}: expected shape {expected[name]}, got {tuple(value.shape)}")
-    if not bool(source.isfinite().all()):
-        raise ValueError("source: every point must be finite; give padding any place and weight 0")
+    for name, value in given.items():
+        if (value.dtype, value.device) != (source.dtype, source.device):
+            now, before = (f"{x.dtype} on {x.device}" for x in (value, source))
+            raise ValueError(f"{name}: expected {before} like source, got {now}")
+        if not is_vmapped(value) and not bool(value.isfinite().all()):
+            padding = "; give padding any place and weight 0" if name == "source" else ""
+            raise ValueError(f"{name}: every entry must be finite{padding}")
+    if not source.is_floating_point():
+        raise ValueError(f"source: expected a float type, got {source.dtype}")
+    if not is_vmapped(weights) and not bool((weights >= 0).all()):
+        raise ValueError(f"weights: expected none below 0, got {float(weights.min())}")
+    if not is_vmapped(T_ts) and not bool(se3.is_rigid(T_ts, tol=1e-3).all()):
+        raise ValueError(f"T_ts: expected rigid motions, got {T_ts.tolist()}")
     if not max_distance > 0:
         raise ValueError(f"max_distance: expected a positive number of meters, got {max_distance}")
     factor = PointCloudFactor(source, target, normals, weights, max_distance, NearestNeighbors(target))

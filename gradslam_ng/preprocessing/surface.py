@@ -45,7 +45,7 @@ def measure_surface(
     Raises:
         ValueError: noise of another shape than the depth.
     """
-    color, depth, vertices, normals, weights, intensity, K, T_wc, has_camera = checkpoint(
+    color, depth, vertices, normals, weights, intensity, K, has_camera, T_wc = checkpoint(
         measure_images, frame.color, frame.depth, frame.K, frame.T_wc, factor, max_depth, soft
     )
     surface = SurfaceView(vertices, normals, weights, K, intensity)
@@ -102,10 +102,10 @@ def measure_images(
     factor: int,
     max_depth: float,  # meters
     soft: bool,
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """Color (B, H / factor, W / factor, 3) and depth, without a channel; of the smoothed depth, vertices, normals, and
     1 or 0 for whether there is a normal, or how much there is; the intensity, without a channel; K of the shrunk
-    images, T_wc with NaN for what is no pose, and whether K is a camera's (B,)."""
+    images, whether it is a camera's (B,), and T_wc with NaN for what is no pose."""
     size = (depth.shape[1], depth.shape[2])
     has_camera = camera.is_pinhole(K, size)
     usable = images.usable_color(color) & has_camera[:, None, None, None]
@@ -126,7 +126,7 @@ def measure_images(
     if T_wc is not None:
         T_wc = torch.where(se3.is_rigid(T_wc.detach(), tol=1e-3)[:, None, None], T_wc, torch.nan)
     intensity = images.intensity(color)[..., 0].clone()
-    return color, depth[..., 0].clone(), vertices, normals, seen, intensity, K, T_wc, has_camera
+    return color, depth[..., 0].clone(), vertices, normals, seen, intensity, K, has_camera, T_wc
 
 
 def mean_color(

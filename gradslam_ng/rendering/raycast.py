@@ -92,9 +92,9 @@ def raycast(
     volume's values, T_wc and K. Which voxels a ray meets its surface between is a constant of the gradient.
 
     Raises:
-        ValueError: T_wc or K of another shape.
+        ValueError: see `check_view`.
     """
-    check_view(T_wc, K, grid.batch, "volume")
+    check_view(T_wc, K, grid.batch, size, grid.sdf, "volume")
     T_wc, grid = relative_to_origin(T_wc, grid.origin, K.dtype), replace(grid, origin=None)
     hits, blocks = find_hits(grid, T_wc, K, size, near, offset)
     if blocks is None:

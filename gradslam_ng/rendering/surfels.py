@@ -66,9 +66,9 @@ def render(
     their gradients hold over finite steps. They are blurred by a pixel. `max_radius` plays no part.
 
     Raises:
-        ValueError: T_wc or K of another shape, or a visibility that is neither hard nor soft.
+        ValueError: see `check_view`; or a visibility that is neither hard nor soft.
     """
-    check_view(T_wc, K, map_.batch, "map")
+    check_view(T_wc, K, map_.batch, size, map_.points, "map")
     T_oc, map_ = relative_to_origin(T_wc, map_.origin, K.dtype), replace(map_, origin=None)
     map_, T_cw = map_.prefix(map_.num_slots), se3.inverse(T_oc)
     if visibility == "soft":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.transforms import is_vmapped
 from gradslam_ng.geometry import camera, images, se3
 from gradslam_ng.structures.frames import RGBDFrames
 
@@ -18,14 +19,14 @@ def check_frames(frames: RGBDFrames) -> None:  # (...)
     """
     check_color(frames.color)
     wrong = ~camera.is_pinhole(frames.K, frames.size)
-    if bool(wrong.any()):
+    if not is_vmapped(wrong) and bool(wrong.any()):
         raise ValueError(
             "K: expected finite intrinsics in pixels, [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], with positive focal "
             f"lengths, a twentieth of the image's size at least, got {frames.K[wrong][0].tolist()}"
         )
     if frames.T_wc is not None:
         wrong = ~se3.is_rigid(frames.T_wc, tol=1e-3) & frames.T_wc.isfinite().all(-1).all(-1)
-        if bool(wrong.any()):
+        if not is_vmapped(wrong) and bool(wrong.any()):
             raise ValueError(f"T_wc: expected a rigid motion or NaN, got {frames.T_wc[wrong][0].tolist()}")
 
 
@@ -37,7 +38,7 @@ def check_color(color: Tensor) -> None:  # (..., H, W, 3)
     """
     color = color.detach()
     wrong = ~images.usable_color(color) & color.isfinite().all(-1, keepdim=True)
-    if not bool(wrong.any()):
+    if is_vmapped(wrong) or not bool(wrong.any()):
         return
     low, high = (float(x) for x in torch.where(color.isfinite(), color, 0.5).aminmax())
     how = "divide by 255" if low >= 0 and high <= 255 else "undo its normalization"

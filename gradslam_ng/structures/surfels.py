@@ -24,6 +24,9 @@ def _where(mask: Tensor, values: Tensor) -> Tensor:  # (B, N), (B, N, ...)
     return torch.where(expand_mask(mask, values), values, 0)
 
 
+_TAILS = {"points": (3,), "normals": (3,), "colors": (3,), "radii": (), "confidences": ()}
+
+
 @dataclass(frozen=True, eq=False)
 class SurfelMap:
     """B surfel maps, padded to one capacity N (Keller et al. 2013, section 3), in the axes of the world; points are
@@ -31,6 +34,9 @@ class SurfelMap:
 
     Only the first `count[b]` slots of map b hold surfels; `mask` says which. While torch records gradients every
     operation returns new tensors; under `torch.no_grad()` maps are updated in place.
+
+    Raises:
+        ValueError: attributes whose shapes, types or devices do not go together.
     """
 
     points: Tensor  # (B, N, 3), meters
@@ -42,6 +48,17 @@ class SurfelMap:
     updated: Tensor  # (B, N) int64, frame number of the last measurement
     count: Tensor  # (B,) int64
     origin: Tensor | None = None  # (B, 3) float64, meters, where in the world coordinates begin; None: at its origin
+
+    def __post_init__(self) -> None:
+        if torch.compiler.is_compiling() or not isinstance(self.points, Tensor):  # or the structure of one, see `tree`
+            return
+        lead, like = self.points.shape[:2], self.points
+        for name, tail in _TAILS.items():
+            value = getattr(self, name)
+            if value.shape != lead + tail or value.dtype != like.dtype or value.device != like.device:
+                expected = f"shape {(*lead, *tail)} in {like.dtype} on {like.device}"
+                got = f"{tuple(value.shape)} in {value.dtype} on {value.device}"
+                raise ValueError(f"{name}: expected {expected}, to go with points, got {got}")
 
     @staticmethod
     def empty(
@@ -205,7 +222,7 @@ class SurfelMap:
         """A map written by `save`, as a batch of one, with the same origin. Frame numbers are 0 if the file has none.
 
         Raises:
-            ValueError: the file lacks a column; the message names it.
+            ValueError: the file lacks a column, which the message names; or has points that are not finite.
         """
         columns, _ = read_ply(path)
 
@@ -219,6 +236,8 @@ class SurfelMap:
         points = stacked("x", "y", "z") if origin is None else stacked("x", "y", "z") - origin
         none = torch.zeros(points.shape[1], dtype=torch.int64)
         created, updated = (columns.get(name, none).long()[None].clone() for name in ("created", "updated"))
+        if not bool(points.isfinite().all()):
+            raise ValueError(f"{path}: expected finite points")
         return SurfelMap(
             points.float(), stacked("nx", "ny", "nz").float(), stacked("red", "green", "blue").float() / 255,
             stacked("radius")[..., 0].float(), stacked("confidence")[..., 0].float(), created, updated,

@@ -28,7 +28,8 @@ SCALAR_FIRST = re.compile(r"\bq\w*w\b.*\bq\w*x\b", re.IGNORECASE)  # column name
 class Trajectory:
     """Camera poses in order of time; `T_wc` camera to world, meters, NaN where the pose is not known.
 
-    Time stamps out of order are sorted, with a warning. Both fields are kept in float64.
+    Time stamps out of order are sorted, with a warning. Poses that are no rigid motions (zeros, scaled, mirrored) count
+    as not known, with a warning. Both fields are kept in float64.
 
     Raises:
         ValueError: shapes other than (L,) and (L, 4, 4), or a time stamp that is not finite.
@@ -50,6 +51,12 @@ class Trajectory:
             warnings.warn("trajectory: time stamps out of order, sorted", stacklevel=3)
             times, order = times.sort(stable=True)
             poses = poses[order]
+        wrong = poses.isfinite().all(-1).all(-1) & ~se3.is_rigid(poses, tol=1e-2)
+        if bool(wrong.any()):
+            count, first = int(wrong.sum()), float(times[wrong][0])
+            message = f"trajectory: {count} of {len(times)} poses are no rigid motions, the first at time {first:.6f}"
+            warnings.warn(f"{message}; they count as unknown", stacklevel=3)
+            poses = torch.where(wrong[:, None, None], torch.nan, poses)
         object.__setattr__(self, "timestamps", times)
         object.__setattr__(self, "T_wc", poses)
 

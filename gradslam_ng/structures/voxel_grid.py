@@ -87,6 +87,16 @@ class VoxelGrid:
                 f"voxel_size, truncation: expected 0 < voxel_size < truncation, meters, got {self.voxel_size} and "
                 f"{self.truncation}"
             )
+        if torch.compiler.is_compiling() or not isinstance(self.sdf, Tensor):  # or the structure of one, see `tree`
+            return
+        blocks, like = len(self.sdf), self.sdf
+        for name in _VALUES:
+            value, shape = getattr(self, name), (blocks, *(3,) * (name == "color"), VOXELS_PER_BLOCK)
+            if value.shape != shape or value.dtype != like.dtype or value.device != like.device:
+                got = f"{tuple(value.shape)} in {value.dtype} on {value.device}"
+                raise ValueError(f"{name}: expected shape {shape} in {like.dtype} on {like.device}, got {got}")
+        if self.keys.ndim != 1 or self.keys.shape != self.slots.shape or self.keys.dtype != torch.int64:
+            raise ValueError(f"keys, slots: expected (N,) int64, got {self.keys.shape} and {self.slots.shape}")
         if not 0 < self.batch <= MAX_BATCH:
             raise ValueError(f"batch: expected 1 to {MAX_BATCH} volumes, got {self.batch}")
 
@@ -202,10 +212,14 @@ class VoxelGrid:
         eight voxels around a point are known, all are 0.
 
         Raises:
-            ValueError: points of another shape.
+            ValueError: points of another shape, precision or device.
         """
         if points.ndim != 3 or len(points) != self.batch or points.shape[-1] != 3:
             raise ValueError(f"points: expected shape ({self.batch}, P, 3), got {tuple(points.shape)}")
+        fine = self.origin is not None and points.dtype == torch.float64  # far from the world's origin
+        if points.device != self.sdf.device or not (fine or points.dtype == self.sdf.dtype):
+            now, own = (f"{x.dtype} on {x.device}" for x in (points, self.sdf))
+            raise ValueError(f"points: expected {own} like the volume, got {now}")
         batch_index = torch.arange(self.batch, device=points.device)[:, None].expand(points.shape[:2])
         if self.origin is not None:
             points = (points.double() - self.origin[:, None]).to(self.sdf.dtype)
@@ -255,6 +269,10 @@ class VoxelGrid:
         expected = {name: (len(keys), *(3,) * (name == "color"), VOXELS_PER_BLOCK) for name in values}
         if not ordered or shapes != expected or len({value.dtype for value in values.values()}) != 1:
             raise ValueError(f"{path}: not a saved voxel grid: expected arrays {expected}, got {shapes}")
+        if not all(bool(value.isfinite().all()) for value in values.values()):
+            raise ValueError(f"{path}: not a saved voxel grid: expected finite numbers")
+        if len(keys) and not 0 <= int(unpack(keys)[0].min()) <= int(unpack(keys)[0].max()) < batch:
+            raise ValueError(f"{path}: not a saved voxel grid: blocks of other volumes than the {batch} in it")
         voxel_size, truncation = sizes
         return VoxelGrid(keys, torch.arange(len(keys)), **values, batch=batch, voxel_size=voxel_size,
                          truncation=truncation, origin=origin)  # fmt: skip

@@ -351,7 +351,27 @@ def test_bad_input_is_refused_by_name(rings):
         W = torch.eye(6, dtype=torch.float64)[None].clone()
         W[0, 0, 0] = torch.nan
         graph.add_between("x", [0], [1], scene.z[:1], weight=FullWeight(W))
-    with pytest.raises(ValueError, match="residual at the start: expected finite"):
+    with pytest.raises(ValueError, match="measurement of 'x': expected finite"):
         graph.add_between("x", [0], [1], torch.nan * scene.z[:1])
     with pytest.raises(ValueError, match="one for each factor"):
         graph.add_factor(lambda x: x.sum((-2, -1)), ("x", [0, 1]))
+
+
+@pytest.mark.parametrize(("what", "change", "message"), [
+    ("start", lambda T: 0 * T, "variables 'pose': expected elements of SE3"),
+    ("start", lambda T: 2 * T, "variables 'pose': expected elements of SE3"),
+    ("start", lambda T: T * torch.tensor([-1.0, 1, 1, 1]), "variables 'pose': expected elements of SE3"),
+    ("measured", lambda T: T.mT + 1.0, "measurement of 'pose': expected elements of SE3"),
+    ("measured", lambda T: T.double(), r"measurement of 'pose': expected torch.float32 .*got torch.float64"),
+    ("weight", lambda W: W.double(), r"weight: expected torch.float32 .*got torch.float64"),
+    ("more", lambda x: x.double(), r"variables 'more': expected torch.float32 .*got torch.float64"),
+])  # fmt: skip
+def test_what_is_no_pose_and_what_is_of_another_precision_is_refused(what, change, message):
+    values = {"start": torch.eye(4).repeat(3, 1, 1), "measured": torch.eye(4).repeat(2, 1, 1)}
+    values |= {"weight": torch.ones(2), "more": torch.zeros(2, 3)}
+    values[what] = change(values[what])
+    graph = gs.FactorGraph()
+    with pytest.raises(ValueError, match=message):
+        graph.add_variables("pose", optim.SE3(), values["start"])
+        graph.add_variables("more", optim.Euclidean(), values["more"])
+        graph.add_between("pose", [0, 1], [1, 2], values["measured"], weight=optim.IsotropicWeight(values["weight"]))

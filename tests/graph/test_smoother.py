@@ -221,3 +221,17 @@ def test_a_loop_that_is_none_is_refused():
         smoother.add_loop(5, 6, torch.eye(3).double())
     with pytest.raises(ValueError, match="T_ij: expected"):
         smoother.add(torch.zeros(6))
+
+
+def test_what_is_no_motion_and_what_is_of_another_precision_is_refused():
+    with pytest.raises(ValueError, match="T_0: expected elements of SE3"):
+        gs.Smoother(torch.zeros(4, 4))
+    smoother = gs.Smoother(torch.eye(4))
+    smoother.add(torch.eye(4))
+    for T_ij, message in ((2 * torch.eye(4), "elements of SE3"), (torch.eye(4).double(), "float32 .*got torch.float64"),
+                          (torch.eye(3), r"expected \(\.\.\., 4, 4\)"), (torch.eye(4) / 0, "finite")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"T_ij: .*{message}"):
+            smoother.add(T_ij)
+        with pytest.raises(ValueError, match=f"T_ij: .*{message}"):
+            smoother.add_loop(0, 1, T_ij)
+    assert len(smoother) == 2

@@ -167,3 +167,18 @@ def test_clouds_that_already_lie_on_each_other(dtype):
     exact = found.pop("implicit")
     for gradient in found.values():
         torch.testing.assert_close(gradient, exact, rtol=1e-3, atol=1e-3 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize(("name", "change", "message"), [
+    ("target", lambda x: x.double(), "target: expected torch.float32 on cpu like source, got torch.float64"),
+    ("normals", lambda x: x.double(), "normals: expected torch.float32"),
+    ("normals", lambda x: x * torch.nan, "normals: every entry must be finite"),
+    ("T_ts", lambda x: 0 * x, "T_ts: expected rigid motions"),
+    ("weights", lambda x: -x, "weights: expected none below 0"),
+])  # fmt: skip
+def test_values_that_make_no_sense_are_refused(name, change, message):
+    points = torch.rand(1, 30, 3, generator=torch.Generator().manual_seed(0))
+    given = {"source": points, "target": points, "normals": points, "T_ts": torch.eye(4)[None]}
+    given["weights"] = torch.ones(1, 30)
+    with pytest.raises(ValueError, match=message):
+        align_points(**(given | {name: change(given[name])}))

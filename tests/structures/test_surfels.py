@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -217,3 +218,14 @@ def test_double_precision_stays(tmp_path):
     assert map_.points.dtype == map_.confidences.dtype == torch.float64 and map_.updated.dtype == torch.int64
     map_.save(tmp_path / "map.ply")
     assert torch.allclose(SurfelMap.load(tmp_path / "map.ply").points.double(), map_[0].points)
+
+
+def test_attributes_that_do_not_go_together_are_refused():
+    map_ = SurfelMap.empty(2, 8)
+    for name, value, message in (
+        ("normals", torch.zeros(2, 7, 3), r"normals: expected shape \(2, 8, 3\)"),
+        ("radii", torch.zeros(2, 8, dtype=torch.float64), "radii: .*float32 .*got .*float64"),
+        ("colors", torch.zeros(2, 8, 3, device="meta"), "colors: .*on cpu.*on meta"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(map_, **{name: value})

@@ -277,3 +277,11 @@ def test_gradient_is_finite_where_poses_are_not_valid():
     assert valid.tolist() == [True, False, False]
     poses[valid].sum().backward()
     assert bool(xi.grad.isfinite().all()) and float(xi.grad.abs().sum()) > 0
+
+
+def test_poses_that_are_no_rigid_motions_count_as_unknown():
+    poses = torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)
+    poses[1], poses[2, :3, :3], poses[3, 0, 0], poses[4] = 0.0, 2 * torch.eye(3), -1.0, torch.nan
+    with pytest.warns(UserWarning, match=r"3 of 5 poses are no rigid motions, the first at time 1\.0"):
+        trajectory = Trajectory(torch.arange(5.0), poses)
+    assert trajectory.known.tolist() == [True, False, False, False, False]

@@ -39,7 +39,7 @@ from gradslam_ng.structures.voxel_grid import (
 CELL = 2  # voxels along an edge of the cells in which surfaces are looked for
 MAX_STEPS = 500  # after which a ray is given up
 COMPACT_BELOW = 0.7  # rays that have ended are sorted out when so many of them go on
-NEWTON_STEPS = 3  # from where marching ended, a fraction of a voxel away
+NEWTON_STEPS = 5  # from where marching ended, a fraction of a voxel away
 REACH = 1.5  # voxels along a ray within which its surface must lie: what is farther is the slope beyond an edge
 MIN_SLOPE = 0.02  # meters a unit of depth: less is a ray that grazes the surface
 
@@ -253,7 +253,7 @@ def solve_in_cell(
         falls = slope.detach() < -MIN_SLOPE
         if i < NEWTON_STEPS:
             step = (step + divide(-sdf, slope, falls)).clamp(-reach, reach)
-    ok = falls & (sdf.detach().abs() < 1e-3 * voxel_size) & (step.detach().abs() < reach)
+    ok = falls & (sdf.detach().abs() < 1e-5 * voxel_size) & (step.detach().abs() < reach)
     return Crossing(step, (place[0], place[1], place[2]), torch.stack(gradient, -1), ok)
 
 

@@ -116,7 +116,8 @@ def measure_images(
         K = camera.scale_intrinsics(K, 1 / factor)
         color, depth = mean_color(color, usable, factor), images.downsample_depth(depth, factor)
     # without any depth one camera does as well as another
-    K = torch.where(has_camera[:, None, None], K, size[1] * torch.eye(3, dtype=K.dtype, device=K.device))
+    eye = torch.eye(3, dtype=K.dtype, device=K.device)
+    K = torch.where(has_camera[:, None, None], K, torch.cat([max(size) * eye[:2], eye[2:]]))
     vertices = camera.unproject(images.bilateral_depth(depth), K)
     if soft:
         normals, seen = images.soft_normal_map(vertices)

@@ -145,6 +145,7 @@ def test_a_camera_or_pose_that_is_none_costs_its_own_frame_only(room):
     K.requires_grad_(), T_wc.requires_grad_()
     live, expected = measure_surface(replace(frames, K=K, T_wc=T_wc)), measure_surface(frames)
     assert live.has_camera.tolist() == [True, False, False, True] and not live.surface.weights[1:3].any()
+    assert camera.is_pinhole(live.surface.K, (48, 64)).all()  # a stand-in where there was none
     assert live.T_wc.isfinite().flatten(1).all(1).tolist() == [False, False, False, True]
     for name in ("vertices", "normals", "K"):
         found, usual = getattr(live.surface, name), getattr(expected.surface, name)

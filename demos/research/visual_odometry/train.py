@@ -180,10 +180,10 @@ def fold(drives: list[Drive], held_out: int, epochs: int) -> tuple[dict[str, dic
     noises = {}
     for name, (loss, estimate) in METHODS.items():
         constant, by_input = Noise(False).double(), Noise(True).double()
-        for kind, noise, rate in (("constant noise", constant, 0.03), ("noise by input", by_input, 0.01)):
+        for kind, noise in (("constant noise", constant), ("noise by input", by_input)):
             noise.load_state_dict(constant.state_dict(), strict=False)
             train(
-                noise.parameters(), lambda rows, n=noise, f=loss: f(n, clips[rows]), 2 * epochs // 3, rate, len(clips), 40
+                noise.parameters(), lambda rows, n=noise, f=loss: f(n, clips[rows]), 2 * epochs // 3, 0.03, len(clips), 20
             )
             label = f"{name}, {kind}"
             noises[label] = noise

@@ -79,7 +79,9 @@ def test_noise_by_input_beats_constant_noise_where_the_features_say_which_image_
     for depends in (False, True):
         torch.manual_seed(0)
         noise = model.Noise(depends).double()
-        train.train(noise.parameters(), lambda rows, n=noise: train.surrogate_of_pose(n, taught[rows]), 10, 0.05, 40, 20)
+        train.train(
+            noise.parameters(), lambda rows, n=noise: train.surrogate_of_pose(n, taught[rows]), 10, 0.05, 40, 20
+        )
         with torch.no_grad():
             T = model.smoothed(noise, test.features, test.z, test.velocity[:, 0])
         errors.append(train.errors_of(T, test)[0])

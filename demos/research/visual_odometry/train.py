@@ -183,16 +183,19 @@ def fold(drives: list[Drive], held_out: int, epochs: int) -> tuple[dict[str, dic
         for kind, noise in (("constant noise", constant), ("noise by input", by_input)):
             noise.load_state_dict(constant.state_dict(), strict=False)
             train(
-                noise.parameters(), lambda rows, n=noise, f=loss: f(n, clips[rows]), 2 * epochs // 3, 0.03, len(clips), 20
+                noise.parameters(),
+                lambda rows, n=noise, f=loss: f(n, clips[rows]),
+                2 * epochs // 3,
+                0.03,
+                len(clips),
+                20,
             )
             label = f"{name}, {kind}"
             noises[label] = noise
             estimates[label] = lambda c, n=noise, f=estimate: f(n, c.features, c.z, c.velocity[:, 0])
     for name, both in (("LSTM", False), ("LSTM both ways", True)):
         lstm = Recurrent(both).double()
-        train(
-            lstm.parameters(), lambda rows, n=lstm: recurrent_error(n, clips[rows]), 2 * epochs, 1e-2, len(clips), 40
-        )
+        train(lstm.parameters(), lambda rows, n=lstm: recurrent_error(n, clips[rows]), 2 * epochs, 1e-2, len(clips), 40)
         estimates[name] = lambda c, n=lstm: integrate(with_first(n(c.features, c.z), c.velocity[:, 0]))
     with torch.no_grad():
         poses = {name: {length: f(test[length]) for length in LENGTHS} for name, f in estimates.items()}

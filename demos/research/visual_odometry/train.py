@@ -136,7 +136,7 @@ def learn_velocity(drives: list[Drive], epochs: int) -> VelocityNetwork:
 def see(network: VelocityNetwork, drive: Drive) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What the network makes of a drive: features, velocities; with the true poses and velocities, all float64."""
     images, T, velocity = drive
-    features, z = (torch.cat(x).double() for x in zip(*map(network, pairs(images).split(256))))
+    features, z = (torch.cat(x).double() for x in zip(*map(network, pairs(images).split(256)), strict=True))
     return features, z, T[1:], velocity[1:]
 
 

@@ -35,8 +35,9 @@ def disagreement(map_: gs.SurfelMap, clip: gs.RGBDFrames, T_wc: Tensor) -> Tenso
     n = map_.num_slots
     points, colors, founded = map_.points[0, :n], map_.colors[0, :n], map_.created[0, :n]
     total, count = points.new_zeros(()), points.new_zeros(())
+    T_cw = se3.inverse(T_wc).to(points)
     for i in range(len(clip)):
-        uv, z = camera.project(se3.transform(se3.inverse(T_wc[i]), points), clip.K[i])
+        uv, z = camera.project(se3.transform(T_cw[i], points), clip.K[i])
         color = camera.sample(clip.color[i], uv[None])[0]
         depth = camera.sample(clip.depth[i], uv[None], "nearest")[0, :, 0]
         visible = (founded != i) & (z > 0.1) & (depth > 0) & ((depth - z).abs() < 0.05 * z)

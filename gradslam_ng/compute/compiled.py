@@ -169,7 +169,7 @@ def compiled(
 
 def _mark_dynamic(value: Any) -> None:
     for tensor in (value,) if isinstance(value, torch.Tensor) else vars(value).values():
-        if tensor.ndim > 1:
+        if isinstance(tensor, torch.Tensor) and tensor.ndim > 1:
             torch._dynamo.mark_dynamic(tensor, 1, hint_override=SIZE_HINT)
 
 

@@ -61,7 +61,8 @@ def transform(
     T_ab: Tensor,  # (..., 4, 4)
     p_b: Tensor,  # (..., N, 3)
 ) -> Tensor:
-    """Points brought from frame b into frame a. Returns p_a (..., N, 3)."""
+    """Points brought from frame b into frame a. Returns p_a (..., N, 3), in the wider of the two precisions."""
+    T_ab, p_b = _same_precision(T_ab, p_b)
     return (T_ab[..., :3, :3] @ p_b.mT + T_ab[..., :3, 3:]).mT.contiguous()
 
 
@@ -81,7 +82,8 @@ def rotate(
     T_ab: Tensor,  # (..., 4, 4)
     v_b: Tensor,  # (..., N, 3)
 ) -> Tensor:
-    """Directions brought from frame b into frame a. Returns v_a (..., N, 3)."""
+    """Directions brought from frame b into frame a. Returns v_a (..., N, 3), in the wider of the two precisions."""
+    T_ab, v_b = _same_precision(T_ab, v_b)
     return (T_ab[..., :3, :3] @ v_b.mT).mT.contiguous()
 
 
@@ -103,6 +105,14 @@ def adjoint(
     """Ad with T exp(xi) = exp(Ad xi) T. Returns (..., 6, 6)."""
     R = T[..., :3, :3]
     return _block(R, so3.hat(T[..., :3, 3]) @ R)
+
+
+def _same_precision(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Poses of the world are float64, what a camera measures is float32: both in the wider type."""
+    if a.dtype == b.dtype:
+        return a, b
+    wider = torch.promote_types(a.dtype, b.dtype)
+    return a.to(wider), b.to(wider)
 
 
 def _block(A: Tensor, B: Tensor) -> Tensor:

@@ -41,6 +41,8 @@ MAX_STEPS = 500  # after which a ray is given up
 COMPACT_BELOW = 0.7  # rays that have ended are sorted out when so many of them go on
 NEWTON_STEPS = 5  # from where marching ended, a fraction of a voxel away
 REACH = 1.5  # voxels along a ray within which its surface must lie: what is farther is the slope beyond an edge
+CELL_MARGIN = 1e-3  # voxels beyond the eight around a hit at which its surface is still theirs
+SEARCH, SEARCH_STEP = 2.0, 1 / 3  # voxels to each side of where marching ended, and between two looks
 MIN_SLOPE = 0.02  # meters a unit of depth: less is a ray that grazes the surface
 
 
@@ -134,8 +136,8 @@ def find_hits(
     pixel = torch.arange(len(flat), device=flat.device)
     batch_index = pixel[: len(T_wc)].repeat_interleave(math.prod(size))
     march_to_surface(grid, blocks, T_wc[:, :3, 3], Rays(batch_index, d_w, start, end, flat, flat, flat), pixel, flat)
-    hits = step_to_surface(grid, blocks, T_wc[:, :3, 3], batch_index, d_w, flat)
-    return hits.reshape(len(T_wc), *size), blocks
+    settle(grid, blocks, T_wc[:, :3, 3], batch_index, d_w, flat)
+    return hits, blocks
 
 
 def surface_cells(grid: VoxelGrid, chosen: Tensor) -> tuple[Tensor, Tensor]:  # chosen (N,) bool, of grid.keys
@@ -217,6 +219,28 @@ def march(
     return torch.where(going, t + step, t), end, torch.where(known, t, t_before), value, hit
 
 
+def settle(
+    grid: VoxelGrid,
+    blocks: BlockIndex,
+    o_w: Tensor,  # (B, 3)
+    batch_index: Tensor,  # (M,)
+    d_w: Tensor,  # (M, 3)
+    hits: Tensor,  # (M,), depth, 0 for none, written to
+) -> None:
+    """Moves hits to where their rays pass through the surface between the very eight voxels around them.
+
+    As a rule Newton's method finds it, at most in the cell beside. Where distances come from few and noisy readings
+    it may not, as they are far from linear: there the ray is searched to both sides.
+    """
+    pixel, marched = (hits > 0).nonzero()[:, 0], hits.clone()
+    for move, start in ((step_to_surface, hits), (step_to_surface, hits), (search_surface, marched)):
+        if not len(pixel):
+            return
+        depth, settled = move(grid, blocks, o_w, batch_index[pixel], d_w[pixel], start[pixel])
+        hits.index_copy_(0, pixel, depth)
+        pixel = pixel[~settled]
+
+
 @compiled
 def step_to_surface(
     grid: VoxelGrid,
@@ -224,13 +248,38 @@ def step_to_surface(
     o_w: Tensor,  # (B, 3)
     batch_index: Tensor,  # (M,)
     d_w: Tensor,  # (M, 3)
-    hits: Tensor,  # (M,), depth, 0 for none
-) -> Tensor:
-    """Depth (M,) of the surface between the eight voxels around hits: as a rule it lies among those."""
-    p = ((o_w[batch_index] + hits[:, None] * d_w) / grid.voxel_size).unbind(-1)
+    t: Tensor,  # (M,), depth
+) -> tuple[Tensor, Tensor]:
+    """Depth (M,) of the surface of which the eight voxels around t tell, and whether it lies between them (M,)."""
+    p = ((o_w[batch_index] + t[:, None] * d_w) / grid.voxel_size).unbind(-1)
     corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p)
     found = solve_in_cell(gather_distances(grid, corners), corners.place, d_w, grid.voxel_size)
-    return torch.where((hits > 0) & found.ok, hits + found.step, hits)
+    inside = [(c > -CELL_MARGIN) & (c < 1 + CELL_MARGIN) for c in found.place]
+    return torch.where(found.ok, t + found.step, t), found.ok & inside[0] & inside[1] & inside[2]
+
+
+@compiled
+def search_surface(
+    grid: VoxelGrid,
+    blocks: BlockIndex,
+    o_w: Tensor,  # (B, 3)
+    batch_index: Tensor,  # (M,)
+    d_w: Tensor,  # (M, 3)
+    t: Tensor,  # (M,), depth
+) -> tuple[Tensor, Tensor]:
+    """Depth (M,) at which rays first pass through the interpolated surface within `SEARCH` voxels of t, which stays
+    where they do not, and whether they do (M,)."""
+    count = round(2 * SEARCH / SEARCH_STEP)
+    voxel = grid.voxel_size * d_w.square().sum(-1).rsqrt()  # in units of depth
+    samples = t + torch.linspace(-SEARCH, SEARCH, count + 1, device=t.device, dtype=t.dtype)[:, None] * voxel
+    p = ((o_w[batch_index] + samples[..., None] * d_w) / grid.voxel_size).unbind(-1)
+    corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p)
+    known, (sdf, *_) = are_known(grid, corners), trilinear(gather_distances(grid, corners), corners.place)
+    through = (sdf[:-1] > 0) & (sdf[1:] <= 0) & known[:-1] & known[1:]
+    first, found = through.int().argmax(0, keepdim=True), through.any(0)
+    before, after, start = (value.gather(0, i)[0] for value, i in ((sdf, first), (sdf, first + 1), (samples, first)))
+    crossing = start + SEARCH_STEP * voxel * divide(before, before - after, found)
+    return torch.where(found, crossing, t), found
 
 
 def solve_in_cell(

@@ -73,7 +73,8 @@ def test_the_run_says_that_keys_will_go(recording, tmp_path, run, prints):
 def test_map_has_every_column(full):
     columns, faces = read_ply(full / "map.ply")
     assert faces is None
-    assert set(columns) == {"x", "y", "z", "nx", "ny", "nz", "red", "green", "blue", "radius", "confidence"}
+    measured = {"x", "y", "z", "nx", "ny", "nz", "red", "green", "blue", "radius", "confidence"}
+    assert set(columns) == measured | {"created", "updated"}
     assert len(columns["x"]) > 60 * 80 * 0.9
     normals = torch.stack([columns[name] for name in ("nx", "ny", "nz")], -1)
     assert (normals.norm(dim=-1) - 1).abs().max() < 1e-3

@@ -190,3 +190,10 @@ def test_gradients_of_second_order(angle):
     xi = twists((), angle, torch.float64).requires_grad_()
     for function in (se3.exp, se3.left_jacobian):
         assert torch.autograd.gradgradcheck(function, xi)
+
+
+def test_poses_of_the_world_move_single_precision_points_in_double():
+    T = se3.exp(torch.tensor([4.5e5, 5.4e6, 100.0, 0.1, -0.2, 0.3], dtype=torch.float64))
+    p = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    for function in (se3.transform, se3.rotate):
+        assert torch.equal(function(T, p), function(T, p.double()))

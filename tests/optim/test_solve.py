@@ -98,9 +98,10 @@ def test_all_backward_modes_find_the_same(decay, backward):
 
 
 @pytest.mark.parametrize(
-    ("backward", "recorded"), [("implicit", 1), ("implicit-gn", 1), ("truncated", 4), ("unroll", 31)]
+    ("backward", "recorded"), [("implicit", 2), ("implicit-gn", 1), ("truncated", 4), ("unroll", 31)]
 )
 def test_what_is_recorded_does_not_grow_with_the_iterations(decay, backward, recorded):
+    """By `implicit` twice: its second derivatives are those of a second step."""
     problem = decay.problem(decay.y.clone().requires_grad_())
     records = []
     linearize = problem.linearize

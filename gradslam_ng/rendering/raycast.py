@@ -136,7 +136,7 @@ def find_hits(
     pixel = torch.arange(len(flat), device=flat.device)
     batch_index = pixel[: len(T_wc)].repeat_interleave(math.prod(size))
     march_to_surface(grid, blocks, T_wc[:, :3, 3], Rays(batch_index, d_w, start, end, flat, flat, flat), pixel, flat)
-    settle(grid, blocks, T_wc[:, :3, 3], batch_index, d_w, flat)
+    refine_hits(grid, blocks, T_wc[:, :3, 3], batch_index, d_w, flat)
     return hits, blocks
 
 
@@ -219,7 +219,7 @@ def march(
     return torch.where(going, t + step, t), end, torch.where(known, t, t_before), value, hit
 
 
-def settle(
+def refine_hits(
     grid: VoxelGrid,
     blocks: BlockIndex,
     o_w: Tensor,  # (B, 3)
@@ -229,16 +229,16 @@ def settle(
 ) -> None:
     """Moves hits to where their rays pass through the surface between the very eight voxels around them.
 
-    As a rule Newton's method finds it, at most in the cell beside. Where distances come from few and noisy readings
+    As a rule Newton's method finds it, at most in the cell beside. Where distances come from few and noisy frames
     it may not, as they are far from linear: there the ray is searched to both sides.
     """
     pixel, marched = (hits > 0).nonzero()[:, 0], hits.clone()
     for move, start in ((step_to_surface, hits), (step_to_surface, hits), (search_surface, marched)):
         if not len(pixel):
             return
-        depth, settled = move(grid, blocks, o_w, batch_index[pixel], d_w[pixel], start[pixel])
+        depth, done = move(grid, blocks, o_w, batch_index[pixel], d_w[pixel], start[pixel])
         hits.index_copy_(0, pixel, depth)
-        pixel = pixel[~settled]
+        pixel = pixel[~done]
 
 
 @compiled

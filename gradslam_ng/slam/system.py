@@ -107,8 +107,7 @@ class System(nn.Module):
                 the first frame also what `check_frames` refuses. In later ones, where asking would wait for a GPU, such
                 pixels, frames and poses take no part, see `measure_surface`.
         """
-        if state is None:
-            check_frames(frame)
+        frame = self.check_first(state, frame)
         live = self.preprocess(frame)  # surface measurement: vertices, normals, sigma
         state = self.initialize(live) if state is None else state.check(live)
         T_init = state.predict()  # constant velocity
@@ -116,6 +115,12 @@ class System(nn.Module):
         tracking = self.localize(state, live, model, T_init)  # align the two
         map_ = self.update_map(state, live, tracking)  # fuse the frame, and prune now and then
         return state.advance(map_, tracking, live)
+
+    def check_first(self, state: State | None, frame: RGBDFrames) -> RGBDFrames:
+        """The frame, its values checked if it is the first: later ones are not waited for."""
+        if state is None:
+            check_frames(frame)
+        return frame
 
     @stage("preprocess")
     @mode_free

@@ -29,7 +29,7 @@ def test_the_step_is_a_figure():
     called = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
     names = [func.attr for func in called if isinstance(func, ast.Attribute)]
     assert len(names) == len(called)  # no isinstance or other function
-    expected = ["preprocess", "initialize", "predict", "predict_view", "localize", "fuse", "maintain", "advance"]
+    expected = ["preprocess", "initialize", "predict", "predict_view", "localize", "update_map", "advance"]
     assert [name for name in expected if name in names] == expected
     choices = [node for node in ast.walk(function) if isinstance(node, (ast.If, ast.IfExp, ast.BoolOp, ast.With))]
     assert [ast.unparse(choice.test) for choice in choices] == ["state is None"]
@@ -100,7 +100,11 @@ def test_a_relocalizer_of_ones_own(clip, room, quick, blanked):
         (gs.PointFusion, {"settings": 3}, "settings: expected a name or Settings, got int"),
         (gs.PointFusion, {"noise": 3}, "noise: expected a function of a surface and its color, got int"),
         (gs.PointFusion, {"factor": 1.5}, "factor: expected a whole number, at least 1, got 1.5"),
-        (gs.PointFusion, {"settings": "nonsense"}, "settings: expected one of default, fast, accurate, soft, got 'nonsense'"),
+        (
+            gs.PointFusion,
+            {"settings": "nonsense"},
+            "settings: expected one of default, fast, accurate, soft, got 'nonsense'",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_at_once(system, arguments, message):

@@ -92,11 +92,13 @@ def expected(system: type[System], window: int = 1, strategy: str = "soft") -> s
     return pairs
 
 
-def assert_right(errors: dict[tuple[str, str], float], pairs: set[tuple[str, str]]) -> None:
+def assert_right(
+    errors: dict[tuple[str, str], float], pairs: set[tuple[str, str]], median: float = 1e-6, most: float = 1e-4
+) -> None:
     assert pairs <= errors.keys()
     errors = {pair: errors[pair] for pair in pairs}
-    assert statistics.median(errors.values()) <= 1e-6, errors
-    assert max(errors.values()) <= 1e-4, errors
+    assert statistics.median(errors.values()) <= median, errors
+    assert max(errors.values()) <= most, errors
 
 
 @pytest.fixture(scope="module")
@@ -142,25 +144,30 @@ def crop(shared_data) -> Callable[[str], RGBDFrames]:
 
 
 ICL, TUM = "icl/office_room_traj3_frei_png", "tum/rgbd_dataset_freiburg3_structure_notexture_far"
+# Whether a direction is believed changes steeply with sigma: wider differences see its third derivative (1.5e-4, at a
+# fifth of the step 1e-5). Planes without texture leave one nearly open, and rounding moves the camera along it:
+# narrower differences see that (2e-3 by temperature, 2e-5 at ten times the step).
+REAL_STEPS = {ICL: STEPS | {"sigma": 2e-4}, TUM: STEPS | {"sigma": 2e-4, "temperature": 3e-4, "depth": 2e-8}}
 
 
 @pytest.mark.parametrize(("folder", "strategy"), [(ICL, strategy) for strategy in RULES] + [(TUM, "soft")])
 def test_real_frames(differences, crop, folder, strategy):
     """Tracked at a quarter of their size."""
-    errors = check(differences, gs.PointFusion, crop(folder), factor=4, strategy=strategy)
-    assert_right(errors, expected(gs.PointFusion, strategy=strategy))
+    errors = check(differences, gs.PointFusion, crop(folder), factor=4, strategy=strategy, steps=REAL_STEPS[folder])
+    assert_right(errors, expected(gs.PointFusion, strategy=strategy), median=1e-6 if folder == ICL else 1e-5)
 
 
 @pytest.mark.slow
 def test_real_frames_at_full_size(differences, crop):
     """Readings come in steps of 0.2 mm, and where neighbors are alike the smoothing has a kink and no derivative: each
-    is moved by half a step at random, much farther than the differences are wide."""
+    is moved by half a step at random, much farther than the differences are wide. These tell poses by depth to 1.4e-4:
+    narrower ones see rounding along the open direction (1.7e-3 at a third of the step), wider ones cross borders."""
     frames = crop(TUM)
     dither = torch.rand(frames.depth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
     depth = frames.depth + 2e-4 * dither * (frames.depth > 0)
     frames = RGBDFrames(frames.color, depth, frames.K, frames.T_wc)
-    errors = check(differences, gs.PointFusion, frames, steps=STEPS | {"depth": 3e-10})
-    assert_right(errors, expected(gs.PointFusion))
+    errors = check(differences, gs.PointFusion, frames, steps=REAL_STEPS[TUM] | {"depth": 1e-9})
+    assert_right(errors, expected(gs.PointFusion), most=3e-4)
 
 
 def test_given_poses(differences, clips):

@@ -94,7 +94,8 @@ def solve(
 class LinearQuadratic(Function):
     """(C, c, F, f, x0, factors of C and F) to tau and lambda, differentiated by the optimality conditions.
 
-    They are M z = -b, z = (tau, lambda), b = (c, f, x0), M symmetric. Of a loss with gradient g to z, d = -M^-1 g is the solution of the same problem with g for b, found with the same factors, and the loss changes by
+    They are M z = -b, z = (tau, lambda), b = (c, f, x0), M symmetric. Of a loss with gradient g to z, d = -M^-1 g is
+    the solution of the same problem with g for b, found with the same factors, and the loss changes by
     d^T (db + dM z) (Amos et al. 2018). The backward pass is this function again: derivatives of any order are right.
     """
 

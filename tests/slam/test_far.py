@@ -15,6 +15,7 @@ from gradslam_ng.structures import RGBDFrames
 SYSTEMS = pytest.mark.parametrize(
     "system", [gs.PointFusion, gs.KinectFusion, gs.ICPSLAM, gs.ICPOdometry], ids=lambda s: s.__name__
 )
+SAME = 3e-5  # meters: in volumes rounding decides for a ray here and there which voxels it meets its surface between
 PLACES = ([448000.0, 5411000.0, 120.0], [100_000.0, 0.0, 0.0])
 
 
@@ -36,7 +37,7 @@ def test_a_clip_has_the_same_poses_and_map_anywhere(clip, system, odometry):
     there = moved(clip[:2], place)
     far, T_far = system(odometry)(there)
     off = (T_far - there.T_wc) - (T_wc - frames.T_wc)
-    assert off.abs().max() < 1e-5 and (far.origin - torch.tensor(place)).abs().max() <= 8
+    assert off.abs().max() < SAME and (far.origin - torch.tensor(place)).abs().max() <= 8
     if isinstance(map_, gs.VoxelGrid):
         assert abs(len(far.keys) - len(map_.keys)) <= 0.02 * len(map_.keys)
     elif int(map_.count):
@@ -55,7 +56,7 @@ def test_a_run_has_the_same_error_anywhere(clip, room, system, quick):
         result = quick(system).run(sequence)
         assert result.tracked.all() and result.map.origin.dtype == torch.float64
         errors.append(ate(sequence.ground_truth, result.trajectory, align="none").rmse)
-    assert max(errors) - min(errors) < 1e-5 and max(errors) < 5e-3
+    assert max(errors) - min(errors) < SAME and max(errors) < 5e-3
 
 
 def test_the_origin_is_that_of_the_first_pose_that_is_known(clip):

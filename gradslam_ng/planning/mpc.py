@@ -14,7 +14,7 @@ from gradslam_ng.compute.transforms import refuse_gradient
 from gradslam_ng.planning import projected_newton, stages
 from gradslam_ng.planning.checks import check_all, check_tensors
 from gradslam_ng.planning.projected_newton import Limits, Problem, Quadratic
-from gradslam_ng.planning.riccati import Factors, LinearQuadratic
+from gradslam_ng.planning.riccati import solve
 
 BACKWARD = ("implicit", "implicit-gn", "unroll", "truncated", "detach")
 
@@ -54,7 +54,8 @@ class MPC(nn.Module):
       gradient, with a warning.
     - "implicit-gn": the same with the second derivatives of the cost alone, that is, of the last convex approximation
       (Amos et al. 2018). Cheaper for costly dynamics, and off by the second derivatives of the dynamics times the
-      costates: 2e-5 to 6e-3 of the gradient on a pendulum without limits, without bound in general.
+      costates: on a pendulum without limits by 2e-4 to 5e-2 of the gradient to its constants and weights, by up to a
+      half of that to its start.
     - "unroll": through every iteration, and to where they start.
     - "truncated": through `backward_iterations` more, from the plan found.
     - "detach": not at all.
@@ -204,69 +205,51 @@ class MPC(nn.Module):
 
 
 def differentiate(problem: Problem, x0: Tensor, found: projected_newton.Trajectory, exact: bool) -> Tensor:
-    """Zero (B, T, n + m) with the gradient of the optimal trajectory, by the implicit function theorem.
-
-    To first order the optimum moves by the solution of the quadratic problem at it, whose linear terms are how the
-    optimality conditions change: gradient of the Lagrangian, dynamics, start, and limits of the controls held there.
-    """
+    """Zero (B, T, n + m) with the gradient of the optimal trajectory, by the implicit function theorem."""
     with torch.no_grad():
-        # found without record; that of the Gauss-Newton Hessian has other factors
         quadratic = found.quadratic if exact else projected_newton.expand(problem, found.tau, exact=False)
-        assert quadratic is not None
-        ok = found.converged & quadratic.convex
-        factors = _neutral(quadratic.factors, ok)
-    tau, active = found.tau.detach(), quadratic.active
-    n = x0.shape[-1]
+    assert quadratic is not None
+    tau = found.tau.detach()
     next_x, pulled = problem.dynamics.transposed(tau[:, :-1], quadratic.costates[:, 1:])
     g = problem.cost.gradient(tau) + nn.functional.pad(pulled, (0, 0, 0, 1))
-    moved = [_change(limit, where) for limit, where in zip(problem.limits, active, strict=True)]
-    b = nn.functional.pad(_first_order(moved[0] + moved[1]), (n, 0))
-    still = nn.functional.pad(active.any, (n, 0))
-    c = _first_order(g - g.detach()) + (quadratic.H @ b[..., None])[..., 0]
-    f = _first_order(next_x - next_x.detach()) + (quadratic.F @ b[:, :-1, :, None])[..., 0]
-    F = projected_newton.free(quadratic.F, active.any[:, :-1])
-    delta, _ = LinearQuadratic.apply(
-        projected_newton.take_out(quadratic.H, active.any),
-        torch.where(still, 0.0, c), F, f, _first_order(x0 - x0.detach()), factors,
-    )  # fmt: skip
-    return torch.where(ok[:, None, None], delta + b, 0.0)
+    return _Optimum.apply(g, next_x, x0, *problem.limits, quadratic, found.converged & quadratic.convex)
 
 
-def _change(limit: Tensor, active: Tensor) -> Tensor:
-    """Zero with the gradient of the limits of controls that are held there."""
-    limit = torch.where(active, limit, 0.0)
-    return limit - limit.detach()
+class _Optimum(Function):
+    """Zero, whose gradient is that of the optimum to how its optimality conditions change.
 
-
-def _neutral(factors: Factors, ok: Tensor) -> Factors:
-    """The factors, and where they mean nothing (B,) others that are finite."""
-    gain, cholesky, value, closed, convex = factors
-    ok = ok[:, None, None, None]
-    eye = torch.eye(cholesky.shape[-1], dtype=cholesky.dtype, device=cholesky.device)
-    gain, value, closed = (torch.where(ok, x, 0.0) for x in (gain, value, closed))
-    return Factors(gain, torch.where(ok, cholesky, eye), value, closed, convex)
-
-
-class _FirstOrder(Function):
-    """A tensor whose gradient is right while that of its gradient is not, and refused."""
+    To first order the optimum moves by the solution of the quadratic problem at it, whose linear terms are the changes
+    of the Lagrangian's gradient (B, T, n + m), of the next states (B, T - 1, n), of x0 (B, n) and of the limits
+    (B, T, m) of active controls. The matrix of that problem is symmetric, so its adjoint is the same problem again.
+    """
 
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
+    def forward(
+        g: Tensor, next_x: Tensor, x0: Tensor, low: Tensor, high: Tensor, quadratic: Quadratic, ok: Tensor
+    ) -> Tensor:
+        return torch.zeros_like(g)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
+        *tensors, ctx.quadratic, ctx.ok = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        if not torch.is_grad_enabled():
-            return g
-        return refuse_gradient("MPC has no second derivatives: use backward='unroll'", g, *ctx.saved_tensors)
-
-
-def _first_order(x: Tensor) -> Tensor:
-    return _FirstOrder.apply(x)
+    def backward(ctx: Any, v: Tensor) -> Any:
+        H, F, _, _, active, factors, *_ = ctx.quadratic
+        n, ok = F.shape[-2], ctx.ok[:, None, None]
+        with torch.no_grad():
+            v = torch.where(ok, v, 0.0)
+            linear = v, F.new_zeros(F.shape[:-1]), v.new_zeros(len(v), n)
+            d, costates = (torch.where(ok, x, 0.0) for x in solve(factors, F, linear))
+            later = nn.functional.pad((F[..., n:].mT @ costates[:, 1:, :, None])[..., 0], (0, 0, 0, 1))
+            pushed = v[..., n:] + (H[..., n:, :] @ d[..., None])[..., 0] + later
+            low, high = (torch.where(at, pushed, 0.0) for at in active)
+        gradients = d, costates[:, 1:], costates[:, 0], low, high
+        if torch.is_grad_enabled():
+            message = "MPC has no second derivatives: use backward='unroll'"
+            gradients = tuple(refuse_gradient(message, x, *ctx.saved_tensors) for x in gradients)
+        return *gradients, None, None
 
 
 @torch.no_grad()

@@ -55,7 +55,7 @@ class Quadratic(NamedTuple):
     costates: Tensor  # (B, T, n)
     slope: Tensor  # (B, T, m), the derivative of the whole cost to each control
     active: ActiveSet
-    factors: Factors  # with active controls taken out
+    factors: Factors  # of the controls that are not active
     offset: Tensor  # (B, T, m), k of u = gain (x - x before) + k + u before
     convex: Tensor  # (B,) bool: H needed no change
 
@@ -116,24 +116,22 @@ def expand(problem: Problem, tau: Tensor, damping: Tensor | None = None, exact: 
     bend = curvature(costates[:, 1:]) if exact else None
     if bend is not None:
         H = H + torch.nn.functional.pad(bend, (0, 0, 0, 0, 0, 1))
-    H = 0.5 * (H + H.mT)
-    extra = 0.0 if damping is None else _damping(damping, H, n)
-    masked_F = free(F, active.any[:, :-1])
-    factors = factorize(take_out(H + extra, active.any), masked_F)
+    free = (~active.any).to(H.dtype)[..., None] if bool(active.any.any()) else None
+    factors = factorize(_damped(H, damping, n), F, free)
     convex = factors.convex.all(-1)
     if not bool(convex.all()):
         H = torch.where(convex[:, None, None, None], H, raise_curvature(hessian().detach()))
-        factors = factorize(take_out(H + extra, active.any), masked_F)
-    still = torch.nn.functional.pad(active.any, (n, 0))
-    c = torch.where(still, 0.0, g)
-    offset, _ = sweep(factors, c, masked_F, next_x - tau[:, 1:, :n])
+        factors = factorize(_damped(H, damping, n), F, free)
+    offset, _ = sweep(factors, g, F, next_x - tau[:, 1:, :n])
     return Quadratic(H, F, costates, slope, active, factors, offset, convex)
 
 
-def _damping(damping: Tensor, H: Tensor, n: int) -> Tensor:
-    """What is added to H (B, T, n + m, n + m)."""
+def _damped(H: Tensor, damping: Tensor | None, n: int) -> Tensor:
+    """H (B, T, n + m, n + m) with a damping (B,) of controls."""
+    if damping is None or not bool(damping.any()):
+        return H
     controls = (torch.arange(H.shape[-1], device=H.device) >= n).to(H.dtype)
-    return torch.diag(controls) * damping[:, None, None, None]
+    return H + torch.diag(controls) * damping[:, None, None, None]
 
 
 def adjoint(g: Tensor, F: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,20 +153,6 @@ def active_set(u: Tensor, slope: Tensor, limits: Limits) -> ActiveSet:
     meet = limits.low == limits.high
     down = (u <= limits.low) & ((slope > 0) | (meet & (slope == 0)))
     return ActiveSet(down, (u >= limits.high) & (slope < 0))
-
-
-def free(F: Tensor, active: Tensor) -> Tensor:
-    """F without the columns of active controls (B, T - 1, m)."""
-    n = F.shape[-2]
-    return torch.where(torch.nn.functional.pad(active, (n, 0))[..., None, :], 0.0, F)
-
-
-def take_out(H: Tensor, active: Tensor) -> Tensor:
-    """H (B, T, n + m, n + m) with active controls (B, T, m) apart from all else, on their own diagonal, or 1."""
-    still = torch.nn.functional.pad(active, (H.shape[-1] - active.shape[-1], 0))
-    diagonal = H.diagonal(dim1=-2, dim2=-1)
-    alone = torch.diag_embed(torch.where(still & (diagonal > 0), diagonal, still.to(H.dtype)))
-    return torch.where(still[..., None] | still[..., None, :], alone, H)
 
 
 def raise_curvature(H: Tensor) -> Tensor:

@@ -17,35 +17,53 @@ Linear = tuple[Tensor, Tensor, Tensor]  # c (B, T, n + m), f (B, T - 1, n), x0 (
 
 
 class Factors(NamedTuple):
-    """What the recursion leaves: u_t = gain_t x_t + ..., value 1/2 x^T P_t x + ..., the Cholesky factor of Q_uu."""
+    """What the recursion leaves: u_t = gain_t x_t + ..., value 1/2 x^T P_t x + ..., and Q_uu, its quadratic in u_t."""
 
     gain: Tensor  # (B, T, m, n)
-    cholesky: Tensor  # (B, T, m, m)
+    cholesky: Tensor  # (B, T, m, m), of Q_uu
     value: Tensor  # (B, T, n, n), P
     closed: Tensor  # (B, T - 1, n, n), F_x + F_u gain
-    convex: Tensor  # (B, T) bool, Q_uu is positive definite; all hold just where the problem has one minimum
+    convex: Tensor  # (B, T) bool, Q_uu is positive definite; all are just where the problem has one minimum
+    free: Tensor | None  # (B, T, m, 1), 1 for controls that are free, 0 for those that are zero; None: all are free
 
 
 def factorize(
     C: Tensor,  # (B, T, n + m, n + m), symmetric
     F: Tensor,  # (B, T - 1, n, n + m)
+    free: Tensor | None = None,  # (B, T, m, 1), as in `Factors`
 ) -> Factors:
     """The factors; where Q_uu is not positive definite those of this element mean nothing."""
     n = F.shape[-2]
     kept: list[tuple[Tensor, ...]] = []
-    steps = list(zip(C.unbind(1), (*F.unbind(1), None), strict=True))
+    masks = [None] * C.shape[1] if free is None else _masks(C[..., n:, n:], free)
+    steps = list(zip(C.unbind(1), (*F.unbind(1), None), masks, strict=True))
     P = None
-    for C_t, F_t in reversed(steps):
+    for C_t, F_t, mask in reversed(steps):
         Q = C_t if P is None or F_t is None else torch.baddbmm(C_t, F_t.mT, P @ F_t)
-        Qux = Q[:, n:, :n]
-        root, info = torch.linalg.cholesky_ex(Q[:, n:, n:])
-        gain = -torch.cholesky_solve(Qux, root)
-        P = torch.baddbmm(Q[:, :n, :n], Qux.mT, gain)
-        P = 0.5 * (P + P.mT)
-        kept.append((gain, root, P, info))
-    gain, root, value, info = (torch.stack(found[::-1], 1) for found in zip(*kept, strict=True))
+        Qux, Quu = Q[:, n:, :n], Q[:, n:, n:]
+        if mask is not None:
+            rows, block, alone = mask
+            Qux, Quu = rows * Qux, torch.addcmul(alone, block, Quu)
+        root, info = torch.linalg.cholesky_ex(Quu)
+        solved = torch.linalg.solve_ex(Quu, Qux)[0]
+        half = torch.baddbmm(Q[:, :n, :n], Qux.mT, solved, beta=0.5, alpha=-0.5)
+        P = half + half.mT
+        kept.append((solved, root, P, info))
+    solved, root, value, info = (torch.stack(found[::-1], 1) for found in zip(*kept, strict=True))
+    gain = -solved
     closed = F[..., :n] + F[..., n:] @ gain[:, :-1]
-    return Factors(gain, root, value, closed, (info == 0) & root.isfinite().all(-1).all(-1))
+    return Factors(gain, root, value, closed, (info == 0) & root.isfinite().all(-1).all(-1), free)
+
+
+def _masks(
+    C_uu: Tensor,  # (B, T, m, m)
+    free: Tensor,  # (B, T, m, 1)
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """For each step what keeps rows (B, m, 1) and blocks (B, m, m) of free controls, and a positive diagonal (B, m, m)
+    for the others."""
+    diagonal = C_uu.diagonal(dim1=-2, dim2=-1)
+    alone = torch.diag_embed((1 - free[..., 0]) * torch.where(diagonal > 0, diagonal, 1.0))
+    return list(zip(free.unbind(1), (free * free.mT).unbind(1), alone.unbind(1), strict=True))
 
 
 def sweep(
@@ -56,7 +74,7 @@ def sweep(
 ) -> tuple[Tensor, Tensor]:
     """Offsets k (B, T, m) of the controls u_t = gain_t x_t + k_t, and linear terms v (B, T, n) of the value."""
     n = F.shape[-2]
-    gain, root, P, closed, _ = factors
+    gain, root, P, closed, _, free = factors
     c_x, c_u = c[..., :n, None], c[..., n:, None]
     step = c_x + gain.mT @ c_u
     step_f = P[:, 1:] @ f[..., None]  # what the offset of the dynamics adds to v_{t+1}
@@ -68,6 +86,8 @@ def sweep(
         values.append(v)
     v = torch.stack(values[::-1], 1)  # (B, T, n, 1)
     Q_u = torch.cat([c_u[:, :-1] + F[..., n:].mT @ (v[:, 1:] + step_f), c_u[:, -1:]], 1)
+    if free is not None:
+        Q_u = free * Q_u
     return -torch.cholesky_solve(Q_u, root)[..., 0], v[..., 0]
 
 

@@ -1,0 +1,1 @@
+"""Planning against its peers and against central differences."""

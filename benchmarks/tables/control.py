@@ -63,9 +63,9 @@ def control_gradients() -> str:
     names = ("constants", "weights", "linear", "x0")
     columns = ("pendulum, T = 20", "way", "gravity, mass, length", "quadratic weights", "linear weights", "start")
     ways = {"implicit": '`"implicit"`', "implicit-gn": '`"implicit-gn"`'}
-    rows = [
-        [case.removeprefix("pendulum "), ways.get(way, way), *(number(row[name]) if name in row else "-" for name in names)]
-        for case, parts in load("planning_control")["nonlinear"].items()
-        for way, row in parts.items()
-    ]  # fmt: skip
+    rows = []
+    for case, parts in load("planning_control")["nonlinear"].items():
+        for way, row in parts.items():
+            errors = [number(row[name]) if name in row else "-" for name in names]
+            rows.append([case.removeprefix("pendulum "), ways.get(way, way), *errors])
     return markdown(columns, rows, measured(*COMMAND))

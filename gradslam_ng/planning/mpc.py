@@ -245,7 +245,7 @@ class _Optimum(Function):
             later = nn.functional.pad((F[..., n:].mT @ costates[:, 1:, :, None])[..., 0], (0, 0, 0, 1))
             pushed = v[..., n:] + (H[..., n:, :] @ d[..., None])[..., 0] + later
             low, high = (torch.where(at, pushed, 0.0) for at in active)
-        gradients = d, costates[:, 1:], costates[:, 0], low, high
+        gradients: tuple[Tensor, ...] = (d, costates[:, 1:], costates[:, 0], low, high)
         if torch.is_grad_enabled():
             message = "MPC has no second derivatives: use backward='unroll'"
             gradients = tuple(refuse_gradient(message, x, *ctx.saved_tensors) for x in gradients)

@@ -69,3 +69,17 @@ def control_gradients() -> str:
             errors = [number(row[name]) if name in row else "-" for name in names]
             rows.append([case.removeprefix("pendulum "), ways.get(way, way), *errors])
     return markdown(columns, rows, measured(*COMMAND))
+
+
+@table
+def control_imitation() -> str:
+    columns = ("learned", "error of parameters at most", "control MSE on the test", "before", "plans of ten", "seconds")
+    learned = {"dx": "mass, length", "cost": "three weights, goal angle and rate", "joint": "all of these at once"}
+    rows = []
+    for mode, runs in load("planning_imitation")["modes"].items():
+        worst = {key: max(run[key] for run in runs) for key in runs[0]}
+        rows.append([
+            learned[mode], *(number(worst[key]) for key in ("parameters", "control_mse", "first_mse")),
+            str(worst["evaluations"]), f"{worst['seconds']:.1f}",
+        ])  # fmt: skip
+    return markdown(columns, rows, measured("planning.imitation", ["planning_imitation"]))

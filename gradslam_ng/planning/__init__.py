@@ -1,5 +1,6 @@
 """Planning and control, differentiated implicitly: linear-quadratic and model predictive control."""
 
+from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
 from gradslam_ng.planning.dare import dare
 from gradslam_ng.planning.dynamics import Cartpole, Pendulum, Unicycle
 from gradslam_ng.planning.lqr import LQRSolution, lqr
@@ -8,6 +9,7 @@ from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost,
 
 __all__ = [
     "MPC",
+    "CEMResult",
     "Cartpole",
     "Dynamics",
     "LQRSolution",
@@ -17,6 +19,8 @@ __all__ = [
     "QuadraticCost",
     "StageCost",
     "Unicycle",
+    "cem",
     "dare",
     "lqr",
+    "soft_top_k",
 ]

@@ -1,6 +1,6 @@
 """Imitation of a controller through model predictive control: `python -m benchmarks.planning.imitation`.
 
-The task of Amos et al. 2018 (section 5.2): an expert swings a pendulum up by MPC, T = 20, torque at most 2 N m; a learner
+The task of Amos et al. 2018: an expert swings a pendulum up by MPC, T = 20, torque at most 2 N m; a learner
 sees the controls of ten of its plans and learns what lies behind them, by L-BFGS on the squared error of its own plans,
 from guesses off by up to a half. Gravity and the weight of torque are known, since controls do not tell them apart from
 the rest: the motion depends on gravity / length and mass length^2, a plan on ratios of weights. The goal is an angle

@@ -2,25 +2,30 @@
 
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
 from gradslam_ng.planning.dare import dare
+from gradslam_ng.planning.distance_field import DistanceField
 from gradslam_ng.planning.dynamics import Cartpole, Pendulum, Unicycle
 from gradslam_ng.planning.lqr import LQRSolution, lqr
 from gradslam_ng.planning.mpc import MPC, MPCSolution
+from gradslam_ng.planning.smoothing import SmoothPath, smooth
 from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost, StageCost
 
 __all__ = [
     "MPC",
     "CEMResult",
     "Cartpole",
+    "DistanceField",
     "Dynamics",
     "LQRSolution",
     "LinearDynamics",
     "MPCSolution",
     "Pendulum",
     "QuadraticCost",
+    "SmoothPath",
     "StageCost",
     "Unicycle",
     "cem",
     "dare",
     "lqr",
+    "smooth",
     "soft_top_k",
 ]

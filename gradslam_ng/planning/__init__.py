@@ -1,11 +1,15 @@
-"""Planning and control, differentiated implicitly: linear-quadratic and model predictive control."""
+"""Planning and control, differentiated implicitly: linear-quadratic and model predictive control, harmonic functions,
+and the cross-entropy method."""
 
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
+from gradslam_ng.planning.controller import Controller
 from gradslam_ng.planning.dare import dare
 from gradslam_ng.planning.distance_field import DistanceField
 from gradslam_ng.planning.dynamics import Cartpole, Pendulum, Unicycle
+from gradslam_ng.planning.harmonic import Potential, ResistorGrid
 from gradslam_ng.planning.lqr import LQRSolution, lqr
 from gradslam_ng.planning.mpc import MPC, MPCSolution
+from gradslam_ng.planning.policy_iteration import Policy, policy_iteration
 from gradslam_ng.planning.smoothing import SmoothPath, smooth
 from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost, StageCost
 
@@ -13,19 +17,24 @@ __all__ = [
     "MPC",
     "CEMResult",
     "Cartpole",
+    "Controller",
     "DistanceField",
     "Dynamics",
     "LQRSolution",
     "LinearDynamics",
     "MPCSolution",
     "Pendulum",
+    "Policy",
+    "Potential",
     "QuadraticCost",
+    "ResistorGrid",
     "SmoothPath",
     "StageCost",
     "Unicycle",
     "cem",
     "dare",
     "lqr",
+    "policy_iteration",
     "smooth",
     "soft_top_k",
 ]

@@ -55,7 +55,9 @@ def shortest(free: Tensor, goal: tuple[int, int]) -> np.ndarray:
         around = np.pad(far, 1, constant_values=np.inf)
         x = np.minimum(around[:-2, 1:-1], around[2:, 1:-1])
         y = np.minimum(around[1:-1, :-2], around[1:-1, 2:])
-        low, apart = np.minimum(x, y), np.where(np.isinf(x) | np.isinf(y), 1.0, np.abs(x - y)).clip(max=1.0)
+        low, high = np.minimum(x, y), np.maximum(x, y)
+        apart = np.minimum(high.clip(max=1e12) - low.clip(max=1e12), 1.0)  # with one neighbor alone a step is a cell
+        apart = np.where(np.isinf(high), 1.0, apart)
         after = np.where(inside, np.minimum(far, low + 0.5 * (apart + np.sqrt(2.0 - apart**2))), np.inf)
         if np.array_equal(after, far):
             return far

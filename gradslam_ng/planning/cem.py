@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -96,22 +97,22 @@ def _project(x: Tensor, k: int) -> Tensor:
     inside, outside = best[..., k - 1 : k], best[..., k:]
     gap = (0.5 * inside - 0.5 * outside).clamp(max=SATURATED)
     x = (x - outside - (0.5 * inside - 0.5 * outside)).clamp(-3 * SATURATED, 3 * SATURATED)
-    low, high = -gap - torch.tensor(float(n - k)).log(), gap + torch.tensor(float(k)).log()
+    low, high = -gap - math.log(n - k), gap + math.log(k)
     nu = torch.zeros_like(gap)
-    target = torch.tensor(k / (n - k), dtype=x.dtype).log()
-    for step in range(NEWTON_STEPS):
+    for _ in range(NEWTON_STEPS):
         y = torch.sigmoid(x + nu)
         total = y.sum(-1, keepdim=True)
-        if step % 2 and not is_vmapped(x) and bool(((total - k).abs() <= 1e-13 * k).all() | (low == high).all()):
+        slope = total - y.square().sum(-1, keepdim=True)
+        off = total - k
+        if not is_vmapped(x) and bool((off.abs() <= (1e-7 * slope).clamp(min=1e-13 * k)).all()):
             break
-        slope = torch.addcmul(y, y, y, value=-1).sum(-1, keepdim=True)
-        rest = (1.0 - y).sum(-1, keepdim=True)
-        low, high = torch.where(total < k, nu, low), torch.where(total > k, nu, high)
-        newton = nu + (target - (total / rest).log()) * total * rest / (n * slope)
-        nu = torch.where((newton >= low) & (newton <= high), newton, 0.5 * (low + high))
+        low, high = torch.where(off < 0, nu, low), torch.where(off > 0, nu, high)
+        rest = n - total
+        newton = nu - (total * (n - k) / (rest * k)).log() * total * rest / (n * slope)
+        nu = torch.where((newton > low) & (newton < high), newton, 0.5 * (low + high))
     h = y * (1.0 - y)
     spread = h.sum(-1, keepdim=True)
-    return (y + h * ((k - total) / torch.where(spread > 0, spread, 1.0))).clamp(0.0, 1.0)
+    return (y - h * (off / torch.where(spread > 0, spread, 1.0))).clamp(0.0, 1.0)  # the last step, linear
 
 
 class CEMResult(NamedTuple):

@@ -35,8 +35,13 @@ def harmonic_home() -> str:
 def harmonic_coelho() -> str:
     columns = ("gradient, start", "above the optimum, %", "best", "last", "90% of the gain", "ms a step", "least gain")
     rows = [
-        [name, *(number(row[f"{key}_percent"]) for key in ("start", "best", "last"))]
-        + [str(row["steps_to_90"]), f"{row['ms_a_step']:.1f}", number(row["least_gain"])]
+        [
+            name,
+            *(number(row[f"{key}_percent"]) for key in ("start", "best", "last")),
+            str(row["steps_to_90"]),
+            f"{row['ms_a_step']:.1f}",
+            number(row["least_gain"]),
+        ]
         for name, row in load("planning_harmonic")["coelho"]["rows"].items()
     ]
     return markdown(columns, rows, measured(*MEASURED))

@@ -26,6 +26,7 @@ from gradslam_ng.structures.voxel_grid import (
     BLOCK_RESOLUTION,
     BLOCK_SHIFT,
     VOXELS_PER_BLOCK,
+    Corners,
     are_known,
     find_corners,
     gather_color,
@@ -251,8 +252,7 @@ def step_to_surface(
     t: Tensor,  # (M,), depth
 ) -> tuple[Tensor, Tensor]:
     """Depth (M,) of the surface of which the eight voxels around t tell, and whether it lies between them (M,)."""
-    p = ((o_w[batch_index] + t[:, None] * d_w) / grid.voxel_size).unbind(-1)
-    corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p)
+    corners = corners_around(grid, blocks, batch_index, o_w[batch_index] + t[:, None] * d_w)
     found = solve_in_cell(gather_distances(grid, corners), corners.place, d_w, grid.voxel_size)
     inside = [(c > -CELL_MARGIN) & (c < 1 + CELL_MARGIN) for c in found.place]
     return torch.where(found.ok, t + found.step, t), found.ok & inside[0] & inside[1] & inside[2]
@@ -272,14 +272,23 @@ def search_surface(
     count = round(2 * SEARCH / SEARCH_STEP)
     voxel = grid.voxel_size * d_w.square().sum(-1).rsqrt()  # in units of depth
     samples = t + torch.linspace(-SEARCH, SEARCH, count + 1, device=t.device, dtype=t.dtype)[:, None] * voxel
-    p = ((o_w[batch_index] + samples[..., None] * d_w) / grid.voxel_size).unbind(-1)
-    corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p)
+    corners = corners_around(grid, blocks, batch_index, o_w[batch_index] + samples[..., None] * d_w)
     known, (sdf, *_) = are_known(grid, corners), trilinear(gather_distances(grid, corners), corners.place)
     through = (sdf[:-1] > 0) & (sdf[1:] <= 0) & known[:-1] & known[1:]
     first, found = through.int().argmax(0, keepdim=True), through.any(0)
     before, after, start = (value.gather(0, i)[0] for value, i in ((sdf, first), (sdf, first + 1), (samples, first)))
     crossing = start + SEARCH_STEP * voxel * divide(before, before - after, found)
     return torch.where(found, crossing, t), found
+
+
+def corners_around(
+    grid: VoxelGrid,
+    blocks: BlockIndex,
+    batch_index: Tensor,  # (...)
+    p_w: Tensor,  # (..., 3), meters
+) -> Corners:
+    """The eight voxels around points of a batch of volumes."""
+    return find_corners(lambda *block: blocks.find(batch_index, *block), *(p_w / grid.voxel_size).unbind(-1))
 
 
 def solve_in_cell(
@@ -318,8 +327,7 @@ def intersect_surface(
     """Depth, normal, color and weight where rays meet the surface next to hits, 0 elsewhere: (B, H, W, ...)."""
     d_w, o_w = ray_directions(T_wc, K, (hits.shape[1], hits.shape[2]), offset), T_wc[:, None, None, :3, 3]
     batch_index = torch.arange(len(hits), device=hits.device)[:, None, None].expand(hits.shape)
-    p = (o_w + hits[..., None] * d_w) / grid.voxel_size
-    corners = find_corners(lambda *block: blocks.find(batch_index, *block), *p.unbind(-1))
+    corners = corners_around(grid, blocks, batch_index, o_w + hits[..., None] * d_w)
     found = solve_in_cell(gather_distances(grid, corners), corners.place, d_w, grid.voxel_size)
     met = (hits > 0) & found.ok & are_known(grid, corners)
     scale = rsqrt(found.gradient.square().sum(-1), met)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.planning.harmonic import serpentine
 from gradslam_ng.planning import Controller, ResistorGrid
 from tests.planning.differences import assert_gradients
 
@@ -19,17 +20,6 @@ def conductances(grid, *lead, seed=0, spread=0.5):
 
 def ones(grid, dtype=torch.float64):
     return torch.ones(len(grid.edges), dtype=dtype)
-
-
-def serpentine(size, width=3):
-    """Free cells (size, size) of a corridor that winds from one corner to another."""
-    free = torch.ones(size, size, dtype=torch.bool)
-    free[[0, -1]] = free[:, [0, -1]] = False
-    for k, row in enumerate(range(width + 1, size - 1, width + 1)):
-        free[row] = False
-        free[row, 1 : 1 + width] = bool(k % 2)
-        free[row, size - 1 - width : size - 1] |= not k % 2
-    return free
 
 
 def resistance(grid, g, a, b):

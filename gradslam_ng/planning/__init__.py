@@ -1,5 +1,5 @@
-"""Planning and control, differentiated implicitly: linear-quadratic and model predictive control, harmonic functions,
-and the cross-entropy method."""
+"""Planning and control, differentiated implicitly: paths on grids, linear-quadratic and model predictive control,
+harmonic functions, and the cross-entropy method."""
 
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
 from gradslam_ng.planning.controller import Controller
@@ -10,6 +10,7 @@ from gradslam_ng.planning.harmonic import Potential, ResistorGrid
 from gradslam_ng.planning.lqr import LQRSolution, lqr
 from gradslam_ng.planning.mpc import MPC, MPCSolution
 from gradslam_ng.planning.policy_iteration import Policy, policy_iteration
+from gradslam_ng.planning.shortest_path import ShortestPath, shortest_path
 from gradslam_ng.planning.smoothing import SmoothPath, smooth
 from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost, StageCost
 
@@ -28,6 +29,7 @@ __all__ = [
     "Potential",
     "QuadraticCost",
     "ResistorGrid",
+    "ShortestPath",
     "SmoothPath",
     "StageCost",
     "Unicycle",
@@ -35,6 +37,7 @@ __all__ = [
     "dare",
     "lqr",
     "policy_iteration",
+    "shortest_path",
     "smooth",
     "soft_top_k",
 ]

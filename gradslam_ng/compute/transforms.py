@@ -23,6 +23,14 @@ def transforms_active() -> bool:
     return functorch_active() or vars(forward_ad)["_current_level"] >= 0
 
 
+def in_dual_level() -> bool:
+    """Whether it runs within a level of dual numbers, `torch.autograd.forward_ad`, in which `torch.func.jvp` is not to
+    be had: torch nests forward mode within its own alone."""
+    levels = _functorch.get_interpreter_stack() or ()
+    own = any(level.key() == _functorch.TransformType.Jvp for level in levels)
+    return vars(forward_ad)["_current_level"] >= 0 and not own
+
+
 def is_vmapped(x: Tensor) -> bool:
     """Whether a tensor is batched by `torch.vmap`, or as a batch of gradients, so that it has no one value."""
     while _functorch.is_gradtrackingtensor(x):
@@ -50,10 +58,11 @@ def as_numpy(x: Tensor) -> np.ndarray:
         return x.numpy()
 
 
-def forward_over_reverse() -> bool:
-    """Whether the code runs within forward mode over reverse mode of torch.func, as `torch.func.hessian` does."""
-    kinds = {level.key() for level in _functorch.get_interpreter_stack() or ()}
-    return {_functorch.TransformType.Jvp, _functorch.TransformType.Grad} <= kinds
+def forward_mode_nested() -> bool:
+    """Whether torch.func's forward mode and one more derivative are taken at once, as by `torch.func.hessian`."""
+    kinds = [level.key() for level in _functorch.get_interpreter_stack() or ()]
+    forward, reverse = kinds.count(_functorch.TransformType.Jvp), kinds.count(_functorch.TransformType.Grad)
+    return forward > 0 and forward + reverse > 1
 
 
 class _Refused(Function):
@@ -61,7 +70,7 @@ class _Refused(Function):
 
     @staticmethod
     def forward(message: str, x: Tensor, *others: Tensor) -> Tensor:
-        return x.view_as(x)
+        return x.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
@@ -71,7 +80,46 @@ class _Refused(Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         raise RuntimeError(ctx.message)
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError(ctx.message)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], message: str, x: Tensor, *others: Tensor) -> Any:
+        return _Refused.apply(message, x, *others), in_dims[1]
+
 
 def refuse_gradient(message: str, x: Tensor, *others: Tensor) -> Tensor:
     """x, which depends on itself and on others; a gradient through it raises a RuntimeError instead of being wrong."""
     return _Refused.apply(message, x, *others)
+
+
+class _FirstOrderOnly(Function):
+    """A tensor whose derivatives are right, and theirs not, which are refused."""
+
+    @staticmethod
+    def forward(message: str, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.message, x = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return None, refuse_gradient(ctx.message, grad, *ctx.saved_tensors) if torch.is_grad_enabled() else grad
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, tangent: Tensor) -> Tensor:
+        return refuse_gradient(ctx.message, tangent, *ctx.saved_tensors)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], message: str, x: Tensor) -> Any:
+        return _FirstOrderOnly.apply(message, x), in_dims[1]
+
+
+def refuse_second_derivatives(message: str, x: Tensor) -> Tensor:
+    """x, whose first derivatives are right; a derivative of one raises a RuntimeError instead of being wrong."""
+    return _FirstOrderOnly.apply(message, x)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.configurable import ConfigurableDataclass, configurable
+from gradslam_ng.compute.transforms import in_dual_level
 from gradslam_ng.optim.kernels import Kernel
 from gradslam_ng.optim.problem import Point
 from gradslam_ng.optim.variables import Variable
@@ -90,9 +91,19 @@ def evaluate(value: Value) -> Tensor:
 def jacobian_forward(function: Callable[[Tensor], Tensor], zero: Tensor) -> Tensor:
     """The Jacobian (..., n) of a function of tangents (..., n) at zero, one direction at a time, all at once."""
     directions = torch.eye(zero.shape[-1], dtype=zero.dtype, device=zero.device)
-    return torch.func.vmap(
-        lambda direction: torch.func.jvp(function, (zero,), (direction.expand_as(zero),))[1], out_dims=-1
-    )(directions)
+    push = _pushed_twice if in_dual_level() else _pushed
+    return torch.func.vmap(lambda direction: push(function, zero, direction.expand_as(zero)), out_dims=-1)(directions)
+
+
+def _pushed(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:
+    """The derivative of a function at x in a direction, by forward mode."""
+    return torch.func.jvp(function, (x,), (direction,))[1]
+
+
+def _pushed_twice(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:
+    """The same by reverse mode, of a function and of its pullback, which is linear: this nests in anything."""
+    pulled = torch.func.vjp(function, x)
+    return torch.func.vjp(lambda u: pulled[1](u)[0], torch.zeros_like(pulled[0]))[1](direction)[0]
 
 
 @dataclass(frozen=True)

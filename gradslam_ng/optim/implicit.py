@@ -73,7 +73,15 @@ class _Root(Function):
         raise RuntimeError(_forward_mode(ctx.mode))
 
 
-class _SymmetricRoot(Function):
+class _ReverseOnly(Function):
+    """Part of backward="implicit"."""
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError(_forward_mode("backward='implicit'"))
+
+
+class _SymmetricRoot(_ReverseOnly):
     """`_Root` with second derivatives: g is evaluated where `start`, the root to first order, moves to.
 
     The chord method: one more step from a point whose first derivatives are right, with the same inverse, makes the
@@ -95,12 +103,8 @@ class _SymmetricRoot(Function):
         u = _Negative.apply(v, ctx.inverse)
         return _SecondOrder.apply(u, *ctx.saved_tensors) if torch.is_grad_enabled() else u, v, None
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
-        raise RuntimeError(_forward_mode("implicit"))
 
-
-class _Start(Function):
+class _Start(_ReverseOnly):
     """The root to first order, where `_SymmetricRoot` starts."""
 
     @staticmethod
@@ -118,7 +122,7 @@ class _Start(Function):
         return _Negative.apply(v, ctx.inverse), None
 
 
-class _Negative(Function):
+class _Negative(_ReverseOnly):
     """-A^-1 v for symmetric A, a constant."""
 
     @staticmethod
@@ -134,7 +138,7 @@ class _Negative(Function):
         return _Negative.apply(v, ctx.inverse), None
 
 
-class _SecondOrder(Function):
+class _SecondOrder(_ReverseOnly):
     """u, part of a gradient: its gradient is right, that of its gradient is not, and refused."""
 
     @staticmethod
@@ -155,7 +159,7 @@ class _SecondOrder(Function):
 
 
 def _second_order(mode: str) -> str:
-    return f"{mode} has no second derivatives: use backward='unroll', 'truncated' or 'implicit'"
+    return f"{mode} has no second derivatives: use backward='unroll' or 'implicit'"
 
 
 def _forward_mode(mode: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.safe import expand_mask
-from gradslam_ng.compute.transforms import functorch_active
+from gradslam_ng.compute.transforms import functorch_active, refuse_second_derivatives
 from gradslam_ng.compute.tree import tree_map, tree_where
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach
@@ -68,8 +68,8 @@ def solve(
     - "unroll": through all iterations, and to the starting x. With a tolerance, elements that converge sooner are
       differentiated through `backward_iterations` steps all the same, the last of them of length zero: so a search that
       starts at its optimum has the gradient of the optimum, and nearly none to where it started.
-    - "truncated": through the last `backward_iterations` (Shaban et al. 2019). The start gets no gradient, here and
-      below.
+    - "truncated": through the last `backward_iterations` (Shaban et al. 2019), and of first order only. The start gets
+      no gradient, here and below.
     - "implicit": by the implicit function theorem at the optimum, with the exact Hessian. Right only where the solver
       has converged; memory and time do not depend on the number of iterations, here and below.
     - "implicit-gn": the same with the Gauss-Newton Hessian, cheaper, and biased by the residuals at the optimum.
@@ -96,7 +96,8 @@ def solve(
             begun = _begin(problem, x, strategy, tolerance)
             before = _iterate(problem, begun, strategy, iterations - backward_iterations, tolerance)
         begun = before._replace(current=_linearize(problem, detach(before.current.x)))
-        return _iterate(problem, begun, strategy, backward_iterations, tolerance, backward_iterations).solution
+        found = _iterate(problem, begun, strategy, backward_iterations, tolerance, backward_iterations).solution
+        return _first_order(found)
     with torch.no_grad():
         found = _iterate(problem, _begin(problem, x, strategy, tolerance), strategy, iterations, tolerance).solution
     if backward == "detach":
@@ -107,6 +108,15 @@ def solve(
     known_H = found.H if isinstance(found.H, BlockSparse) else None  # its factor may be at hand
     delta, error = attach[backward](problem, found.x, torch.zeros_like(found.g), known_H)
     return replace(found, x=problem.retract(found.x, delta), error=error)
+
+
+def _first_order(found: Solution) -> Solution:
+    """The solution, whose second derivatives are refused: they would see the last steps move and not their start."""
+    message = "backward='truncated' has no second derivatives: use 'unroll' or 'implicit'"
+    x, H, g, error = tree_map(
+        lambda value: refuse_second_derivatives(message, value), (found.x, found.H, found.g, found.error)
+    )
+    return replace(found, x=x, H=H, g=g, error=error)
 
 
 class Progress(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -103,6 +105,21 @@ def penalty(loss):
     return second
 
 
+def dual_over_reverse(loss):
+    """Row by row, forward mode outside."""
+
+    def second(theta):
+        rows = []
+        for direction in torch.eye(len(theta), dtype=D):
+            with torch.autograd.forward_ad.dual_level():
+                dual = torch.autograd.forward_ad.make_dual(theta.detach().requires_grad_(), direction)
+                (first,) = torch.autograd.grad(loss(dual), dual, create_graph=True)
+                rows.append(torch.autograd.forward_ad.unpack_dual(first).tangent.detach())
+        return torch.stack(rows)
+
+    return second
+
+
 SECOND = {
     "twice": twice,
     "backward": penalty,
@@ -110,6 +127,9 @@ SECOND = {
     "vectorized": lambda f: lambda x: torch.autograd.functional.hessian(f, x, vectorize=True),
     "torch.func": torch.func.hessian,
     "jacrev": lambda f: torch.func.jacrev(torch.func.jacrev(f)),
+    "jacfwd": lambda f: torch.func.jacfwd(torch.func.jacfwd(f)),
+    "reverse over forward": lambda f: torch.func.jacrev(torch.func.jacfwd(f)),
+    "dual": dual_over_reverse,
 }
 PROBLEMS = {
     "curve": curve,
@@ -127,15 +147,16 @@ FEW = ("twice", "torch.func")
     [
         ("curve", SECOND, ("unroll", "truncated", "implicit", "implicit-gn", "direct")),
         ("robust", FEW, ("unroll", "implicit")),
-        ("dense", FEW, ("unroll", "implicit", "implicit-gn", "direct")),
-        ("sparse", (*FEW, "jacrev", "vectorized"), ("unroll", "implicit")),
+        ("dense", FEW, ("unroll", "truncated", "implicit", "implicit-gn", "direct")),
+        ("sparse", (*FEW, "jacrev", "jacfwd", "vectorized"), ("unroll", "implicit")),
     ],
 )
 def test_second_derivatives_are_right_or_refused(problem, ways, modes):
-    never = {"implicit": ("torch.func", "jacrev"), "implicit-gn": SECOND, "direct": SECOND}
+    forward = ("torch.func", "jacrev", "jacfwd", "reverse over forward", "dual")
+    never = {"truncated": SECOND, "implicit": forward, "implicit-gn": SECOND, "direct": SECOND}
     for backward in modes:
         loss = PROBLEMS[problem](backward)
-        refused = (*never.get(backward, ()), *(("torch.func", "vectorized") if problem == "sparse" else ()))
+        refused = (*never.get(backward, ()), *(("torch.func", "jacfwd", "vectorized") if problem == "sparse" else ()))
         expected = differences(lambda theta, loss=loss: gradient(loss, theta), THETA)
         for way in ways:
             if way in refused:
@@ -160,12 +181,14 @@ def test_transforms_through_solutions(problem, transform):
             TRANSFORMS[transform](PROBLEMS[problem](backward))(THETA)
 
 
-@pytest.mark.xfail(reason="Jacobians of plain functions nest forward mode, which torch refuses in its own words")
 def test_forward_mode_by_dual_numbers():
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(THETA, torch.tensor([1.0, 0.0], dtype=D))
-        found = torch.autograd.forward_ad.unpack_dual(curve("detach")(dual))
-        assert found.tangent is None
+        tangent = lambda loss: torch.autograd.forward_ad.unpack_dual(loss(dual)).tangent  # noqa: E731
+        assert tangent(curve("detach")) is None
+        for problem, backward in itertools.product(("curve", "robust", "dense", "sparse"), ("unroll", "truncated")):
+            loss = PROBLEMS[problem](backward)
+            torch.testing.assert_close(tangent(loss), gradient(loss, THETA)[0], rtol=1e-8, atol=1e-10)
         for backward in ("implicit", "implicit-gn", "direct"):
             with pytest.raises(RuntimeError, match="no forward-mode derivative: use backward='unroll'"):
                 poses(backward)(dual)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from gradslam_ng.compute.transforms import as_numpy, forward_over_reverse, unwrap
+from gradslam_ng.compute.transforms import as_numpy, forward_mode_nested, unwrap
 from gradslam_ng.optim.sparse import cholmod, multifrontal
 from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite, entries
 
@@ -119,12 +119,12 @@ class SparseFactor:
     """Cholesky factors of a batch of matrices, and their solutions with gradient.
 
     Raises:
-        RuntimeError: within `torch.vmap` over matrices, or `torch.func.hessian`.
+        RuntimeError: within `torch.vmap` over matrices, or a second derivative by way of forward mode.
     """
 
     def __init__(self, H: BlockSparse, *, damping: Tensor | float) -> None:
-        if forward_over_reverse():
-            raise RuntimeError("torch.func.hessian: not of sparse systems; use torch.func.jacrev twice")
+        if forward_mode_nested():
+            raise RuntimeError("torch.func.hessian, jacfwd twice: not of sparse systems; use torch.func.jacrev twice")
         pattern, values = H.pattern, H.values
         self.pattern = pattern
         at, diagonal = pattern.diagonal.to(values.device), H.diagonal()

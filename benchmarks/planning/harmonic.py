@@ -46,25 +46,35 @@ def random_starts(grid: ResistorGrid, count: int, seed: int = 0) -> Tensor:
     return (0.3 * torch.randn(count, len(grid.edges), generator=generator, dtype=torch.float64)).exp()
 
 
-def shortest(free: Tensor, goal: tuple[int, int]) -> np.ndarray:
-    """Travel distance (X, Y) by first-order upwind differences, which no controller on the grid can go below."""
-    inside = free.numpy()
+def shortest(free: Tensor, goal: tuple[int, ...]) -> np.ndarray:
+    """Travel distance (*shape) by first-order upwind differences, which no controller on the grid can go below."""
+    inside, dim = free.numpy(), free.ndim
     far = np.where(inside, 1e9, np.inf)
     far[goal] = 0.0
     while True:
         around = np.pad(far, 1, constant_values=np.inf)
-        x = np.minimum(around[:-2, 1:-1], around[2:, 1:-1])
-        y = np.minimum(around[1:-1, :-2], around[1:-1, 2:])
-        low, high = np.minimum(x, y), np.maximum(x, y)
-        apart = np.minimum(high.clip(max=1e12) - low.clip(max=1e12), 1.0)  # with one neighbor alone a step is a cell
-        apart = np.where(np.isinf(high), 1.0, apart)
-        after = np.where(inside, np.minimum(far, low + 0.5 * (apart + np.sqrt(2.0 - apart**2))), np.inf)
+        core = (slice(1, -1),) * dim
+        ahead = [np.minimum(np.roll(around, 1, k)[core], np.roll(around, -1, k)[core]) for k in range(dim)]
+        after = np.where(inside, np.minimum(far, arrive(np.sort(ahead, 0))), np.inf)
         if np.array_equal(after, far):
             return far
         far = after
 
 
-def least_travel(free: Tensor, goal: tuple[int, int]) -> float:
+def arrive(ahead: np.ndarray) -> np.ndarray:
+    """t (...) of sum max(t - ahead, 0)^2 = 1 for the better neighbor of each axis, ahead (dim, ...), sorted."""
+    ahead = ahead.clip(max=1e12)
+    low = ahead[0]
+    rise = ahead - low  # of distances from the lowest, so that nothing cancels
+    t = np.ones_like(low)
+    for count in range(2, len(ahead) + 1):
+        total, squares = rise[:count].sum(0), np.square(rise[:count].clip(max=2.0)).sum(0)
+        inner = np.square(total.clip(max=2.0 * count)) - count * (squares - 1.0)
+        t = np.where(rise[count - 1] < t, (total + np.sqrt(inner.clip(min=0.0))) / count, t)
+    return low + t
+
+
+def least_travel(free: Tensor, goal: tuple[int, ...]) -> float:
     """The sum of it over all starts."""
     return float(shortest(free, goal)[free.numpy()].sum())
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from gradslam_ng.compute.transforms import as_numpy
+from gradslam_ng.planning.checks import check_shape, check_tensors, expand
 from gradslam_ng.planning.harmonic import Potential
 
 
@@ -65,21 +66,32 @@ class Controller:
         length = torch.where(squared > 0, torch.where(squared > 0, squared, 1.0).sqrt(), 0.0)
         return self.slope / total, (length / total)[..., 0]
 
-    def travel(self) -> Tensor:
+    def travel(self, step_cost: Tensor | None = None) -> Tensor:
         """How far it goes from each cell (..., N), in cells; infinite without a way to the goal.
+
+        step_cost: (..., N), of a unit of length in each cell, if not 1; it has a gradient too.
 
         t = length + P t over the shares P of neighbors, the upwind form of following a field of directions; one
         triangular solve in the order of the potential. The gradient, through the potential to conductances, is another.
+
+        Raises:
+            TypeError: step_cost is no tensor of floating-point numbers.
+            ValueError: it has another shape, or is not finite.
         """
         shares, length = self._shares
-        count = len(self.grid.cells)
+        if step_cost is not None:
+            check_tensors(step_cost=step_cost)
+            check_shape("step_cost", step_cost, (len(self.grid.cells),), "one for each of grid.cells")
+            length = length * step_cost.to(length)
         value = self.potential.value.detach()
-        order = (value if self.potential.kind == "time" else -value).argsort(-1).reshape(-1, count)
-        lead, targets = length.shape[:-1], self.targets().reshape(-1, count, len(self.grid.shape))
-        flat = zip(shares.reshape(-1, *shares.shape[-2:]), length.reshape(-1, count), order, targets, strict=True)
-        far = torch.stack([_Travel.apply(w, s, _Chain(w, order=o, targets=t)) for w, s, o, t in flat]).reshape(
-            *lead, count
-        )
+        order = (value if self.potential.kind == "time" else -value).argsort(-1)
+        lead = length.shape[:-1]
+        flat = zip(
+            expand(shares, lead, 2), length.reshape(-1, length.shape[-1]), expand(order, lead, 1),
+            expand(self.targets(), lead, 2), strict=True,
+        )  # fmt: skip
+        far = torch.stack([_Travel.apply(w, s, _Chain(w, order=o, targets=t)) for w, s, o, t in flat])
+        far = far.reshape(length.shape)
         far = torch.where(self.potential.reachable.to(far.device), far, torch.inf)
         return far.to(self.potential.value)
 

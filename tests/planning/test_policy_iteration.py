@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.planning.harmonic import GOAL, coelho, least_travel, random_starts
+from benchmarks.planning.harmonic import GOAL, coelho, least_travel, random_starts, shortest
 from gradslam_ng.planning import Controller, ResistorGrid, policy_iteration
 from gradslam_ng.planning.policy_iteration import local_gradient, surrogate
 from tests.planning.differences import assert_gradients
@@ -46,6 +46,63 @@ def test_gradient_of_the_travel_distance_meets_central_differences(walls, log):
     grid = ResistorGrid(free, walls=walls)  # at random conductances: no ties
     loss = lambda g: Controller(grid.potential(g, (4, 3), log=log)).travel().square().sum()  # noqa: E731
     assert_gradients(loss, random_conductances(grid, seed=1), 1e-6, step=1e-5)
+
+
+def test_travel_at_a_cost_of_each_step():
+    """Two rows of conductances, three of costs: each as alone; the gradient to both meets central differences."""
+    free = torch.ones(5, 6, dtype=torch.bool)
+    free[2, 1:4] = False
+    grid = ResistorGrid(free)
+    g = random_starts(grid, 2, seed=3)
+    cost = 0.5 + torch.rand(3, 1, len(grid.cells), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    together = Controller(grid.potential(g, (4, 3))).travel(cost)
+    assert together.shape == (3, 2, len(grid.cells))
+    for k in range(3):
+        for row in range(2):
+            alone = Controller(grid.potential(g[row], (4, 3)))
+            torch.testing.assert_close(together[k, row], alone.travel(cost[k, 0]), rtol=1e-13, atol=0)
+    controller = Controller(grid.potential(g[0], (4, 3)))
+    torch.testing.assert_close(controller.travel(torch.full_like(cost[0, 0], 2.0)), 2 * controller.travel())
+    assert_gradients(lambda c: controller.travel(c).square().sum(), cost[0, 0], 1e-8)
+    priced = lambda g: Controller(grid.potential(g, (4, 3))).travel(cost[1, 0]).square().sum()  # noqa: E731
+    assert_gradients(priced, g[0], 1e-6, step=1e-5)
+
+
+@pytest.mark.parametrize(("bad", "error"), [
+    (1.0, TypeError), (torch.ones(3), ValueError), (torch.full((210,), torch.nan), ValueError),
+    (torch.ones(210, dtype=torch.int64), TypeError),
+])  # fmt: skip
+def test_costs_of_steps_that_make_no_sense(grid, bad, error):
+    controller = Controller(grid.potential(random_conductances(grid), GOAL))
+    assert len(grid.cells) == 210
+    with pytest.raises(error, match="step_cost: expected"):
+        controller.travel(bad)
+
+
+def test_policy_iteration_keeps_away_from_what_costs(grid):
+    """A strip of cells that cost ten times as much is crossed less."""
+    strip = (grid.cells[:, 1] < 5).double()
+    dear = 1 + 9 * strip
+    policy = policy_iteration(grid, GOAL, index=lambda controller: controller.travel(dear), steps=30)
+    assert policy.total.min() < 0.97 * policy.total[0] and (policy.least_gain > 0).all()
+    inside = [
+        Controller(grid.potential(g, GOAL)).travel(strip).sum()
+        for g in (torch.ones(len(grid.edges), dtype=torch.float64), policy.conductance)
+    ]
+    assert inside[1] < inside[0]
+
+
+def test_the_lower_bound_in_three_dimensions():
+    """Along an axis, in the plane and in space, as the equation says; never less than the straight line."""
+    free = torch.ones(9, 9, 9, dtype=torch.bool)
+    far = shortest(free, (4, 4, 4))
+    assert far[8, 4, 4] == 4 and np.allclose(far[5, 5, 4], 1 + 0.5**0.5)
+    assert np.allclose(far[5, 5, 5], 1 + 0.5**0.5 + 1 / 3**0.5)
+    straight = np.linalg.norm(np.argwhere(free.numpy()) - 4, axis=1)
+    assert (far.ravel() >= straight - 1e-12).all()
+    grid = ResistorGrid(free)
+    travel = Controller(grid.potential(random_starts(grid, 1)[0], (4, 4, 4))).travel()
+    assert (travel.numpy() >= far.ravel() - 1e-9).all()
 
 
 def test_at_a_tie_the_gradient_lies_between_the_one_sided_differences(grid):

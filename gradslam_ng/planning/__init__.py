@@ -1,6 +1,7 @@
 """Planning and control, differentiated implicitly: paths on grids, linear-quadratic and model predictive control,
 harmonic functions, and the cross-entropy method."""
 
+from gradslam_ng.planning.absorbing_chain import AbsorbingChain
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
 from gradslam_ng.planning.controller import Controller
 from gradslam_ng.planning.dare import dare
@@ -16,6 +17,7 @@ from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost,
 
 __all__ = [
     "MPC",
+    "AbsorbingChain",
     "CEMResult",
     "Cartpole",
     "Controller",

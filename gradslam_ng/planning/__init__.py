@@ -14,6 +14,7 @@ from gradslam_ng.planning.policy_iteration import Policy, policy_iteration
 from gradslam_ng.planning.shortest_path import ShortestPath, shortest_path
 from gradslam_ng.planning.smoothing import SmoothPath, smooth
 from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost, StageCost
+from gradslam_ng.planning.travel_time import TravelTime, travel_time
 
 __all__ = [
     "MPC",
@@ -34,6 +35,7 @@ __all__ = [
     "ShortestPath",
     "SmoothPath",
     "StageCost",
+    "TravelTime",
     "Unicycle",
     "cem",
     "dare",
@@ -42,4 +44,5 @@ __all__ = [
     "shortest_path",
     "smooth",
     "soft_top_k",
+    "travel_time",
 ]

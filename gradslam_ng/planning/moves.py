@@ -91,6 +91,26 @@ def check_goal(
     return d, flat
 
 
+def check_start(
+    start: Cell,
+    cost_to_go: Tensor,  # (*shape)
+) -> tuple[int, ...]:
+    """A cell of one grid from which there is a way.
+
+    Raises:
+        ValueError: a batch of grids, no whole numbers, outside the grid, in a wall, or without a way to the goal.
+    """
+    at, shape = torch.as_tensor(start), cost_to_go.shape
+    if at.shape != (len(shape),) or at.is_floating_point():
+        raise ValueError(f"start: expected whole numbers, a cell of one grid, got {start} for {tuple(shape)}")
+    cell = tuple(int(k) for k in at)
+    if not all(0 <= k < size for k, size in zip(cell, shape, strict=True)):
+        raise ValueError(f"start: expected a cell of the grid of {tuple(shape)}, got {cell}")
+    if not bool(cost_to_go[cell].isfinite()):
+        raise ValueError(f"start: expected a cell with a way to the goal, there is none from {cell}")
+    return cell
+
+
 def shifted(x: np.ndarray, move: Sequence[int]) -> np.ndarray:
     """bool (B, *shape) of what lies one move further; False beyond the grid."""
     out = np.zeros_like(x)

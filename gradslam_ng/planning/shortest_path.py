@@ -12,7 +12,7 @@ from torch.autograd import Function
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.transforms import as_numpy
-from gradslam_ng.planning.moves import CONNECTIVITY, Cell, Lattice, check_goal, neighborhood
+from gradslam_ng.planning.moves import CONNECTIVITY, Cell, Lattice, check_goal, check_start, neighborhood
 
 
 @dataclass(eq=False)
@@ -33,13 +33,7 @@ class ShortestPath:
         Raises:
             ValueError: a batch of maps, a start outside the grid, in a wall, or without a way to the goal.
         """
-        cell, shape = [int(k) for k in start], self.successor.shape
-        if len(cell) != len(shape):
-            raise ValueError(f"start: expected a cell of one grid, got {cell} for maps of {tuple(shape)}")
-        if not all(0 <= k < size for k, size in zip(cell, shape, strict=True)):
-            raise ValueError(f"start: expected a cell of the grid of {tuple(shape)}, got {cell}")
-        if not bool(self.reachable[tuple(cell)]):
-            raise ValueError(f"start: expected a cell with a way to the goal, there is none from {cell}")
+        cell, shape = check_start(start, self.cost_to_go), self.successor.shape
         after, flat = as_numpy(self.successor).ravel(), [int(np.ravel_multi_index(cell, shape))]
         while after[flat[-1]] >= 0:
             flat.append(int(after[flat[-1]]))

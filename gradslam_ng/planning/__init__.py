@@ -1,5 +1,5 @@
-"""Planning and control, differentiated implicitly: paths on grids, linear-quadratic and model predictive control,
-harmonic functions, and the cross-entropy method."""
+"""Planning and control, differentiated implicitly: occupancy and distances of maps, paths on grids, linear-quadratic and
+model predictive control, harmonic functions, and the cross-entropy method."""
 
 from gradslam_ng.planning.absorbing_chain import AbsorbingChain
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
@@ -7,9 +7,12 @@ from gradslam_ng.planning.controller import Controller
 from gradslam_ng.planning.dare import dare
 from gradslam_ng.planning.distance_field import DistanceField
 from gradslam_ng.planning.dynamics import Cartpole, Pendulum, Unicycle
+from gradslam_ng.planning.esdf import ESDF, esdf
+from gradslam_ng.planning.ground import estimate_floor, estimate_up
 from gradslam_ng.planning.harmonic import Potential, ResistorGrid
 from gradslam_ng.planning.lqr import LQRSolution, lqr
 from gradslam_ng.planning.mpc import MPC, MPCSolution
+from gradslam_ng.planning.occupancy import Occupancy
 from gradslam_ng.planning.policy_iteration import Policy, policy_iteration
 from gradslam_ng.planning.shortest_path import ShortestPath, shortest_path
 from gradslam_ng.planning.smoothing import SmoothPath, smooth
@@ -17,6 +20,7 @@ from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost,
 from gradslam_ng.planning.travel_time import TravelTime, travel_time
 
 __all__ = [
+    "ESDF",
     "MPC",
     "AbsorbingChain",
     "CEMResult",
@@ -27,6 +31,7 @@ __all__ = [
     "LQRSolution",
     "LinearDynamics",
     "MPCSolution",
+    "Occupancy",
     "Pendulum",
     "Policy",
     "Potential",
@@ -39,6 +44,9 @@ __all__ = [
     "Unicycle",
     "cem",
     "dare",
+    "esdf",
+    "estimate_floor",
+    "estimate_up",
     "lqr",
     "policy_iteration",
     "shortest_path",

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gradslam_ng.geometry import camera, se3
+from gradslam_ng.geometry.upright import upright
 from gradslam_ng.rendering import render
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.origin import relative_to_origin
@@ -92,16 +93,6 @@ def choose_view(points: Tensor, normals: Tensor, T_wc: Tensor, size: tuple[int, 
     T_wv[:3, :3] = R_wv
     T_wv[:3, 3] = R_wv @ middle - back.max().clamp(min=0.5) * z
     return T_wv, K
-
-
-def upright(normals: Tensor, up: Tensor) -> Tensor:
-    """The upward direction (3,) of floors, tables and ceilings, given one that may lean, as cameras look up or down."""
-    for degrees in (40, 25, 15):
-        along = normals @ up
-        level = torch.where(along.abs() > math.cos(math.radians(degrees)), along.sign(), 0.0)
-        if level.abs().sum() > 0.02 * len(normals):
-            up = normalize(level @ normals, dim=0)
-    return up
 
 
 def draw(map_: SurfelMap, T_wv: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:

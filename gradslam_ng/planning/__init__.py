@@ -1,5 +1,5 @@
-"""Planning and control, differentiated implicitly: occupancy and distances of maps, paths on grids, linear-quadratic and
-model predictive control, harmonic functions, and the cross-entropy method."""
+"""Planning and control, differentiated implicitly: occupancy and distances of maps, paths on grids, linear-quadratic
+and model predictive control, harmonic functions, and the cross-entropy method."""
 
 from gradslam_ng.planning.absorbing_chain import AbsorbingChain
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k

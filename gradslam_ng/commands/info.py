@@ -23,7 +23,7 @@ def info(
 
     Args:
         source: Folder of a sequence, or synthetic:NAME.
-        intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
+        intrinsics: fx,fy,cx,cy in pixels, or a camera file (JSON, YAML, XML, text); overrides the recording's.
         depth_scale: Units of the depth files in a meter; overrides the layout's.
         max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor.
     """

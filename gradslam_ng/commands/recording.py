@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from gradslam_ng import datasets
 from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.datasets.camera_files import camera_path
 from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.intrinsics import parse_intrinsics
@@ -29,7 +30,7 @@ def load(
         UsageError: an option out of range.
         FileNotFoundError, ValueError: see `datasets.load`.
     """
-    if intrinsics is not None:
+    if intrinsics is not None and camera_path(intrinsics) is None:
         try:
             parse_intrinsics(intrinsics, y_up=True)
         except ValueError as error:

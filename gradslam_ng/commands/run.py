@@ -40,7 +40,7 @@ class RecordingOptions:
 
     Args:
         frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
-        intrinsics: fx,fy,cx,cy in pixels; overrides the recording's.
+        intrinsics: fx,fy,cx,cy in pixels, or a camera file (JSON, YAML, XML, text); overrides the recording's.
         depth_scale: Units of the depth files in a meter; overrides the layout's.
         max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor, at most 50.
         noise: Of the depth and color that a synthetic scene is rendered with.

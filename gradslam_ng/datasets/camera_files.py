@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +16,15 @@ from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import visible_files
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.intrinsics_json import read_camera_json
+from gradslam_ng.datasets.intrinsics_markup import ENDINGS, read_camera_markup
 from gradslam_ng.datasets.intrinsics_text import read_camera_text, read_info
 from gradslam_ng.geometry.camera import scale_intrinsics
+from gradslam_ng.io.markup import BadMarkup
 
 # Looked for in this order; the first that is there tells the camera.
 NAMES: tuple[str, ...] = ("intrinsics.json", "intrinsics.txt", "camera.json", "camera-intrinsics.txt")
 NAMES += ("camera_intrinsics.txt", "camera_intrinsics.json", "camera.txt", "cam_params.json")
+NAMES += ("camera_intrinsic.json", "intrinsic.json", "camera_info.json")
 NAMES += ("calibration.json", "calibration.txt", "calib.txt")
 INFO = ("info.txt", "_info.txt")  # of BundleFusion and ScanNet: lines `name = value`
 LIKE_A_CAMERA = re.compile(r"calib|camera|intrinsic|cam_?param")
@@ -40,6 +44,7 @@ class Camera:
     scale_source: str = ""  # where that comes from
     findings: tuple[Finding, ...] = ()
     is_assumed: bool = False  # nothing in the recording tells it
+    is_certain: bool = False  # if assumed: but for the names of folder and files, which leave no doubt
 
     @property
     def note(self) -> str:
@@ -79,50 +84,94 @@ def find_camera(
 ) -> Camera | None:
     """The camera as given, else of a file in the first folder that has one, else the default; None if there is none.
 
-    A camera that is given is that of images without distortion, which the file's is then taken for too.
+    A camera that is given as numbers is that of images without distortion, which the file's is then taken for too; it
+    may also be given as the name of a file.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: what is given, or a file, does not tell a camera; names it.
     """
-    read = [(path, camera) for path in _camera_files(folders, names) if (camera := read_camera(path, y_up)) is not None]
-    findings = _unread(folders[0], {path.name for path in _camera_files(folders, names)})
-    camera = replace(read[0][1], findings=(*read[0][1].findings, *findings)) if read else None
-    for path, other in read[1:]:
-        if camera is not None and not torch.allclose(other.K, camera.K, atol=1e-3):
-            text = f"{path.name} tells another camera than {camera.source}, which is used"
-            camera = replace(camera, findings=(*camera.findings, Finding("warning", "camera.contradiction", text)))
-    if given is not None:
-        return _override(parse_intrinsics(given, y_up=y_up), camera)
+    path = camera_path(given)
+    numbers = None if given is None or path is not None else parse_intrinsics(given, y_up=y_up)
+    try:
+        camera = _found_camera(folders, names, y_up)
+    except ValueError as error:
+        if given is None:
+            raise
+        text = f"the camera's file is not used, since the camera is given by option: {error}"
+        camera = Camera(torch.eye(3), "", findings=(Finding("note", "camera.broken", text),))
+    if path is not None:
+        return _given_file(path, camera, y_up)
+    if numbers is not None:
+        return _override(numbers, camera)
     if camera is not None or default is None:
         return camera
-    return replace(default, findings=(*default.findings, *findings))
+    return replace(default, findings=(*default.findings, *_unread(folders[0], set())))
 
 
-def assumed(values: Intrinsics, size: tuple[int, int], data_set: str) -> Camera:
-    """The camera of a data set, of images of `size` (H, W), for recordings that have its layout but tell no camera."""
+def camera_path(given: Intrinsics | None) -> Path | None:
+    """The file that an option names, None where it has numbers."""
+    if isinstance(given, os.PathLike):
+        return Path(given)
+    if isinstance(given, str) and (
+        re.search(r"\.(?:json|txt|ya?ml|xml)$", given, re.IGNORECASE) or Path(given).is_file()
+    ):
+        return Path(given)
+    return None
+
+
+def _given_file(path: Path, found: Camera | None, y_up: bool) -> Camera:
+    """The camera of a file that is given; the depth scale may be that of the folder's own file."""
+    camera = read_camera(path, y_up)
+    if camera is None:
+        raise ValueError(f"{path}: expected a camera, got a file that tells none")
+    if camera.depth_scale is None and found is not None:
+        return replace(camera, depth_scale=found.depth_scale, scale_source=found.scale_source)
+    return camera
+
+
+def _found_camera(folders: Sequence[Path], names: Sequence[str], y_up: bool) -> Camera | None:
+    """The camera of the first file in the first folder that has any, with what is odd about the others.
+
+    Raises:
+        ValueError: a file that should tell a camera does not; names it.
+    """
+    read = _read_files(folders, names, y_up)
+    if not read:
+        return None
+    camera = replace(read[0], findings=(*read[0].findings, *_unread(folders[0], {found.source for found in read})))
+    for other in read[1:]:
+        if not torch.allclose(other.K, camera.K, atol=1e-3):
+            text = f"{other.source} tells another camera than {camera.source}, which is used"
+            camera = replace(camera, findings=(*camera.findings, Finding("warning", "camera.contradiction", text)))
+    return camera
+
+
+def assumed(values: Intrinsics, size: tuple[int, int], data_set: str, is_certain: bool) -> Camera:
+    """The camera of a data set, of images of `size` (H, W), for recordings that have its layout but tell no camera.
+
+    is_certain: the names of folder and files leave no doubt that it is one of that data set.
+    """
     K = parse_intrinsics(values)
-    numbers = " ".join(f"{value:g}" for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
-    text = (
-        f"the camera is assumed to be that of {data_set} (fx fy cx cy {numbers}), since nothing in the recording tells "
-        "it; give it by --intrinsics or in a file intrinsics.txt"
-    )
-    finding = Finding("warning", "camera.assumed", text)
-    return Camera(K, f"that of {data_set}, assumed", size, findings=(finding,), is_assumed=True)
+    return Camera(K, f"that of {data_set}, assumed", size, is_assumed=True, is_certain=is_certain)
 
 
 def read_camera(path: Path, y_up: bool = False) -> Camera | None:
-    """The camera in a file, by its ending and form; None where a file of `name = value` lines tells none.
+    """The camera in a file, by its ending and form; None where a file that may hold other things too tells none.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file does not hold a camera; names it.
     """
     if path.name in INFO or path.name == f"{path.parent.name}.txt":
         told = read_info(path)
-        if told is None:
-            return None
+    elif path.suffix.lower() in ENDINGS:
+        told = read_camera_markup(path, y_up)
     else:
         is_json = path.suffix.lower() == ".json"
         told = read_camera_json(path, y_up) if is_json else read_camera_text(path, y_up)
+    if told is None:
+        return None
     unused = ", ".join(told.unused)
     findings = (Finding("warning", "camera.unused", f"{path.name}: not understood and not used: {unused}"),)
     return Camera(
@@ -137,6 +186,8 @@ def fit_camera(camera: Camera, size: tuple[int, int]) -> Camera:
         ValueError: images of another shape, or a principal point outside of them.
     """
     height, width = size
+    if camera.is_assumed:
+        camera = replace(camera, findings=(*camera.findings, _assumption(camera, size)))
     if camera.size is not None and camera.size != size:
         scale = width / camera.size[1], height / camera.size[0]
         sizes = f"belongs to images of {camera.size[1]}x{camera.size[0]}, these are {width}x{height}"
@@ -159,24 +210,61 @@ def fit_camera(camera: Camera, size: tuple[int, int]) -> Camera:
     return camera
 
 
+def _assumption(camera: Camera, size: tuple[int, int]) -> Finding:
+    """That a camera is that of a data set; a mere note where names and the size of the images are its too."""
+    K = camera.K
+    numbers = " ".join(f"{value:g}" for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
+    data_set = camera.source.removesuffix(", assumed")
+    if camera.is_certain and camera.size == size:
+        text = f"the camera is {data_set} (fx fy cx cy {numbers}), by the names of folder and files"
+        return Finding("note", "camera.assumed", text)
+    text = (
+        f"the camera is assumed to be {data_set} (fx fy cx cy {numbers}), since nothing in the recording tells it; "
+        "give it by --intrinsics or in a file intrinsics.txt"
+    )
+    return Finding("warning", "camera.assumed", text)
+
+
 def _override(K: Tensor, file: Camera | None) -> Camera:
     """The camera that is given, with the depth scale of the file, whose distortion is not undone."""
     if file is None:
         return Camera(K, "as given")
-    findings = tuple(finding for finding in file.findings if finding.code == "camera.unused")
+    findings = tuple(finding for finding in file.findings if finding.code in ("camera.unused", "camera.broken"))
     if file.distortion:
         text = f"the distortion in {file.source} is not undone, since the camera is given by option"
         findings += (Finding("warning", "camera.distortion", text),)
     return Camera(K, "as given", None, None, file.depth_scale, file.source, findings)
 
 
-def _camera_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
-    """The files that tell a camera, of the first folder that has any."""
+def _read_files(folders: Sequence[Path], names: Sequence[str], y_up: bool) -> list[Camera]:
+    """The cameras that files tell, of the first folder where any does; YAML and XML files have any name, and come last.
+
+    Raises:
+        ValueError: a file that should tell a camera does not; names it.
+    """
     for folder in folders:
-        found = [path for name in (*names, *INFO) if (path := folder / name).is_file()]
-        if found:
+        named = [path for name in (*names, *INFO) if (path := folder / name).is_file()]
+        found = [camera for path in named if (camera := read_camera(path, y_up)) is not None]
+        for path in visible_files(folder):
+            if path.suffix.lower() in ENDINGS and (other := _read_markup(path, y_up, bool(found))) is not None:
+                found.append(other)
+        if named or found:
             return found
     return []
+
+
+def _read_markup(path: Path, y_up: bool, is_known: bool) -> Camera | None:
+    """The camera of a file that may be of anything; ValueError where it tells one that cannot be used and is needed."""
+    try:
+        return read_camera(path, y_up)
+    except BadMarkup:
+        if is_known or not LIKE_A_CAMERA.search(path.name.lower()):
+            return None
+        raise
+    except ValueError:
+        if is_known:
+            return None
+        raise
 
 
 def _unread(folder: Path, read: set[str]) -> tuple[Finding, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from gradslam_ng.structures import Trajectory
 
 # fx, fy, cx, cy, pixels, and height and width of the images; fy is -480 in the data set's own y-up axes
 CAMERA = (481.2, 480.0, 319.5, 239.5), (480, 640)
+OF_DATA_SET = re.compile(r"(?:livingroom|traj)[0-3]n?\.gt\.", re.IGNORECASE)  # how its ground truth is called
 DEPTH_SCALE = 5000.0
 Y_UP = torch.diag(torch.tensor([1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 SIM_FORM = "poses of 3x4 numbers, three lines each"
@@ -55,7 +57,9 @@ class ICL(FileSequence):
         max_gap: float = 0.1,
     ) -> None:
         folder = Path(folder)
-        camera = find_camera(intrinsics, [folder], assumed(*CAMERA, "ICL-NUIM"), y_up=True)
+        truth = _ground_truth_file(folder)
+        default = assumed(*CAMERA, "ICL-NUIM", truth is not None and OF_DATA_SET.match(truth.name) is not None)
+        camera = find_camera(intrinsics, [folder], default, y_up=True)
         frames = _read_associations(folder / "associations.txt")
         super().__init__(
             name=folder.resolve().name,

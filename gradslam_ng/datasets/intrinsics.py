@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,9 @@ from torch import Tensor
 
 from gradslam_ng.io.text import parse_numbers
 
-Intrinsics = Tensor | np.ndarray | Sequence[float] | str
+Intrinsics = Tensor | np.ndarray | Sequence[float] | str | os.PathLike  # of a file
 
 FORMS = "K as 3x3, or four numbers fx fy cx cy"
-DISTORTION_LENGTHS = (4, 5, 8, 12, 14)  # coefficients of the lens models of OpenCV
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,10 @@ class CameraFile:
     distortion: tuple[float, ...] | None = None  # k1, k2, p1, p2, ...
     depth_scale: float | None = None  # units of the depth files in a meter
     unused: tuple[str, ...] = ()  # what else it has
+
+    def is_same(self, other: CameraFile) -> bool:
+        """Whether another is the same camera."""
+        return (self.size, self.distortion) == (other.size, other.distortion) and torch.equal(self.K, other.K)
 
 
 def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = False) -> Tensor:
@@ -48,6 +52,8 @@ def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = 
         K = values.reshape(3, 3).clone()
     elif values.shape in ((12,), (3, 4), (16,), (4, 4)):
         K = values.reshape(-1, 4)[:3, :3].clone()
+        if values.reshape(-1, 4)[:3, 3].any() or values.reshape(-1, 4)[3:].tolist() not in ([], [[0, 0, 0, 1]]):
+            raise ValueError(f"{where}: expected {FORMS}; got more than K: {values.reshape(-1, 4).tolist()}")
     else:
         raise ValueError(f"{where}: expected {FORMS}; got shape {tuple(values.shape)}")
     if y_up:
@@ -57,18 +63,3 @@ def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = 
         form = "positive focal lengths and a matrix [fx s cx; 0 fy cy; 0 0 1]"
         raise ValueError(f"{where}: expected {form}; got {K.tolist()}")
     return K
-
-
-def parse_distortion(value: object, where: str) -> tuple[float, ...] | None:
-    """Coefficients k1, k2, p1, p2, k3, ... of the lens (Brown-Conrady, OpenCV's order); None where all are zero.
-
-    Raises:
-        ValueError: not 4, 5, 8, 12 or 14 finite numbers; names `where`.
-    """
-    try:
-        values = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        values = np.full(1, np.nan)
-    if values.ndim != 1 or len(values) not in DISTORTION_LENGTHS or not np.isfinite(values).all():
-        raise ValueError(f"{where}: distortion: expected k1, k2, p1, p2 and perhaps k3 or more, got {str(value)[:100]}")
-    return tuple(values.tolist()) if values.any() else None

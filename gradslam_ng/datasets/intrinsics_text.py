@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from gradslam_ng.datasets.intrinsics import FORMS, CameraFile, parse_distortion, parse_intrinsics
+from gradslam_ng.datasets.intrinsics import FORMS, CameraFile, parse_intrinsics
+from gradslam_ng.datasets.intrinsics_names import CameraReader
+from gradslam_ng.datasets.lens import LENGTHS, parse_distortion
 from gradslam_ng.io.text import parse_numbers, read_lines, read_text
+
+NAMED = re.compile(r"([A-Za-z_]\w*)(?:\s*[:=]\s*|\s+)([-+.\d\[(].*)$")
+NAMED_FORM = "K, or fx, fy, cx and cy, a line 'name = value' each"
 
 
 def read_camera_text(path: Path, y_up: bool = False) -> CameraFile:
     """The camera in a file of numbers: 3x3 or 4x4, or fx fy cx cy, perhaps followed by k1 k2 p1 p2 [k3] of the lens.
 
+    The numbers may have names, `fx = 525` on one line and the next on others, as in JSON.
+
     Raises:
         ValueError: the file does not hold this; names it.
     """
-    rows = [line.numbers(FORMS) for line in read_lines(path, FORMS).lines]
+    lines = read_lines(path, FORMS).lines
+    if NAMED.match(lines[0].text):
+        return _read_named(path, [line.text for line in lines], y_up)
+    rows = [line.numbers(FORMS) for line in lines]
     numbers = [number for row in rows for number in row]
-    if [len(row) for row in rows] == [2, 2]:  # a matrix cut short, not fx fy cx cy
+    lengths = [len(row) for row in rows]
+    if lengths == [2, 2]:  # a matrix cut short, not fx fy cx cy
         raise ValueError(f"{path}: expected {FORMS}; got a 2x2 matrix")
-    if len(numbers) == 8 or (len(numbers) == 9 and len(rows) == 1 and numbers[6:] != [0, 0, 1]):
-        distortion = parse_distortion(numbers[4:], str(path))
-        return CameraFile(parse_intrinsics(numbers[:4], str(path), y_up), distortion=distortion)
-    return CameraFile(parse_intrinsics(numbers, str(path), y_up))
+    is_row = len(rows) == 1 and len(numbers) - 4 in LENGTHS and not _is_matrix(numbers)
+    if is_row or len(numbers) == 8 or (lengths[0] == 4 and sum(lengths[1:]) in LENGTHS and len(lengths) == 2):
+        numbers, lens = numbers[:4], numbers[4:]
+    elif lengths[:3] == [3, 3, 3]:
+        numbers, lens = numbers[:9], numbers[9:]
+    else:
+        lens = []
+    return CameraFile(parse_intrinsics(numbers, str(path), y_up), distortion=parse_distortion(lens, str(path)))
+
+
+def _is_matrix(numbers: list[float]) -> bool:
+    """Whether numbers of a row are a matrix of 3x3, 3x4 or 4x4, whose third row is known."""
+    columns = 3 if len(numbers) == 9 else 4
+    return numbers[2 * columns : 2 * columns + 3] == [0, 0, 1]
+
+
+def _read_named(path: Path, lines: list[str], y_up: bool) -> CameraFile:
+    """The camera of lines `name = numbers`."""
+    table: dict[str, float | list[float]] = {}
+    for text in lines:
+        found = NAMED.match(text)
+        numbers = parse_numbers(found[2] if found else text, f"{path}: {text[:40]!r}", NAMED_FORM)
+        name = found[1] if found else ""
+        if name in table or not found:
+            raise ValueError(f"{path}: expected {NAMED_FORM}, {'each once, ' if found else ''}got {text[:100]!r}")
+        table[name] = numbers[0] if len(numbers) == 1 else numbers
+    cameras = CameraReader(path, form=NAMED_FORM, y_up=y_up).read(table)
+    if not cameras:
+        raise ValueError(f"{path}: expected {NAMED_FORM}; got {', '.join(table)}")
+    return cameras[0]
 
 
 def read_info(path: Path) -> CameraFile | None:

@@ -31,7 +31,8 @@ def load(
 
     Args:
         source: a folder, or "synthetic:NAME".
-        intrinsics: K as (3, 3), or fx, fy, cx, cy as numbers or as a text "fx,fy,cx,cy", pixels; overrides the files'.
+        intrinsics: K as (3, 3), or fx, fy, cx, cy as numbers or as a text "fx,fy,cx,cy", pixels, or a camera file;
+            overrides the recording's own.
         max_depth: depth beyond this, meters, is left out; default: the range of the layout's sensor.
         **options: of the loader, such as `depth_scale`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, unknown_pose
 
 CAMERA = (600.0, 600.0, 599.5, 339.5), (680, 1200)  # fx, fy, cx, cy, pixels, and height and width of the images
+SCENE = re.compile(r"room_?[0-2]|office_?[0-4]")  # how folders of the data set are called
 DEPTH_SCALE = 6553.5
 
 
@@ -47,7 +49,8 @@ class Replica(FileSequence):
         color = by_number(find_images(results, COLOR_ENDINGS, "frame*"))
         depth = by_number(find_images(results, DEPTH_ENDINGS, "depth*"))
         depth, found = match_numbers(list(color), depth, "depth images")
-        camera = find_camera(intrinsics, [folder, folder.resolve().parent], assumed(*CAMERA, "Replica"))
+        default = assumed(*CAMERA, "Replica", SCENE.fullmatch(folder.resolve().name) is not None)
+        camera = find_camera(intrinsics, [folder, folder.resolve().parent], default)
         timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
         poses, findings = _poses(folder / "traj.txt", [key[-1] for key in color])
         super().__init__(

@@ -102,6 +102,8 @@ def _color_camera(folder: Path, files: list[Path]) -> tuple[Tensor | None, list[
     told = read_camera(path) if path.is_file() else None
     if told is None:
         return None, []
+    if told.distortion:
+        raise ValueError(f"{path}: expected a camera without distortion in this layout, got {told.distortion}")
     height, width = next((image_kind(file)[0][:2] for file in files if _is_readable(file)), (0, 0))
     center = torch.tensor([width - 1, height - 1]) / 2
     if bool(((told.K[:2, 2] - center).abs() > OFF_CENTER * torch.tensor([width, height])).any()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 
 CAMERA = (585.0, 585.0, 320.0, 240.0), (480, 640)  # fx, fy, cx, cy, pixels, of the depth camera, and its images' size
+SCENES = ("chess", "fire", "heads", "office", "pumpkin", "redkitchen", "stairs")
 DEPTH_SCALE = 1000.0
 NO_DEPTH = 65535
 
@@ -55,12 +57,15 @@ class SevenScenes(FileSequence):
         folder = Path(folder)
         color = by_number(find_images(folder, COLOR_ENDINGS, "frame-*.color"))
         depth = by_number(find_images(folder, DEPTH_ENDINGS, "frame-*.depth"))
-        camera = find_camera(intrinsics, [folder, folder.resolve().parent], assumed(*CAMERA, "7-Scenes"))
+        place = folder.resolve()
+        is_certain = place.parent.name.lower() in SCENES and re.fullmatch(r"seq-\d\d", place.name) is not None
+        default = assumed(*CAMERA, "7-Scenes", is_certain)
+        camera = find_camera(intrinsics, [folder, place.parent], default)
         depth, depth_findings = match_numbers(list(color), depth, "depth images")
         poses, pose_findings = match_numbers(list(color), by_number(visible_files(folder, ".pose.txt")), "poses")
         timestamps = torch.tensor([key[-1] for key in color], dtype=torch.float64) / FRAME_RATE
         super().__init__(
-            name="-".join(folder.resolve().parts[-2:]),
+            name="-".join(place.parts[-2:]),
             layout=self.layout,
             color=list(color.values()),
             depth=[depth.get(key, folder / f"frame-{key[-1]:06d}.depth.png") for key in color],

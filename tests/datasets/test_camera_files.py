@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import imageio.v3 as iio
 import pytest
 import torch
 
@@ -154,7 +155,7 @@ def test_given_twice_or_by_two_files(folder):
 @pytest.mark.parametrize("name", ["calibration.yaml", "camera_info.yml", "Calib_cam0.xml", "my_intrinsics.txt"])
 def test_files_that_may_tell_the_camera_and_are_not_read_are_named(recordings, tmp_path, name):
     folder = recordings.sevenscenes(tmp_path / "seq-01")
-    (folder / name).write_text("fx: 30")
+    (folder / name).write_text("<fx>30</fx>" if name.endswith("xml") else "fx: 30")
     with pytest.warns(RecordingWarning, match=f"{name}: may tell the camera, and is not read"):
         SevenScenes(folder)
 
@@ -195,3 +196,61 @@ def test_an_option_of_a_layout_with_a_default(recordings, tmp_path):
     folder = bare(recordings, "icl", tmp_path / "office")
     sequence = ICL(folder, intrinsics=K, depth_scale=1000)
     assert not sequence.findings and sequence.K.tolist() == K and sequence.depth_scale == 1000
+
+
+@pytest.mark.parametrize(
+    ("layout", "certain", "other", "size"),
+    [
+        ("sevenscenes", "chess/seq-03", "lab/seq-03", (480, 640)),
+        ("sevenscenes", "redkitchen/seq-12", "chess/run3", (480, 640)),
+        ("replica", "office3", "lab", (680, 1200)),
+        ("icl", "traj3.gt.freiburg", "mine.gt.freiburg", (480, 640)),
+        ("icl", "livingRoom2n.gt.freiburg", "traj9.gt.freiburg", (480, 640)),
+    ],
+)
+def test_the_camera_of_a_genuine_recording_of_a_data_set_is_a_note(
+    recordings, tmp_path, recwarn, layout, certain, other, size
+):
+    """By the names of folder and files, and by the size of the images; either alone leaves a warning."""
+    for name, image_size, severities in (
+        (certain, size, ["note"]), (other, size, ["warning"]), (certain, (size[0] // 2, size[1] // 2), ["warning"] * 2),
+    ):  # fmt: skip
+        place = tmp_path / f"{image_size[0]}" / name if layout != "icl" else tmp_path / name.partition(".")[0] / "room"
+        place = place if not place.exists() else place.parent / "again"
+        made = bare(recordings, layout, place)
+        if layout == "icl":
+            (made / "traj9.gt.freiburg").rename(made / name)
+        for path in [*made.rglob("*.png"), *made.rglob("*.jpg")]:
+            image = recordings.depth_image(1, 1000, image_size) if "depth" in str(path.relative_to(made)) else None
+            iio.imwrite(path, recordings.color_image(1, image_size) if image is None else image)
+        found = [finding for finding in load(made).findings if finding.code.startswith("camera")]
+        assert [finding.severity for finding in found] == severities
+        assert found[0].code == "camera.assumed"
+
+
+def test_a_given_file_that_is_absent(folder):
+    with pytest.raises(FileNotFoundError, match=r"absent\.json"):
+        Folder(folder, intrinsics=folder / "absent.json")
+
+
+def test_the_name_in_singular(folder):
+    """As Open3D's recorder of RealSense cameras writes it."""
+    content = {"width": 32, "height": 24, "intrinsic_matrix": [30, 0, 0, 0, 31, 0, 15.5, 11.5, 1]}
+    (folder / "camera_intrinsic.json").write_text(json.dumps(content))
+    sequence = Folder(folder)
+    assert sequence.K.tolist() == K and not sequence.findings
+
+
+def test_a_message_of_ros_as_json(folder):
+    content = {
+        "header": {"seq": 1}, "height": 24, "width": 32, "distortion_model": "rational_polynomial", "d": [0.0] * 8,
+        "k": [30, 0, 15.5, 0, 31, 11.5, 0, 0, 1], "r": [1, 0, 0, 0, 1, 0, 0, 0, 1],
+        "p": [30, 0, 15.5, 0, 0, 31, 11.5, 0, 0, 0, 1, 0], "binning_x": 0, "binning_y": 0,
+        "roi": {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False},
+    }  # fmt: skip
+    (folder / "camera_info.json").write_text(json.dumps(content))
+    assert Folder(folder).K.tolist() == K and not Folder(folder).findings
+    content["p"][0] = 28
+    (folder / "camera_info.json").write_text(json.dumps(content))
+    with pytest.warns(RecordingWarning, match="not understood and not used: p"):
+        Folder(folder)

@@ -42,9 +42,12 @@ def test_a_failure_is_one_line_and_status_1(tmp_path, capsys):
     assert error.startswith("error:") and "[nowhere]: no such folder" in error.replace("\n", "")
 
 
-@pytest.mark.parametrize("status", [2, 3, 4])
-def test_errors_with_a_status_of_their_own(monkeypatch, capsys, status):
-    error = {2: errors.UsageError, 3: errors.UnreliableError, 4: errors.RefusedError}[status]
+OWN = (errors.UsageError, errors.UnreliableError, errors.RefusedError)
+OWN += (errors.OutsideError, errors.NoRoomError, errors.UnseenError, errors.UnreachableError)
+
+
+@pytest.mark.parametrize(("status", "error"), list(enumerate(OWN, 2)))
+def test_errors_with_a_status_of_their_own(monkeypatch, capsys, status, error):
 
     def fails(name):
         raise error("so")

@@ -3,6 +3,7 @@ and model predictive control, harmonic functions, and the cross-entropy method."
 
 from gradslam_ng.planning.absorbing_chain import AbsorbingChain
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
+from gradslam_ng.planning.clearance import clearance_cost, path_clearance
 from gradslam_ng.planning.controller import Controller
 from gradslam_ng.planning.dare import dare
 from gradslam_ng.planning.distance_field import DistanceField
@@ -14,6 +15,7 @@ from gradslam_ng.planning.lqr import LQRSolution, lqr
 from gradslam_ng.planning.mpc import MPC, MPCSolution
 from gradslam_ng.planning.occupancy import Occupancy
 from gradslam_ng.planning.policy_iteration import Policy, policy_iteration
+from gradslam_ng.planning.safe_path import NoWayError, SafePath, safe_path
 from gradslam_ng.planning.shortest_path import ShortestPath, shortest_path
 from gradslam_ng.planning.smoothing import SmoothPath, smooth
 from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost, StageCost
@@ -31,24 +33,29 @@ __all__ = [
     "LQRSolution",
     "LinearDynamics",
     "MPCSolution",
+    "NoWayError",
     "Occupancy",
     "Pendulum",
     "Policy",
     "Potential",
     "QuadraticCost",
     "ResistorGrid",
+    "SafePath",
     "ShortestPath",
     "SmoothPath",
     "StageCost",
     "TravelTime",
     "Unicycle",
     "cem",
+    "clearance_cost",
     "dare",
     "esdf",
     "estimate_floor",
     "estimate_up",
     "lqr",
+    "path_clearance",
     "policy_iteration",
+    "safe_path",
     "shortest_path",
     "smooth",
     "soft_top_k",

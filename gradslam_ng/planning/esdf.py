@@ -14,7 +14,7 @@ from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import divide, normalize
 from gradslam_ng.planning.distance_field import DistanceField
-from gradslam_ng.planning.occupancy import UNKNOWN, Occupancy, Unknown
+from gradslam_ng.planning.occupancy import Occupancy, Unknown
 
 FACING = 0.5  # the part along a grid's axes that a normal must have to tell on which side of its surface a cell lies
 
@@ -91,7 +91,7 @@ def find_witnesses(grid: Occupancy, blocked: bool) -> Witnesses:
     q, n = (t.detach().cpu().numpy() for t in (grid.surface, grid.normals))
     occupied = grid.occupied.cpu().numpy()
     to_surface, surface = _nearest(q, x)
-    cells = _solid_cells(grid, q, occupied, blocked)
+    cells = solid_cells(grid, blocked).cpu().numpy()
     to_cell, cell = _nearest(cells, x)
     surface = np.where(to_surface <= to_cell - 0.5 * grid.cell, surface, -1)
     inside = occupied.ravel().copy()
@@ -100,7 +100,7 @@ def find_witnesses(grid: Occupancy, blocked: bool) -> Witnesses:
         before = ((x - q[at]) * n[at]).sum(-1) > 0
         inside &= ~((surface >= 0) & before & (np.linalg.norm(n[at], axis=-1) > FACING))
     if blocked:
-        inside |= (grid.state == UNKNOWN).cpu().numpy().ravel()
+        inside |= grid.unknown.cpu().numpy().ravel()
     outside = _nearest_outside(inside.reshape(occupied.shape))
     cell_at = cells[cell.clip(max=len(cells) - 1)] if len(cells) else np.full_like(x, np.inf)
     arrays = outside, np.where(np.isfinite(to_surface), surface, -1), cell_at, inside
@@ -115,20 +115,17 @@ def _nearest(points: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return distance, index.astype(np.int64)
 
 
-def _solid_cells(grid: Occupancy, q: np.ndarray, occupied: np.ndarray, blocked: bool) -> np.ndarray:
-    """Centers (n, d) of cells that are obstacles as a whole: occupied without a point of a surface, or, where these are
-    blocked, unknown and around the grid. Only those with a neighbor that is free: others are never nearest."""
+@discrete
+def solid_cells(grid: Occupancy, blocked: bool) -> Tensor:
+    """Centers (n, d) float64 of cells that are obstacles as a whole: occupied without a point of a surface, or, where
+    these are blocked, unknown and around the grid. Only those beside another kind of cell: others are never nearest."""
+    occupied, unknown = grid.occupied.cpu().numpy(), grid.unknown.cpu().numpy()
     solid = occupied.copy()
-    if len(q):
-        at = grid.cells_of(torch.from_numpy(q).to(grid.origin.device)).cpu().numpy()
-        solid[tuple(at.T)] = False
-    if blocked:
-        solid |= (grid.state == UNKNOWN).cpu().numpy()
-    solid = np.pad(solid, 1, constant_values=blocked)
+    solid[tuple(grid.cells_of(grid.surface.detach()).cpu().numpy().T)] = False
+    solid = np.pad(solid | unknown if blocked else solid, 1, constant_values=blocked)
     closed = np.pad(occupied, 1) | solid
     outer = ndimage.binary_dilation(~closed, np.ones((3,) * closed.ndim), border_value=0)
-    index = np.argwhere(solid & outer) - 1
-    return grid.origin.cpu().numpy() + grid.cell * index
+    return grid.center(torch.from_numpy(np.argwhere(solid & outer) - 1).to(grid.origin.device))
 
 
 def _nearest_outside(inside: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from gradslam_ng.structures import SurfelMap, VoxelGrid
 SNAP = math.cos(math.radians(2))  # an upward direction nearer than this to an axis of the world is that axis
 LEVEL = math.cos(math.radians(20))  # of normals of level surfaces to the upward direction
 BIN = 0.02  # meters, of heights
+FAINT = 1e-4  # confidence below which a surfel is a pixel that was not trusted, at an edge say
 FLOOR = 0.3  # of what the largest level surface has: the lowest one with as much is the floor
 
 Map = SurfelMap | VoxelGrid
@@ -35,7 +36,8 @@ def surface_points(map_: Map) -> tuple[Tensor, Tensor]:
     if map_.batch != 1:
         raise ValueError(f"map_: expected one map, got a batch of {map_.batch}; take map_[b]")
     if isinstance(map_, SurfelMap):
-        return map_.world_points()[map_.mask], map_.normals[map_.mask].detach().double()
+        trusted = map_.mask & (map_.confidences.detach() >= FAINT)
+        return map_.world_points()[trusted], map_.normals[trusted].detach().double()
     mesh = marching_cubes(map_)
     corners, normals = mesh.vertices.double(), mesh.normals.detach().double()
     points = torch.cat([corners, corners[mesh.faces].mean(1)])

@@ -1,0 +1,274 @@
+"""`gradslam-ng plan MAP --start x y --goal x y --out DIR`: the shortest safe path over the floor of a map."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+
+from gradslam_ng import planning
+from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableError, UnseenError, UsageError
+from gradslam_ng.commands.outputs import check_writable
+from gradslam_ng.commands.recording import load
+from gradslam_ng.commands.settings import parse_frames
+from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.viz.floor_plan import plot_plan
+
+MAPS = ("volume.npz", "map.ply")  # of a run, the first that is there
+FRAMES = 100  # of a recording, at most, that tell what is free
+CHUNK = 10  # frames at a time
+
+MapPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
+Start = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="X Y [YAW]")]
+Goal = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="X Y")]
+Up = Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z")]
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How the map becomes a grid of free, occupied and unknown cells.
+
+    Args:
+        unknown: Whether what nobody has seen is an obstacle, is not, or makes a path cost more.
+        recording: What the map was made of, whose depth tells what is free; default: that which metrics.json names.
+        up: The upward direction in the map; default: that of cameras and level surfaces.
+        heights: Meters above the floor between which there must be room.
+        cell: Of the grid, meters.
+    """
+
+    unknown: Literal["blocked", "free", "costly"] = "blocked"
+    recording: str | None = None
+    up: Up = None
+    heights: tuple[float, float] = (0.1, 1.3)
+    cell: float = 0.05
+
+    def check(self) -> None:
+        """Raises UsageError for numbers that make no sense."""
+        low, high = self.heights
+        if not -math.inf < low < high < math.inf:
+            raise UsageError(f"heights: expected two, meters above the floor, the lower first, got {low:g} {high:g}")
+        if not 0 < self.cell < math.inf:
+            raise UsageError(f"cell: expected a positive number of meters, got {self.cell:g}")
+        if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
+            raise UsageError(f"up: expected a direction, got {' '.join(f'{x:g}' for x in self.up)}")
+
+
+@torch.no_grad()
+def plan(
+    map_: MapPath,
+    /,
+    *,
+    out: Path,
+    start: Start = None,
+    goal: Goal = None,
+    radius: float = 0.25,
+    grid: Annotated[GridOptions, tyro.conf.OmitArgPrefixes],
+    smooth: bool = True,
+) -> None:
+    """Find the shortest safe path over the floor: path.txt, plan.png and plan.json. Without start and goal, draw
+    where one could go.
+
+    Args:
+        map_: The folder of a run; or map.ply or volume.npz in it.
+        out: Folder for the results; made if need be.
+        start: Meters, in the axes of plan.png, which are the map's where its z is up; yaw in degrees.
+        goal: Meters.
+        radius: Of what moves, meters.
+        smooth: Smooth the path where it stays safe.
+    """
+    ends = _check_ends(start, goal)
+    if not 0 <= radius < math.inf:
+        raise UsageError(f"radius: expected a number of meters from 0 on, got {radius:g}")
+    grid.check()
+    file = _map_file(map_)
+    check_writable(out)
+    console = Console()
+    occupancy = _occupancy(file, grid, console)
+    found = planning.esdf(occupancy, unknown=grid.unknown)
+    if ends is None:
+        plot_plan(out / "plan.png", occupancy, found.distance, title=file.parent.name)
+        console.print(f"{escape(str(out / 'plan.png'))}: where one could go; give --start and --goal", soft_wrap=True)
+        return
+    for name, p in zip(("start", "goal"), ends, strict=True):
+        _check_place(name, p, found, radius, grid.unknown)
+    picture = partial(plot_plan, out / "plan.png", occupancy, found.distance, ends=torch.stack(ends), radius=radius)
+    try:
+        path = planning.safe_path(occupancy, *ends, radius=radius, unknown=grid.unknown, smoothed=smooth)
+    except planning.NoWayError as error:
+        picture(title=f"{file.parent.name}: no way")
+        hint = "" if grid.unknown != "blocked" else "; --unknown costly would go through what nobody has seen"
+        raise UnreachableError(f"{error}{hint}") from None
+    figures = _figures(path, occupancy, ends, start, radius, grid.unknown)
+    _write(out, path, occupancy, figures)
+    title = f"{file.parent.name}: {path.length:.2f} m, at least {path.clearance:.2f} m from obstacles"
+    picture(points=path.points, title=title)
+    _print_summary(out, figures, console)
+
+
+def _check_ends(start: tuple[float, ...] | None, goal: tuple[float, ...] | None) -> tuple[Tensor, Tensor] | None:
+    """Start and goal (2,), or None where neither is given."""
+    if (start is None) != (goal is None):
+        raise UsageError("start, goal: expected both, or neither, which draws where one could go")
+    if start is None or goal is None:
+        return None
+    for name, value, lengths in (("start", start, (2, 3)), ("goal", goal, (2,))):
+        if len(value) not in lengths or not all(map(math.isfinite, value)):
+            shape = "x y, or x y yaw," if name == "start" else "x y"
+            raise UsageError(f"{name}: expected {shape} meters, got {' '.join(f'{x:g}' for x in value)}")
+    return torch.tensor(start[:2], dtype=torch.float64), torch.tensor(goal, dtype=torch.float64)
+
+
+def _map_file(map_: Path) -> Path:
+    """The file of a map, or that in the folder of a run."""
+    if map_.is_dir():
+        for name in MAPS:
+            if (map_ / name).is_file():
+                return map_ / name
+        raise FileNotFoundError(f"{map_}: expected {' or '.join(MAPS)} in it, as `gradslam-ng run` leaves them")
+    if not map_.is_file():
+        raise FileNotFoundError(f"no such file: {map_}")
+    return map_
+
+
+def _occupancy(file: Path, options: GridOptions, console: Console) -> planning.Occupancy:
+    """The grid in the plane of a map, with what its recording's cameras saw to be free."""
+    one = VoxelGrid.load(file) if file.suffix == ".npz" else SurfelMap.load(file)
+    poses = file.with_name("trajectory.txt")
+    trajectory = Trajectory.load(poses) if poses.is_file() else None
+    if options.up is None and trajectory is None:
+        raise ValueError(f"up: no {poses} whose cameras would tell what is up; give --up, such as --up 0 0 1")
+    up = torch.tensor(options.up) if trajectory is None or options.up else planning.estimate_up(one, trajectory.T_wc)
+    low = options.cell if not isinstance(one, VoxelGrid) else max(options.cell, one.voxel_size)
+    grid = planning.Occupancy.of(one, up=up, heights=options.heights, cell=low)
+    recording = _recording(file, options)
+    if recording is None or trajectory is None:
+        console.print("[yellow]warning:[/yellow] no recording tells what is free: only the map does", soft_wrap=True)
+        return grid.flatten()
+    step = max(1, math.ceil(len(recording) / FRAMES))
+    frames = list(range(0, len(recording), step))
+    for first in range(0, len(frames), CHUNK):
+        grid = grid.carve(_with_poses([recording[i] for i in frames[first : first + CHUNK]], trajectory))
+    return grid.flatten()
+
+
+def _with_poses(frames: list[RGBDFrames], trajectory: Trajectory) -> RGBDFrames:
+    clip = RGBDFrames.stack(frames)
+    times = torch.stack([torch.as_tensor(frame.timestamps, dtype=torch.float64) for frame in frames])
+    return replace(clip, T_wc=trajectory.at(times)[0])
+
+
+def _recording(file: Path, options: GridOptions):
+    """The recording of which a map was made, None where none is named.
+
+    Raises:
+        FileNotFoundError: that which is named is not there.
+    """
+    metrics = file.with_name("metrics.json")
+    settings: dict[str, Any] = json.loads(metrics.read_text())["settings"] if metrics.is_file() else {}
+    source = options.recording or settings.get("source")
+    if source is None:
+        return None
+    if options.recording is None and not source.startswith("synthetic:") and not Path(source).is_dir():
+        raise FileNotFoundError(
+            f"recording: {source}, of which the map was made, is not there to tell what is free; give --recording"
+        )
+    given = {name: settings.get(name) for name in ("intrinsics", "depth_scale", "max_depth")}
+    noise = {"noise": settings["noise"]} if source.startswith("synthetic:") and settings.get("noise") else {}
+    return load(source, **given, **noise)[parse_frames(settings.get("frames", "::"))]
+
+
+def _check_place(name: str, p: Tensor, found: planning.ESDF, radius: float, unknown: str) -> None:
+    """Raises OutsideError, UnseenError or NoRoomError for a start or goal where nothing can stand."""
+    grid, place = found.grid, _place(p)
+    cell = grid.index(p)
+    if not bool(grid.contains(cell)):
+        last = grid.center(torch.tensor(grid.state.shape) - 1)
+        reach = " and ".join(f"{a:.2f} to {b:.2f}" for a, b in zip(grid.origin.tolist(), last.tolist(), strict=True))
+        raise OutsideError(f"{name}: expected a place on the map, x and y {reach} m, got {place}")
+    at = tuple(cell.tolist())
+    if unknown == "blocked" and bool(grid.unknown[at]):
+        hint = "--unknown free or costly would go there"
+        raise UnseenError(f"{name}: nobody has seen {place}{_nearest_room(p, found, radius)}; {hint}")
+    distance = float(found.distance[at])
+    if distance < radius:
+        what = "an obstacle, or unknown space," if unknown == "blocked" else "an obstacle"
+        away = f"{place} is in {what}" if distance < 0 else f"{place} is {distance:.2f} m from {what}"
+        raise NoRoomError(f"{name}: {away} and {radius:g} m are needed{_nearest_room(p, found, radius)}")
+
+
+def _nearest_room(p: Tensor, found: planning.ESDF, radius: float) -> str:
+    room = found.grid.centers()[found.distance >= radius]
+    if not len(room):
+        return "; there is no place on the map with so much room"
+    return f"; the nearest place with room is {_place(room[(room - p).norm(dim=-1).argmin()])}"
+
+
+def _place(p: Tensor) -> str:
+    return " ".join(f"{x:.2f}" for x in p.tolist())
+
+
+def _figures(
+    path: planning.SafePath,
+    grid: planning.Occupancy,
+    ends: tuple[Tensor, Tensor],
+    start: tuple[float, ...] | None,
+    radius: float,
+    unknown: str,
+) -> dict[str, Any]:
+    """What is in plan.json."""
+    return {
+        "length_m": path.length,
+        "clearance_m": path.clearance if math.isfinite(path.clearance) else None,
+        "unknown_m": path.unknown,
+        "cost": float(path.cost),
+        "smoothed": path.smoothed,
+        "turn_at_start_deg": _turn(path.points, start),
+        "start": ends[0].tolist(),
+        "goal": ends[1].tolist(),
+        "radius_m": radius,
+        "unknown": unknown,
+        "cell_m": grid.cell,
+        "floor_m": grid.floor,
+        "axes": grid.axes.tolist(),
+    }
+
+
+def _turn(points: Tensor, start: tuple[float, ...] | None) -> float | None:
+    """Degrees from the yaw at the start, where it is told, to the direction in which the path begins."""
+    steps = points.diff(dim=0)
+    moving = steps[steps.norm(dim=-1) > 0]
+    if start is None or len(start) < 3 or not len(moving):
+        return None
+    heading = math.degrees(math.atan2(float(moving[0, 1]), float(moving[0, 0])))
+    return (heading - start[2] + 180) % 360 - 180
+
+
+def _write(out: Path, path: planning.SafePath, grid: planning.Occupancy, figures: dict[str, Any]) -> None:
+    lines = ["# x y [m, in the axes of plan.png], then the same on the floor of the map: x y z [m]"]
+    for p, world in zip(path.points.tolist(), grid.to_world(path.points).tolist(), strict=True):
+        lines.append(" ".join(f"{x:.4f}" for x in (*p, *world)))
+    (out / "path.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (out / "plan.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _print_summary(out: Path, figures: dict[str, Any], console: Console) -> None:
+    table = Table(show_header=False, title=escape(str(out)))
+    table.add_row("length", f"{figures['length_m']:.2f} m")
+    clearance = figures["clearance_m"]
+    table.add_row("least distance", "no obstacle" if clearance is None else f"{clearance:.3f} m")
+    table.add_row("in unknown space", f"{figures['unknown_m']:.2f} m")
+    table.add_row("cost", f"{figures['cost']:.2f}")
+    if figures["turn_at_start_deg"] is not None:
+        table.add_row("turn at the start", f"{figures['turn_at_start_deg']:.0f} degrees")
+    table.add_row("written", "path.txt, plan.png, plan.json")
+    console.print(table)

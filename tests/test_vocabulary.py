@@ -50,7 +50,6 @@ NAMES = {
     "weak": "degenerate",
     "turns": "rotation_iterations",
     "turning": "rotation_only",
-    "softness": "association_sigma",
     "left_open": "num_degenerate",
     "believed": "remap_solution, is_confirmed",
     "SPURIOUS": "DEGENERACY_THRESHOLD",

@@ -108,11 +108,11 @@ def plan(
         picture(title=f"{file.parent.name}: no way")
         hint = "" if grid.unknown != "blocked" else "; --unknown costly would go through what nobody has seen"
         raise UnreachableError(f"{error}{hint}") from None
-    figures = _figures(path, occupancy, ends, start, radius, grid.unknown)
-    _write(out, path, occupancy, figures)
+    summary = _summary(path, occupancy, ends, start, radius, grid.unknown)
+    _write(out, path, occupancy, summary)
     title = f"{file.parent.name}: {path.length:.2f} m, at least {path.clearance:.2f} m from obstacles"
     picture(points=path.points, title=title)
-    _print_summary(out, figures, console)
+    _print_summary(out, summary, console)
 
 
 def _check_ends(start: tuple[float, ...] | None, goal: tuple[float, ...] | None) -> tuple[Tensor, Tensor] | None:
@@ -217,7 +217,7 @@ def _place(p: Tensor) -> str:
     return " ".join(f"{x:.2f}" for x in p.tolist())
 
 
-def _figures(
+def _summary(
     path: planning.SafePath,
     grid: planning.Occupancy,
     ends: tuple[Tensor, Tensor],
@@ -253,22 +253,22 @@ def _turn(points: Tensor, start: tuple[float, ...] | None) -> float | None:
     return (heading - start[2] + 180) % 360 - 180
 
 
-def _write(out: Path, path: planning.SafePath, grid: planning.Occupancy, figures: dict[str, Any]) -> None:
+def _write(out: Path, path: planning.SafePath, grid: planning.Occupancy, summary: dict[str, Any]) -> None:
     lines = ["# x y [m, in the axes of plan.png], then the same on the floor of the map: x y z [m]"]
     for p, world in zip(path.points.tolist(), grid.to_world(path.points).tolist(), strict=True):
         lines.append(" ".join(f"{x:.4f}" for x in (*p, *world)))
     (out / "path.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "plan.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    (out / "plan.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def _print_summary(out: Path, figures: dict[str, Any], console: Console) -> None:
+def _print_summary(out: Path, summary: dict[str, Any], console: Console) -> None:
     table = Table(show_header=False, title=escape(str(out)))
-    table.add_row("length", f"{figures['length_m']:.2f} m")
-    clearance = figures["clearance_m"]
+    table.add_row("length", f"{summary['length_m']:.2f} m")
+    clearance = summary["clearance_m"]
     table.add_row("least distance", "no obstacle" if clearance is None else f"{clearance:.3f} m")
-    table.add_row("in unknown space", f"{figures['unknown_m']:.2f} m")
-    table.add_row("cost", f"{figures['cost']:.2f}")
-    if figures["turn_at_start_deg"] is not None:
-        table.add_row("turn at the start", f"{figures['turn_at_start_deg']:.0f} degrees")
+    table.add_row("in unknown space", f"{summary['unknown_m']:.2f} m")
+    table.add_row("cost", f"{summary['cost']:.2f}")
+    if summary["turn_at_start_deg"] is not None:
+        table.add_row("turn at the start", f"{summary['turn_at_start_deg']:.0f} degrees")
     table.add_row("written", "path.txt, plan.png, plan.json")
     console.print(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
@@ -73,6 +72,8 @@ def path_clearance(
 
 def _least_distance(points: np.ndarray, p: np.ndarray) -> float:
     """From points (M, d) to the polyline p (K, d)."""
+    from scipy.spatial import cKDTree  # late: it takes a while to import
+
     if not len(points):
         return np.inf
     tree = cKDTree(points)

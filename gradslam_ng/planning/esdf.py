@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
@@ -109,6 +108,8 @@ def find_witnesses(grid: Occupancy, blocked: bool) -> Witnesses:
 
 def _nearest(points: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance (N,) from each x (N, d) to the nearest of points (M, d), and which; infinite where there are none."""
+    from scipy.spatial import cKDTree  # late: it takes a while to import
+
     if not len(points):
         return np.full(len(x), np.inf), np.full(len(x), -1)
     distance, index = cKDTree(points).query(x)

@@ -67,7 +67,7 @@ def safe_path(
     ends = [torch.as_tensor(p, dtype=torch.float64, device=grid.origin.device) for p in (start, goal)]
     cells = [grid.index(p) for p in ends]
     for name, p, cell in zip(("start", "goal"), ends, cells, strict=True):
-        if not bool(grid.contains(cell)) or float(found.distance[tuple(cell.tolist())]) < radius:
+        if not bool(grid.contains(cell)) or float(found.distance.detach()[tuple(cell.tolist())]) < radius:
             raise ValueError(f"{name}: expected a place with room for {radius:g} m around it, got {p.tolist()}")
     way, points = _checked_way(grid, found, cells, ends, radius, unknown)
     cost = way.cost_to_go[tuple(cells[0].tolist())]

@@ -20,6 +20,7 @@ from gradslam_ng.planning.shortest_path import ShortestPath, shortest_path
 from gradslam_ng.planning.smoothing import SmoothPath, smooth
 from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost, StageCost
 from gradslam_ng.planning.travel_time import TravelTime, travel_time
+from gradslam_ng.planning.value_iteration import ValueIteration, Values
 
 __all__ = [
     "ESDF",
@@ -46,6 +47,8 @@ __all__ = [
     "StageCost",
     "TravelTime",
     "Unicycle",
+    "ValueIteration",
+    "Values",
     "cem",
     "clearance_cost",
     "dare",

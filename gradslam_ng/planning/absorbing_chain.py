@@ -57,7 +57,7 @@ class AbsorbingChain:
         self._order: np.ndarray | None = None
         if order is not None:
             check_shape("order", order, (count,), "one for each state")
-            self._order = np.argsort(as_numpy(order), kind="stable")
+            self._order = np.argsort(as_numpy(order))
 
     @mode_free
     def solve(
@@ -111,10 +111,10 @@ class AbsorbingChain:
     @cached_property
     def _split(self) -> tuple[SuperLU, csr_matrix]:
         """The factors of (I - L)^T, with L those weights that lead back in the order, and the others; in order."""
-        place = np.empty(self.count, np.int64)
-        place[self._order] = np.arange(self.count)
+        place = np.empty(self.count, np.int32)
+        place[self._order] = np.arange(self.count, dtype=np.int32)
         row, col = place[self._at[0]], place[self._at[1]]
-        back, own = col < row, np.arange(self.count)
+        back, own = col < row, np.arange(self.count, dtype=np.int32)
         entries = np.concatenate([np.ones(self.count), -self._values[back]])
         inner = csr_matrix((entries, (np.concatenate([own, row[back]]), np.concatenate([own, col[back]]))))
         transposed = csc_matrix((inner.data, inner.indices, inner.indptr), shape=inner.shape)

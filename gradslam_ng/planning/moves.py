@@ -111,6 +111,24 @@ def check_start(
     return cell
 
 
+def follow(
+    successor: np.ndarray,  # (N,), -1 at the end
+    cell: Sequence[int],
+    shape: Sequence[int],
+) -> Tensor:
+    """Cells (K, d) from one cell to the end.
+
+    Raises:
+        ValueError: it goes in a circle.
+    """
+    flat = [int(np.ravel_multi_index(tuple(cell), tuple(shape)))]
+    while successor[flat[-1]] >= 0:
+        if len(flat) > len(successor):
+            raise ValueError(f"start: expected actions that lead to the goal, those from {tuple(cell)} go in a circle")
+        flat.append(int(successor[flat[-1]]))
+    return torch.from_numpy(np.stack(np.unravel_index(flat, tuple(shape)), -1))
+
+
 def shifted(x: np.ndarray, move: Sequence[int]) -> np.ndarray:
     """bool (B, *shape) of what lies one move further; False beyond the grid."""
     out = np.zeros_like(x)

@@ -12,7 +12,7 @@ from torch.autograd import Function
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.transforms import as_numpy
-from gradslam_ng.planning.moves import CONNECTIVITY, Cell, Lattice, check_goal, check_start, neighborhood
+from gradslam_ng.planning.moves import CONNECTIVITY, Cell, Lattice, check_goal, check_start, follow, neighborhood
 
 
 @dataclass(eq=False)
@@ -33,11 +33,7 @@ class ShortestPath:
         Raises:
             ValueError: a batch of maps, a start outside the grid, in a wall, or without a way to the goal.
         """
-        cell, shape = check_start(start, self.cost_to_go), self.successor.shape
-        after, flat = as_numpy(self.successor).ravel(), [int(np.ravel_multi_index(cell, shape))]
-        while after[flat[-1]] >= 0:
-            flat.append(int(after[flat[-1]]))
-        return torch.from_numpy(np.stack(np.unravel_index(flat, shape), -1))
+        return follow(as_numpy(self.successor).ravel(), check_start(start, self.cost_to_go), self.successor.shape)
 
     def __getitem__(self, index: int) -> ShortestPath:
         """Of one map of a batch."""

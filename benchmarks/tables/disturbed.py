@@ -21,6 +21,18 @@ def robustness() -> str:
 
 
 @table
+def wide_steps() -> str:
+    columns = ("recording", "every", "method", "frames", "lost", "uncertain", "wrong", "ATE, cm")
+    counts = ("frames", "lost", "uncertain", "wrong")
+    rows = [
+        [row["recording"], str(row["step"]), row["method"], *(str(row[name]) for name in counts),
+         f"{row['ate_cm']:.2f}"]
+        for row in load("wide_steps")["rows"]
+    ]  # fmt: skip
+    return markdown(columns, rows, measured("wide_steps", ["wide_steps"], "1", "640x480, office walk 540x360; by half"))
+
+
+@table
 def scaling() -> str:
     data = load("scaling")
     columns = (

@@ -112,6 +112,7 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
             "in_sequence": len(sequence),
             "tracked": tracked,
             "degenerate": int((result.statuses == TrackingStatus.DEGENERATE).sum()),
+            "unconfirmed": int((result.statuses == TrackingStatus.UNCONFIRMED).sum()),
             "lost": len(result.tracked) - tracked,
             "skipped": len(result.skipped),
             "relocalized": len(result.relocalized),
@@ -142,16 +143,22 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
 def doubt(result: Result) -> str | None:
     """Why the results of a run are not to be relied on; None where they may be.
 
-    They are not where more than half of the frames were lost or skipped, or where most of those that were tracked left
-    directions of motion open.
+    They are not where more than half of the frames were lost or skipped, or where most of those that were tracked are
+    uncertain: they left directions of motion open, or nothing confirmed a wide step.
     """
     tracked, frames = int(result.tracked.sum()), len(result.tracked) + len(result.skipped)
-    open_ = int((result.statuses == TrackingStatus.DEGENERATE).sum())
+    uncertain = int(TrackingStatus.is_uncertain(result.statuses).sum())
+    unconfirmed = int((result.statuses == TrackingStatus.UNCONFIRMED).sum())
     if 2 * (frames - tracked) > frames:
         lost = len(result.tracked) - tracked
         return f"{frames - tracked} of {frames} frames have no pose, {lost} lost and {len(result.skipped)} skipped"
-    if 2 * open_ > tracked:
-        return f"{open_} of {tracked} tracked frames are degenerate: what they see leaves directions of motion open"
+    if 2 * (uncertain - unconfirmed) > tracked:
+        count = uncertain - unconfirmed
+        return f"{count} of {tracked} tracked frames are degenerate: what they see leaves directions of motion open"
+    if 2 * uncertain > tracked:
+        return (
+            f"{uncertain} of {tracked} tracked frames are uncertain: degenerate, or a wide step that nothing confirms"
+        )
     return None
 
 

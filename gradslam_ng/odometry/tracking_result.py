@@ -22,11 +22,18 @@ class TrackingStatus(IntEnum):
     DEGENERATE = 5  # tracked, but what is seen leaves directions open, in which the camera stays where it was expected
     NO_POSE = 6  # poses are taken from the frames, and this one came without, or with one that is no rigid motion
     NO_CAMERA = 7  # the frame's K is no pinhole camera's, see `camera.is_pinhole`
+    WIDE_STEP = 8  # alignment found it farther from where it was expected than it is trusted over by itself
+    UNCONFIRMED = 9  # tracked over a wide step, and it fits the map; but features and alignment do not say the same
 
     @staticmethod
     def is_tracked(statuses: Tensor) -> Tensor:
-        """Where a pose can be trusted, bool."""
-        return (statuses == TrackingStatus.TRACKED) | (statuses == TrackingStatus.DEGENERATE)
+        """Where there is a pose, bool: tracked, or uncertain."""
+        return (statuses == TrackingStatus.TRACKED) | TrackingStatus.is_uncertain(statuses)
+
+    @staticmethod
+    def is_uncertain(statuses: Tensor) -> Tensor:
+        """Where there is a pose that may be off, bool."""
+        return (statuses == TrackingStatus.DEGENERATE) | (statuses == TrackingStatus.UNCONFIRMED)
 
 
 @dataclass(frozen=True)

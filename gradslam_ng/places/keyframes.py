@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.places.features import FeatureFrame
 from gradslam_ng.structures import LiveFrame
 
 Descriptor = Callable[[LiveFrame], Tensor]  # of a batch of one, to (D,) of unit length
@@ -50,6 +51,7 @@ class Keyframes:
     frames: list[int] = field(default_factory=list)  # numbers of the frames that became keyframes
     T_wk: list[Tensor] = field(default_factory=list)  # (4, 4) float64
     descriptors: list[Tensor] = field(default_factory=list)  # (D,)
+    images: list[FeatureFrame] = field(default_factory=list)  # where a relocalizer keeps them
     relative_poses: list[tuple[int, Tensor]] = field(default_factory=list)  # of every frame: its keyframe and T_kf
 
     def __len__(self) -> int:

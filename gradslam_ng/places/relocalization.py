@@ -1,13 +1,16 @@
-"""Relocalization of a lost camera: keyframes of similar appearance, ICP against the map there, and verification."""
+"""Relocalization of a lost camera: similar keyframes, local features, ICP against the map, and verification."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from gradslam_ng.odometry import TrackingResult
+from gradslam_ng.places.feature_alignment import locate
+from gradslam_ng.places.features import FeatureFrame
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
 from gradslam_ng.places.verification import PlaceVerifier, Predict
 from gradslam_ng.structures import LiveFrame
@@ -39,28 +42,36 @@ class Relocalizer:
         self.keyframes = Keyframes()
         self.relocalized: list[int] = []  # numbers of the frames in which the camera was found again
 
+    def needs(
+        self,
+        T_wc: Tensor,  # (1, 4, 4)
+    ) -> bool:
+        """Whether no keyframe is near a frame that was tracked."""
+        meters, radians = self.keyframes.distances(T_wc[0].double().cpu())
+        return not bool(((meters < self.spacing[0]) & (radians < math.radians(self.spacing[1]))).any())
+
     def add(
         self,
         live: LiveFrame,
+        image: FeatureFrame,
         T_wc: Tensor,  # (1, 4, 4)
         frame: int,
     ) -> None:
-        """A frame that was tracked, the one of that number; it becomes a keyframe if none is near."""
-        T = T_wc[0].double().cpu()
-        meters, radians = self.keyframes.distances(T)
-        if not bool(((meters < self.spacing[0]) & (radians < math.radians(self.spacing[1]))).any()):
-            self.keyframes.add(frame, T, self.describe(live))
+        """A frame that was tracked, the one of that number, becomes a keyframe."""
+        self.keyframes.add(frame, T_wc[0].double().cpu(), self.describe(live))
+        self.keyframes.images.append(image)
 
     def relocalize(
         self,
         live: LiveFrame,
+        image: FeatureFrame,
         predict: Predict,
         T_wc_last: Tensor,  # (1, 4, 4), where the camera was last
         frame: int,
     ) -> TrackingResult | None:
         """Where a camera that is lost is in that frame, a batch of one; None if it is lost still."""
-        for T_wk in self.candidates(live, T_wc_last):
-            match = self.verifier.locate(live, predict, T_wk, T_wk)
+        for T_start in self.candidates(live, image, T_wc_last):
+            match = self.verifier.locate(live, predict, T_start, T_start)
             if match is not None:
                 self.relocalized.append(frame)
                 return TrackingResult.from_pose(match.T_wc, torch.ones_like(match.T_wc[:, 0, 0], dtype=torch.bool))
@@ -69,9 +80,18 @@ class Relocalizer:
     def candidates(
         self,
         live: LiveFrame,
+        image: FeatureFrame,
         T_wc_last: Tensor,  # (1, 4, 4)
-    ) -> list[Tensor]:
-        """Poses (1, 4, 4) to look from: the last one known, and those of the most similar keyframes."""
+    ) -> Iterator[Tensor]:
+        """Poses (1, 4, 4) to look from: where features of the most similar keyframes say that the camera is; for an
+        image of few features the poses of these keyframes, and the last one known."""
         similar = self.keyframes.similarities(self.describe(live))
         best = similar.topk(min(self.num_candidates, len(similar))).indices.tolist()
-        return [T_wc_last, *(self.keyframes.T_wk[k].to(T_wc_last)[None] for k in best)]
+        poses = [self.keyframes.T_wk[k].to(T_wc_last)[None] for k in best]
+        if not image.features.are_enough:
+            yield from (T_wc_last, *poses)
+            return
+        for k, T_wk in zip(best, poses, strict=True):
+            T_wc = locate(self.keyframes.images[k], T_wk, image)
+            if T_wc is not None:
+                yield T_wc

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import TrackingResult, TrackingStatus
+from gradslam_ng.places.keyframes import distance
 from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.structures.origin import nearest_origin, relative_to_origin, to_world
 
@@ -29,6 +30,7 @@ class State:
     last: SurfaceView  # of the last frame that was tracked, which may be older: the model of frame-to-frame odometry
     initialized: Tensor  # (B,) bool: some frame had depth
     origin: Tensor  # (B, 3) float64, where in the world coordinates begin, meters; see `structures.origin`
+    trusted_step: Tensor  # (2,), meters and radians that alignment by itself is trusted over; see `is_wide`
     stands_for: State | None = field(default=None, init=False)  # the same one with another origin
     superseded: bool = field(default=False, init=False)  # its map is no longer what it was, see `supersede`
 
@@ -117,7 +119,21 @@ class State:
         motion = torch.where(moved, se3.inverse(self.T_oc) @ T_oc, still)
         last = live.surface.where(tracking.ok, self.last)
         frames, index = self.frames + 1, self.index + 1
-        return State(map_, T_oc, motion, frames, index, tracking, live, last, initialized, self.origin)
+        return State(
+            map_, T_oc, motion, frames, index, tracking, live, last, initialized, self.origin, self.trusted_step
+        )
+
+    def is_wide(self, T_oc: Tensor, T_init: Tensor) -> Tensor:  # T_oc, T_init (B, 4, 4)
+        """(B,) bool: a pose found is farther from where it was expected than `trusted_step`, or farther from the last
+        frame than three times that."""
+        T_oc, (meters, radians) = T_oc.detach(), self.trusted_step.detach()
+        corrected, turned = distance(T_init.detach(), T_oc)
+        moved, rotated = distance(self.T_oc.detach(), T_oc)
+        return (torch.maximum(corrected, moved / 3) > meters) | (torch.maximum(turned, rotated / 3) > radians)
+
+    def before_last(self) -> State:
+        """The state before the last frame was counted, which was lost and left all else as it was."""
+        return replace(self, frames=self.frames - 1, index=self.index - 1)
 
     def advance_without_fusion(self, tracking: TrackingResult, live: LiveFrame) -> State:
         """After one frame more of a camera that was lost, relocalized or not: the map stays as it is, and the velocity

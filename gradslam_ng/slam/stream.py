@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,8 +14,9 @@ from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation, seconds_compiling
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
-from gradslam_ng.places.relocalization import Relocalizer
+from gradslam_ng.places import Relocalizer, sift
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
+from gradslam_ng.slam.recovery import TRUSTED_STEP, Recovery
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.slam.system import System
@@ -109,6 +109,8 @@ class Stream:
         self.compile, self.loops, self.timer = compile, loops, system.timer
         searches = system.supports_relocalization and not system.odometry.provides_pose
         self.relocalizer = (relocalizer or Relocalizer()) if searches else None
+        tracks = not system.odometry.provides_pose
+        self.recovery = Recovery(system, relocalizer=self.relocalizer, extract=sift) if tracks else None
         recorder = system.graph_recorder()
         self.step = system.step if recorder is None else GraphedStep(system, record=recorder)
         self.state: State | None = None  # after the last frame, None before the first
@@ -149,12 +151,10 @@ class Stream:
         seconds = index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps)
         frame = frame.to(self.system.device)
         in_map = not self.is_lost  # a camera that is found again is tracked from the next frame on
-        if self.is_lost and self.relocalizer is not None and self.state is not None:
-            self.state = self.relocalize(self.relocalizer, self.state, frame)
-        else:
+        if self.recovery is None:
             self.state = self.step(self.state, frame)
-        if self.relocalizer is not None:
-            self.check_tracking(self.relocalizer, self.state)
+        else:
+            self.state = self.track(self.recovery, self.state, frame)
         if self.loops is not None:
             with self.timer.measure("loops"), defer_interrupts():
                 self.state = self.loops.process(self.system, self.state, self.state.live, in_map)
@@ -163,21 +163,25 @@ class Stream:
         if self.on_frame is not None:
             self.on_frame(index, self.state)
 
-    def relocalize(self, relocalizer: Relocalizer, state: State, frame: RGBDFrames) -> State:
-        """The state after a frame of a camera that is lost: found again, or lost still. No such frame is fused."""
-        live = self.system.preprocess(frame)
-        with self.timer.measure("relocalize"):
-            predict = partial(self.system.predict_view, state, camera=live.camera)
-            tracking = relocalizer.relocalize(live, predict, state.T_oc, state.frames)
-            return state.advance_without_fusion(state.tracking if tracking is None else tracking, live)
-
-    def check_tracking(self, relocalizer: Relocalizer, state: State) -> None:
-        """Find out whether the camera is lost; if it is not, a later one may be found by this frame."""
+    def track(self, recovery: Recovery, state: State | None, frame: RGBDFrames) -> State:
+        """The state after a frame, which is looked for in more than one way where a step does not find it."""
+        if self.is_lost and state is not None:
+            with self.timer.measure("relocalize"):
+                after = recovery.relocalize(state, frame)
+        else:
+            after = self.step(state, frame)
+        if state is None:
+            after = replace(after, trusted_step=after.trusted_step.new_tensor(TRUSTED_STEP))
         with self.timer.measure("localize"):  # where a run waits for the device
-            ok, initialized = torch.stack([state.tracking.ok[0], state.initialized[0]]).tolist()
-        self.is_lost = initialized and not ok
+            ok, initialized = torch.stack([after.tracking.ok[0], after.initialized[0]]).tolist()
+        if initialized and not ok and not self.is_lost:
+            with self.timer.measure("relocalize"):
+                after = recovery.recover(after, frame)
+                ok = bool(after.tracking.ok[0])
+        self.is_lost = self.relocalizer is not None and initialized and not ok
         if ok:
-            relocalizer.add(state.live, state.T_oc, state.frames - 1)
+            recovery.add_tracked(after, frame)
+        return after
 
     def finalize(self, state: State) -> tuple[Map, Tensor]:
         """The map after the last frame and all poses (L, 4, 4), corrected by the loops closed."""

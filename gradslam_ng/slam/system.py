@@ -161,7 +161,9 @@ class System(nn.Module):
         nothing = surface.map(torch.zeros_like)
         nothing = replace(nothing, K=surface.K, intensity=torch.zeros_like(surface.weights), T_wm=None)
         map_, index = self.empty_map(batch, device, dtype), torch.zeros((), dtype=torch.int64, device=device)
-        return State(map_, T_oc, still, 0, index, TrackingResult.from_pose(T_oc, no), live, nothing, no, origin)
+        anywhere = torch.full((2,), torch.inf, device=device, dtype=dtype)
+        tracking = TrackingResult.from_pose(T_oc, no)
+        return State(map_, T_oc, still, 0, index, tracking, live, nothing, no, origin, anywhere)
 
     def empty_map(self, batch: int, device: torch.device, dtype: torch.dtype) -> Map:
         """The maps before the first frame."""
@@ -180,7 +182,10 @@ class System(nn.Module):
         if live.T_wc is not None:
             live = replace(live, T_wc=relative_to_origin(live.T_wc, state.origin, state.T_oc.dtype))
         tracking = self.odometry(live, model, T_init, T_wc_last=state.T_oc)
-        tracking = tracking if self.odometry.provides_pose else bootstrap(tracking, state, live)
+        if not self.odometry.provides_pose:
+            wide = tracking.ok & state.is_wide(tracking.T_wc, T_init)
+            tracking = replace(tracking, status=torch.where(wide, int(TrackingStatus.WIDE_STEP), tracking.status))
+            tracking = bootstrap(tracking, state, live)
         if live.has_camera is None:
             return tracking
         return replace(tracking, status=torch.where(live.has_camera, tracking.status, int(TrackingStatus.NO_CAMERA)))

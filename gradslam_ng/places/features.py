@@ -1,0 +1,101 @@
+"""Local features of a frame: keypoints with descriptors, lifted to 3D by the depth there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from gradslam_ng.geometry import images
+from gradslam_ng.geometry.depth_noise import axial_sigma
+from gradslam_ng.structures import RGBDFrames
+
+MAX_FEATURES = 1000
+CONTRAST = 0.01  # of SIFT's extrema; OpenCV's 0.04 leaves too few on plain walls
+ENOUGH = 50  # features with depth, without which an image counts as bare
+
+# Of a gray image (H, W) uint8, to keypoints (N, 2), u and v, pixels, and their descriptors (N, D), floating point
+Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def sift(
+    image: Tensor,  # (H, W) uint8
+) -> tuple[Tensor, Tensor]:
+    """The keypoints (N, 2), pixels, of greatest contrast and their RootSIFT descriptors (N, 128).
+
+    Lowe 2004 by OpenCV; the root of the descriptors' normalized entries after Arandjelovic and Zisserman 2012. None,
+    with a warning, where OpenCV is missing.
+    """
+    try:
+        import cv2
+    except ImportError:
+        warnings.warn(
+            "OpenCV is missing, so there are no local features: pip install opencv-python-headless", stacklevel=2
+        )
+        return torch.zeros(0, 2), torch.zeros(0, 128)
+    detector = cv2.SIFT.create(MAX_FEATURES, contrastThreshold=CONTRAST, enable_precise_upscale=True)
+    keypoints, descriptors = detector.detectAndCompute(image.numpy(), None)
+    if not keypoints:
+        return torch.zeros(0, 2), torch.zeros(0, 128)
+    pixels = torch.tensor([keypoint.pt for keypoint in keypoints], dtype=torch.float32)
+    return pixels, normalize(torch.from_numpy(descriptors), p=1.0).sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFeatures:
+    """Keypoints of a frame."""
+
+    pixels: Tensor  # (N, 2), u and v
+    points: Tensor  # (N, 3), meters, in the camera's frame; zero where there is no depth
+    sigma: Tensor  # (N,), meters, standard deviation of the depth
+    descriptors: Tensor  # (N, D), of unit length
+    K: Tensor  # (3, 3)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether there are enough with depth for a match with another frame to be expected."""
+        return int(self.has_depth.sum()) >= ENOUGH
+
+    @property
+    def has_depth(self) -> Tensor:
+        """(N,) bool."""
+        return self.points[:, 2] > 0
+
+
+class FeatureFrame:
+    """What is kept of a frame, one byte of brightness and two of depth a pixel, until its features are asked for.
+
+    Args:
+        frame: a frame, or a batch of one.
+        max_depth: depth beyond this, meters, is none.
+        extract: what finds and describes keypoints, for instance a learned detector.
+    """
+
+    def __init__(self, frame: RGBDFrames, *, max_depth: float, extract: Extractor = sift) -> None:
+        frame = frame[0] if frame.shape else frame
+        gray = images.intensity(frame.color.detach())[..., 0].nan_to_num(0.0)
+        depth = frame.depth.detach()[..., 0]
+        valid = torch.isfinite(depth) & (depth > 0) & (depth <= max_depth)
+        self._gray = (255 * gray).clamp(0, 255).round().byte().cpu()
+        self._depth = torch.where(valid, depth, 0.0).half().cpu()  # to a thousandth
+        self._K, self._extract = frame.K.detach().float().cpu(), extract
+
+    @cached_property
+    def features(self) -> LocalFeatures:
+        """Its features, on the CPU; the images are let go."""
+        pixels, descriptors = self._extract(self._gray)
+        height, width = self._gray.shape
+        u, v = pixels.round().long().unbind(-1)
+        z = self._depth[v.clamp(0, height - 1), u.clamp(0, width - 1)].float()
+        x = (pixels - self._K[:2, 2]) / self._K[[0, 1], [0, 1]]
+        points = torch.cat([x * z[:, None], z[:, None]], -1)
+        del self._gray, self._depth
+        return LocalFeatures(pixels, points, axial_sigma(z), normalize(descriptors.float(), dim=-1), self._K)

@@ -16,7 +16,7 @@ from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.compute.tree import unshared
 from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.mapping.mapper import Mapper
-from gradslam_ng.mapping.tsdf_measurement import TangentPlanes, measurement, soft_measurement
+from gradslam_ng.mapping.tsdf_measurement import TangentPlanes, limited_slopes, measurement, soft_measurement
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.frame_checks import check_frames
@@ -158,7 +158,7 @@ def pack_tangent_planes(
     ok: Tensor,  # (B,) bool
     truncation: float | Tensor,  # meters
 ) -> Tensor:
-    """What a frame's pixels say, (B, H W, 10): see `TangentPlanes`. Depth is 0 for holes, and where not ok.
+    """What a frame's pixels say, (B, H W, 16): see `TangentPlanes`. Depth is 0 for holes, and where not ok.
 
     A pixel without a normal, at an edge, faces the camera and weighs nothing: it only tells what is free.
     """
@@ -174,7 +174,8 @@ def pack_tangent_planes(
     weight = surface.weights.flatten(1) * ok[:, None] * cosine * depth_noise.relative_precision(sigma).square()
     truncation_m = (3 * sigma).clamp(min=truncation).clamp(max=2 * truncation)
     plane = torch.stack([offset, z, weight], -1)
-    return torch.cat([normals, plane, live.color.flatten(1, 2), truncation_m[..., None]], -1)
+    color, slopes = live.color, [limited_slopes(live.color, dim).flatten(1, 2) for dim in (2, 1)]
+    return torch.cat([normals, plane, color.flatten(1, 2), truncation_m[..., None], *slopes], -1)
 
 
 def near_surface(

@@ -36,7 +36,7 @@ class PlaneSample(NamedTuple):
 class TangentPlanes:
     """The tangent plane of every pixel: one row a pixel, which a voxel reads from one place in memory."""
 
-    packed: Tensor  # (B, H W, 10), columns as in `PlaneSample`
+    packed: Tensor  # (B, H W, 16), columns as in `PlaneSample`, then how the color changes along the row and the column
     K: Tensor  # (B, 3, 3)
     size: tuple[int, int]  # H, W
 
@@ -45,9 +45,52 @@ class TangentPlanes:
         table = self.packed.flatten(0, 1)
         return PlaneSample(*(table[pixel, i] for i in range(len(PlaneSample._fields))))
 
+    def color(
+        self,
+        pixel: Tensor,  # (...) int64, among those of the whole batch
+        plane: PlaneSample,  # of those pixels
+        side: Tensor,  # (...), pixels from their centers, along the row
+        down: Tensor,  # (...), along the column
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Red, green and blue (...) between the pixels."""
+        table, first = self.packed.flatten(0, 1), len(PlaneSample._fields)
+        slopes = [(table[pixel, first + i], table[pixel, first + 3 + i]) for i in range(3)]
+        center = (plane.red, plane.green, plane.blue)
+        red, green, blue = (c + side * u + down * v for c, (u, v) in zip(center, slopes, strict=True))
+        return red, green, blue
+
     def images(self) -> PlaneSample:
         """Each column as images (B, H, W)."""
-        return PlaneSample(*self.packed.unflatten(1, self.size).unbind(-1))
+        columns = self.packed.unflatten(1, self.size).unbind(-1)
+        return PlaneSample(*columns[: len(PlaneSample._fields)])
+
+
+def limited_slopes(
+    image: Tensor,  # (B, H, W, C)
+    dim: int,
+) -> Tensor:
+    """How an image changes a pixel along an axis, (B, H, W, C): central differences, no steeper than what half a pixel
+    on reaches the nearer neighbor, so that nothing in between is brighter or darker than both (van Leer 1977)."""
+    steps = image.narrow(dim, 1, image.shape[dim] - 1) - image.narrow(dim, 0, image.shape[dim] - 1)
+    none = torch.zeros_like(image.narrow(dim, 0, 1))
+    before, after = torch.cat([none, steps], dim), torch.cat([steps, none], dim)
+    a, b = slope_shares(before, after)
+    return a * before + b * after
+
+
+@discrete
+def slope_shares(
+    before: Tensor,  # (...)
+    after: Tensor,  # (...)
+) -> tuple[Tensor, Tensor]:
+    """How much the steps to both neighbors count in a slope: half each, or twice the lesser alone, or none where they
+    are opposite. (...) each; a discrete choice."""
+    before, after = before.detach(), after.detach()
+    near, far = before.abs(), after.abs()
+    central = (3 * near > far) & (3 * far > near)
+    agree = (before * after > 0).to(before.dtype)
+    lesser = (near < far).to(before.dtype)
+    return agree * torch.where(central, 0.5, 2 * lesser), agree * torch.where(central, 0.5, 2 - 2 * lesser)
 
 
 class Measurement(NamedTuple):
@@ -67,9 +110,13 @@ def measurement(
     voxel_size: float,
     truncation: float | Tensor,
 ) -> Measurement:
-    """What the pixels in which voxels fall say of them."""
+    """What the pixels in which voxels fall say of them; the color is that between pixels.
+
+    That of the pixel itself would be off by up to half of one, and to one side where voxels and pixels are aligned.
+    """
     x, y, z = p_c
-    pixel, inside = nearest_pixel(p_c, batch_index, K, planes.size)
+    u, v, in_front = camera.project_soa(p_c, K, near=1e-3)
+    column, row, pixel, inside = nearest_pixel(u, v, in_front, batch_index, planes.size)
     plane = planes.gather(pixel)
     truncation_m = plane.truncation_m
     distance = plane.nx * x + plane.ny * y + plane.nz * z - plane.offset
@@ -80,7 +127,8 @@ def measurement(
     new = torch.where(is_free, free, plane.weight * (2 + 2 * distance / truncation_m).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
     color_weight = torch.where(distance.abs() < COLOR_BAND * voxel_size, new, 0.0)
-    return Measurement(distance.clamp(max=truncation), new, (plane.red, plane.green, plane.blue), color_weight)
+    color = planes.color(pixel, plane, u - column, v - row)
+    return Measurement(distance.clamp(max=truncation), new, color, color_weight)
 
 
 def soft_measurement(
@@ -125,16 +173,16 @@ def soft_measurement(
 
 @discrete
 def nearest_pixel(
-    p_c: tuple[Tensor, Tensor, Tensor],  # (n, 512) each, camera, meters
+    u: Tensor,  # (n, 512), pixels
+    v: Tensor,  # (n, 512)
+    in_front: Tensor,  # (n, 512) bool
     batch_index: Tensor,  # (n,)
-    K: Tensor,  # (n, 3, 3)
     size: tuple[int, int],
-) -> tuple[Tensor, Tensor]:
-    """The pixel, among those of the whole batch, in which voxels of blocks fall, (n, 512) int64; and whether they are
-    in sight. A discrete choice."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pixel in which voxels of blocks fall: its column and row, (n, 512), where it lies among those of the whole
+    batch, int64, and whether it is in sight. A discrete choice."""
     height, width = size
-    x, y, z = (c.detach() for c in p_c)
-    u, v, in_front = camera.project_soa((x, y, z), K.detach(), near=1e-3)
-    u, v = (u + 0.5).floor(), (v + 0.5).floor()
-    inside = in_front & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    return torch.where(inside, v * width + u, 0.0).long() + batch_index[:, None] * (height * width), inside
+    column, row = (x.detach().add(0.5).floor() for x in (u, v))
+    inside = in_front & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixel = torch.where(inside, row * width + column, 0.0).long()
+    return column, row, pixel + batch_index[:, None] * (height * width), inside

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.masks import MIN_DEPTH
 from gradslam_ng.geometry import camera, images
 
 K = torch.tensor([[60.0, 0.0, 31.5], [0.0, 60.0, 23.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
@@ -92,17 +93,26 @@ def test_normals_face_the_camera_whichever_way_the_image_runs():
         torch.testing.assert_close(images.normal_map(flipped), TILTED.expand(48, 64, 3), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "scale",
-    [pytest.param(1e-6, marks=pytest.mark.xfail(reason="smaller than the smallest depth; not traced")), 1.0, 1e4],
-)
+@pytest.mark.parametrize("scale", [0.02, 1.0, 1e4])
 def test_normals_and_their_gradients_at_any_scale(scale):
+    """From where all depths are beyond the smallest, 1 cm."""
     depth = (scale * plane(TILTED, 1.0)).float().requires_grad_()
+    assert depth.min() > MIN_DEPTH
     normals = normals_of(depth)
     torch.testing.assert_close(normals, TILTED.float().expand(48, 64, 3), rtol=0, atol=2e-5)
     (normals * torch.rand(3)).sum().backward()
     assert depth.grad.isfinite().all()
     assert (depth.grad != 0).any()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 5e-3])
+def test_what_is_nearer_than_the_smallest_depth_is_no_surface(scale):
+    depth = (scale * plane(TILTED, 1.0)).float().requires_grad_()
+    assert 0 < depth.max() < MIN_DEPTH
+    normals = normals_of(depth)
+    assert (normals == 0).all()
+    (normals * torch.rand(3)).sum().backward()
+    assert (depth.grad == 0).all()
 
 
 def test_single_pixels_and_lines_have_no_normal():

@@ -11,7 +11,7 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import camera
 from gradslam_ng.mapping import TSDFFuser, tsdf
 from gradslam_ng.preprocessing import measure_surface
-from gradslam_ng.structures.voxel_grid import unpack
+from gradslam_ng.structures.voxel_grid import unpack, voxel_offsets
 
 SIZE = (48, 64)
 ARRAYS = ("sdf", "weight", "color", "color_weight")
@@ -42,6 +42,33 @@ def test_the_same_frame_twice_doubles_the_weight_and_nothing_else(views):
     assert len(a) == len(once.keys)
     assert torch.allclose(2 * once.weight[a], twice.weight[b])
     assert torch.allclose(once.sdf[a], twice.sdf[b], atol=1e-12) and torch.allclose(once.color[a], twice.color[b])
+
+
+@torch.no_grad()
+def test_voxels_take_the_color_between_pixels():
+    """Of a wall on which color changes evenly: exact, on borders of pixels too."""
+    K = torch.tensor([[[50.0, 0, 31.5], [0, 50, 23.5], [0, 0, 1]]], dtype=torch.float64)
+    row, column = torch.meshgrid(torch.arange(48.0).double(), torch.arange(64.0).double(), indexing="ij")
+    color = torch.stack([column / 64, row / 48, 1 - column / 64], -1)[None]
+    depth = torch.full((1, *SIZE, 1), 2.0, dtype=torch.float64)
+    grid = fused(gs.RGBDFrames(color, depth, K, torch.eye(4, dtype=torch.float64)[None]), voxel_size=0.01)
+    block = unpack(grid.keys)[1]
+    p = (8 * block[:, None] + voxel_offsets(block.device)).double() * 0.01
+    u, v, _ = camera.project_soa(tuple(p.unbind(-1)), K)
+    inside = (u > 1) & (u < 62) & (v > 1) & (v < 46) & (grid.color_weight[grid.slots] > 0)
+    found = grid.color[grid.slots].movedim(1, -1)[inside]
+    truth = torch.stack([u / 64, v / 48, 1 - u / 64], -1)[inside]
+    assert len(found) > 1000
+    torch.testing.assert_close(found, truth, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_colors_of_voxels_stay_between_those_of_pixels():
+    noise = torch.rand(1, *SIZE, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).round()
+    K = torch.tensor([[[50.0, 0, 31.3], [0, 50, 23.6], [0, 0, 1]]], dtype=torch.float64)
+    depth = torch.full((1, *SIZE, 1), 2.0, dtype=torch.float64)
+    grid = fused(gs.RGBDFrames(noise, depth, K, torch.eye(4, dtype=torch.float64)[None]), voxel_size=0.01)
+    assert grid.color.amin() >= 0 and grid.color.amax() <= 1 and grid.color.amax() > 0.99
 
 
 @torch.no_grad()
@@ -135,7 +162,7 @@ def test_values_have_the_gradients_of_central_differences(differences, views):
     noise = torch.randn(views.depth[:2].shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     inputs = {"depth": views.depth[:2] + 0.002 * noise, "color": views.color[:2], "T_wc": T_wc, "K": K}
     errors = differences(volume, inputs, {"T_wc": 1e-7, "K": 1e-7, "depth": 1e-8}, directions=2)
-    pairs = {(o, i) for o in ("sdf", "weight") for i in ("depth", "T_wc", "K")} | {("color", "color")}
+    pairs = {(o, i) for o in ("sdf", "weight", "color") for i in ("depth", "T_wc", "K")} | {("color", "color")}
     assert pairs <= errors.keys()
     assert max(errors.values()) <= 1e-4 and sorted(errors.values())[len(errors) // 2] <= 1e-6, errors
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import visible_files
-from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.intrinsics_json import read_camera_json
 from gradslam_ng.datasets.intrinsics_markup import ENDINGS, read_camera_markup
 from gradslam_ng.datasets.intrinsics_text import read_camera_text, read_info
@@ -25,8 +25,9 @@ from gradslam_ng.io.markup import BadMarkup
 NAMES: tuple[str, ...] = ("intrinsics.json", "intrinsics.txt", "camera.json", "camera-intrinsics.txt")
 NAMES += ("camera_intrinsics.txt", "camera_intrinsics.json", "camera.txt", "cam_params.json")
 NAMES += ("camera_intrinsic.json", "intrinsic.json", "camera_info.json")
-NAMES += ("calibration.json", "calibration.txt", "calib.txt")
+NAMES += ("calibration.json", "calibration.txt", "calib.txt", "camera_matrix.csv", "cameras.txt")
 INFO = ("info.txt", "_info.txt")  # of BundleFusion and ScanNet: lines `name = value`
+LISTED = (".json", ".txt", ".yaml", ".yml", ".xml", ".ini", ".cfg", ".toml", ".csv", ".npy", ".npz")
 LIKE_A_CAMERA = re.compile(r"calib|camera|intrinsic|cam_?param")
 NOT_A_CAMERA = re.compile(r"pose|traj|extrin|path|time")
 SAME_SHAPE = 0.01  # relative difference of the horizontal and the vertical scale of an image that was only resized
@@ -267,10 +268,16 @@ def _read_markup(path: Path, y_up: bool, is_known: bool) -> Camera | None:
         raise
 
 
+def unknown_camera(folder: Path) -> str:
+    """What to say of a recording whose camera nothing tells."""
+    text = f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}, or a file), or in a file "
+    unread = "".join(f"; {finding.message}" for finding in _unread(folder, set()))
+    return f"{text}intrinsics.txt or intrinsics.json in the folder{unread}"
+
+
 def _unread(folder: Path, read: set[str]) -> tuple[Finding, ...]:
     """Files that may tell a camera, and are not read."""
-    endings = (".json", ".txt", ".yaml", ".yml", ".xml", ".ini", ".cfg", ".toml")
-    names = [path.name for path in visible_files(folder) if path.suffix.lower() in endings and path.name not in read]
+    names = [path.name for path in visible_files(folder) if path.suffix.lower() in LISTED and path.name not in read]
     like = [name for name in names if LIKE_A_CAMERA.search(name.lower()) and not NOT_A_CAMERA.search(name.lower())]
     if not like:
         return ()

@@ -11,16 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import find_camera
+from gradslam_ng.datasets.camera_files import find_camera, unknown_camera
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.findings import Finding
-from gradslam_ng.datasets.image_files import COLOR_ENDINGS, DEPTH_ENDINGS, find_images, match_numbers, visible_files
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics
+from gradslam_ng.datasets.image_files import (
+    COLOR_ENDINGS,
+    DEPTH_ENDINGS,
+    find_images,
+    match_numbers,
+    match_places,
+    visible_files,
+)
+from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, read_poses, read_trajectory
 from gradslam_ng.datasets.tum import associate
 from gradslam_ng.io.text import NoContent, read_lines
 
 DEPTH_SCALE = 1000.0
+EPOCH = {13: 1e3, 16: 1e6, 19: 1e9}  # digits of milli-, micro- and nanoseconds since 1970, and of these in a second
+TABLES = ("poses.txt", "groundtruth.txt", "traj.txt", "trajectory.txt")  # of poses; the first that is there counts
+LIKE_POSES = re.compile(r"pose|traj|ground_?truth|extrinsic|odometry")
 MAX_DIFFERENCE = 0.02  # seconds between color and depth of a frame, where their names are times of their own
 Images = dict[tuple[int, ...], Path]  # by the numbers in their names
 
@@ -29,10 +39,14 @@ class Folder(FileSequence):
     """A folder with `color/`, `depth/`, `intrinsics.txt` or `.json`, and optionally `poses.txt` or `poses/`.
 
     Color and depth files belong together by the numbers in their names, or by time where names are times of their own.
-    Time stamps are the names, where they are decimal numbers (seconds), else those of `poses.txt`, else the place in
-    the sequence at `rate`. `poses.txt` is in the TUM format, or has one 4x4 pose for each frame, a line each; `poses/`
-    has a text file for each frame. Depth is PNG, PGM or TIFF of 16 bit, divided by the depth scale, or float TIFF or
-    `.npy`, in meters unless a scale is given.
+    Where names have several numbers, it is that which they share, as 12 in `cam0_0012.png` and `cam1_0012.png`. Time
+    stamps are the names, where they are decimal numbers (seconds) or whole ones of 13, 16 or 19 digits (milli-, micro-,
+    nanoseconds since 1970), else those of `poses.txt`, else the place in the sequence at `rate`. `poses.txt` is in the
+    TUM format, or has one 4x4 pose for each frame, a line each; so may `groundtruth.txt`, `traj.txt` and
+    `trajectory.txt`. `poses/`, or `pose/`, has a text file for each frame.
+
+    Depth is PNG, PGM or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in meters unless a scale
+    is given.
 
     Args:
         folder: of the sequence.
@@ -64,12 +78,10 @@ class Folder(FileSequence):
             raise ValueError(f"rate: expected a positive number of frames a second, got {rate}")
         camera = find_camera(intrinsics, [folder])
         if camera is None:
-            raise ValueError(
-                f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), "
-                "or in a file intrinsics.txt or intrinsics.json in the folder"
-            )
+            raise ValueError(unknown_camera(folder))
         color, depth = _images(folder / "color", COLOR_ENDINGS), _images(folder / "depth", DEPTH_ENDINGS)
-        color, depth = _paired_by_time(color, depth)
+        are_times = all(map(_is_time, [*color.values(), *depth.values()]))
+        color, depth = _paired_by_time(color, depth) if are_times else match_places(color, depth)
         depth, findings = match_numbers(list(color), depth, "depth images")
         if not color.keys() & depth.keys():
             first = next(iter(color.values())).name
@@ -99,15 +111,15 @@ def _images(folder: Path, endings: tuple[str, ...]) -> Images:
     """Images by number; names that are times are in order of time."""
     files = by_number(find_images(folder, endings))
     if all(_is_time(path) for path in files.values()):
-        return dict(sorted(files.items(), key=lambda item: float(item[1].stem)))
+        return dict(sorted(files.items(), key=lambda item: _time(item[1])))
     return files
 
 
 def _paired_by_time(color: Images, depth: Images) -> tuple[Images, Images]:
     """Images whose names are times, none of them of both kinds, as pairs of neighbors under the numbers of color."""
-    if color.keys() & depth.keys() or not all(map(_is_time, [*color.values(), *depth.values()])):
+    if color.keys() & depth.keys():
         return color, depth
-    color_times, depth_times = ([float(path.stem) for path in images.values()] for images in (color, depth))
+    color_times, depth_times = ([_time(path) for path in images.values()] for images in (color, depth))
     pairs = associate(color_times, depth_times, MAX_DIFFERENCE)
     if not pairs:
         return color, depth
@@ -116,7 +128,12 @@ def _paired_by_time(color: Images, depth: Images) -> tuple[Images, Images]:
 
 
 def _is_time(path: Path) -> bool:
-    return re.fullmatch(r"\d+\.\d+", path.stem) is not None
+    return re.fullmatch(r"\d+\.\d+", path.stem) is not None or (path.stem.isdecimal() and len(path.stem) in EPOCH)
+
+
+def _time(path: Path) -> float:
+    """Seconds, of a name that is a time."""
+    return float(path.stem) if "." in path.stem else int(path.stem) / EPOCH[len(path.stem)]
 
 
 def _times_and_poses(
@@ -130,25 +147,65 @@ def _times_and_poses(
     note = f"time stamps: {rate:g} frames a second"
     named = bool(color) and all(_is_time(path) for path in color.values())
     if named:
-        timestamps = torch.tensor([float(path.stem) for path in color.values()], dtype=torch.float64)
+        timestamps = torch.tensor([_time(path) for path in color.values()], dtype=torch.float64)
         note = "time stamps: file names"
-    table = folder / "poses.txt"
-    if not table.is_file():
-        files, found = match_numbers(list(color), by_number(visible_files(folder / "poses", ".txt")), "poses")
-        findings += found
-        poses = read_poses([files.get(key) for key in color]) if files else []
+    files = _pose_files(folder)
+    table = next((path for name in TABLES if (path := folder / name).is_file()), None)
+    if table is None or (files and table.name != TABLES[0]):
+        by_frame, found = _of_frames(color, files)
+        findings += found or _unread_poses(folder, color, by_frame)
+        poses = read_poses([by_frame.get(key) for key in color]) if files else []
         return timestamps, per_frame_truth(poses, timestamps) if files else {}, note
-    if _has_times(table):
+    try:
+        if not _has_times(table):
+            poses = read_pose_table(table)
+            _check_count(table, len(poses), color)
+            return timestamps, per_frame_truth(poses, timestamps) if poses else {}, note
         truth = read_trajectory(table)
         if named or truth is None:
             return timestamps, {} if truth is None else {"ground_truth": truth}, note
-        if len(truth) == len(color):
-            return truth.timestamps, {"ground_truth": truth}, "time stamps: poses.txt"
-        raise ValueError(f"{table}: {len(truth)} poses for {len(color)} frames, whose names do not tell their times")
-    poses = read_pose_table(table)
-    if poses and len(poses) != len(color):
-        raise ValueError(f"{table}: {len(poses)} poses for {len(color)} frames; expected one for each frame")
-    return timestamps, per_frame_truth(poses, timestamps) if poses else {}, note
+        _check_count(table, len(truth), color)
+        return truth.timestamps, {"ground_truth": truth}, f"time stamps: {table.name}"
+    except ValueError as error:
+        if table.name == TABLES[0]:
+            raise
+        findings.append(Finding("warning", "poses.unread", f"{table.name} is not used as ground truth: {error}"))
+        return timestamps, {}, note
+
+
+def _check_count(table: Path, count: int, color: Images) -> None:
+    """Raise ValueError for a table of poses that are not one for each frame, without anything that tells which."""
+    if count not in (0, len(color)):
+        raise ValueError(
+            f"{table}: {count} poses for {len(color)} frames; expected one for each frame, or files whose names are "
+            "their times beside poses that have times"
+        )
+
+
+def _pose_files(folder: Path) -> list[Path]:
+    """The files of `poses/`, or `pose/`, one for each frame."""
+    return visible_files(folder / "poses", ".txt") or visible_files(folder / "pose", ".txt")
+
+
+def _of_frames(color: Images, files: list[Path]) -> tuple[Images, list[Finding]]:
+    """Files of poses by the frames' keys, which may be one of the numbers in the names of color alone."""
+    poses = by_number(files)
+    if not poses.keys() & color.keys():
+        named, poses = match_places(by_number(color.values()), poses)
+        keys = {path: key for key, path in color.items()}
+        poses = {keys[named[key]] if key in named else key: path for key, path in poses.items()}
+    return match_numbers(list(color), poses, "poses")
+
+
+def _unread_poses(folder: Path, color: Images, files: Images) -> list[Finding]:
+    """That files may tell the ground truth, where none was read."""
+    if files.keys() & color.keys():
+        return []
+    like = [path.name for path in visible_files(folder) if LIKE_POSES.search(path.name.lower())]
+    if not like:
+        return []
+    text = f"{', '.join(like[:3])}: may tell the ground truth, and is not read; {' and '.join(TABLES[:2])} are"
+    return [Finding("note", "poses.unread", text)]
 
 
 def _has_times(table: Path) -> bool:

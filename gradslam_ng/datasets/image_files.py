@@ -44,6 +44,25 @@ def visible_files(folder: Path, ending: str = "") -> list[Path]:
     return sorted(path for path in named if not path.is_dir())
 
 
+def match_places(color: dict[Numbers, Path], depth: dict[Numbers, Path]) -> tuple[dict[Numbers, Path], ...]:
+    """Images of two kinds by that of several numbers in their names which they share most: `cam0_0012` and `cam1_0012`.
+
+    As they are where all numbers together are shared as often.
+    """
+    keys = [*color, *depth]
+    best: tuple[dict[Numbers, Path], ...]
+    best, shared = (color, depth), len(color.keys() & depth.keys())
+    for place in range(min(map(len, keys)) if max(map(len, keys)) > 1 else 0):
+        kinds: tuple[dict[Numbers, Path], ...] = tuple(
+            {(key[place],): path for key, path in images.items()} for images in (color, depth)
+        )
+        is_unique = all(len(kind) == len(images) for kind, images in zip(kinds, (color, depth), strict=True))
+        if is_unique and len(kinds[0].keys() & kinds[1].keys()) > shared:
+            best = tuple(dict(sorted(kind.items())) for kind in kinds)
+            shared = len(kinds[0].keys() & kinds[1].keys())
+    return best
+
+
 def match_numbers(
     frames: Sequence[Numbers], files: dict[Numbers, Path], what: str
 ) -> tuple[dict[Numbers, Path], list[Finding]]:

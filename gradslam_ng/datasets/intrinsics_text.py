@@ -7,10 +7,19 @@ from pathlib import Path
 
 from gradslam_ng.datasets.intrinsics import FORMS, CameraFile, parse_intrinsics
 from gradslam_ng.datasets.intrinsics_names import CameraReader
-from gradslam_ng.datasets.lens import LENGTHS, parse_distortion
+from gradslam_ng.datasets.lens import LENGTHS, parse_distortion, parse_lens
 from gradslam_ng.io.text import parse_numbers, read_lines, read_text
 
 NAMED = re.compile(r"([A-Za-z_]\w*)(?:\s*[:=]\s*|\s+)([-+.\d\[(].*)$")
+COLMAP = re.compile(r"\d+\s+[A-Z][A-Z_]+\s+\d")  # cameras.txt: number, model, width, height, parameters
+COLMAP_MODELS = {
+    "SIMPLE_PINHOLE": ("f", "cx", "cy"),
+    "PINHOLE": ("fx", "fy", "cx", "cy"),
+    "SIMPLE_RADIAL": ("f", "cx", "cy", "k1"),
+    "RADIAL": ("f", "cx", "cy", "k1", "k2"),
+    "OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"),
+    "FULL_OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+}
 NAMED_FORM = "K, or fx, fy, cx and cy, a line 'name = value' each"
 
 
@@ -23,6 +32,8 @@ def read_camera_text(path: Path, y_up: bool = False) -> CameraFile:
         ValueError: the file does not hold this; names it.
     """
     lines = read_lines(path, FORMS).lines
+    if COLMAP.match(lines[0].text):
+        return _read_colmap(path, [line.text.split() for line in lines])
     if NAMED.match(lines[0].text):
         return _read_named(path, [line.text for line in lines], y_up)
     rows = [line.numbers(FORMS) for line in lines]
@@ -38,6 +49,20 @@ def read_camera_text(path: Path, y_up: bool = False) -> CameraFile:
     else:
         lens = []
     return CameraFile(parse_intrinsics(numbers, str(path), y_up), distortion=parse_distortion(lens, str(path)))
+
+
+def _read_colmap(path: Path, rows: list[list[str]]) -> CameraFile:
+    """The one camera in COLMAP's `cameras.txt`, whose first pixel has its center at (0.5, 0.5); ours at (0, 0)."""
+    form = f"one camera of {', '.join(COLMAP_MODELS)}, as COLMAP writes it"
+    model, numbers = rows[0][1], rows[0][2:]
+    names = ("width", "height", *COLMAP_MODELS.get(model, ()))
+    if model not in COLMAP_MODELS or any(row[1:] != rows[0][1:] for row in rows) or len(numbers) != len(names):
+        raise ValueError(f"{path}: expected {form}, got {len(rows)}, the first {' '.join(rows[0])[:100]!r}")
+    values = dict(zip(names, parse_numbers(" ".join(numbers), str(path), form), strict=True))
+    focal = [values["f" if "f" in values else name] for name in ("fx", "fy")]
+    K = parse_intrinsics([*focal, values["cx"] - 0.5, values["cy"] - 0.5], str(path))
+    size = int(values["height"]), int(values["width"])
+    return CameraFile(K, size, parse_lens(values, str(path))[0])
 
 
 def _is_matrix(numbers: list[float]) -> bool:

@@ -35,6 +35,8 @@ class Sample:
     brightness: float  # mean of color, 0 to 1, NaN where nothing was read
     color_range: tuple[float, float]  # smallest and largest value, NaN where one is not finite
     repeated: int  # frames that are equal to the one picked before
+    repeated_color: int  # of whose images color alone is, and not all of one value
+    repeated_depth: int  # of whose images depth alone is, and not all of one value
 
     @property
     def read(self) -> int:
@@ -54,7 +56,7 @@ def sample_frames(sequence: RGBDSequence, count: int, far: float) -> Sample:
             continue
         frames.append((color, depth))
     depths = [depth[depth > 0] for _, depth in frames]
-    pairs = itertools.pairwise(frames)
+    same = [tuple(map(_repeats, a, b)) for a, b in itertools.pairwise(frames)]
     colors = torch.tensor([[float(c.min()), float(c.max()), float(c.mean())] for c, _ in frames]).reshape(-1, 3)
     return Sample(
         picked=len(picked),
@@ -64,8 +66,15 @@ def sample_frames(sequence: RGBDSequence, count: int, far: float) -> Sample:
         constant_color=sum(bool((color == color[:1, :1]).all()) for color, _ in frames),
         brightness=float(colors[:, 2].mean()),
         color_range=(float(colors[:, 0].amin()), float(colors[:, 1].amax())) if frames else (0.0, 1.0),
-        repeated=sum(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs),
+        repeated=sum(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in itertools.pairwise(frames)),
+        repeated_color=same.count((True, False)),
+        repeated_depth=same.count((False, True)),
     )
+
+
+def _repeats(before: Tensor, image: Tensor) -> bool:
+    """Whether an image is that before, and has anything in it that could change."""
+    return torch.equal(before, image) and not bool((image == image[:1, :1]).all())
 
 
 def _statistics(depths: list[Tensor], pixels: int, max_depth: float, far: float) -> DepthStatistics | None:

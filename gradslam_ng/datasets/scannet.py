@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import NAMES, Camera, find_camera, read_camera
+from gradslam_ng.datasets.camera_files import NAMES, Camera, find_camera, read_camera, unknown_camera
 from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import COLOR_ENDINGS, DEPTH_ENDINGS, find_images, match_numbers, visible_files
 from gradslam_ng.datasets.images import image_kind
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics
+from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 from gradslam_ng.geometry.camera import pixel_grid, sample, scale_intrinsics
@@ -88,9 +88,7 @@ def _depth_camera(folder: Path, intrinsics: Intrinsics | None) -> Camera:
     names = ("intrinsic/intrinsic_depth.txt", f"{folder.resolve().name}.txt", *NAMES)
     camera = find_camera(intrinsics, [folder], names=names)
     if camera is None:
-        raise ValueError(
-            f"{folder}: the camera of the depth images is not known. Give it as the option intrinsics ({FORMS})"
-        )
+        raise ValueError(unknown_camera(folder))
     if camera.distortion:
         raise ValueError(f"{folder}: expected a camera without distortion in this layout, got {camera.source}")
     return camera

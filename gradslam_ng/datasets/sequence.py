@@ -94,6 +94,10 @@ class RGBDSequence(Dataset[RGBDFrames]):
     @on_cpu
     def __getitem__(self, index: int | slice):
         if isinstance(index, slice):
+            if index.step is not None and index.step < 0:
+                raise ValueError(
+                    f"sequence: expected a positive step, since frames are in order of time, got {index.step}"
+                )
             view = copy.copy(self)
             view.indices = self.indices[index]
             view.timestamps = self.timestamps[index]

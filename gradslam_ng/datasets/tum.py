@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from gradslam_ng.datasets.camera_files import Camera, find_camera
+from gradslam_ng.datasets.camera_files import Camera, find_camera, unknown_camera
 from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics
+from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import listed_file, read_list, read_trajectory, timestamp_and_rest
 from gradslam_ng.io.text import Line
@@ -109,17 +109,17 @@ def _camera(folder: Path, intrinsics: Intrinsics | None) -> Camera:
         default = Camera(parse_intrinsics(pinhole), source, SIZE, distortion, findings=(finding,))
     camera = find_camera(intrinsics, [folder], default)
     if camera is None:
-        raise ValueError(
-            f"{folder}: the camera is not known. Give it as the option intrinsics ({FORMS}), or in a file "
-            "intrinsics.txt or intrinsics.json in the folder; a sequence of the TUM data set is known by freiburg1, "
-            "freiburg2 or freiburg3 in its folder's name"
-        )
+        more = "; a sequence of the TUM data set is known by freiburg1, freiburg2 or freiburg3 in its folder's name"
+        raise ValueError(unknown_camera(folder) + more)
     return camera
 
 
 def read_images(path: Path) -> tuple[list[float], list[Path]]:
     """Time stamps, seconds, in order, and files of a list with lines `timestamp filename`, relative to its folder."""
-    entries = read_list(path, LIST_FORM, _parse_image)
+    listed = read_list(path, LIST_FORM, _parse_image)
+    entries = list(dict.fromkeys(listed))
+    if len(entries) < len(listed):
+        warnings.warn(f"{path}: {len(listed) - len(entries)} lines are there twice, and count once", stacklevel=3)
     if entries != sorted(entries, key=lambda entry: entry[0]):
         warnings.warn(f"{path}: time stamps out of order, sorted", stacklevel=3)
         entries.sort(key=lambda entry: entry[0])

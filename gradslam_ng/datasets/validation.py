@@ -104,6 +104,11 @@ def _frames(sample: Sample) -> list[Finding]:
     if sample.repeated:
         text = f"{sample.repeated} of {sample.read} sampled frames are equal to the one before"
         found.append(Finding("warning", "frames.repeated", text))
+    kinds = ("color", "depth", sample.repeated_color), ("depth", "color", sample.repeated_depth)
+    for kind, other, count in kinds:
+        if count:
+            text = f"{kind} of {count} of {sample.read} sampled frames is that of the one before, {other} is not"
+            found.append(Finding("warning", f"{kind}.repeated", f"{text}: has it frozen?"))
     return found
 
 

@@ -48,12 +48,15 @@ def associate(ground_truth: Trajectory, estimate: Trajectory, max_gap: float = 0
     else:
         in_estimate, in_truth = _nearest(estimate.timestamps, ground_truth.timestamps, max_gap)
     if not len(in_truth):
-        t, s = ground_truth.timestamps, estimate.timestamps
-        raise ValueError(
-            f"no two time stamps within {max_gap} s of each other: ground truth covers {t[0]:.3f} to {t[-1]:.3f} s, "
-            f"estimate {s[0]:.3f} to {s[-1]:.3f} s"
-        )
+        raise ValueError(f"no two time stamps within {max_gap} s of each other: {spans(ground_truth, estimate)}")
     return ground_truth[in_truth], estimate[in_estimate]
+
+
+def spans(ground_truth: Trajectory, estimate: Trajectory) -> str:
+    """What times two trajectories cover, for messages."""
+    t, s = ground_truth.timestamps, estimate.timestamps
+    times = f"ground truth covers {t[0]:.3f} to {t[-1]:.3f} s, estimate {s[0]:.3f} to {s[-1]:.3f} s"
+    return f"{times}; are both in seconds of one clock?"
 
 
 def align(ground_truth: Trajectory, estimate: Trajectory, mode: str = "se3") -> tuple[Trajectory, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.evaluation.alignment import align as align_to
-from gradslam_ng.evaluation.alignment import associate
+from gradslam_ng.evaluation.alignment import associate, spans
 from gradslam_ng.evaluation.statistics import Statistics, as_errors
 from gradslam_ng.structures import Trajectory
 
@@ -33,7 +33,12 @@ def ate(ground_truth: Trajectory, estimate: Trajectory, align: str = "se3", max_
     Raises:
         ValueError: an unknown alignment, no overlap in time, no known pose, or fewer than three pairs to align.
     """
+    whole = ground_truth, estimate
     ground_truth, estimate = associate(ground_truth, estimate, max_gap)
-    estimate, T_align = align_to(ground_truth, estimate, align)
+    try:
+        estimate, T_align = align_to(ground_truth, estimate, align)
+    except ValueError as error:
+        few = len(estimate) < min(3, *map(len, whole))
+        raise ValueError(f"{error}: {spans(*whole)}" if few else str(error)) from None
     errors = (estimate.T_wc[:, :3, 3] - ground_truth.T_wc[:, :3, 3]).norm(dim=-1)
     return ATE(as_errors(errors), ground_truth, estimate, T_align)

@@ -31,6 +31,9 @@ def check_elements(
     x: Tensor,  # (..., *event)
 ) -> None:
     """Raise ValueError unless all x are finite elements of the variable's group, such as poses."""
+    event = variable.event_shape(x)
+    if x.shape[-len(event) :] != event:
+        raise ValueError(f"{what}: expected (..., {', '.join(map(str, event))}), got {tuple(x.shape)}")
     check_finite(what, x)
     if variable.group is None:
         return

@@ -76,7 +76,8 @@ class FactorGraph:
 
     def fix(self, name: str, index: Index) -> None:
         """Make some variables constants, where they are."""
-        self.fixed[name] = self.fixed[name].index_fill(0, self.index_of(name, index), True)
+        chosen = self.index_of(name, index)
+        self.fixed[name] = self.fixed[name].index_fill(0, chosen, True)
         self._ordering = None
 
     def add_factor(
@@ -208,6 +209,8 @@ class FactorGraph:
         backward_iterations: int = 5,
     ) -> GraphSolution:
         """The most likely values of all variables, by Levenberg-Marquardt or another strategy; see `optim.solve`."""
+        if isinstance(strategy, (str, type)):
+            raise TypeError(f"strategy: expected an object such as optim.GaussNewton(), got {strategy!r}")
         strategy = optim.LevenbergMarquardt(damping=1e-9) if strategy is None else strategy
         if not self.ordering.n:
             return self.solution_at(self.initial)
@@ -349,10 +352,14 @@ class FactorGraph:
         if isinstance(factor.weight.value, Tensor):
             check_alike("factor: weight", factor.weight.value, r)
             check_finite("factor: weight", factor.weight.value)
-        whitened = factor.whiten(r[..., None])
+        try:
+            whitened = factor.whiten(r[..., None])
+        except RuntimeError:  # of shapes that do not fit
+            whitened = r.new_empty(0, 0, 0)
         if whitened.shape[-3:-2] != r.shape[-2:-1]:
             raise ValueError(
-                f"factor: expected weights for {count} factors, got {_shape(evaluate(factor.weight.value))}"
+                f"factor: expected weights for {count} factors of {r.shape[-1]} numbers each, got "
+                f"{_shape(evaluate(factor.weight.value))}"
             )
 
 

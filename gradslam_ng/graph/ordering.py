@@ -24,11 +24,14 @@ def check_index(
     """The index (K,) int64 of variables of that name, of which there are counts[name].
 
     Raises:
-        ValueError: no variables have the name, or not as many.
+        ValueError: no variables have the name, or not as many; numbers that are not whole, or a mask.
     """
     if name not in counts:
         raise ValueError(f"expected one of the variables {', '.join(counts) or '(none)'}, got {name!r}")
-    index = torch.as_tensor(index, dtype=torch.int64, device=device).reshape(-1)
+    given = torch.as_tensor(index)
+    if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):
+        raise ValueError(f"index: expected whole numbers of variables {name!r}, got {given.dtype}")
+    index = given.to(device=device, dtype=torch.int64).reshape(-1)
     wrong = (index < 0) | (index >= counts[name])
     if bool(wrong.any()):
         raise ValueError(f"index: {name!r} has {counts[name]} variables, got {int(index[wrong][0])}")

@@ -131,8 +131,8 @@ class Trajectory:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: no line, a file of which more than half cannot be read (names the first such line), or column
-                names that have `qw` before `qx`.
+            ValueError: no line, a file of which more than half cannot be read (names the first such line), column
+                names that have `qw` before `qx`, or quaternions ahead of the positions.
         """
         file = read_lines(path, FORMAT)
         if SCALAR_FIRST.search(file.header):
@@ -144,6 +144,9 @@ class Trajectory:
         is_unit = ((length[:, 0] - 1).abs() <= NOT_UNIT) | length[:, 0].isnan()
         if not file.is_ended and is_unit[:-1].tolist() == [True] * max(len(data) - 1, 1) and not bool(is_unit[-1]):
             data[-1, 1:], is_unit[-1] = math.nan, True  # cut within its last number
+        first = data[:, 1:5].norm(dim=-1)
+        if 2 * int(is_unit.sum()) < len(data) < 2 * int(((first - 1).abs() <= NOT_UNIT).sum()):
+            raise ValueError(f"{path}: expected {FORMAT}, got quaternions in columns 2 to 5, before the positions")
         order = data[:, 0].argsort(stable=True)
         trajectory = cls(data[order, 0], se3.from_quaternion(data[:, 1:4], data[:, 4:] / length)[order])
         counts = {

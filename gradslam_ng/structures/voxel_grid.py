@@ -7,6 +7,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +83,10 @@ class VoxelGrid:
     def __post_init__(self) -> None:
         if isinstance(self.voxel_size, Tensor):
             raise TypeError("voxel_size: expected a number, got a tensor: where voxels lie has no gradient")
-        if isinstance(self.truncation, (int, float)) and not 0 < self.voxel_size < self.truncation:
+        for name, size in (("voxel_size", self.voxel_size), ("truncation", self.truncation)):
+            if not isinstance(size, (Real, Tensor)):
+                raise TypeError(f"{name}: expected a number of meters, got {type(size).__name__}")
+        if isinstance(self.truncation, Real) and not 0 < self.voxel_size < self.truncation:
             raise ValueError(
                 f"voxel_size, truncation: expected 0 < voxel_size < truncation, meters, got {self.voxel_size} and "
                 f"{self.truncation}"
@@ -114,7 +118,7 @@ class VoxelGrid:
 
         Raises:
             ValueError: sizes that are not positive, or a truncation within one voxel.
-            TypeError: a voxel size that is a tensor.
+            TypeError: a voxel size that is a tensor, or sizes that are no numbers.
         """
         if isinstance(truncation, Tensor) and not bool(0 < voxel_size < truncation):
             raise ValueError(f"truncation: expected more than a voxel, {voxel_size} m, got {float(truncation)}")

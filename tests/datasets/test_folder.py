@@ -9,7 +9,7 @@ import pytest
 import torch
 from kornia.geometry.calibration import undistort_image
 
-from gradslam_ng.datasets import Folder, FrameError
+from gradslam_ng.datasets import Folder, FrameError, RecordingWarning
 
 
 def test_reads_frames(recordings, tmp_path):
@@ -254,3 +254,83 @@ def test_names_that_are_times(recordings, tmp_path):
     sequence = Folder(folder, max_gap=0.3)
     assert sequence.timestamps.tolist() == [float(name) for name in names]
     assert sequence.T_wc.isfinite().flatten(1).all(-1).tolist() == [True] * 5 + [False, True, False]
+
+
+def rename(folder, kind, name):
+    for i in range(8):
+        (folder / kind / f"{i:04d}.png").rename(folder / kind / f"{name(i)}.png")
+
+
+def frames(sequence):
+    return [round(float(frame.color[0, 0, 0]) * 255) for frame in sequence]
+
+
+@pytest.mark.parametrize(
+    ("color", "depth"),
+    [
+        (lambda i: f"{i + 1:07d}-{33369 * i:012d}", lambda i: f"{i + 1:07d}-{33369 * i + 7000:012d}"),
+        (lambda i: f"cam0_{i:04d}", lambda i: f"cam1_{i:04d}"),
+        (lambda i: f"{33 * i}_{i}", lambda i: f"{33 * i + 5}_{i}"),
+        (lambda i: f"2026-11-{i + 1}_kinect2", lambda i: f"2026-11-{i + 1}_kinect1"),
+    ],
+)
+def test_of_several_numbers_in_names_that_counts_which_is_shared(recordings, tmp_path, recwarn, color, depth):
+    """Redwood's names have a time of its own behind the number of the frame."""
+    folder = recordings.folder(tmp_path / "desk")
+    rename(folder, "color", color)
+    rename(folder, "depth", depth)
+    (folder / "depth" / f"{depth(2)}.png").unlink()
+    sequence = Folder(folder)
+    assert [path.is_file() for path in sequence.depth] == [i != 2 for i in range(8)] and len(sequence) == 8
+    assert sequence.findings == () and not recwarn.list
+    assert float(sequence[5].depth[5, 5, 0]) == pytest.approx(1 + 0.05 + 0.025 - 0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize(("units", "late"), [(10**3, 0), (10**6, 4), (10**9, 0), (10**9, 5)])
+def test_names_that_are_whole_times(recordings, tmp_path, units, late):
+    """Milli-, micro- or nanoseconds since 1970; color and depth some milliseconds apart."""
+    folder = recordings.folder(tmp_path / "desk")
+    start = 1305031102
+    for kind, shift in (("color", 0), ("depth", late)):
+        rename(folder, kind, lambda i, shift=shift: int((start + i / 32 + shift / 1000) * units))
+    sequence = Folder(folder)
+    assert frames(sequence) == list(range(8))
+    torch.testing.assert_close(
+        sequence.timestamps, start + torch.arange(8.0, dtype=torch.float64) / 32, rtol=0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["groundtruth.txt", "traj.txt", "trajectory.txt", "pose"])
+@pytest.mark.parametrize("has_times", [True, False])
+def test_poses_under_other_names(recordings, tmp_path, name, has_times):
+    folder = recordings.folder(tmp_path / "desk")
+    T = recordings.poses()
+    if name == "pose":
+        (folder / name).mkdir()
+        for i in range(8):
+            (folder / name / f"frame_{i}.txt").write_text(recordings.matrix_text(T[i]))
+    else:
+        lines = [recordings.tum_line(7 + i, T[i]) if has_times else str(T[i].flatten().tolist()) for i in range(8)]
+        (folder / name).write_text("\n".join(lines))
+    torch.testing.assert_close(Folder(folder).T_wc, T, rtol=0, atol=1e-6)
+
+
+def test_poses_that_are_not_read_are_told(recordings, tmp_path):
+    """Of a file by another name than ours what does not fit costs nothing."""
+    folder = recordings.folder(tmp_path / "desk")
+    (folder / "trajectory.log").write_text("0 0 1\n" + recordings.matrix_text(recordings.poses()[0]))
+    (found,) = Folder(folder).findings
+    assert (found.severity, found.code) == ("note", "poses.unread") and "trajectory.log" in found.message
+    (folder / "groundtruth.txt").write_text(recordings.tum_line(0, recordings.poses()[0]))
+    with pytest.warns(RecordingWarning, match=r"groundtruth\.txt is not used as ground truth: .* 1 poses for 8 frames"):
+        assert Folder(folder).T_wc is None
+
+
+def test_an_unknown_camera_names_files_that_may_tell_it(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "desk")
+    (folder / "intrinsics.txt").unlink()
+    (folder / "intrinsics.npy").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"the camera is not known.*intrinsics\.npy: may tell the camera, and is not read"
+    ):
+        Folder(folder)

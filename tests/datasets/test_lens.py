@@ -144,3 +144,28 @@ def test_text_that_is_refused(tmp_path, text):
     (tmp_path / "intrinsics.txt").write_text(text)
     with pytest.raises(ValueError, match=r"intrinsics\.txt: expected K"):
         read_camera(tmp_path / "intrinsics.txt")
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers", "distortion"),
+    [("SIMPLE_PINHOLE", "30 16 12", None), ("PINHOLE", "30 30 16 12", None),
+     ("SIMPLE_RADIAL", "30 16 12 0.2", (0.2, 0, 0, 0)),
+     ("RADIAL", "30 16 12 0.2 -0.1", (0.2, -0.1, 0, 0)), ("OPENCV", "30 30 16 12 0.2 -0.1 0.01 -0.02", D),
+     ("FULL_OPENCV", "30 30 16 12 0.2 -0.1 0.01 -0.02 0 0 0 1", (*D, 0, 0, 0, 1))],
+)  # fmt: skip
+def test_cameras_of_colmap(tmp_path, model, numbers, distortion):
+    """Its first pixel has its center at (0.5, 0.5)."""
+    (tmp_path / "cameras.txt").write_text(
+        f"# Camera list\n#   CAMERA_ID, MODEL, WIDTH, ...\n1 {model} 32 24 {numbers}\n"
+    )
+    camera = read_camera(tmp_path / "cameras.txt")
+    assert camera.K.tolist() == [[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]
+    assert camera.size == (24, 32) and camera.distortion == distortion
+
+
+@pytest.mark.parametrize("text", ["1 OPENCV_FISHEYE 32 24 30 30 16 12 0 0 0 0", "1 PINHOLE 32 24 30 30 16",
+                                  "1 PINHOLE 32 24 30 30 16 12\n2 PINHOLE 32 24 31 31 16 12"])  # fmt: skip
+def test_cameras_of_colmap_that_cannot_be_used(tmp_path, text):
+    (tmp_path / "cameras.txt").write_text(text)
+    with pytest.raises(ValueError, match=r"cameras\.txt: expected one camera of SIMPLE_PINHOLE"):
+        read_camera(tmp_path / "cameras.txt")

@@ -88,3 +88,10 @@ def test_depth_beyond_the_sensor_is_left_out_of_frames(recordings, tmp_path):
     assert load(other).max_depth == math.inf and load(other, max_depth=1.0)[0].depth.max() <= 1.0
     with pytest.raises(ValueError, match="max_depth: expected a positive number of meters, got 0"):
         load(folder, max_depth=0.0)
+
+
+def test_backwards_is_refused(sequence):
+    with pytest.raises(
+        ValueError, match="sequence: expected a positive step, since frames are in order of time, got -1"
+    ):
+        sequence[::-1]

@@ -374,3 +374,12 @@ def test_real_sequence(shared_data, reprojection):
     T_21 = se3.inverse(second.T_wc) @ first.T_wc
     assert reprojection(first, second, T_21)[0].abs().median() < 0.012
     assert reprojection(first, second, torch.eye(4))[0].abs().median() > 0.1
+
+
+def test_a_line_that_is_there_twice_counts_once(recordings, tmp_path):
+    folder = recordings.tum(tmp_path / "room")
+    lines = (folder / "rgb.txt").read_text().splitlines()
+    (folder / "rgb.txt").write_text("\n".join([*lines, lines[4], lines[2]]))
+    with pytest.warns(UserWarning, match=r"rgb\.txt: 2 lines are there twice, and count once"):
+        sequence = TUM(folder)
+    assert len(sequence) == 8 and not sequence.findings

@@ -161,3 +161,19 @@ def test_the_worst_comes_first(folder):
     write_depth(folder, lambda i: np.zeros((24, 32), np.uint16))
     (folder / "depth" / "0003.png").unlink()
     assert [each.severity for each in validate(Folder(folder))] == ["error", "warning", "warning"]
+
+
+@pytest.mark.parametrize(("kind", "other"), [("color", "depth"), ("depth", "color")])
+def test_one_kind_of_image_that_has_frozen(recordings, folder, kind, other):
+    for i in range(1, 8):
+        (folder / kind / f"{i:04d}.png").write_bytes((folder / kind / "0000.png").read_bytes())
+    assert found(Folder(folder)) == {f"{kind}.repeated": "warning"}
+    for i in range(1, 8):  # as where there is gray alone, or the camera stands still
+        (folder / other / f"{i:04d}.png").write_bytes((folder / other / "0000.png").read_bytes())
+    assert found(Folder(folder)) == {"frames.repeated": "warning"}
+
+
+def test_gray_for_want_of_color_has_not_frozen(folder):
+    for i in range(8):
+        iio.imwrite(folder / "color" / f"{i:04d}.png", np.full((24, 32, 3), 128, np.uint8))
+    assert found(Folder(folder)) == {"color.constant": "warning"}

@@ -249,3 +249,13 @@ def test_drift_over_seconds_that_are_just_reached(start):
     pairs = evaluation.rpe(truth, truth, 1.0, "seconds", all_pairs=False).pairs
     assert pairs.tolist() == [[0, 10], [10, 20], [20, 30]]
     assert len(evaluation.rpe(truth, truth, 2.9, "seconds", tolerance=0.1 / 2.9).pairs) == 3
+
+
+def test_too_few_pairs_tell_what_times_there_are():
+    """As nanoseconds against seconds, or frame numbers."""
+    poses = torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)
+    seconds, other = Trajectory(torch.arange(5) / 30, poses), Trajectory(torch.arange(5) * 1e9, poses)
+    with pytest.raises(
+        ValueError, match=r"3 pairs of poses, got 1.*truth covers 0\.000 to 0\.133 s, estimate 0\.000 to 4000"
+    ):
+        evaluation.ate(seconds, other)

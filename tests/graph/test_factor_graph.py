@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -355,6 +356,19 @@ def test_bad_input_is_refused_by_name(rings):
         graph.add_between("x", [0], [1], torch.nan * scene.z[:1])
     with pytest.raises(ValueError, match="one for each factor"):
         graph.add_factor(lambda x: x.sum((-2, -1)), ("x", [0, 1]))
+    with pytest.raises(ValueError, match="one of the variables x, got 'nothing'"):
+        graph.fix("nothing", [0])
+    for index in ([0.5], torch.tensor([True]), np.array([1.0])):
+        with pytest.raises(ValueError, match="index: expected whole numbers of variables 'x', got torch"):
+            graph.add_between("x", index, [3], scene.z[:1])
+    with pytest.raises(ValueError, match=r"measurement of 'x': expected \(\.\.\., 4, 4\), got \(1, 3, 3\)"):
+        graph.add_between("x", [0], [1], scene.z[:1, :3, :3])
+    for weight in (FullWeight(torch.eye(3).double()[None]), DiagonalWeight(torch.ones(1, 5).double())):
+        with pytest.raises(ValueError, match="factor: expected weights for 1 factors of 6 numbers each, got"):
+            graph.add_between("x", [0], [1], scene.z[:1], weight=weight)
+    for strategy in ("gauss-newton", optim.GaussNewton):
+        with pytest.raises(TypeError, match=r"strategy: expected an object such as optim\.GaussNewton\(\)"):
+            graph.optimize(strategy)
 
 
 @pytest.mark.parametrize(("what", "change", "message"), [

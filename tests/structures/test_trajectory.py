@@ -285,3 +285,12 @@ def test_poses_that_are_no_rigid_motions_count_as_unknown():
     with pytest.warns(UserWarning, match=r"3 of 5 poses are no rigid motions, the first at time 1\.0"):
         trajectory = Trajectory(torch.arange(5.0), poses)
     assert trajectory.known.tolist() == [True, False, False, False, False]
+
+
+def test_quaternions_ahead_of_positions_are_refused(tmp_path):
+    path = tmp_path / "mocap.csv"
+    path.write_text("".join(f"{i},0.5,0.5,0.5,0.5,{i},2,3\n" for i in range(4)))
+    with pytest.raises(ValueError, match=r"mocap\.csv: expected poses .* got quaternions in columns 2 to 5, before"):
+        Trajectory.load(path)
+    path.write_text("".join(f"{i} 1 0 0 0.5 0.5 0.5 0.5\n" for i in range(4)))  # x of 1 m, and qx
+    assert bool(Trajectory.load(path).known.all())

@@ -144,3 +144,9 @@ def test_blocks_beyond_what_a_key_has_room_for_are_no_blocks():
     assert grown.lookup(keys)[:3].tolist() == [-1, -1, -1]
     with pytest.raises(ValueError, match="batch: expected 1 to 32768 volumes, got 32769"):
         gs.VoxelGrid.empty(32769)
+
+
+@pytest.mark.parametrize("sizes", [{"voxel_size": "0.01"}, {"voxel_size": None}, {"truncation": "a"}])
+def test_sizes_that_are_no_numbers_are_refused(sizes):
+    with pytest.raises(TypeError, match=f"{next(iter(sizes))}: expected a number of meters, got"):
+        gs.VoxelGrid.empty(**sizes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
@@ -133,11 +134,13 @@ def extract_triangles(grid: VoxelGrid, keys: Tensor) -> tuple[Tensor, Tensor]:  
     return number, torch.stack([*position.unbind(-1), *colors, (shares * weight[cells]).sum(-1)], -1)
 
 
+@discrete
 def cube_cases(
     sdf: Tensor,  # (n, 9, 9, 9), meters
     weight: Tensor,  # (n, 9, 9, 9)
 ) -> Tensor:
-    """The number (n, 8, 8, 8) int64 of every cube, see `triangle_table`; 0 where a corner is not known."""
+    """The number (n, 8, 8, 8) int64 of every cube, see `triangle_table`; 0 where a corner is not known. A discrete
+    choice."""
 
     def corner(values: Tensor, c: int) -> Tensor:
         """Of every cube."""

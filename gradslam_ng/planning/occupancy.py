@@ -172,14 +172,17 @@ class Occupancy:
 
     def flatten(self, seen: float = 0.5) -> Occupancy:
         """A grid in the plane for what stands upright: a cell is occupied where any above it is, free where a share of
-        at least `seen` of those above it is free, unknown elsewhere.
+        at least `seen` of those above it is free, and of the lower half of these, since things stand on the floor;
+        unknown elsewhere.
 
         Raises:
             ValueError: a grid in the plane, or a share that is none.
         """
         if self.state.ndim != 3 or not 0 < seen <= 1:
             raise ValueError(f"flatten: expected a grid in space and a share in (0, 1], got {self.state.ndim}D, {seen}")
-        free = self.free.double().mean(-1) >= seen
+        column = self.free.double()
+        lower = column[..., : (column.shape[-1] + 1) // 2]
+        free = torch.minimum(column.mean(-1), lower.mean(-1)) >= seen
         state = torch.where(self.occupied.any(-1), OCCUPIED, torch.where(free, FREE, UNKNOWN)).to(torch.uint8)
         surface, normals = self.surface[:, :2], self.normals[:, :2]
         return replace(self, state=state, origin=self.origin[:2], surface=surface, normals=normals)

@@ -96,6 +96,16 @@ def test_columns_are_free_where_enough_of_them_is(room):
         some.flatten()
 
 
+def test_what_is_free_above_something_unseen_is_unknown():
+    """Nobody has seen the lower half of a column."""
+    solid = torch.zeros(3, 3, 8, dtype=torch.bool)
+    unknown = solid.clone()
+    unknown[1, 1, :3] = True  # of eight
+    unknown[2, 2, 5:] = True
+    flat = Occupancy.from_cells(solid, unknown).flatten()
+    assert bool(flat.unknown[1, 1]) and bool(flat.free[2, 2]) and int(flat.unknown.sum()) == 1
+
+
 def test_up_and_floor_are_estimated(room):
     frames, volume = room
     up = planning.estimate_up(volume, frames.T_wc)

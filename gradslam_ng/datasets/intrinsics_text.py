@@ -31,11 +31,12 @@ def read_camera_text(path: Path, y_up: bool = False) -> CameraFile:
     Raises:
         ValueError: the file does not hold this; names it.
     """
+    named = [line.text for line in read_lines(path, FORMS, column_names=False).lines if re.search(r"\d", line.text)]
+    if named and NAMED.match(named[0]):
+        return _read_named(path, named, y_up)
     lines = read_lines(path, FORMS).lines
     if COLMAP.match(lines[0].text):
         return _read_colmap(path, [line.text.split() for line in lines])
-    if NAMED.match(lines[0].text):
-        return _read_named(path, [line.text for line in lines], y_up)
     rows = [line.numbers(FORMS) for line in lines]
     numbers = [number for row in rows for number in row]
     lengths = [len(row) for row in rows]

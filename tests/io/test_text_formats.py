@@ -94,6 +94,33 @@ def toml_text(separator: str, comment: str) -> str:
     return "\n".join([f"{comment} für 30 Hz", *lines])
 
 
+def named_text(mark: str) -> Callable[[str, str], str]:
+    """A camera, one number a line behind its name."""
+
+    def write(separator: str, comment: str) -> str:
+        lines = [f"{key}{separator}{mark}{separator}{value}" for key, value in K.items()]
+        return "\n".join([f"{comment} größe", f"{lines[0]} {comment} of 2024", "", *lines[1:]])
+
+    return write
+
+
+def yaml_text(separator: str, comment: str) -> str:
+    lines = ["%YAML:1.0", "---", f"{comment} größe", "lens: 'f # 2, ß'", "K: !!opencv-matrix", "   rows: 3"]
+    numbers = f",{separator}".join(map(str, np.ravel(K_ROWS)))
+    return "\n".join([*lines, f"   data:{separator}[{numbers}] {comment} of 2024"])
+
+
+def xml_text(separator: str, comment: str) -> str:
+    numbers = separator.join(map(str, np.ravel(K_ROWS)))
+    head = f'<?xml version="1.0"?>\n<!-- {comment} größe -->\n<opencv_storage><lens>"f 2, ß"</lens>'
+    return f"{head}\n<K><rows>3</rows><data>{numbers}</data></K></opencv_storage>"
+
+
+def colmap_text(separator: str, comment: str) -> str:
+    row = ["1", "PINHOLE", "6", "4", "5.5", "6", "3", "2"]
+    return f"{comment} Camera list\n{separator.join(row)}"
+
+
 def read_camera(path: Path) -> list:
     """The camera of a recording whose folder holds the file."""
     for kind, pixels in (("color", np.zeros((4, 6, 3), np.uint8)), ("depth", np.ones((4, 6), np.uint16))):
@@ -167,6 +194,15 @@ FORMATS = {
     "info.txt": Format(info_text, lambda path: read_info(path).K.tolist(), K_ROWS, (" ", "\t", ", "), ("#", "//")),
     "g2o": Format(edges_text, read_graph, ([0, 7], [7], [1, 2], 1)),
     "JSON": Format(json_text, read_camera, K_ROWS, (" ", "\t", "\n", ""), ("#", "//"), "intrinsics.json"),
+    "names and numbers": Format(
+        named_text("="), read_camera, K_ROWS, (" ", "\t", ""), ("#", "//", "%"), "intrinsics.txt"
+    ),
+    "names, colons and numbers": Format(
+        named_text(":"), read_camera, K_ROWS, (" ", "\t", ""), ("#", "//", "%"), "intrinsics.txt"
+    ),
+    "COLMAP": Format(colmap_text, read_camera, K_ROWS, (" ", "\t", "  \t "), ("#", "//", "%"), "cameras.txt"),
+    "YAML": Format(yaml_text, read_camera, K_ROWS, (" ", "\t", "\n      "), ("#",), "camera.yaml"),
+    "XML": Format(xml_text, read_camera, K_ROWS, (" ", "\t", "\n", ", "), ("#",), "camera.xml"),
     "TOML": Format(toml_text, read_config, {"odometry": SETTINGS}, (" ", "\t", ""), ("#",)),
 }
 

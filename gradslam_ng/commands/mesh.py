@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.meshing import marching_cubes, surfels_to_tsdf
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 
@@ -28,6 +29,8 @@ def mesh(map_: MapFile, /, out: Path | None = None, voxel_size: float = 0.01) ->
     out = map_.with_name("mesh.ply") if out is None else out
     if out.suffix.lower() not in (".ply", ".glb"):
         raise ValueError(f"out: expected a name that ends in .ply or .glb, got {out.name!r}")
+    if out.exists() and out.samefile(map_):
+        raise UsageError(f"out: expected another file than the map itself, got {out}")
     volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else surfels_to_tsdf(SurfelMap.load(map_), voxel_size)
     found = marching_cubes(volume)
     out.parent.mkdir(parents=True, exist_ok=True)

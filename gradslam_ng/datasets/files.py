@@ -155,6 +155,8 @@ class FileSequence(RGBDSequence):
 
 def _check_scale(value: float) -> float:
     try:
+        if isinstance(value, bool):
+            raise TypeError
         scale = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"depth_scale: expected a number of units in a meter, got {value!r}") from None

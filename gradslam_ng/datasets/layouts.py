@@ -41,8 +41,8 @@ def load(
         ValueError: the recording is not as its layout demands, the loader has no such option, or max_depth is not
             positive.
     """
-    if max_depth is not None and not max_depth > 0:
-        raise ValueError(f"max_depth: expected a positive number of meters, got {max_depth}")
+    if max_depth is not None and (isinstance(max_depth, str) or not max_depth > 0):
+        raise ValueError(f"max_depth: expected a positive number of meters, got {max_depth!r}")
     kind, _, name = str(source).partition(":")
     if kind == "synthetic":
         from gradslam_ng.datasets.synthetic import Synthetic  # late: it brings scipy's interpolation along

@@ -89,6 +89,11 @@ def test_distortion_that_is_not_understood(recordings, tmp_path, distortion, mes
         Folder(folder)
 
 
+def test_a_truth_value_is_no_depth_scale(recordings, tmp_path):
+    with pytest.raises(ValueError, match="depth_scale: expected a number of units in a meter, got True"):
+        Folder(recordings.folder(tmp_path / "desk"), depth_scale=True)
+
+
 def test_default_depth_scale_is_told(recordings, tmp_path):
     notes = Folder(recordings.folder(tmp_path / "desk")).notes
     assert any("1/1000 m" in note and "the default" in note for note in notes)

@@ -56,6 +56,8 @@ class Synthetic(RGBDSequence):
             raise ValueError(f"unknown noise {noise!r}; expected one of {', '.join(NOISE)}")
         if min(size) < 2:
             raise ValueError(f"size: expected an image height and width of at least 2 pixels, got {tuple(size)}")
+        if seed < 0:
+            raise ValueError(f"seed: expected a number of at least 0, got {seed}")
         self.room, self.noise, self.seed = room(name), noise, seed
         timestamps, T_wc = camera_path(path, self.room, frames, seed)
         super().__init__(

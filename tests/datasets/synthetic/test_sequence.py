@@ -89,11 +89,12 @@ def test_load_by_name():
         ({"noise": "salt"}, "salt.*none, kinect"),
         ({"frames": 0}, "at least 1"),
         ({"size": (0, 10)}, "at least 2"),
+        ({"seed": -1}, "seed: expected a number of at least 0, got -1"),
     ],
 )
 def test_wrong_names_are_told(options, message):
     with pytest.raises(ValueError, match=message):
-        Synthetic(**options)
+        Synthetic(**({"name": "corner"} | options))
 
 
 def test_seen_agrees_with_the_depth_images():

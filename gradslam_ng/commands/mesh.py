@@ -29,9 +29,9 @@ def mesh(map_: MapFile, /, out: Path | None = None, voxel_size: float = 0.01) ->
     out = map_.with_name("mesh.ply") if out is None else out
     if out.suffix.lower() not in (".ply", ".glb"):
         raise ValueError(f"out: expected a name that ends in .ply or .glb, got {out.name!r}")
+    volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else surfels_to_tsdf(SurfelMap.load(map_), voxel_size)
     if out.exists() and out.samefile(map_):
         raise UsageError(f"out: expected another file than the map itself, got {out}")
-    volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else surfels_to_tsdf(SurfelMap.load(map_), voxel_size)
     found = marching_cubes(volume)
     out.parent.mkdir(parents=True, exist_ok=True)
     found.save(out)

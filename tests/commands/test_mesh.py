@@ -66,7 +66,8 @@ def test_either_kind_of_map_becomes_a_mesh(left, tmp_path):
     ("args", "message"),
     [
         (["missing.npz"], "no such file"), (["settings.toml"], "PLY"), (["volume.npz", "--out", "x.obj"], ".glb"),
-        (["mesh.ply"], "surfel map"), (["map.ply", "--out", "./map.ply"], "another file than the map itself"), (["map.ply", "--voxel-size", "0"], "voxel_size"),
+        (["mesh.ply"], "surfel map"), (["map.ply", "--out", "./map.ply"], "another file than the map itself"),
+        (["map.ply", "--voxel-size", "0"], "voxel_size"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_a_mesh_is_said(left, capsys, monkeypatch, args, message):

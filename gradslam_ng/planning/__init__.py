@@ -5,6 +5,7 @@ from gradslam_ng.planning.absorbing_chain import AbsorbingChain
 from gradslam_ng.planning.cem import CEMResult, cem, soft_top_k
 from gradslam_ng.planning.clearance import clearance_cost, path_clearance
 from gradslam_ng.planning.controller import Controller
+from gradslam_ng.planning.convolutional_planners import VIN, ConvGPPN, ConvolutionalPlan, ConvolutionalPlanner
 from gradslam_ng.planning.dare import dare
 from gradslam_ng.planning.distance_field import DistanceField
 from gradslam_ng.planning.dynamics import Cartpole, Pendulum, Unicycle
@@ -25,10 +26,14 @@ from gradslam_ng.planning.value_iteration import ValueIteration, Values
 __all__ = [
     "ESDF",
     "MPC",
+    "VIN",
     "AbsorbingChain",
     "CEMResult",
     "Cartpole",
     "Controller",
+    "ConvGPPN",
+    "ConvolutionalPlan",
+    "ConvolutionalPlanner",
     "DistanceField",
     "Dynamics",
     "LQRSolution",

@@ -52,12 +52,12 @@ class TangentPlanes:
         side: Tensor,  # (...), pixels from their centers, along the row
         down: Tensor,  # (...), along the column
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Red, green and blue (...) between the pixels."""
+        """Red, green and blue (...) between the pixels, in [0, 1] where they are."""
         table, first = self.packed.flatten(0, 1), len(PlaneSample._fields)
         slopes = [(table[pixel, first + i], table[pixel, first + 3 + i]) for i in range(3)]
         center = (plane.red, plane.green, plane.blue)
         red, green, blue = (c + side * u + down * v for c, (u, v) in zip(center, slopes, strict=True))
-        return red, green, blue
+        return within_colors(red, plane.red), within_colors(green, plane.green), within_colors(blue, plane.blue)
 
     def images(self) -> PlaneSample:
         """Each column as images (B, H, W)."""
@@ -76,6 +76,24 @@ def limited_slopes(
     before, after = torch.cat([none, steps], dim), torch.cat([steps, none], dim)
     a, b = slope_shares(before, after)
     return a * before + b * after
+
+
+def within_colors(
+    x: Tensor,  # (...)
+    center: Tensor,  # (...), that of the pixel
+) -> Tensor:
+    """x (...), which both slopes at once may have taken beyond 0 or 1, where their pixel was not."""
+    bright, dark = beyond_colors(x, center)
+    return torch.where(bright, 1.0, torch.where(dark, 0.0, x))
+
+
+@discrete
+def beyond_colors(
+    x: Tensor,  # (...)
+    center: Tensor,  # (...)
+) -> tuple[Tensor, Tensor]:
+    """Whether x is too bright or too dark for a color though its pixel is not, (...) bool: a discrete choice."""
+    return (x > 1) & (center <= 1), (x < 0) & (center >= 0)
 
 
 @discrete

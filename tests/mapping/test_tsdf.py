@@ -63,8 +63,10 @@ def test_voxels_take_the_color_between_pixels():
 
 
 @torch.no_grad()
-def test_colors_of_voxels_stay_between_those_of_pixels():
-    noise = torch.rand(1, *SIZE, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).round()
+@pytest.mark.parametrize("steps", [1, 8], ids=["black and white", "gray"])
+def test_colors_of_voxels_stay_between_black_and_white(steps):
+    noise = torch.rand(1, *SIZE, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    noise = (steps * noise).round() / steps
     K = torch.tensor([[[50.0, 0, 31.3], [0, 50, 23.6], [0, 0, 1]]], dtype=torch.float64)
     depth = torch.full((1, *SIZE, 1), 2.0, dtype=torch.float64)
     grid = fused(gs.RGBDFrames(noise, depth, K, torch.eye(4, dtype=torch.float64)[None]), voxel_size=0.01)

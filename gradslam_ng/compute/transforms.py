@@ -38,6 +38,15 @@ def is_vmapped(x: Tensor) -> bool:
     return "Batched" in str(torch._C._dispatch_keys(x))  # by the current vmap, or by that of batches of gradients
 
 
+def refuse_vmap(name: str, *tensors: Tensor) -> None:
+    """
+    Raises:
+        RuntimeError: `torch.vmap` has batched one of the tensors.
+    """
+    if any(is_vmapped(x) for x in tensors):
+        raise RuntimeError(f"vmap: {name} takes a batch as it is; give tensors with a leading axis (B, ...) instead")
+
+
 def unwrap(x: Tensor) -> Tensor:
     """The tensor that transforms of torch.func have wrapped; any operation on it is wrapped again."""
     while _functorch.is_gradtrackingtensor(x):

@@ -13,6 +13,7 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete as discrete_choice
 from gradslam_ng.compute.safe import denominator, divide
+from gradslam_ng.compute.transforms import refuse_vmap
 from gradslam_ng.compute.tree import unshared
 from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.mapping.mapper import Mapper
@@ -139,7 +140,10 @@ def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
 
     Raises:
         ValueError: a frame without poses, or not one for each volume; values that make no sense, see `check_frames`.
+        RuntimeError: within `torch.vmap`.
     """
+    inputs = (grid.sdf, grid.weight, grid.color, frame.color, frame.depth, frame.K)
+    refuse_vmap("integrate", *inputs, *(() if frame.T_wc is None else (frame.T_wc,)))
     frame = frame if frame.shape else frame.map(lambda value: value[None])
     if frame.T_wc is None or len(frame.shape) != 1 or len(frame) != grid.batch:
         raise ValueError(f"frame: expected {grid.batch} with poses, got {tuple(frame.shape)}, T_wc {frame.T_wc}")

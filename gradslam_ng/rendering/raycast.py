@@ -15,6 +15,7 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import divide, rsqrt
+from gradslam_ng.compute.transforms import refuse_vmap
 from gradslam_ng.geometry import se3
 from gradslam_ng.rendering.block_index import BlockIndex
 from gradslam_ng.rendering.rays import ray_directions
@@ -96,7 +97,9 @@ def raycast(
 
     Raises:
         ValueError: see `check_view`.
+        RuntimeError: within `torch.vmap`.
     """
+    refuse_vmap("raycast", grid.sdf, grid.weight, grid.color, T_wc, K)
     check_view(T_wc, K, grid.batch, size, grid.sdf, "volume")
     T_wc, grid = relative_to_origin(T_wc, grid.origin, K.dtype), replace(grid, origin=None)
     hits, blocks = find_hits(grid, T_wc, K, size, near, offset)

@@ -127,19 +127,21 @@ def test_batch_elements_are_seen_by_their_own_cameras(room):
         assert (both.depth - views[1].depth)[mask].abs().quantile(0.9) < 0.01
 
 
-def test_depth_normal_and_color_have_the_gradients_of_central_differences(ball_grid):
+def test_images_have_the_gradients_of_central_differences(ball_grid):
     """To the volume, pose and camera, at every pixel but the outline's; everything is computed anew, the search
     included: nothing is held."""
     generator = torch.Generator().manual_seed(0)
+    uneven = ball_grid.weight * (1 + torch.rand(ball_grid.weight.shape, generator=generator, dtype=torch.float64))
     inner = gs.raycast(ball_grid, HERE, K, SIZE)
     inner = (inner.normal[..., 2] < -0.5)[0]  # away from the depth edge
     assert inner.sum() > 300
 
-    def images(xi, K, sdf, color):
-        seen = gs.raycast(dataclasses.replace(ball_grid, sdf=sdf, color=color), se3.exp(xi) @ HERE, K, SIZE)
-        return {name: getattr(seen, name)[0, inner] for name in ("depth", "normal", "color")}
+    def images(xi, K, **values):
+        seen = gs.raycast(dataclasses.replace(ball_grid, **values), se3.exp(xi) @ HERE, K, SIZE)
+        return {name: getattr(seen, name)[0, inner] for name in ("depth", "normal", "color", "weight")}
 
     inputs = {"xi": torch.zeros(1, 6, dtype=torch.float64), "K": K, "sdf": ball_grid.sdf, "color": ball_grid.color}
+    inputs["weight"] = uneven
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     outputs, errors, compare_views = images(**leaves), [], set()
     for name, value in inputs.items():
@@ -159,7 +161,7 @@ def test_depth_normal_and_color_have_the_gradients_of_central_differences(ball_g
             assert numeric.abs().max() > 0
             errors.append((analytic - numeric).abs().flatten() / numeric.abs().max())
             compare_views.add((output, name))
-    assert len(compare_views) == 10  # all but depth and normal to color
+    assert len(compare_views) == 14  # all but depth and normal to color and weight, and those two to each other
     errors = torch.cat(errors)
     assert errors.median() <= 1e-6 and errors.max() <= 1e-4, errors.sort(descending=True).values[:10]
 

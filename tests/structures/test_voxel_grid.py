@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,27 @@ def test_a_linear_field_is_interpolated_exactly():
     sdf, gradient, weight = grid.query(points)
     assert torch.allclose(sdf, points @ n + torch.tensor([[0.0], [0.01]], dtype=torch.float64), atol=1e-12)
     assert torch.allclose(gradient, n.expand_as(gradient), atol=1e-12) and (weight == 1).all()
+
+
+def test_queries_have_the_gradients_of_central_differences():
+    """To distances, weights and points, within the eight voxels around each."""
+    generator = torch.Generator().manual_seed(0)
+    grid = of_function(lambda p: (p * p).sum(-1))
+    points = 2.2 * torch.rand(1, 20, 3, dtype=torch.float64, generator=generator) - 1.1
+    weight = 1 + torch.rand(grid.weight.shape, dtype=torch.float64, generator=generator)
+
+    def found(**given):
+        points = given.pop("points")
+        return torch.cat([x.reshape(1, 20, -1) for x in dataclasses.replace(grid, **given).query(points)], -1)
+
+    inputs = {"sdf": grid.sdf, "weight": weight, "points": points}
+    leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+    share = torch.randn(1, 20, 5, dtype=torch.float64, generator=generator)
+    gradients = torch.autograd.grad((share * found(**leaves)).sum(), list(leaves.values()))
+    for (name, value), gradient in zip(inputs.items(), gradients, strict=True):
+        step = 1e-7 * torch.randn(value.shape, dtype=torch.float64, generator=generator)
+        ends = [(share * found(**(inputs | {name: value + sign * step}))).sum() for sign in (1, -1)]
+        torch.testing.assert_close((gradient * step).sum(), (ends[0] - ends[1]) / 2, rtol=1e-6, atol=0)
 
 
 def test_outside_nothing_is_known():

@@ -182,9 +182,15 @@ def _grad(y: Tensor, at: Tensor, record: bool) -> Any:
 
 
 def _rows(y: Tensor, at: Tensor, record: bool) -> Tensor:
-    """The Jacobian (B, T, d, n + m) of y (B, T, d) to `at` (B, T, n + m), a backward pass for each row."""
-    with torch.enable_grad():
-        return torch.stack([_grad(y[..., i].sum(), at, record)[0] for i in range(y.shape[-1])], -2)
+    """The Jacobian (B, T, d, n + m) of y (B, T, d) to `at` (B, T, n + m), a backward pass for all rows together."""
+    d = y.shape[-1]
+    if not y.requires_grad:
+        return torch.zeros_like(at)[..., None, :].expand(*at.shape[:-1], d, -1)
+    rows = torch.eye(d, dtype=y.dtype, device=y.device)[:, None, None].expand(d, *y.shape)
+    (J,) = torch.autograd.grad(
+        y, at, rows, retain_graph=True, create_graph=record, materialize_grads=True, is_grads_batched=True
+    )
+    return J.movedim(0, -2)
 
 
 class SlewDynamics(Dynamics):

@@ -24,7 +24,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from benchmarks.planning.harmonic import GOAL, coelho, least_travel, shortest
-from demos.common.room_map import floor_map, fuse, record
+from demos.common.room_map import floor_map, record, standing
 from gradslam_ng.planning import Controller, Policy, ResistorGrid, policy_iteration
 
 SHOWN = 7  # one of so many cells is the start of a path in the pictures
@@ -64,7 +64,7 @@ def directions(controller: Controller) -> np.ndarray:
 
 def room() -> tuple[Tensor, tuple[int, int]]:
     """Where a robot fits on the floor of the living room (X, Y), 24 frames fused, and the cell nearest a corner."""
-    free = floor_map(fuse(record(24, (96, 128))[1]), CELL).free(RADIUS)
+    free = standing(floor_map(record()[1], CELL), RADIUS)
     cells = free.nonzero()
     x, y = cells[(cells - torch.tensor(free.shape)).square().sum(-1).argmin()].tolist()
     return free, (x, y)

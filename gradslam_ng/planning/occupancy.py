@@ -77,7 +77,7 @@ class Occupancy:
         _check_cell(cell)
         d, device = occupied.ndim, occupied.device
         state = torch.where(occupied, OCCUPIED, torch.where(unknown, UNKNOWN, FREE)).to(torch.uint8)
-        at = torch.zeros(d) if origin is None else torch.as_tensor(origin)
+        at = torch.zeros(d) if origin is None else torch.as_tensor(origin, dtype=torch.float64)
         if at.shape != (d,) or not bool(at.isfinite().all()):
             raise ValueError(f"origin: expected {d} coordinates of the first cell's center, got {origin}")
         nothing = torch.zeros(0, d, dtype=torch.float64, device=device)
@@ -137,7 +137,7 @@ class Occupancy:
 
     def center(self, index: Tensor) -> Tensor:  # index (..., d)
         """The centers (..., d) of cells, meters."""
-        return self.origin + self.cell * index
+        return self.origin + self.cell * index.to(self.origin)
 
     def centers(self) -> Tensor:
         """Those of all cells, (X, Y[, Z], d), meters."""

@@ -160,3 +160,9 @@ def test_an_empty_map_and_other_things_are_refused():
         Occupancy.from_cells(torch.zeros(3, 3))
     with pytest.raises(ValueError, match="occupied: expected bool"):
         Occupancy.from_cells(torch.zeros(0, 3, dtype=torch.bool))
+
+
+def test_centers_are_as_exact_as_the_origin():
+    grid = Occupancy.from_cells(torch.zeros(3, 40, dtype=torch.bool), cell=0.05, origin=(1000.0, 0.1))
+    expected = torch.tensor([1000.0 + 2 * 0.05, 0.1 + 39 * 0.05], dtype=torch.float64)
+    torch.testing.assert_close(grid.center(torch.tensor([2, 39])), expected, rtol=1e-15, atol=0)

@@ -20,6 +20,7 @@ FEW_FAR = 0.01  # share of the pixels with such depth that is not worth a warnin
 FEW_VALID = 0.3  # share of the pixels with depth
 SPEED = (5.0, 8.0)  # m/s and rad/s: faster is no hand-held camera but a jump of the ground truth
 STILL = 1e-9  # meters, and of a rotation's entries: poses that differ by less are the same
+BESIDE = 60.0  # seconds: ground truth that begins or ends so near to some frames of a recording is of its others
 OFF_CENTER = 0.15  # distance of the principal point from the image's center, in image sizes
 FOCAL = (0.3, 5.0)  # focal lengths, in image widths, between 118 and 11 degrees
 SQUARE = 0.25  # relative difference of fx and fy
@@ -159,7 +160,7 @@ def _poses(sequence: RGBDSequence) -> list[Finding]:
     known = sequence.T_wc.isfinite().all(-1).all(-1)
     if not bool(known.any()):
         text = "no frame has a ground truth pose: its times and those of the frames do not meet"
-        return [Finding("warning", "poses.none", text)]
+        return [Finding("note" if _is_beside_truth(sequence) else "warning", "poses.none", text)]
     found = []
     T_wc, times = sequence.T_wc[known], sequence.timestamps[known]
     if 2 * len(T_wc) < len(sequence):
@@ -169,6 +170,9 @@ def _poses(sequence: RGBDSequence) -> list[Finding]:
         found.append(Finding("error", "poses.rigid", f"{int((~rigid).sum())} ground truth poses are not rigid motions"))
     if len(T_wc) > 1 and bool(((T_wc - T_wc[:1]).abs() < STILL).all()):
         return [*found, Finding("warning", "poses.still", "all ground truth poses are the same")]
+    if len(T_wc) > 1 and bool(((T_wc - T_wc[:1])[:, :3, :3].abs() < STILL).all()):
+        text = "all ground truth poses have the same rotation: does the ground truth tell positions alone?"
+        found.append(Finding("note", "poses.rotation", text))
     moved = T_wc[:, :3, 3].diff(dim=0).norm(dim=-1)
     turned = so3.log(T_wc[:-1, :3, :3].mT @ T_wc[1:, :3, :3]).norm(dim=-1)
     elapsed = times.diff().clamp(min=1e-3)
@@ -180,3 +184,13 @@ def _poses(sequence: RGBDSequence) -> list[Finding]:
         text = f"the ground truth jumps {int(jumps.sum())} times, first before frame {first}{unit}"
         found.append(Finding("warning", "poses.jump", text))
     return found
+
+
+def _is_beside_truth(sequence: RGBDSequence) -> bool:
+    """Whether these are some frames of a recording, before the ground truth begins or after it ends."""
+    is_part = isinstance(sequence, FileSequence) and len(sequence) < len(sequence.color)
+    if not is_part or sequence.ground_truth is None or not len(sequence.ground_truth):
+        return False
+    truth, times = sequence.ground_truth.timestamps, sequence.timestamps
+    apart = max(float(truth[0] - times[-1]), float(times[0] - truth[-1]))
+    return 0 < apart < BESIDE

@@ -177,3 +177,19 @@ def test_gray_for_want_of_color_has_not_frozen(folder):
     for i in range(8):
         iio.imwrite(folder / "color" / f"{i:04d}.png", np.full((24, 32, 3), 128, np.uint8))
     assert found(Folder(folder)) == {"color.constant": "warning"}
+
+
+def test_frames_before_the_ground_truth_begins_are_no_fault_of_the_recording(recordings, tmp_path):
+    folder = recordings.tum(tmp_path / "desk")
+    truth = folder / "groundtruth.txt"
+    lines = truth.read_text().splitlines()
+    truth.write_text("\n".join([lines[0], *lines[5:]]))
+    assert found(TUM(folder)[:3]) == {"poses.none": "note"}
+    truth.write_text("\n".join(recordings.tum_line(3700 + i / 30, recordings.poses()[i]) for i in range(8)))
+    assert found(TUM(folder)[:3]) == {"poses.none": "warning"}  # of another clock
+
+
+def test_ground_truth_of_positions_alone(tum):
+    tum.T_wc = torch.eye(4, dtype=torch.float64).repeat(8, 1, 1)
+    tum.T_wc[:, 0, 3] = torch.arange(8) * 0.01
+    assert found(tum) == {"poses.rotation": "note"}

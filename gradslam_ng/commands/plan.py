@@ -21,6 +21,7 @@ from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableEr
 from gradslam_ng.commands.outputs import check_writable
 from gradslam_ng.commands.recording import load
 from gradslam_ng.commands.settings import parse_frames
+from gradslam_ng.io.text import read_json
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.viz.floor_plan import plot_plan
 
@@ -106,7 +107,7 @@ def plan(
         path = planning.safe_path(occupancy, *ends, radius=radius, unknown=grid.unknown, smoothed=smooth)
     except planning.NoWayError as error:
         picture(title=f"{file.parent.name}: no way")
-        hint = "" if grid.unknown != "blocked" else "; --unknown costly would go through what nobody has seen"
+        hint = "" if grid.unknown != "blocked" else "; with --unknown costly it may lead through what nobody has seen"
         raise UnreachableError(f"{error}{hint}") from None
     summary = _summary(path, occupancy, ends, start, radius, grid.unknown)
     _write(out, path, occupancy, summary)
@@ -174,7 +175,10 @@ def _recording(file: Path, options: GridOptions):
         FileNotFoundError: that which is named is not there.
     """
     metrics = file.with_name("metrics.json")
-    settings: dict[str, Any] = json.loads(metrics.read_text())["settings"] if metrics.is_file() else {}
+    settings: dict[str, Any] = {}
+    if metrics.is_file():
+        found = read_json(metrics, "what a run says of itself")
+        settings = found.get("settings", {}) if isinstance(found, dict) else {}
     source = options.recording or settings.get("source")
     if source is None:
         return None

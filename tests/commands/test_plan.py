@@ -136,6 +136,10 @@ def test_a_folder_that_is_no_run_and_a_recording_that_is_gone(folder, tmp_path, 
     assert "give --recording" in says()
     found = str(folder.parent / "recording")
     assert main(["plan", str(tmp_path / "run"), "--out", str(tmp_path / "out"), *GOOD, "--recording", found]) == 0
+    (tmp_path / "run" / "metrics.json").write_text("{")
+    assert main(["plan", str(tmp_path / "run"), "--out", str(tmp_path / "out"), *GOOD]) == 1
+    assert "metrics.json" in says()
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "run" / "trajectory.txt").unlink()
     assert main(["plan", str(tmp_path / "run"), "--out", str(tmp_path / "out"), *GOOD]) == 1
     assert "give --up" in says()

@@ -168,3 +168,14 @@ class _Solve(Function):
             row, col = (chain.cols, chain.rows) if ctx.transposed else (chain.rows, chain.cols)
             to_weights = (adjoint[:, row] * x[:, col]).sum(0)
         return to_weights, adjoint, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, weights: Tensor, b: Tensor, chain: AbsorbingChain, transposed: bool) -> Any:
+        if in_dims[0] is not None:
+            raise RuntimeError("vmap: a chain has one set of weights; make one for each element instead")
+        flat = b.movedim(in_dims[1], 0)
+        return _Solve.apply(weights, flat.flatten(0, 1), chain, transposed).view(flat.shape), 0
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError("an absorbing chain has no forward-mode derivative")

@@ -150,7 +150,7 @@ class Bellman:
         if float(temperature) == 0 and float(discount) == 1:
             return self.successor
         action = self.action_costs(values, cost, discount).argmin(1)
-        return torch.where(self.inner, self.target.T[torch.arange(action.shape[1]), action], -1)
+        return torch.where(self.inner, self.target.T[torch.arange(action.shape[1], device=action.device), action], -1)
 
     def spectral_radius(self, cost: Tensor, temperature: Tensor) -> Tensor:
         """(B,) of exp(-c_a / temperature), what one more step weighs at discount 1, by power iteration; 0 where the

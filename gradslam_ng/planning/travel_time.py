@@ -180,6 +180,10 @@ class _Time(Function):
             to_cost = refuse_gradient("travel_time has no second derivatives", to_cost, g, *ctx.saved_tensors)
         return to_cost, None, None
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError("travel_time has no forward-mode derivative")
+
 
 def _to_cost(equations: Eikonal, slope: np.ndarray) -> np.ndarray:
     """(*shape), of the gradient to the times, flat."""
@@ -189,5 +193,5 @@ def _to_cost(equations: Eikonal, slope: np.ndarray) -> np.ndarray:
         weights, rows, cols, order = (torch.from_numpy(x) for x in (share, row, col, equations.time[cells]))
         chain = AbsorbingChain(weights, rows=rows, cols=cols, count=len(cells), order=order)
         padded = np.pad(slope.reshape(np.array(equations.shape) - 2), 1).ravel()
-        out[cells] = own * chain.solve_transposed(torch.from_numpy(padded[cells])).numpy()
+        out[cells] = own * as_numpy(chain.solve_transposed(torch.from_numpy(padded[cells])))
     return equations.inner(out)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from gradslam_ng.compute.caller_modes import mode_free
-from gradslam_ng.compute.transforms import as_numpy
+from gradslam_ng.compute.transforms import as_numpy, transforms_active
 from gradslam_ng.planning.bellman import BIG, Bellman
 from gradslam_ng.planning.moves import Cell, Lattice, check_goal, check_moves, check_start, follow, neighborhood
 from gradslam_ng.planning.shortest_path import tree_cost
@@ -198,7 +198,7 @@ class ValueIteration(nn.Module):
         self, equations: Bellman, values: Tensor, converged: Tensor, shortest: Tensor, problem: tuple[Tensor, ...]
     ) -> Tensor:
         """Values (B, N) with their gradient to the problem."""
-        if not (torch.is_grad_enabled() and any(x.requires_grad for x in problem)):
+        if not (transforms_active() or (torch.is_grad_enabled() and any(x.requires_grad for x in problem))):
             return values
         if self.backward == "truncated":
             for _ in range(self.backward_iterations):
@@ -241,3 +241,7 @@ class _FixedPoint(Function):
         if ctx.needs_input_grad[2]:
             to_discount = (flow * values[:, ctx.equations.target]).sum()
         return ctx.equations.to_cost(flow), to_temperature, to_discount, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise RuntimeError("backward='implicit' has no forward-mode derivative: use backward='unroll' or 'truncated'")

@@ -188,11 +188,15 @@ def test_costs_far_apart_stay_finite():
             assert found.descend(start)[-1].tolist() == [4.0, 4.0]
 
 
-def test_second_derivatives_are_refused():
+def test_second_derivatives_and_forward_mode_are_refused():
     cost = random_cost(5, 5, walls=0.0).requires_grad_()
     (gradient,) = torch.autograd.grad(travel_time(cost, (2, 2)).time.sum(), cost, create_graph=True)
     with pytest.raises(RuntimeError, match="second derivatives"):
         gradient.square().sum().backward()
+    functional = torch.func.grad(lambda c: travel_time(c, (2, 2)).time.sum())(cost.detach())
+    torch.testing.assert_close(functional, gradient.detach(), rtol=1e-12, atol=0)
+    with pytest.raises(RuntimeError, match="forward-mode"):
+        torch.func.jvp(lambda c: travel_time(c, (2, 2)).time, (cost.detach(),), (cost.detach(),))
 
 
 def test_bad_arguments_are_named():

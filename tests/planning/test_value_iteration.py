@@ -296,6 +296,25 @@ def test_no_way_one_cell_and_cells_that_cost_little(temperature):
         assert torch.autograd.grad(solver(nothing, (0, 0)).cost_to_go.sum(), nothing)[0].isfinite().all()
 
 
+def test_transforms_are_right_or_refused():
+    cost, goal = maze(5, walls=0.0)
+    change = torch.rand(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for temperature in (0.0, 0.2):
+        solver = ValueIteration(8, temperature=temperature)
+        jacobian = torch.func.jacrev(lambda c, solver=solver: solver(c, goal).cost_to_go)(cost)
+        step = 1e-6 * change
+        slope = (solver(cost + step, goal).cost_to_go - solver(cost - step, goal).cost_to_go) / 2e-6
+        torch.testing.assert_close((jacobian * change).sum((-2, -1)), slope, rtol=1e-6, atol=1e-7)
+        unrolled = ValueIteration(8, temperature=temperature, backward="unroll", iterations=60)
+        for each in (solver, unrolled) if temperature == 0 else (unrolled,):
+            _, tangent = torch.func.jvp(lambda c, each=each: each(c, goal).cost_to_go, (cost,), (change,))
+            torch.testing.assert_close(tangent, slope, rtol=1e-6, atol=1e-7)
+    with pytest.raises(RuntimeError, match="forward-mode"):
+        torch.func.jvp(lambda c: solver(c, goal).cost_to_go, (cost,), (change,))
+    with pytest.raises(RuntimeError, match="leading axes"):
+        torch.vmap(lambda c: solver(c, goal).cost_to_go)(cost[None])
+
+
 def test_bad_arguments_are_named():
     cost = torch.ones(4, 5)
     for error, said, call in (

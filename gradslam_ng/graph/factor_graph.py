@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.graph import residuals
+from gradslam_ng.graph.centering import Centered, Centers, find_centers, translation
 from gradslam_ng.graph.checks import check_alike, check_elements, check_finite
 from gradslam_ng.graph.factor import Factor, Weight
 from gradslam_ng.graph.ordering import Ordering, check_index, gather
@@ -38,6 +40,8 @@ class FactorGraph:
         graph.add_between("pose", i, j, T_ij, weight=optim.FullWeight(W))    # (M,), (M,), (M, 4, 4), (M, 6, 6)
         solution = graph.optimize(backward="implicit-gn")
         solution["pose"]                                                     # (N, 4, 4)
+
+    Poses far from the origin, as at the coordinates of a map projection, are solved for relative to the first.
 
     A connected part of the graph without an anchor in the world has its first variable fixed; without that its position
     would be arbitrary. A graph without factors is its own solution.
@@ -121,7 +125,11 @@ class FactorGraph:
         weight: Weight | None = None,
         kernel: Kernel | None = None,
     ) -> None:
-        """Variables known to be z, up to noise in the frame of the world: log(x z^-1)."""
+        """Variables known to be z, up to noise in the frame of the world: log(x z^-1).
+
+        A rotation in it turns about the world's origin, however far: at the coordinates of a map projection leave these
+        out (subtract an offset from all poses), or give a function of x to `add_factor`.
+        """
         self._check_measurement(name, z)
         group = self._variable(name).group
         residual = residuals.VectorPrior(z) if group is None else residuals.Prior(group, z)
@@ -216,12 +224,13 @@ class FactorGraph:
             return self.solution_at(self.initial)
         # Steps of a graph are a few large operations and a sparse factorization by SciPy or CHOLMOD, which the compiler
         # cannot see into: a loop closed within a compiled run would only wait for it.
+        graph, centers = self._centered()
         with compilation(False):
             solution = optim.solve(
-                self, self.initial, strategy, iterations, tolerance=tolerance, backward=backward,
+                graph, graph.initial, strategy, iterations, tolerance=tolerance, backward=backward,
                 backward_iterations=backward_iterations,
             )  # fmt: skip
-        return self._solution(solution)
+        return self._solution(solution, graph, centers)
 
     @mode_free
     def solution_at(
@@ -229,7 +238,10 @@ class FactorGraph:
         x: tuple[Tensor, ...],  # (..., N, *event) each
     ) -> GraphSolution:
         """The variables at x as they are, with the normal equations there."""
-        return self._solution(optim.Solution(x, *self.linearize(x), converged=None))
+        graph, centers = self.with_values(x)._centered()
+        return self._solution(
+            optim.Solution(graph.initial, *graph.linearize(graph.initial), converged=None), graph, centers
+        )
 
     @mode_free
     def linearize(
@@ -336,9 +348,26 @@ class FactorGraph:
         check_alike(f"measurement of {name!r}", z, self.values[name] if name in self.values else z)
         check_elements(f"measurement of {name!r}", self._variable(name), z)
 
-    def _solution(self, solution: optim.Solution) -> GraphSolution:
+    def _centered(self) -> tuple[FactorGraph, Centers]:
+        """The graph with poses relative to centers near the first, and these, see `centering`; else itself and none."""
+        centers = find_centers(self.variables, self.values)
+        if not centers:
+            return self, centers
+        factors = {
+            k: replace(factor, residual=Centered(factor.residual, tuple(centers.get(name) for name, _ in factor.keys)))
+            for k, factor in enumerate(self.factors)
+            if not factor.residual.relative
+        }
+        near = (x - translation(centers[name]) if name in centers else x for name, x in self.values.items())
+        return self.with_factors(factors).with_values(tuple(near)), centers
+
+    def _solution(self, solution: optim.Solution, graph: FactorGraph, centers: Centers) -> GraphSolution:
         x = cast("tuple[Tensor, ...]", solution.x)  # a solution is over what the problem is over
-        return GraphSolution(self.ordering, values=self._named(x), solution=solution, problem=self)
+        named = self._named(x)
+        world = {
+            name: value + translation(centers[name]) if name in centers else value for name, value in named.items()
+        }
+        return GraphSolution(self.ordering, values=world, solution=solution, problem=graph, centers=centers)
 
     @torch.no_grad()
     def _check(self, factor: Factor) -> None:

@@ -8,18 +8,27 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
+from gradslam_ng.graph.centering import Centers, adjoint
 from gradslam_ng.graph.ordering import Ordering, check_index
 
 
 class GraphSolution:
     """Where the variables of a graph ended.
 
-    problem: the graph itself, which is linearized again for covariances with a gradient.
+    solution, problem: what was solved, the graph with poses relative to `centers` (`centering`); it is linearized again
+    for covariances with a gradient.
     """
 
     def __init__(
-        self, ordering: Ordering, *, values: dict[str, Tensor], solution: optim.Solution, problem: optim.Problem
+        self,
+        ordering: Ordering,
+        *,
+        values: dict[str, Tensor],
+        solution: optim.Solution,
+        problem: optim.Problem,
+        centers: Centers,
     ) -> None:
+        self.centers = centers
         self.ordering, self.values, self.solution, self.problem = ordering, values, solution, problem
 
     def __getitem__(self, name: str) -> Tensor:
@@ -37,12 +46,13 @@ class GraphSolution:
         return self.solution.error
 
     def normal_matrix(self) -> Tensor | optim.BlockSparse:
-        """The Gauss-Newton H (..., n, n) at the solution, with the gradient that the solution has."""
+        """The Gauss-Newton H (..., n, n) at the solution, with the gradient that the solution has, to updates about
+        `centers`."""
         H = self.solution.H
         values = H if isinstance(H, Tensor) else H.values
         if values.requires_grad or not any(x.requires_grad for x in self.x):
             return H
-        return self.problem.linearize(self.x)[0]  # the ways back that record no iteration leave H a constant
+        return self.problem.linearize(self.solution.x)[0]  # the ways back that record no iteration leave H a constant
 
     def covariance(
         self,
@@ -64,4 +74,8 @@ class GraphSolution:
         solved = torch.linalg.solve(H, columns) if isinstance(H, Tensor) else H.factor().solve_columns(columns)
         solved = torch.nn.functional.pad(solved, (0, 0, 0, 1)).unflatten(-1, tuple(places.shape))  # (..., n + 1, K, d)
         which, axis = (torch.arange(size, device=places.device) for size in places.shape)
-        return solved[..., places[:, :, None], which[:, None, None], axis]
+        covariance = solved[..., places[:, :, None], which[:, None, None], axis]
+        if name not in self.centers:
+            return covariance
+        to_world = adjoint(self.centers[name])
+        return to_world @ covariance @ to_world.mT

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import se3
+from gradslam_ng.graph.centering import find_centers, translation
 from gradslam_ng.graph.checks import check_alike, check_elements
 from gradslam_ng.graph.edges import Edge, add_edges
 from gradslam_ng.graph.factor import Weight
@@ -79,7 +80,9 @@ class Smoother:
         if lag is not None and lag < 2:
             raise ValueError(f"lag: expected at least 2 poses or None, got {lag}")
         self.lag, self.strategy, self.iterations = lag, strategy, iterations
-        self.poses = [T_0]
+        centers = find_centers({"pose": optim.SE3()}, {"pose": T_0[..., None, :, :]})
+        self.shift = translation(centers["pose"])[..., 0, :, :] if centers else None
+        self.poses = [T_0 if self.shift is None else T_0 - self.shift]  # relative to near the first, if that is far off
         self.first = 0  # of the poses that are still variables, or fixed
         self.edges: list[Edge] = []
         self.marginal: Marginal | None = None
@@ -140,7 +143,8 @@ class Smoother:
             graph = window_graph({k: self.poses[k] for k in window}, self.edges, self.marginal)
             solution = graph.optimize(self.strategy, self.iterations, backward=backward)
             self.poses[self.first :] = list(solution["pose"].unbind(-3))
-        return _stack(self.poses)
+        T_wc = _stack(self.poses)
+        return T_wc if self.shift is None else T_wc + self.shift[..., None, :, :]
 
     def _marginalize(self) -> None:
         """The oldest pose leaves; what its edges and the marginal before knew of the others stays.

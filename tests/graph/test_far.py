@@ -111,3 +111,23 @@ def test_a_batch_of_graphs_at_different_places():
     graph.add_between("pose", I, J, one.factors[0].residual.z, weight=one.factors[0].weight)
     found = graph.optimize()["pose"] - shifts[:, None]
     torch.testing.assert_close(found, one.optimize()["pose"].expand(2, COUNT, 4, 4), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("lag", [None, 3])
+def test_far_smoothers_are_those_near_the_origin(lag):
+    def end(shift: Tensor) -> tuple[Tensor, Tensor]:
+        e = torch.zeros((), dtype=D, requires_grad=True)
+        motions = se3.exp(0.5 * random(0, 7, 6) + e * random(1, 7, 6))
+        smoother = gs.Smoother(torch.eye(4, dtype=D) + shift, lag=lag)
+        for k, T in enumerate(motions):
+            smoother.add(T, optim.IsotropicWeight(torch.ones(1, dtype=D)))
+            if k > 1:
+                smoother.add_loop(
+                    k - 1, k + 1, se3.exp(0.8 * random(k, 6)), optim.IsotropicWeight(2 * torch.ones(1, dtype=D))
+                )
+        poses = smoother.smooth() - shift
+        value = (random(2, *poses.shape) * poses).sum()
+        return value.detach(), torch.autograd.grad(value, e)[0]
+
+    expected, found = (end(offset(place, 4)) for place in ([0.0, 0, 0], UTM["UTM"]))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)

@@ -32,7 +32,11 @@ def associate(ground_truth: Trajectory, estimate: Trajectory, max_gap: float = 0
 
     Raises:
         ValueError: a trajectory without any known pose, or no two poses within `max_gap`.
+        TypeError: no trajectories.
     """
+    for name, trajectory in (("ground truth", ground_truth), ("estimate", estimate)):
+        if not isinstance(trajectory, Trajectory):
+            raise TypeError(f"{name}: expected a Trajectory, got {type(trajectory).__name__}")
     lost = (~estimate.known).nonzero().flatten()
     if len(lost):
         when = estimate.timestamps[lost[0]].item()

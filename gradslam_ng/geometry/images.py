@@ -174,7 +174,13 @@ def _smooth(
 
 
 def _blocks(image: Tensor, factor: int) -> list[Tensor]:
-    """The factor^2 interleaved images (..., H // factor, W // factor, C), together the pixels of every block."""
+    """The factor^2 interleaved images (..., H // factor, W // factor, C), together the pixels of every block.
+
+    Raises:
+        ValueError: a factor that leaves no pixel, or below 1.
+    """
+    if not 1 <= factor <= min(image.shape[-3:-1]):
+        raise ValueError(f"factor: expected 1 to {min(image.shape[-3:-1])}, the size of the images, got {factor}")
     height, width = (size // factor * factor for size in image.shape[-3:-1])
     return [image[..., i:height:factor, j:width:factor, :] for i in range(factor) for j in range(factor)]
 

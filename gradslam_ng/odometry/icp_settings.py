@@ -83,7 +83,11 @@ class ICPSettings:
     backward_iterations: int = 2
 
     def __post_init__(self) -> None:
+        if isinstance(self.iterations, (int, float)):
+            raise TypeError(f"iterations: expected a number for each level, such as (4, 3, 2), got {self.iterations}")
         self._check_learned()
+        if not isinstance(self.photometric, bool):
+            raise TypeError(f"photometric: expected True or False, got {self.photometric!r}")
         self._check_ranges()
         count, window = self.backward_iterations, self.association_window
         if not self.iterations or min(self.iterations) < 0:

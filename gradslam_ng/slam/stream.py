@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
@@ -83,8 +84,11 @@ class StreamingSystem(System):
 
         Raises:
             ValueError: no frame of the sequence could be read.
+            TypeError: a path.
             KeyboardInterrupt: before the first frame was done.
         """
+        if isinstance(sequence, str | os.PathLike):
+            raise TypeError(f"sequence: expected frames, such as datasets.load({str(sequence)!r}) gives, got a path")
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         stream = Stream(
             self, sequence=sequence, on_frame=on_frame, compile=compile, loops=loops, relocalizer=relocalizer

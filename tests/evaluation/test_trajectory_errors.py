@@ -259,3 +259,9 @@ def test_too_few_pairs_tell_what_times_there_are():
         ValueError, match=r"3 pairs of poses, got 1.*truth covers 0\.000 to 0\.133 s, estimate 0\.000 to 4000"
     ):
         evaluation.ate(seconds, other)
+
+
+def test_poses_without_times_are_no_trajectory():
+    poses = torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)
+    with pytest.raises(TypeError, match="estimate: expected a Trajectory, got Tensor"):
+        evaluation.ate(Trajectory(torch.arange(5.0), poses), poses)

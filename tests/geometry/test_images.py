@@ -287,3 +287,10 @@ def test_compiled_twin(function):
     weights = torch.rand_like(outputs[0])
     gradients = [torch.autograd.grad((output * weights).sum(), image)[0] for output in outputs]
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0, -1, 9, 1000])
+def test_a_factor_that_leaves_no_pixel_is_refused(factor):
+    for shrink, channels in ((images.downsample_depth, 1), (images.downsample_color, 3)):
+        with pytest.raises(ValueError, match=f"factor: expected 1 to 8, the size of the images, got {factor}"):
+            shrink(torch.ones(8, 12, channels), factor)

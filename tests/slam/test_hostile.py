@@ -142,3 +142,10 @@ def test_a_run_without_memory_keeps_what_it_has(clip, room, quick, monkeypatch):
     assert result.interrupted and len(result.trajectory) == 5 and len(result.map.keys)
     with pytest.raises(MemoryError):
         system.run(room.InMemory(clip))
+
+
+def test_a_path_is_no_sequence():
+    with pytest.raises(
+        TypeError, match=r"sequence: expected frames, such as datasets\.load\('my_room'\) gives, got a path"
+    ):
+        gs.PointFusion().run("my_room")

@@ -37,3 +37,14 @@ def test_settings_of_ones_own_and_of_a_file_go_before(tmp_path):
 def test_a_preset_that_there_is_not():
     with pytest.raises(ValueError, match=r"default, fast, accurate.*'quick'"):
         gs.PointFusion(settings="quick")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"photometric": "no"}, "photometric: expected True or False, got 'no'"),
+     ({"iterations": 5}, "iterations: expected a number for each level, such as .* got 5")],
+)  # fmt: skip
+def test_settings_of_another_type_are_refused(setting, message):
+    """A text that says no would be true."""
+    with pytest.raises(TypeError, match=message):
+        ICPSettings(**setting)

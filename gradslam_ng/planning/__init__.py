@@ -22,6 +22,7 @@ from gradslam_ng.planning.smoothing import SmoothPath, smooth
 from gradslam_ng.planning.stages import Dynamics, LinearDynamics, QuadraticCost, StageCost
 from gradslam_ng.planning.travel_time import TravelTime, travel_time
 from gradslam_ng.planning.value_iteration import ValueIteration, Values
+from gradslam_ng.planning.views import NextView, Uncertainty, information, next_best_view
 
 __all__ = [
     "ESDF",
@@ -39,6 +40,7 @@ __all__ = [
     "LQRSolution",
     "LinearDynamics",
     "MPCSolution",
+    "NextView",
     "NoWayError",
     "Occupancy",
     "Pendulum",
@@ -51,6 +53,7 @@ __all__ = [
     "SmoothPath",
     "StageCost",
     "TravelTime",
+    "Uncertainty",
     "Unicycle",
     "ValueIteration",
     "Values",
@@ -60,7 +63,9 @@ __all__ = [
     "esdf",
     "estimate_floor",
     "estimate_up",
+    "information",
     "lqr",
+    "next_best_view",
     "path_clearance",
     "policy_iteration",
     "safe_path",

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.safe import expand_mask
-from gradslam_ng.compute.transforms import functorch_active, refuse_second_derivatives
+from gradslam_ng.compute.transforms import functorch_active, is_vmapped, refuse_second_derivatives
 from gradslam_ng.compute.tree import tree_map, tree_where
 from gradslam_ng.optim import implicit
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach
@@ -81,6 +81,7 @@ def solve(
     Raises:
         ValueError: an unknown `backward`, or a number of iterations that is negative or less than
             `backward_iterations`.
+        RuntimeError: within `torch.vmap`, with a tolerance.
     """
     if backward not in BACKWARD:
         raise ValueError(f"backward: expected one of {', '.join(BACKWARD)}, got {backward!r}")
@@ -139,6 +140,8 @@ def _linearize(problem: Problem, x: Point) -> Iterate:
 def _begin(problem: Problem, x: Point, strategy: StepStrategy, tolerance: float | None) -> Progress:
     current = _linearize(problem, x)
     error = current.linearization.error.detach()
+    if tolerance is not None and is_vmapped(error):
+        raise RuntimeError("vmap: whether all have converged is asked after each step; use tolerance=None")
     converged = None if tolerance is None else torch.zeros_like(error, dtype=torch.bool)
     rounding = torch.finfo(error.dtype).eps * error
     return Progress(current, strategy.start(current.linearization), converged, rounding)

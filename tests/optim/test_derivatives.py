@@ -224,10 +224,16 @@ def test_second_derivatives_of_the_surrogate_loss():
         torch.testing.assert_close(SECOND[way](loss)(THETA), expected, rtol=1e-5, atol=1e-6)
 
 
+def fit_to(theta):
+    return optim.LeastSquares([optim.Cost(lambda x: (torch.sin(A @ x) - B * theta[0])[:, None])], optim.Euclidean())
+
+
 def test_vmap_over_problems():
     thetas = torch.stack([THETA, 2 * THETA, THETA.flip(0)])
     for problem in ("curve", "dense"):
         loss = PROBLEMS[problem]("unroll")
         torch.testing.assert_close(torch.vmap(loss)(thetas), torch.stack([loss(theta) for theta in thetas]))
+    with pytest.raises(RuntimeError, match=r"vmap: whether all have converged .* use tolerance=None"):
+        torch.vmap(lambda theta: optim.solve(fit_to(theta), THETA, optim.GaussNewton(), 3, tolerance=1e-9).x)(thetas)
     with pytest.raises(RuntimeError, match=r"vmap: .* leading axes"):
         torch.vmap(PROBLEMS["sparse"]("unroll"))(thetas)

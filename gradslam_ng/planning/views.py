@@ -94,7 +94,7 @@ def information(
     The surface at which a ray ends has been measured `weight` times, so its variance is that of a measurement over
     prior + weight. One more removes 1 / (prior + weight) - 1 / (prior + weight + 1), here relative to what it does
     without weight. Of that, over where a ray ends, the expectation, times the area that its pixel covers there; the
-    sum over rays. With a gradient to poses, intrinsics and the field, which is interpolated; cells are a constant of it.
+    sum over rays. With a gradient to poses, intrinsics and the field, which is interpolated; cells are constants of it.
 
     Args:
         K, size: of an image of few pixels; a dozen a side is enough.

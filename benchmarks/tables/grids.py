@@ -64,3 +64,33 @@ def grids_learned() -> str:
         for noise, row in load("planning_learned_map")["rows"].items()
     ]
     return markdown(columns, rows, measured("planning.learned_map", ["planning_learned_map"]))
+
+
+CONVOLUTIONAL = "planning.convolutional", ["planning_convolutional"]
+
+
+@table
+def grids_runtime() -> str:
+    columns = ["iterations", "implicit: taken", "converged", "forward, ms", "backward, ms", "kept, MB"]
+    columns += ["unroll: forward, ms", "backward, ms", "kept, MB"]
+    rows = []
+    for count, row in load("planning_convolutional")["runtime"].items():
+        one, other = row["implicit"], row["unroll"]
+        cells = [count, f"{one['taken']:.0f}", f"{100 * one['converged']:.0f}%"]
+        cells += [f"{one['forward_ms']:.0f}", f"{one['backward_ms']:.0f}" if one["converged"] else "-"]
+        cells += [f"{one['kept_mb']:.0f}", *(f"{other[key]:.0f}" for key in ("forward_ms", "backward_ms", "kept_mb"))]
+        rows.append(cells)
+    return markdown(columns, rows, measured(*CONVOLUTIONAL))
+
+
+@table
+def grids_success() -> str:
+    sizes = ("15", "27", "49")
+    columns = ("trained at 15 x 15", "steps", "converged", "tried with iterations", *(f"{x} x {x}" for x in sizes))
+    rows = [
+        [name, str(row["steps"]), f"{100 * row['converged']:.0f}%", tried]
+        + [f"{100 * row[tried][size]['success']:.1f}%" for size in sizes]
+        for name, row in load("planning_convolutional")["success"].items()
+        for tried in ("as trained", "more")
+    ]
+    return markdown(columns, rows, measured(*CONVOLUTIONAL))

@@ -76,7 +76,10 @@ def write(
             log.warning("%s was not written: %s", name, error)
             written[name] = False
 
-    attempt("trajectory.txt", result.trajectory.save)
+    attempt("trajectory.txt", result.localized.save)
+    for number, (map_, trajectory) in enumerate(result.others, start=1):
+        attempt(f"trajectory_{number}.txt", trajectory.save)
+        attempt(f"map_{number}.ply", map_.save)
     if isinstance(result.map, VoxelGrid):
         attempt("volume.npz", result.map.save)
         mesh = marching_cubes(result.map)
@@ -90,8 +93,8 @@ def write(
     metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
-    attempt("trajectory.png", lambda path: plot_trajectory(path, result.trajectory, error, title))
-    attempt("map.png", lambda path: snapshot(path, result.map, result.trajectory))
+    attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title))
+    attempt("map.png", lambda path: snapshot(path, result.map, result.localized))
     return metrics, written
 
 
@@ -120,6 +123,7 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
         "status_counts": {TrackingStatus(i).name.lower(): n for i, n in Counter(result.statuses.tolist()).items() if i},
         "skipped": result.skipped,
         "relocalized_at": result.relocalized,
+        "submaps": result.submaps,
         "milliseconds_per_frame": stages | {"total": round(sum(stages.values()), 3)},
         "seconds_compiling": round(result.seconds_compiling, 1),
         "peak_memory_mb": peak_memory(),
@@ -130,8 +134,8 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
     if sequence.ground_truth is None:
         return metrics, None
     try:
-        error = evaluation.ate(sequence.ground_truth, result.trajectory)
-        rpe = evaluation.rpe(sequence.ground_truth, result.trajectory)
+        error = evaluation.ate(sequence.ground_truth, result.localized)
+        rpe = evaluation.rpe(sequence.ground_truth, result.localized)
     except ValueError as reason:
         log.warning("no comparison with the ground truth: %s", reason)
         return metrics, None

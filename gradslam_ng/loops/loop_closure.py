@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,13 +28,14 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.graph.edges import Edge
 from gradslam_ng.graph.information import square_root
 from gradslam_ng.loops.pose_graph import Loop, mahalanobis_distance, odometry_weight, optimize_pose_graph
-from gradslam_ng.loops.submaps import concatenate, partition, reactivate, transform
+from gradslam_ng.loops.submaps import partition, reactivate, transform
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, distance, tiny_image_descriptor
 from gradslam_ng.places.verification import PlaceMatch, PlaceVerifier
 from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, SurfelMap
+from gradslam_ng.structures.surfels import concatenate
 
 ARCHIVE_FRACTION = 0.03  # of the map's surfels that must not have been seen for a while before they move: it copies all
 MIN_CORRECTION = 0.003, math.radians(0.2)  # meters and radians: less is not worth moving the map for
@@ -93,6 +95,10 @@ class LoopCloser:
         self.gate, self.sigma, self.drift = gate, sigma, drift
         self.verifier = PlaceVerifier.for_loop_closure() if verifier is None else verifier
         self.describe, self.asynchronous = describe, asynchronous
+        self._begin()
+
+    def _begin(self) -> None:
+        """No frame yet."""
         self.keyframes = Keyframes()
         self.loops: list[Loop] = []
         self.odometry_edges: list[Edge] = []  # between keyframes
@@ -102,6 +108,12 @@ class LoopCloser:
         self.pending: Future[Closure | None] | None = None  # what is being detected
         self.pending_correction: Tensor | None = None  # (4, 4), a large one that waits for a second one to agree
         self.executor = ThreadPoolExecutor(1, "loops")
+
+    def fresh(self) -> LoopCloser:
+        """Another one of the same settings, for another map."""
+        other = copy(self)
+        other._begin()
+        return other
 
     def process(self, system: System, state: State, live: LiveFrame, in_map: bool = True) -> State:
         """The state after each step, corrected if a loop was closed.

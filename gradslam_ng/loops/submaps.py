@@ -10,13 +10,7 @@ from torch import Tensor
 from gradslam_ng.geometry import se3
 from gradslam_ng.rendering.index_map import nearest_per_pixel, pixel_index, visible_pixels
 from gradslam_ng.structures import LiveFrame, SurfelMap
-
-
-def concatenate(first: SurfelMap, second: SurfelMap) -> SurfelMap:
-    """All surfels of two maps (batches of one)."""
-    a, b = first[0], second[0]
-    together = {k: torch.cat([v, b.attributes()[k]], 1) for k, v in a.attributes().items()}
-    return replace(a, **together, count=a.count + b.count)
+from gradslam_ng.structures.surfels import concatenate
 
 
 def partition(

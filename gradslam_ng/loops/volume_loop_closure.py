@@ -36,6 +36,10 @@ class VolumeLoopCloser:
         self.fused = Reintegration()
         self.fused_frames: list[int] = []  # of the frames, those in the volume
 
+    def fresh(self) -> VolumeLoopCloser:
+        """Another one of the same settings, for another map."""
+        return VolumeLoopCloser(self.detector.fresh())
+
     @property
     def loops(self) -> list[Loop]:
         """Those closed."""

@@ -24,6 +24,7 @@ class TrackingStatus(IntEnum):
     NO_CAMERA = 7  # the frame's K is no pinhole camera's, see `camera.is_pinhole`
     WIDE_STEP = 8  # alignment found it farther from where it was expected than it is trusted over by itself
     UNCONFIRMED = 9  # tracked over a wide step, and it fits the map; but features and alignment do not say the same
+    UNCONNECTED = 10  # tracked in a submap that is not connected with the map
 
     @staticmethod
     def is_tracked(statuses: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -41,6 +42,12 @@ class Relocalizer:
         self.verifier = PlaceVerifier.for_relocalization() if verifier is None else verifier
         self.keyframes = Keyframes()
         self.relocalized: list[int] = []  # numbers of the frames in which the camera was found again
+
+    def fresh(self) -> Relocalizer:
+        """Another one of the same settings, for another map."""
+        other = copy(self)
+        other.keyframes, other.relocalized = Keyframes(), []
+        return other
 
     def needs(
         self,

@@ -148,7 +148,7 @@ class Result:
     """What a run leaves."""
 
     map: Map
-    trajectory: Trajectory
+    trajectory: Trajectory  # of all frames; where one was lost, where the camera was left
     statuses: Tensor  # (L,) int64, a `TrackingStatus` per pose of the trajectory
     skipped: list[str] = field(default_factory=list)  # frames that could not be read, and why
     milliseconds: dict[str, float] = field(default_factory=dict)  # mean per frame, by stage
@@ -156,8 +156,15 @@ class Result:
     loops: int = 0  # closed
     relocalized: list[int] = field(default_factory=list)  # poses of the trajectory at which a lost camera was found
     seconds_compiling: float = 0.0  # beside the above
+    submaps: list[int] = field(default_factory=list)  # frames with a pose: of the map, then of each submap not joined
+    others: list[tuple[Map, Trajectory]] = field(default_factory=list)  # submaps not joined, each in its own world
 
     @property
     def tracked(self) -> Tensor:
         """(L,) bool: poses that can be trusted."""
         return TrackingStatus.is_tracked(self.statuses)
+
+    @property
+    def localized(self) -> Trajectory:
+        """The poses that can be trusted; all of them where none can."""
+        return self.trajectory[self.tracked] if bool(self.tracked.any()) else self.trajectory

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,37 +17,19 @@ from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.places import Relocalizer, sift
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
+from gradslam_ng.slam.link_search import LinkSearch
+from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.recovery import TRUSTED_STEP, Recovery
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.state import Map, Result, State
+from gradslam_ng.slam.submaps import Record, Submap, join
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, RGBDFrames, Trajectory
-from gradslam_ng.structures.origin import to_world
+from gradslam_ng.structures import RGBDFrames, SurfelMap
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
 WORTH_COMPILING = 1000  # frames
-
-
-class LoopClosure(Protocol):
-    """What closes loops: `loops.LoopCloser` and, for volumes, `loops.VolumeLoopCloser`. One for each run."""
-
-    @property
-    def loops(self) -> list[Any]:
-        """Those closed."""
-        ...
-
-    def process(self, system: System, state: State, live: LiveFrame, in_map: bool) -> State:
-        """The state after each frame, corrected if a loop was closed.
-
-        in_map: whether the frame was fused where it was tracked; a frame found by relocalization was not.
-        """
-        ...
-
-    def finalize(self, map_: Any) -> tuple[Any, Tensor]:
-        """The map and the poses of all frames (L, 4, 4) float64, once all frames are done; relative, like all that is
-        handed in, to the origin of the states."""
-        ...
+LOST_SECONDS = 1.0  # after which a new submap begins
 
 
 class StreamingSystem(System):
@@ -96,6 +78,14 @@ class StreamingSystem(System):
         return stream.run()
 
 
+class TimedFrame(NamedTuple):
+    """A frame as it was read."""
+
+    number: int  # among those that could be read
+    seconds: float
+    frame: RGBDFrames
+
+
 class Stream:
     """One run of a system over a sequence. For the arguments see `StreamingSystem.run`."""
 
@@ -110,17 +100,25 @@ class Stream:
         relocalizer: Relocalizer | None,
     ) -> None:
         self.system, self.sequence, self.on_frame = system, sequence, on_frame
-        self.compile, self.loops, self.timer = compile, loops, system.timer
+        self.compile, self.timer = compile, system.timer
         searches = system.supports_relocalization and not system.odometry.provides_pose
-        self.relocalizer = (relocalizer or Relocalizer()) if searches else None
+        relocalizer = (relocalizer or Relocalizer()) if searches else None
         tracks = not system.odometry.provides_pose
-        self.recovery = Recovery(system, relocalizer=self.relocalizer, extract=sift) if tracks else None
+        recovery = Recovery(system, relocalizer=relocalizer, extract=sift) if tracks else None
         recorder = system.graph_recorder()
         self.step = system.step if recorder is None else GraphedStep(system, record=recorder)
-        self.state: State | None = None  # after the last frame, None before the first
-        self.is_lost, self.interrupted = False, False
-        self.records: list[tuple[float, Tensor, Tensor]] = []  # of each frame: time, T_wc (4, 4) and status ()
+        self.submaps, self.current = [Submap(recovery, loops)], 0
+        self.link_search = LinkSearch(system)
+        self.waiting: list[TimedFrame] = []  # since the camera was lost
+        self.interrupted = False
+        self.frames = 0  # that could be read
+        self.relocalized: list[int] = []  # frames in which a lost camera was found again
         self.skipped: list[str] = []
+
+    @property
+    def submap(self) -> Submap:
+        """The one that frames are tracked in."""
+        return self.submaps[self.current]
 
     def run(self) -> Result:
         """All frames, and what they leave."""
@@ -131,20 +129,19 @@ class Stream:
                 for index, frame in self.timer.iterate("read", prefetch(self.sequence)):
                     self.process(index, frame)
         except KeyboardInterrupt:
-            if not self.records:
+            if not self.frames:
                 raise
             self.interrupted = True
-            log.warning("interrupted after %d of %d frames", len(self.records), len(self.sequence))
+            log.warning("interrupted after %d of %d frames", self.frames, len(self.sequence))
         except (MemoryError, torch.OutOfMemoryError) as error:
-            if not self.records:
+            if not self.frames:
                 raise
             self.interrupted = True
-            log.warning("out of memory after %d of %d frames: %s", len(self.records), len(self.sequence), error)
-        if self.state is None or not self.records:
+            log.warning("out of memory after %d of %d frames: %s", self.frames, len(self.sequence), error)
+        if not self.frames:
             name, count = self.sequence.name, len(self.sequence)
             raise ValueError(f"{name}: none of its {count} frames could be read: {self.skipped[:1]}")
-        map_, T_wc = self.finalize(self.state)
-        return self.result(map_, T_wc, seconds_compiling() - compiling_before)
+        return self.result(seconds_compiling() - compiling_before)
 
     def process(self, index: int, frame: RGBDFrames | FrameError) -> None:
         """One frame, or the error in its place."""
@@ -153,64 +150,119 @@ class Stream:
             self.skipped.append(str(frame))
             return
         seconds = index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps)
-        frame = frame.to(self.system.device)
-        in_map = not self.is_lost  # a camera that is found again is tracked from the next frame on
-        if self.recovery is None:
-            self.state = self.step(self.state, frame)
-        else:
-            self.state = self.track(self.recovery, self.state, frame)
-        if self.loops is not None:
-            with self.timer.measure("loops"), defer_interrupts():
-                self.state = self.loops.process(self.system, self.state, self.state.live, in_map)
-        T_wc = to_world(self.state.T_oc[0], self.state.origin[0], torch.float64)
-        self.records.append((seconds, T_wc, self.state.tracking.status[0]))
-        if self.on_frame is not None:
-            self.on_frame(index, self.state)
+        self.process_frame(TimedFrame(self.frames, seconds, frame.to(self.system.device)))
+        self.frames += 1
+        if self.on_frame is not None and self.submap.state is not None:
+            self.on_frame(index, self.submap.state)
 
-    def track(self, recovery: Recovery, state: State | None, frame: RGBDFrames) -> State:
+    def process_frame(self, timed: TimedFrame) -> None:
+        """One frame in the submap at hand, or in another one where the camera is found."""
+        in_map = not self.submap.is_lost  # a camera that is found again is tracked from the next frame on
+        state = self.localize(timed)
+        submap = self.submap
+        if submap.loops is not None:
+            with self.timer.measure("loops"), defer_interrupts():
+                state = submap.loops.process(self.system, state, state.live, in_map)
+        submap.state = state
+        submap.records.append(Record(timed.number, timed.seconds, state.T_oc[0].double(), state.tracking.status[0]))
+        if not submap.is_lost:
+            self.waiting.clear()
+            return
+        self.waiting.append(timed)
+        if self.system.map_type is SurfelMap and timed.seconds - self.waiting[0].seconds > LOST_SECONDS:
+            self.begin_submap()
+
+    def localize(self, timed: TimedFrame) -> State:
         """The state after a frame, which is looked for in more than one way where a step does not find it."""
-        if self.is_lost and state is not None:
+        submap, state, frame = self.submap, self.submap.state, timed.frame
+        if submap.recovery is None:
+            return self.step(state, frame)
+        if submap.is_lost and state is not None:
             with self.timer.measure("relocalize"):
-                after = recovery.relocalize(state, frame)
-        else:
-            after = self.step(state, frame)
+                return self.relocalize(state, timed)
+        after = self.step(state, frame)
         if state is None:
             after = replace(after, trusted_step=after.trusted_step.new_tensor(TRUSTED_STEP))
         with self.timer.measure("localize"):  # where a run waits for the device
             ok, initialized = torch.stack([after.tracking.ok[0], after.initialized[0]]).tolist()
-        if initialized and not ok and not self.is_lost:
+        if initialized and not ok:
             with self.timer.measure("relocalize"):
-                after = recovery.recover(after, frame)
+                after = submap.recovery.recover(after, frame)
                 ok = bool(after.tracking.ok[0])
-        self.is_lost = self.relocalizer is not None and initialized and not ok
+        submap.is_lost = self.system.supports_relocalization and initialized and not ok
         if ok:
-            recovery.add_tracked(after, frame)
+            submap.recovery.add_tracked(after, frame)
+            self.link_search.search(self.submaps, self.current, after)
         return after
 
-    def finalize(self, state: State) -> tuple[Map, Tensor]:
-        """The map after the last frame and all poses (L, 4, 4), corrected by the loops closed."""
-        map_, T_wc = self.system.mapper.finalize(state.map), torch.stack([T for _, T, _ in self.records]).cpu()
-        if self.loops is not None:
+    def relocalize(self, state: State, timed: TimedFrame) -> State:
+        """The state after a frame of a camera that is lost: lost still, or found in the submap at hand or in another
+        one, which is then that at hand."""
+        for number in (self.current, *self.others()):
+            submap = self.submaps[number]
+            if submap.recovery is None or submap.state is None:
+                continue
+            after = submap.recovery.relocalize(submap.state, timed.frame)
+            if bool(after.tracking.ok[0]):
+                self.relocalized.append(timed.number)
+                self.current, submap.is_lost = number, False
+                submap.recovery.add_tracked(after, timed.frame)
+                return after
+            state = after if number == self.current else state
+        return state
+
+    def others(self) -> list[int]:
+        """The other submaps that a lost camera is looked for in: one a frame, in turn."""
+        rest = [i for i in range(len(self.submaps)) if i != self.current]
+        return [rest[self.frames % len(rest)]] if rest else []
+
+    def begin_submap(self) -> None:
+        """The frames since the camera was lost become the first of a new submap, from the first with depth on."""
+        waiting, self.waiting = self.waiting, []
+        start = next((i for i, timed in enumerate(waiting) if has_depth(timed.frame)), len(waiting))
+        before = self.submap
+        if start == len(waiting) or before.recovery is None or before.recovery.relocalizer is None:
+            return
+        log.info("lost for %g s: a new submap begins", LOST_SECONDS)
+        relocalizer = before.recovery.relocalizer.fresh()
+        recovery = Recovery(self.system, relocalizer=relocalizer, extract=before.recovery.extract)
+        self.submaps.append(Submap(recovery, None if before.loops is None else before.loops.fresh()))
+        self.current = len(self.submaps) - 1
+        for timed in waiting[start:]:  # where its world lies in that of the others is not known
+            self.process_frame(timed._replace(frame=replace(timed.frame, T_wc=None)))
+
+    def result(self, seconds: float) -> Result:
+        """What the run leaves; seconds: spent compiling."""
+        submaps = [submap for submap in self.submaps if submap.state is not None]
+        whole = join(submaps, [self.finalize(submap) for submap in submaps], self.link_search.connections())
+        return Result(
+            whole.map,
+            whole.trajectory,
+            whole.statuses,
+            self.skipped,
+            {name: 1e3 * spent / self.frames for name, spent in self.timer.seconds.items()},
+            self.interrupted,
+            sum(len(submap.loops.loops) for submap in self.submaps if submap.loops is not None),
+            self.relocalized,
+            seconds,
+            whole.submaps,
+            whole.others,
+        )
+
+    def finalize(self, submap: Submap) -> tuple[Map, Tensor]:
+        """The map after the last frame and the poses T_oc (L, 4, 4) of its frames, corrected by the loops closed."""
+        state = submap.state_after
+        map_, T_oc = self.system.mapper.finalize(state.map), torch.stack([x.T_oc for x in submap.records]).cpu()
+        if submap.loops is not None:
             try:
                 # the number of threads as during the run: kernels are compiled for one number, and again for another
                 with reserve_core(), compilation(self.compile), self.timer.measure("loops"), defer_interrupts():
-                    map_, T_oc = self.loops.finalize(map_)
-                    T_wc = to_world(T_oc.cpu(), state.origin[0].cpu(), torch.float64)
+                    map_, T_oc = submap.loops.finalize(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 self.interrupted = True
-        return replace(map_, origin=state.origin), T_wc[: len(self.records)]
+        return replace(map_, origin=state.origin), T_oc.cpu()[: len(submap.records)]
 
-    def result(self, map_: Map, T_wc: Tensor, seconds: float) -> Result:
-        """What the run leaves, from map, poses (L, 4, 4), the records of all frames and seconds spent compiling."""
-        times, _, statuses = zip(*self.records, strict=True)
-        return Result(
-            map_,
-            Trajectory(torch.tensor(times, dtype=torch.float64, device="cpu"), T_wc),
-            torch.stack(statuses).cpu(),
-            self.skipped,
-            {name: 1e3 * spent / len(times) for name, spent in self.timer.seconds.items()},
-            self.interrupted,
-            0 if self.loops is None else len(self.loops.loops),
-            [] if self.relocalizer is None else self.relocalizer.relocalized,
-            seconds,
-        )
+
+def has_depth(frame: RGBDFrames) -> bool:
+    """Whether a map can begin with a frame: a tenth of its pixels at least have depth."""
+    return bool((torch.isfinite(frame.depth) & (frame.depth > 0)).double().mean() > 0.1)

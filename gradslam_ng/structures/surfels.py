@@ -243,3 +243,10 @@ class SurfelMap:
             stacked("radius")[..., 0].float(), stacked("confidence")[..., 0].float(), created, updated,
             torch.tensor([points.shape[1]]), None if origin is None else origin[None],
         )  # fmt: skip
+
+
+def concatenate(first: SurfelMap, second: SurfelMap) -> SurfelMap:
+    """All surfels of two maps (batches of one)."""
+    a, b = first[0], second[0]
+    together = {k: torch.cat([v, b.attributes()[k]], 1) for k, v in a.attributes().items()}
+    return dataclasses.replace(a, **together, count=a.count + b.count)

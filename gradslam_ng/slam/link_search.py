@@ -1,0 +1,96 @@
+"""Links between submaps: places of one seen in frames of another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import se3
+from gradslam_ng.places import FeatureFrame, PlaceVerifier, locate
+from gradslam_ng.places.keyframes import distance
+from gradslam_ng.slam.state import State
+from gradslam_ng.slam.submaps import Connections, Submap
+from gradslam_ng.slam.system import System
+
+MIN_SIMILARITY = 0.3  # of descriptors, from which a keyframe of another submap is looked into
+CANDIDATES = 2  # keyframes of other submaps that one frame is compared with
+AGREEMENT = 0.05, math.radians(3.0)  # meters and radians: two links that say the same
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A frame of submap j seen in submap i."""
+
+    i: int
+    j: int
+    T_ij: Tensor  # (4, 4) float64, from coordinates of j to those of i
+
+
+class LinkSearch:
+    """Finds places of other submaps in frames of the one at hand."""
+
+    def __init__(self, system: System) -> None:
+        self.system, self.verifier = system, PlaceVerifier.for_loop_closure()
+        self.links: list[Link] = []
+
+    @torch.no_grad()
+    def search(self, submaps: list[Submap], current: int, state: State) -> None:
+        """Compare the frame that a state was reached by, if it became a keyframe of the submap of that number, with
+        keyframes of all others."""
+        recovery = submaps[current].recovery
+        if len(submaps) < 2 or recovery is None or recovery.relocalizer is None:
+            return
+        keyframes = recovery.relocalizer.keyframes
+        if keyframes.frames[-1:] != [state.frames - 1]:
+            return
+        for i, k in self.candidates(submaps, current, keyframes.descriptors[-1]):
+            T_ic = self.locate(submaps[i], k, state, keyframes.images[-1])
+            if T_ic is not None:
+                self.links.append(Link(i, current, T_ic @ se3.inverse(keyframes.T_wk[-1])))
+
+    def candidates(self, submaps: list[Submap], current: int, descriptor: Tensor) -> list[tuple[int, int]]:
+        """Submap and keyframe of those most similar."""
+        found = []
+        for i, submap in enumerate(submaps):
+            if i != current and submap.recovery is not None and submap.recovery.relocalizer is not None:
+                similar = submap.recovery.relocalizer.keyframes.similarities(descriptor)
+                found += [(value, i, k) for k, value in enumerate(similar.tolist()) if value > MIN_SIMILARITY]
+        return [(i, k) for _, i, k in sorted(found, reverse=True)[:CANDIDATES]]
+
+    def locate(self, submap: Submap, k: int, state: State, image: FeatureFrame) -> Tensor | None:
+        """The pose (4, 4) float64, in a submap, of the last frame of a state, seen near keyframe k; None where it does
+        not fit."""
+        assert submap.state is not None and submap.recovery is not None and submap.recovery.relocalizer is not None
+        keyframes = submap.recovery.relocalizer.keyframes
+        T_init = locate(keyframes.images[k], keyframes.T_wk[k].to(state.T_oc)[None], image)
+        if T_init is None:
+            return None
+        predict = partial(self.system.predict_view, submap.state, camera=state.live.camera)
+        match = self.verifier.locate(state.live, predict, T_init, T_init)
+        return None if match is None else match.T_wc[0].double().cpu()
+
+    def connections(self) -> Connections:
+        """By pair of submaps i < j, T_ij (4, 4) where two links at least agree: one alone may be of two places that
+        look alike. The mean of those that agree with most."""
+        found: dict[tuple[int, int], list[Tensor]] = {}
+        for link in self.links:
+            i, j, T = link.i, link.j, link.T_ij
+            found.setdefault((min(i, j), max(i, j)), []).append(T if i < j else se3.inverse(T))
+        return {pair: mean for pair, T in found.items() if (mean := mean_of_agreeing(torch.stack(T))) is not None}
+
+
+def mean_of_agreeing(
+    T: Tensor,  # (N, 4, 4)
+) -> Tensor | None:
+    """The mean (4, 4) of the most motions that agree with one of them; None where no two do."""
+    meters, radians = distance(T[:, None], T[None])
+    agree = (meters < AGREEMENT[0]) & (radians < AGREEMENT[1])
+    best = int(agree.sum(1).argmax())
+    chosen = agree[best]
+    if int(chosen.sum()) < 2:
+        return None
+    return se3.exp(se3.log(T[chosen] @ se3.inverse(T[best])).mean(0)) @ T[best]

@@ -1,0 +1,36 @@
+"""What a run asks of that which closes loops."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from gradslam_ng.slam.state import State
+from gradslam_ng.slam.system import System
+from gradslam_ng.structures import LiveFrame
+
+
+class LoopClosure(Protocol):
+    """What closes loops: `loops.LoopCloser` and, for volumes, `loops.VolumeLoopCloser`. One for each run."""
+
+    @property
+    def loops(self) -> list[Any]:
+        """Those closed."""
+        ...
+
+    def process(self, system: System, state: State, live: LiveFrame, in_map: bool) -> State:
+        """The state after each frame, corrected if a loop was closed.
+
+        in_map: whether the frame was fused where it was tracked; a frame found by relocalization was not.
+        """
+        ...
+
+    def finalize(self, map_: Any) -> tuple[Any, Tensor]:
+        """The map and the poses of all frames (L, 4, 4) float64, once all frames are done; relative, like all that is
+        handed in, to the origin of the states."""
+        ...
+
+    def fresh(self) -> LoopClosure:
+        """Another one of the same settings, for another map."""
+        ...

@@ -1,0 +1,150 @@
+"""Submaps: a camera that is not found again begins a new map, which is joined with the others where they meet.
+
+After the Atlas of ORB-SLAM3 (Campos et al. 2021) and the sessions of RTAB-Map (Labbe and Michaud 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import se3
+from gradslam_ng.odometry import TrackingStatus
+from gradslam_ng.slam.loop_closure import LoopClosure
+from gradslam_ng.slam.recovery import Recovery
+from gradslam_ng.slam.state import Map, State
+from gradslam_ng.structures import SurfelMap, Trajectory
+from gradslam_ng.structures.origin import to_world
+from gradslam_ng.structures.surfels import concatenate
+
+Connections = dict[
+    tuple[int, int], Tensor
+]  # T_ij (4, 4) float64, from coordinates of submap j to those of submap i < j
+
+
+@dataclass(eq=False)
+class Submap:
+    """A map with its own poses. What belongs to it is relative to its origin."""
+
+    recovery: Recovery | None  # None where poses come with the frames
+    loops: LoopClosure | None
+    state: State | None = None  # after the last of its frames
+    is_lost: bool = False
+    records: list[Record] = field(default_factory=list)  # of its frames
+
+    @property
+    def state_after(self) -> State:
+        """The state after its last frame.
+
+        Raises:
+            ValueError: there was none.
+        """
+        if self.state is None:
+            raise ValueError("submap: expected a frame at least")
+        return self.state
+
+    @property
+    def statuses(self) -> Tensor:
+        """(L,) int64, on the CPU, of its frames."""
+        return torch.stack([record.status for record in self.records]).cpu()
+
+    @property
+    def tracked(self) -> int:
+        """How many of its frames have a pose."""
+        return int(TrackingStatus.is_tracked(self.statuses).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What is kept of a frame."""
+
+    number: int  # among the frames of the run
+    seconds: float
+    T_oc: Tensor  # (4, 4) float64
+    status: Tensor  # ()
+
+
+def largest_component(submaps: list[Submap], connections: Connections) -> dict[int, Tensor]:
+    """The submaps of the connected component with most tracked frames, by number, each with the motion (4, 4) float64
+    from its coordinates to those of the first of them."""
+    edges = connections | {(j, i): se3.inverse(T) for (i, j), T in connections.items()}
+    components: list[dict[int, Tensor]] = []
+    for first in range(len(submaps)):
+        motions, waiting = {first: torch.eye(4, dtype=torch.float64)}, [first]
+        while waiting:
+            i = waiting.pop()
+            new = [j for j in range(len(submaps)) if (i, j) in edges and j not in motions]
+            motions |= {j: motions[i] @ edges[i, j] for j in new}
+            waiting += new
+        components.append(motions)
+    return max(components, key=lambda motions: sum(submaps[i].tracked for i in motions))
+
+
+class Connected(NamedTuple):
+    """What the submaps of a run make together."""
+
+    map: Map
+    trajectory: Trajectory  # of all frames; where one is not in the largest component, the pose of the one before
+    statuses: Tensor  # (L,) int64
+    submaps: list[int]  # number of frames with a pose, of each submap, the joined ones first counted together
+    others: list[tuple[Map, Trajectory]]  # of the submaps that are not joined
+
+
+def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Connections) -> Connected:
+    """The maps and poses, relative to their origins, of the submaps of the largest connected component in the world of
+    the first of them, and those of all others."""
+    motions = largest_component(submaps, connections)
+    first = min(motions)
+    count = 1 + max(record.number for submap in submaps for record in submap.records)
+    T_oc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64)
+    statuses = torch.full((count,), int(TrackingStatus.NO_OVERLAP))
+    seconds = torch.zeros(count, dtype=torch.float64)
+    for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
+        numbers = torch.tensor([record.number for record in submaps[i].records])
+        found, known = submaps[i].statuses, TrackingStatus.is_tracked(statuses[numbers])
+        seconds[numbers] = torch.tensor([record.seconds for record in submaps[i].records], dtype=torch.float64)
+        # a frame lost in one submap may have been tracked in a later one
+        if i in motions:
+            T_oc[numbers] = motions[i] @ parts[i][1]
+            statuses[numbers] = found
+        else:
+            apart = TrackingStatus.is_tracked(found) & ~known
+            statuses[numbers] = torch.where(apart, int(TrackingStatus.UNCONNECTED), statuses[numbers])
+    origin = submaps[first].state_after.origin[0].cpu()
+    trajectory = Trajectory(seconds, to_world(hold_last(T_oc), origin, torch.float64))
+    map_ = parts[first][0]
+    for i in sorted(set(motions) - {first}):
+        map_ = append_moved(map_, parts[i][0], motions[i])
+    rest = [i for i in range(len(submaps)) if i not in motions]
+    others = [(parts[i][0], own_trajectory(submaps[i], parts[i][1])) for i in rest]
+    sizes = [sum(submaps[i].tracked for i in motions), *(submaps[i].tracked for i in rest)]
+    return Connected(map_, trajectory, statuses, sizes, others)
+
+
+def own_trajectory(submap: Submap, T_oc: Tensor) -> Trajectory:  # T_oc (L, 4, 4)
+    """The poses of the frames of a submap that were tracked, in its own world."""
+    ok = TrackingStatus.is_tracked(submap.statuses)
+    seconds = torch.tensor([record.seconds for record in submap.records], dtype=torch.float64)
+    return Trajectory(seconds[ok], to_world(T_oc[ok], submap.state_after.origin[0].cpu(), torch.float64))
+
+
+def hold_last(
+    T: Tensor,  # (L, 4, 4), NaN where unknown
+) -> Tensor:
+    """The same with the last pose known, or the first one known, where there is none."""
+    known = T.isfinite().flatten(1).all(-1)
+    last = torch.where(known, torch.arange(len(T)), -1).cummax(0).values
+    return T[torch.where(last < 0, known.int().argmax(), last)]
+
+
+def append_moved(map_: Map, other: Map, T: Tensor) -> Map:  # T (4, 4)
+    """A surfel map with the surfels of another, moved by T (both batches of one)."""
+    assert isinstance(map_, SurfelMap) and isinstance(other, SurfelMap)
+    motion = T.to(other.points)
+    moved = replace(
+        other, points=se3.transform(motion, other.points), normals=se3.rotate(motion, other.normals), origin=map_.origin
+    )
+    return concatenate(map_, moved)

@@ -1,0 +1,109 @@
+"""A camera that is not found again begins a new submap; submaps are joined where they meet, and only there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import gradslam_ng as gs
+from gradslam_ng.geometry import se3
+from gradslam_ng.odometry import TrackingStatus
+from gradslam_ng.slam.link_search import mean_of_agreeing
+from gradslam_ng.structures import RGBDFrames
+from tests.slam.test_recovery import SIZE, texture
+
+
+def turn(degrees: Tensor) -> Tensor:
+    """Poses (L, 4, 4) float64 that look around from the middle of the room, and up and down a little."""
+    angle = torch.deg2rad(degrees.double())
+    twist = torch.zeros(len(angle), 6, dtype=torch.float64)
+    twist[:, 4], twist[:, 3] = angle, 0.05 * torch.sin(3 * angle)
+    return se3.exp(twist)
+
+
+def clip(room, degrees: Tensor, covered: slice = slice(0)) -> RGBDFrames:
+    """What they see at 30 frames a second; nothing while covered."""
+    frames = texture(room.view(turn(degrees), SIZE))
+    depth, color = frames.depth.clone(), frames.color.clone()
+    depth[covered], color[covered] = 0.0, 0.0
+    return RGBDFrames(color, depth, frames.K, frames.T_wc, torch.arange(len(degrees), dtype=torch.float64) / 5)
+
+
+def errors(result, frames: RGBDFrames) -> Tensor:
+    """Meters (L,), all poses relative to the first."""
+    xi = se3.log(se3.inverse(frames.T_wc.double()) @ result.trajectory.T_wc)
+    return xi[:, :3].norm(dim=-1) + xi[:, 3:].norm(dim=-1)
+
+
+THERE = torch.arange(0, 40, 4)  # degrees: one end of the room
+ELSEWHERE = torch.arange(150, 190, 4)  # the other
+BACK = torch.arange(186, 360, 6)  # from the other end to the first one
+
+
+@pytest.fixture(scope="module")
+def carried(room) -> tuple[RGBDFrames, gs.slam.Result]:
+    """Two seconds in view of one end of the room, two covered, then from the other end back to the first."""
+    degrees = torch.cat([THERE, torch.full((10,), 40), ELSEWHERE, BACK, torch.arange(0, 20, 4)])
+    frames = clip(room, degrees, slice(10, 20))
+    return frames, gs.PointFusion().run(room.InMemory(frames))
+
+
+def test_a_camera_carried_elsewhere_begins_a_submap_that_is_joined(carried):
+    frames, result = carried
+    seen = torch.ones(len(frames), dtype=torch.bool)
+    seen[10:20] = False
+    assert torch.equal(result.tracked, seen) and result.submaps == [int(seen.sum())] and not result.others
+    assert errors(result, frames)[seen].max() < 0.03
+
+
+def test_joined_maps_are_one(carried, room):
+    _, result = carried
+    points = result.map.points[result.map.mask].double()
+    walls = torch.cat([(points - room.corners[0]).abs(), (points - room.corners[1]).abs()], -1).amin(-1)
+    crate = torch.cat([(points - room.crate[0]).abs(), (points - room.crate[1]).abs()], -1).amin(-1)
+    assert torch.minimum(walls, crate).quantile(0.95) < 0.03
+
+
+def test_places_never_seen_together_stay_apart(room):
+    frames = clip(room, torch.cat([THERE, torch.full((10,), 40), ELSEWHERE[:8]]), slice(10, 20))
+    result = gs.PointFusion().run(room.InMemory(frames))
+    assert result.submaps == [10, 8] and len(result.others) == 1
+    assert (result.statuses[20:] == TrackingStatus.UNCONNECTED).all() and not result.tracked[10:].any()
+    map_, trajectory = result.others[0]
+    assert len(trajectory) == 8 and int(map_.count[0]) > 1000
+    apart = se3.inverse(trajectory.T_wc[0]) @ trajectory.T_wc
+    truth = se3.inverse(frames.T_wc[20].double()) @ frames.T_wc[20:].double()
+    assert se3.log(se3.inverse(truth) @ apart).norm(dim=-1).max() < 0.01
+    assert len(result.localized) == 10
+
+
+def test_poses_that_come_with_frames_do_not_join_submaps(room):
+    """A new submap begins in a world of its own, though its frames have poses in that of the recording."""
+    frames = clip(room, torch.cat([THERE, torch.full((10,), 40), ELSEWHERE[:8]]), slice(10, 20))
+    result = gs.PointFusion().run(room.InMemory(frames))
+    first = result.others[0][1].T_wc[0]
+    assert torch.allclose(first, torch.eye(4, dtype=torch.float64), atol=1e-6)
+
+
+def test_frames_since_the_camera_was_lost_belong_to_the_submap(room):
+    """What is seen while the lost camera is looked for is not thrown away."""
+    frames = clip(room, torch.cat([THERE, ELSEWHERE]))
+    result = gs.PointFusion().run(room.InMemory(frames))
+    assert result.submaps == [10, 10] and len(result.others[0][1]) == 10
+
+
+def test_volumes_and_odometry_begin_no_submap(room):
+    frames = clip(room, torch.cat([THERE, torch.full((10,), 40), ELSEWHERE[:8]]), slice(10, 20))
+    for system in (gs.KinectFusion(voxel_size=0.08, truncation=0.24), gs.ICPOdometry()):
+        result = system.run(room.InMemory(frames))
+        assert len(result.submaps) == 1 and result.tracked[:10].all() and not result.tracked[10:20].any()
+
+
+def test_one_link_alone_joins_nothing():
+    T = se3.exp(torch.tensor([0.3, 0.1, -0.2, 0.1, 0.2, 0.0], dtype=torch.float64))
+    near = se3.exp(torch.tensor([0.02, 0, 0, 0, 0, 0.01], dtype=torch.float64)) @ T
+    far = se3.exp(torch.tensor([0.5, 0, 0, 0, 0, 0], dtype=torch.float64)) @ T
+    assert mean_of_agreeing(T[None]) is None and mean_of_agreeing(torch.stack([T, far])) is None
+    mean = mean_of_agreeing(torch.stack([T, far, near]))
+    assert torch.allclose(se3.log(mean @ se3.inverse(T)), 0.5 * se3.log(near @ se3.inverse(T)), atol=1e-6)

@@ -17,7 +17,7 @@ from gradslam_ng.compute.transforms import refuse_vmap
 from gradslam_ng.compute.tree import unshared
 from gradslam_ng.geometry import camera, depth_noise, se3
 from gradslam_ng.mapping.mapper import Mapper
-from gradslam_ng.mapping.tsdf_measurement import TangentPlanes, limited_slopes, measurement, soft_measurement
+from gradslam_ng.mapping.tsdf_measurement import TangentPlanes, color_slopes, measurement, soft_measurement
 from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.frame_checks import check_frames
@@ -178,8 +178,8 @@ def pack_tangent_planes(
     weight = surface.weights.flatten(1) * ok[:, None] * cosine * depth_noise.relative_precision(sigma).square()
     truncation_m = (3 * sigma).clamp(min=truncation).clamp(max=2 * truncation)
     plane = torch.stack([offset, z, weight], -1)
-    color, slopes = live.color, [limited_slopes(live.color, dim).flatten(1, 2) for dim in (2, 1)]
-    return torch.cat([normals, plane, color.flatten(1, 2), truncation_m[..., None], *slopes], -1)
+    color, side, down = (image.flatten(1, 2) for image in (live.color, *color_slopes(live.color)))
+    return torch.cat([normals, plane, color, truncation_m[..., None], side, down], -1)
 
 
 def near_surface(

@@ -57,7 +57,7 @@ class TangentPlanes:
         slopes = [(table[pixel, first + i], table[pixel, first + 3 + i]) for i in range(3)]
         center = (plane.red, plane.green, plane.blue)
         red, green, blue = (c + side * u + down * v for c, (u, v) in zip(center, slopes, strict=True))
-        return within_colors(red, plane.red), within_colors(green, plane.green), within_colors(blue, plane.blue)
+        return red, green, blue
 
     def images(self) -> PlaneSample:
         """Each column as images (B, H, W)."""
@@ -78,22 +78,26 @@ def limited_slopes(
     return a * before + b * after
 
 
-def within_colors(
-    x: Tensor,  # (...)
-    center: Tensor,  # (...), that of the pixel
-) -> Tensor:
-    """x (...), which both slopes at once may have taken beyond 0 or 1, where their pixel was not."""
-    bright, dark = beyond_colors(x, center)
-    return torch.where(bright, 1.0, torch.where(dark, 0.0, x))
+def color_slopes(
+    color: Tensor,  # (B, H, W, 3)
+) -> tuple[Tensor, Tensor]:
+    """How colors change a pixel along the row and along the column, (B, H, W, 3) each; within half a pixel both at once
+    lead neither below 0 nor above 1."""
+    side, down = limited_slopes(color, 2), limited_slopes(color, 1)
+    share = slope_room(color, side, down)
+    return share * side, share * down
 
 
 @discrete
-def beyond_colors(
-    x: Tensor,  # (...)
-    center: Tensor,  # (...)
-) -> tuple[Tensor, Tensor]:
-    """Whether x is too bright or too dark for a color though its pixel is not, (...) bool: a discrete choice."""
-    return (x > 1) & (center <= 1), (x < 0) & (center >= 0)
+def slope_room(
+    color: Tensor,  # (...)
+    side: Tensor,  # (...)
+    down: Tensor,  # (...)
+) -> Tensor:
+    """How much of its slopes there is room for around a color, (...), 1 for all: a discrete choice."""
+    reach = 0.5 * (side.detach().abs() + down.detach().abs())
+    room = torch.minimum(color.detach(), 1 - color.detach())
+    return divide(room, reach, (room >= 0) & (reach > room), otherwise=1.0)
 
 
 @discrete

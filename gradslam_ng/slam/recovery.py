@@ -59,6 +59,8 @@ class Recovery:
 
     def recover(self, state: State, frame: RGBDFrames) -> State:
         """The state after a frame that a step has lost: found by features of the last one and fused, or as it is."""
+        if state.tracking.status[0] == TrackingStatus.NO_DEPTH:
+            return state
         self.image = self.image_of(frame)
         tracking = self.track_features(state, self.image)
         if tracking is None and state.tracking.status[0] == TrackingStatus.WIDE_STEP:
@@ -102,7 +104,7 @@ class Recovery:
         """The state after a frame of a camera that is lost: found again, or lost still. No such frame is fused."""
         live = self.system.preprocess(frame)
         tracking = None
-        if self.relocalizer is not None:
+        if self.relocalizer is not None and bool((live.surface.weights > 0).any()):
             self.image = self.image_of(frame)
             predict = partial(self.system.predict_view, state, camera=live.camera)
             tracking = self.relocalizer.relocalize(live, self.image, predict, state.T_oc, state.frames)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
+from gradslam_ng.loops import LoopCloser
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam.link_search import mean_of_agreeing
 from gradslam_ng.structures import RGBDFrames
@@ -86,10 +87,11 @@ def test_poses_that_come_with_frames_do_not_join_submaps(room):
     assert torch.allclose(first, torch.eye(4, dtype=torch.float64), atol=1e-6)
 
 
-def test_frames_since_the_camera_was_lost_belong_to_the_submap(room):
-    """What is seen while the lost camera is looked for is not thrown away."""
+@pytest.mark.parametrize("loops", [None, LoopCloser], ids=["alone", "with loops"])
+def test_frames_since_the_camera_was_lost_belong_to_the_submap(room, loops):
+    """What is seen while the lost camera is looked for is not thrown away; each submap closes its own loops."""
     frames = clip(room, torch.cat([THERE, ELSEWHERE]))
-    result = gs.PointFusion().run(room.InMemory(frames))
+    result = gs.PointFusion().run(room.InMemory(frames), loops=None if loops is None else loops())
     assert result.submaps == [10, 10] and len(result.others[0][1]) == 10
 
 

@@ -58,7 +58,17 @@ def test_a_loop_pulls_keyframes_and_map_back(seen):
     live, _ = seen(turned(0.0))
     T_wc, still, yes = before[-1:].float(), torch.eye(4)[None], torch.ones(1, dtype=torch.bool)
     state = State(
-        last, T_wc, still, 400, torch.tensor(400), tracking, live, live.surface, yes, torch.zeros(1, 3).double()
+        last,
+        T_wc,
+        still,
+        400,
+        torch.tensor(400),
+        tracking,
+        live,
+        live.surface,
+        yes,
+        torch.zeros(1, 3).double(),
+        torch.full((2,), torch.inf),
     )
     state = closer.deform(
         state, optimize_pose_graph(before, closer.odometry_edges, [seen_again(truth, 0, len(truth) - 1)])

@@ -71,12 +71,15 @@ class Relocalizer:
     def relocalize(
         self,
         live: LiveFrame,
-        image: FeatureFrame,
         predict: Predict,
         T_wc_last: Tensor,  # (1, 4, 4), where the camera was last
         frame: int,
+        image: FeatureFrame,
     ) -> TrackingResult | None:
-        """Where a camera that is lost is in that frame, a batch of one; None if it is lost still."""
+        """Where a camera that is lost is in that frame, a batch of one; None if it is lost still.
+
+        image: the frame, for its local features.
+        """
         for T_start in self.candidates(live, image, T_wc_last):
             match = self.verifier.locate(live, predict, T_start, T_start)
             if match is not None:

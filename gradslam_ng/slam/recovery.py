@@ -107,5 +107,5 @@ class Recovery:
         if self.relocalizer is not None and bool((live.surface.weights > 0).any()):
             self.image = self.image_of(frame)
             predict = partial(self.system.predict_view, state, camera=live.camera)
-            tracking = self.relocalizer.relocalize(live, self.image, predict, state.T_oc, state.frames)
+            tracking = self.relocalizer.relocalize(live, predict, state.T_oc, state.frames, self.image)
         return state.advance_without_fusion(state.tracking if tracking is None else tracking, live)

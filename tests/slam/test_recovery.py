@@ -16,9 +16,9 @@ from gradslam_ng.structures import RGBDFrames
 SIZE = (120, 160)
 
 
-def texture(frames: RGBDFrames) -> RGBDFrames:
+def texture(frames: RGBDFrames, seed: int = 3) -> RGBDFrames:
     """The same room papered with noise that has detail at every scale."""
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(seed)
     waves = torch.randn(48, 3, generator=generator) * torch.logspace(0.6, 1.7, 48)[:, None]
     phases = 6.3 * torch.rand(48, 3, generator=generator)
     points = se3.transform(frames.T_wc[:, None], camera.unproject(frames.depth, frames.K).flatten(1, 2)[:, None])[:, 0]

@@ -79,6 +79,15 @@ def test_places_never_seen_together_stay_apart(room):
     assert len(result.localized) == 10
 
 
+def test_a_room_of_the_same_shape_is_not_taken_for_the_one_known(room):
+    """Carried from one room to another that differs in its wallpaper alone."""
+    frames = clip(room, torch.cat([THERE, torch.full((10,), 40), THERE[:8]]), slice(10, 20))
+    other = texture(room.view(turn(THERE[:8]), SIZE), seed=8)
+    frames.color[20:] = other.color
+    result = gs.PointFusion().run(room.InMemory(frames))
+    assert result.submaps == [10, 8] and not result.relocalized and not result.tracked[10:].any()
+
+
 def test_poses_that_come_with_frames_do_not_join_submaps(room):
     """A new submap begins in a world of its own, though its frames have poses in that of the recording."""
     frames = clip(room, torch.cat([THERE, torch.full((10,), 40), ELSEWHERE[:8]]), slice(10, 20))

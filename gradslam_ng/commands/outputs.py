@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import re
 import sys
 import tempfile
 import warnings
@@ -76,6 +77,7 @@ def write(
             log.warning("%s was not written: %s", name, error)
             written[name] = False
 
+    remove_submaps(out)
     attempt("trajectory.txt", result.localized.save)
     for number, (map_, trajectory) in enumerate(result.others, start=1):
         attempt(f"trajectory_{number}.txt", trajectory.save)
@@ -96,6 +98,16 @@ def write(
     attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title))
     attempt("map.png", lambda path: snapshot(path, result.map, result.localized))
     return metrics, written
+
+
+def remove_submaps(out: Path) -> None:
+    """Those of an earlier run in the same folder would be taken for this one's."""
+    for path in out.iterdir():
+        if re.fullmatch(r"trajectory_\d+\.txt|map_\d+\.ply", path.name) and path.is_file():
+            try:
+                path.unlink()
+            except OSError as error:
+                log.warning("%s of an earlier run was not removed: %s", path.name, error.strerror)
 
 
 def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, evaluation.ATE | None]:

@@ -66,6 +66,7 @@ class Recovery:
         if tracking is None and state.tracking.status[0] == TrackingStatus.WIDE_STEP:
             tracking = self.unconfirmed(state, state.tracking.T_wc)
         if tracking is None:
+            self.image = None
             return state
         before = state.before_last()
         return before.advance(self.system.update_map(before, state.live, tracking), tracking, state.live)
@@ -108,4 +109,6 @@ class Recovery:
             self.image = self.image_of(frame)
             predict = partial(self.system.predict_view, state, camera=live.camera)
             tracking = self.relocalizer.relocalize(live, predict, state.T_oc, state.frames, self.image)
+        if tracking is None:
+            self.image = None
         return state.advance_without_fusion(state.tracking if tracking is None else tracking, live)

@@ -30,6 +30,7 @@ log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
 WORTH_COMPILING = 1000  # frames
 LOST_SECONDS = 1.0  # after which a new submap begins
+MAX_WAITING = 60  # frames that are kept until it begins, however close their time stamps, if they have any order at all
 
 
 class StreamingSystem(System):
@@ -105,8 +106,7 @@ class Stream:
         relocalizer = (relocalizer or Relocalizer()) if searches else None
         tracks = not system.odometry.provides_pose
         recovery = Recovery(system, relocalizer=relocalizer, extract=sift) if tracks else None
-        recorder = system.graph_recorder()
-        self.step = system.step if recorder is None else GraphedStep(system, record=recorder)
+        self.step = self.new_step()
         self.submaps, self.current = [Submap(recovery, loops)], 0
         self.link_search = LinkSearch(system)
         self.waiting: list[TimedFrame] = []  # since the camera was lost
@@ -119,6 +119,17 @@ class Stream:
     def submap(self) -> Submap:
         """The one that frames are tracked in."""
         return self.submaps[self.current]
+
+    def new_step(self) -> Callable[[State | None, RGBDFrames], State]:
+        """The system's step, recorded where that is possible. One for each time that a submap is at hand: what is
+        recorded updates the map of the state that it returned last, which must stay as it is while another goes on."""
+        recorder = self.system.graph_recorder()
+        return self.system.step if recorder is None else GraphedStep(self.system, record=recorder)
+
+    def go_on_in(self, number: int) -> None:
+        """The submap of that number is the one at hand."""
+        if number != self.current:
+            self.current, self.step = number, self.new_step()
 
     def run(self) -> Result:
         """All frames, and what they leave."""
@@ -168,8 +179,10 @@ class Stream:
         if not submap.is_lost:
             self.waiting.clear()
             return
+        if self.system.map_type is not SurfelMap:
+            return
         self.waiting.append(timed)
-        if self.system.map_type is SurfelMap and timed.seconds - self.waiting[0].seconds > LOST_SECONDS:
+        if timed.seconds - self.waiting[0].seconds > LOST_SECONDS or len(self.waiting) >= MAX_WAITING:
             self.begin_submap()
 
     def localize(self, timed: TimedFrame) -> State:
@@ -205,7 +218,8 @@ class Stream:
             after = submap.recovery.relocalize(submap.state, timed.frame)
             if bool(after.tracking.ok[0]):
                 self.relocalized.append(timed.number)
-                self.current, submap.is_lost = number, False
+                self.go_on_in(number)
+                submap.is_lost = False
                 submap.recovery.add_tracked(after, timed.frame)
                 return after
             state = after if number == self.current else state
@@ -219,21 +233,25 @@ class Stream:
     def begin_submap(self) -> None:
         """The frames since the camera was lost become the first of a new submap, from the first with depth on."""
         waiting, self.waiting = self.waiting, []
-        start = next((i for i, timed in enumerate(waiting) if has_depth(timed.frame)), len(waiting))
+        start = next((i for i, timed in enumerate(waiting) if self.has_depth(timed.frame)), len(waiting))
         before = self.submap
         if start == len(waiting) or before.recovery is None or before.recovery.relocalizer is None:
             return
-        log.info("lost for %g s: a new submap begins", LOST_SECONDS)
+        log.info("lost for %d frames: a new submap begins", len(waiting))
         relocalizer = before.recovery.relocalizer.fresh()
         recovery = Recovery(self.system, relocalizer=relocalizer, extract=before.recovery.extract)
         self.submaps.append(Submap(recovery, None if before.loops is None else before.loops.fresh()))
-        self.current = len(self.submaps) - 1
+        self.go_on_in(len(self.submaps) - 1)
         for timed in waiting[start:]:  # where its world lies in that of the others is not known
             self.process_frame(timed._replace(frame=replace(timed.frame, T_wc=None)))
 
+    def has_depth(self, frame: RGBDFrames) -> bool:
+        """Whether a map can begin with a frame: a tenth of its pixels at least have depth."""
+        return bool(((frame.depth > 0) & (frame.depth <= self.system.max_depth)).double().mean() > 0.1)
+
     def result(self, seconds: float) -> Result:
         """What the run leaves; seconds: spent compiling."""
-        submaps = [submap for submap in self.submaps if submap.state is not None]
+        submaps = [submap for submap in self.submaps if submap.records]
         whole = join(submaps, [self.finalize(submap) for submap in submaps], self.link_search.connections())
         return Result(
             whole.map,
@@ -261,8 +279,3 @@ class Stream:
             except KeyboardInterrupt:  # the frames are done, and so is this
                 self.interrupted = True
         return replace(map_, origin=state.origin), T_oc.cpu()[: len(submap.records)]
-
-
-def has_depth(frame: RGBDFrames) -> bool:
-    """Whether a map can begin with a frame: a tenth of its pixels at least have depth."""
-    return bool((torch.isfinite(frame.depth) & (frame.depth > 0)).double().mean() > 0.1)

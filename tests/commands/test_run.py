@@ -131,6 +131,14 @@ def test_a_second_run_replaces_the_first(recording, tmp_path, run, results):
     assert len(results(tmp_path)[1]) == 2
 
 
+def test_submaps_of_an_earlier_run_are_removed(recording, tmp_path, run, results):
+    for name in ("trajectory_1.txt", "map_1.ply", "map_12.ply", "map_1_cut.ply"):
+        (tmp_path / name).touch()
+    assert run(recording, tmp_path, "--frames", ":2") == 0
+    (tmp_path / "map_1_cut.ply").unlink()  # not one of ours
+    assert len(results(tmp_path)[1]) == 2
+
+
 def test_names_that_look_like_markup(copy, tmp_path, run, results):
     folder = copy.rename(copy.parent / "[bold]odd[red]")
     assert run(folder, tmp_path / "[/out]") == 0

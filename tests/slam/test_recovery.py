@@ -82,6 +82,16 @@ def test_a_wide_step_that_nothing_confirms_is_uncertain_or_lost(room):
     assert (meters[result.statuses == TrackingStatus.TRACKED] < 0.05).all()
 
 
+def test_features_are_those_of_the_last_tracked_frame(room):
+    """After a frame that was lost, wide steps are found from the one tracked since."""
+    twist = torch.tensor([[0.0, 0], [0, 2.5], [0.01, 0.01], [0.15, 0.12]], dtype=torch.float64)
+    twist = torch.cat([twist[:, :1], torch.zeros(4, 3), twist[:, 1:], torch.zeros(4, 1)], -1)
+    frames = texture(room.view(room.walk(1) @ se3.exp(twist), SIZE))
+    result = gs.ICPOdometry().run(room.InMemory(frames))
+    assert result.tracked.tolist() == [True, False, True, True]
+    assert errors(result, frames)[0][[0, 2, 3]].max() < 0.01
+
+
 def test_a_frame_is_fused_where_features_found_it(room):
     frames = walk(room, 1.0)
     result = gs.PointFusion().run(room.InMemory(frames))

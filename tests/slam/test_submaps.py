@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam.link_search import mean_of_agreeing
+from gradslam_ng.slam.recovery import Recovery
 from gradslam_ng.structures import RGBDFrames
 from tests.slam.test_recovery import SIZE, texture
 
@@ -118,3 +121,54 @@ def test_one_link_alone_joins_nothing():
     assert mean_of_agreeing(T[None]) is None and mean_of_agreeing(torch.stack([T, far])) is None
     mean = mean_of_agreeing(torch.stack([T, far, near]))
     assert torch.allclose(se3.log(mean @ se3.inverse(T)), 0.5 * se3.log(near @ se3.inverse(T)), atol=1e-6)
+
+
+def run_apart(room) -> gs.slam.Result:
+    frames = clip(room, torch.cat([THERE, torch.full((10,), 40), ELSEWHERE[:8]]), slice(10, 20))
+    return gs.PointFusion().run(room.InMemory(replace(frames, T_wc=None)))
+
+
+def test_a_recorded_step_leaves_the_maps_of_other_submaps_alone(room, monkeypatch, same_maps):
+    plain = run_apart(room)
+    record = lambda function, buffers: lambda: function(*buffers)  # noqa: E731
+    monkeypatch.setattr(gs.PointFusion, "graph_recorder", lambda self: record)
+    result = run_apart(room)
+    assert result.submaps == plain.submaps == [10, 8] and "replay" in result.milliseconds
+    same_maps(result.map, plain.map, 1e-5)
+    same_maps(result.others[0][0], plain.others[0][0], 1e-5)
+
+
+def test_what_is_beyond_max_depth_begins_no_submap(room):
+    """A camera that saw nothing within reach is found again where it was."""
+    frames = clip(room, torch.cat([THERE, torch.full((10,), 40), THERE.flip(0)]))
+    depth = frames.depth.clone()
+    depth[10:20] = 50.0
+    result = gs.PointFusion(max_depth=5.0).run(room.InMemory(replace(frames, depth=depth)))
+    assert result.relocalized == [20] and result.submaps == [20] and result.tracked[20:].all()
+
+
+@pytest.mark.parametrize("seconds", ["equal", "decreasing", "nanoseconds"])
+def test_time_stamps_without_order_or_in_other_units(room, monkeypatch, seconds):
+    """A submap begins nonetheless, and frames do not pile up until it does."""
+    monkeypatch.setattr("gradslam_ng.slam.stream.MAX_WAITING", 5)
+    frames = clip(room, torch.cat([THERE, ELSEWHERE]))
+    order = torch.arange(len(frames), dtype=torch.float64)
+    times = {"equal": 0 * order, "decreasing": -order / 30, "nanoseconds": 1e9 * order / 30}[seconds]
+    result = gs.PointFusion().run(room.InMemory(replace(frames, timestamps=times)))
+    assert result.submaps == [10, 10] and len(result.others[0][1]) == 10
+
+
+def test_interrupted_while_a_submap_begins(room, monkeypatch):
+    """What was done stays: every frame has a pose and a status."""
+    usual, done = Recovery.add_tracked, []
+
+    def interrupt(self, state, frame):
+        usual(self, state, frame)
+        done.append(state.frames)
+        if len(done) == 13:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recovery, "add_tracked", interrupt)
+    result = gs.PointFusion().run(room.InMemory(clip(room, torch.cat([THERE, ELSEWHERE]))))
+    assert result.interrupted and result.submaps == [10, 2]
+    assert len(result.trajectory) == len(result.statuses) == 17

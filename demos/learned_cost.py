@@ -62,7 +62,7 @@ class Floor:
 
 @torch.no_grad()
 def floor_of(frames: gs.RGBDFrames, cell: float = CELL) -> Floor:
-    """The floor of the room that frames (L,) show."""
+    """The floor of the room that frames (L,) show; what lies beyond the map counts as tall."""
     volume = fuse(frames)
     grid = planning.Occupancy.of(volume, up=(0.0, 0.0, 1.0), heights=HEIGHTS, cell=cell).carve(frames)
     flat = grid.flatten(SEEN)

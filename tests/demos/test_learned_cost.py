@@ -78,9 +78,9 @@ def test_what_is_learned_keeps_away_where_it_was_not_shown(learned, kind):
 
 
 def test_features_of_a_room_and_the_table(learned, tmp_path, monkeypatch):
-    floor = learned.floor_of(learned.record(8, (48, 64))[1], 0.1)
+    floor = learned.floor_of(learned.record(8, (36, 48))[1], 0.1)
     distances = floor.features[..., : len(learned.ABOVE)]
-    assert (distances.diff(dim=-1) > -0.11).all()  # less reaches higher, but for what nobody saw
+    assert (distances[..., 1:].diff(dim=-1) >= 0).all()  # less reaches higher
     assert (distances[floor.free][:, 0] > learned.RADIUS).all()
     monkeypatch.setattr(learned, "floor_of", lambda *_: pillars(learned, True))
     monkeypatch.setattr(learned, "unseen", lambda _: pillars(learned, False))

@@ -34,11 +34,12 @@ def match_descriptors(
 ) -> tuple[Tensor, Tensor]:
     """Indices (P,) into a and into b of mutual nearest neighbors that pass the ratio test."""
     if len(a) < 2 or len(b) < 2:
-        return torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+        none = torch.zeros(0, dtype=torch.long, device=a.device)
+        return none, none
     similarity = a @ b.mT
     best, nearest = similarity.topk(2, dim=1)  # of each a
     distance = (2 - 2 * best).clamp(min=0).sqrt()
-    mutual = similarity.argmax(0)[nearest[:, 0]] == torch.arange(len(a))
+    mutual = similarity.argmax(0)[nearest[:, 0]] == torch.arange(len(a), device=a.device)
     kept = (mutual & (distance[:, 0] < RATIO * distance[:, 1])).nonzero()[:, 0]
     return kept, nearest[kept, 0]
 
@@ -151,7 +152,7 @@ def point_jacobian(
     points: Tensor,  # (..., 3)
 ) -> Tensor:
     """(..., 3, 6), of points T p to a left update of T."""
-    eye = torch.eye(3, dtype=points.dtype).expand(*points.shape, 3)
+    eye = torch.eye(3, dtype=points.dtype, device=points.device).expand(*points.shape, 3)
     return torch.cat([eye, -so3.hat(points)], -1)
 
 
@@ -175,7 +176,7 @@ def fit_rigid(
     U, _, Vh = torch.linalg.svd((q - mean_q).mT @ (p - mean_p))
     sign = torch.ones_like(p[..., 0, :])
     sign[..., 2] = torch.linalg.det(U @ Vh).sign()
-    T = torch.eye(4, dtype=p.dtype).expand(*p.shape[:-2], 4, 4).clone()
+    T = torch.eye(4, dtype=p.dtype, device=p.device).expand(*p.shape[:-2], 4, 4).clone()
     T[..., :3, :3] = U @ (sign[..., None] * Vh)
     T[..., :3, 3] = (mean_q.mT - T[..., :3, :3] @ mean_p.mT)[..., 0]
     return T
@@ -191,7 +192,8 @@ def estimate_motion(a: LocalFeatures, b: LocalFeatures) -> Motion | None:
     both = ((matches.points_a[:, 2] > 0) & (matches.points_b[:, 2] > 0)).nonzero()[:, 0]
     if len(both) < MIN_INLIERS:
         return None
-    draws = torch.rand(HYPOTHESES, len(both), generator=torch.Generator().manual_seed(0)).topk(3, dim=1).indices
+    generator = torch.Generator("cpu").manual_seed(0)
+    draws = torch.rand(HYPOTHESES, len(both), generator=generator, device="cpu").topk(3, dim=1).indices
     chosen = both[draws]
     T_ba = fit_rigid(matches.points_a[chosen], matches.points_b[chosen])
     count = matches.agree(T_ba).sum(-1)

@@ -31,18 +31,22 @@ def sift(
     Lowe 2004 by OpenCV; the root of the descriptors' normalized entries after Arandjelovic and Zisserman 2012. None,
     with a warning, where OpenCV is missing.
     """
+    none = (
+        torch.zeros(0, 2, dtype=torch.float32, device="cpu"),
+        torch.zeros(0, 128, dtype=torch.float32, device="cpu"),
+    )
     try:
         import cv2
     except ImportError:
         warnings.warn(
             "OpenCV is missing, so there are no local features: pip install opencv-python-headless", stacklevel=2
         )
-        return torch.zeros(0, 2), torch.zeros(0, 128)
+        return none
     detector = cv2.SIFT.create(MAX_FEATURES, contrastThreshold=CONTRAST, enable_precise_upscale=True)
     keypoints, descriptors = detector.detectAndCompute(image.numpy(), None)
     if not keypoints:
-        return torch.zeros(0, 2), torch.zeros(0, 128)
-    pixels = torch.tensor([keypoint.pt for keypoint in keypoints], dtype=torch.float32)
+        return none
+    pixels = torch.tensor([keypoint.pt for keypoint in keypoints], dtype=torch.float32, device="cpu")
     return pixels, normalize(torch.from_numpy(descriptors), p=1.0).sqrt()
 
 

@@ -73,7 +73,7 @@ def largest_component(submaps: list[Submap], connections: Connections) -> dict[i
     edges = connections | {(j, i): se3.inverse(T) for (i, j), T in connections.items()}
     components: list[dict[int, Tensor]] = []
     for first in range(len(submaps)):
-        motions, waiting = {first: torch.eye(4, dtype=torch.float64)}, [first]
+        motions, waiting = {first: torch.eye(4, dtype=torch.float64, device="cpu")}, [first]
         while waiting:
             i = waiting.pop()
             new = [j for j in range(len(submaps)) if (i, j) in edges and j not in motions]
@@ -99,13 +99,15 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
     motions = largest_component(submaps, connections)
     first = min(motions)
     count = 1 + max(record.number for submap in submaps for record in submap.records)
-    T_oc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64)
-    statuses = torch.full((count,), int(TrackingStatus.NO_OVERLAP))
-    seconds = torch.zeros(count, dtype=torch.float64)
+    T_oc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64, device="cpu")
+    statuses = torch.full((count,), int(TrackingStatus.NO_OVERLAP), device="cpu")
+    seconds = torch.zeros(count, dtype=torch.float64, device="cpu")
     for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
-        numbers = torch.tensor([record.number for record in submaps[i].records])
+        numbers = torch.tensor([record.number for record in submaps[i].records], device="cpu")
         found, known = submaps[i].statuses, TrackingStatus.is_tracked(statuses[numbers])
-        seconds[numbers] = torch.tensor([record.seconds for record in submaps[i].records], dtype=torch.float64)
+        seconds[numbers] = torch.tensor(
+            [record.seconds for record in submaps[i].records], dtype=torch.float64, device="cpu"
+        )
         # a frame lost in one submap may have been tracked in a later one
         if i in motions:
             T_oc[numbers] = motions[i] @ parts[i][1]
@@ -127,7 +129,7 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
 def own_trajectory(submap: Submap, T_oc: Tensor) -> Trajectory:  # T_oc (L, 4, 4)
     """The poses of the frames of a submap that were tracked, in its own world."""
     ok = TrackingStatus.is_tracked(submap.statuses)
-    seconds = torch.tensor([record.seconds for record in submap.records], dtype=torch.float64)
+    seconds = torch.tensor([record.seconds for record in submap.records], dtype=torch.float64, device="cpu")
     return Trajectory(seconds[ok], to_world(T_oc[ok], submap.state_after.origin[0].cpu(), torch.float64))
 
 
@@ -136,7 +138,7 @@ def hold_last(
 ) -> Tensor:
     """The same with the last pose known, or the first one known, where there is none."""
     known = T.isfinite().flatten(1).all(-1)
-    last = torch.where(known, torch.arange(len(T)), -1).cummax(0).values
+    last = torch.where(known, torch.arange(len(T), device=T.device), -1).cummax(0).values
     return T[torch.where(last < 0, known.int().argmax(), last)]
 
 

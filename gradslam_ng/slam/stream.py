@@ -244,6 +244,7 @@ class Stream:
         self.go_on_in(len(self.submaps) - 1)
         for timed in waiting[start:]:  # where its world lies in that of the others is not known
             self.process_frame(timed._replace(frame=replace(timed.frame, T_wc=None)))
+        del self.waiting[:-1]  # lost again: the next one begins in a second, not with each frame
 
     def has_depth(self, frame: RGBDFrames) -> bool:
         """Whether a map can begin with a frame: a tenth of its pixels at least have depth."""

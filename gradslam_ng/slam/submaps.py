@@ -20,6 +20,7 @@ from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.origin import to_world
 from gradslam_ng.structures.surfels import concatenate
 
+UNKNOWN = -1  # status of a frame before any submap was asked
 Connections = dict[
     tuple[int, int], Tensor
 ]  # T_ij (4, 4) float64, from coordinates of submap j to those of submap i < j
@@ -100,11 +101,11 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
     first = min(motions)
     count = 1 + max(record.number for submap in submaps for record in submap.records)
     T_oc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64, device="cpu")
-    statuses = torch.full((count,), int(TrackingStatus.NO_OVERLAP), device="cpu")
+    statuses = torch.full((count,), UNKNOWN, device="cpu")
     seconds = torch.zeros(count, dtype=torch.float64, device="cpu")
     for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
         numbers = torch.tensor([record.number for record in submaps[i].records], device="cpu")
-        found, known = submaps[i].statuses, TrackingStatus.is_tracked(statuses[numbers])
+        found, before = submaps[i].statuses, statuses[numbers]
         seconds[numbers] = torch.tensor(
             [record.seconds for record in submaps[i].records], dtype=torch.float64, device="cpu"
         )
@@ -113,8 +114,10 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
             T_oc[numbers] = motions[i] @ parts[i][1]
             statuses[numbers] = found
         else:
-            apart = TrackingStatus.is_tracked(found) & ~known
-            statuses[numbers] = torch.where(apart, int(TrackingStatus.UNCONNECTED), statuses[numbers])
+            apart = TrackingStatus.is_tracked(found)
+            found = torch.where(apart, int(TrackingStatus.UNCONNECTED), found)
+            takes = torch.where(apart, ~TrackingStatus.is_tracked(before), before == UNKNOWN)
+            statuses[numbers] = torch.where(takes, found, before)
     origin = submaps[first].state_after.origin[0].cpu()
     trajectory = Trajectory(seconds, to_world(hold_last(T_oc), origin, torch.float64))
     map_ = parts[first][0]

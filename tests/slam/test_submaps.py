@@ -123,6 +123,23 @@ def test_one_link_alone_joins_nothing():
     assert torch.allclose(se3.log(mean @ se3.inverse(T)), 0.5 * se3.log(near @ se3.inverse(T)), atol=1e-6)
 
 
+def test_frames_lost_in_a_smaller_submap_say_why(room):
+    frames = clip(room, torch.cat([THERE[:4], torch.full((10,), 40), ELSEWHERE[:8]]), slice(4, 14))
+    result = gs.PointFusion().run(room.InMemory(frames))
+    assert result.submaps == [8, 4] and result.tracked.tolist() == [False] * 14 + [True] * 8
+    assert (result.statuses[:4] == TrackingStatus.UNCONNECTED).all()
+    assert (result.statuses[4:14] == TrackingStatus.NO_DEPTH).all()
+
+
+def test_frames_of_noise_begin_a_submap_a_second_at_most(room):
+    """A palm before the camera, whose frames fit no other."""
+    frames = clip(room, torch.cat([THERE[:4], torch.full((20,), 20)]))
+    noise = torch.randn(20, *SIZE, 1, generator=torch.Generator().manual_seed(0))
+    frames.depth[4:], frames.color[4:] = 0.15 + 0.01 * noise, 0.3 + 0.05 * noise
+    result = gs.PointFusion().run(room.InMemory(frames))
+    assert result.submaps[0] == 4 and len(result.submaps) <= 1 + 20 // 5
+
+
 def run_apart(room) -> gs.slam.Result:
     frames = clip(room, torch.cat([THERE, torch.full((10,), 40), ELSEWHERE[:8]]), slice(10, 20))
     return gs.PointFusion().run(room.InMemory(replace(frames, T_wc=None)))

@@ -81,6 +81,8 @@ class VoxelGrid:
     origin: Tensor | None = None  # (B, 3) float64, meters, where in the world coordinates begin; None: at its origin
 
     def __post_init__(self) -> None:
+        if not isinstance(self.sdf, Tensor):  # the structure of one, see `tree`
+            return
         if isinstance(self.voxel_size, Tensor):
             raise TypeError("voxel_size: expected a number, got a tensor: where voxels lie has no gradient")
         for name, size in (("voxel_size", self.voxel_size), ("truncation", self.truncation)):
@@ -91,7 +93,7 @@ class VoxelGrid:
                 f"voxel_size, truncation: expected 0 < voxel_size < truncation, meters, got {self.voxel_size} and "
                 f"{self.truncation}"
             )
-        if torch.compiler.is_compiling() or not isinstance(self.sdf, Tensor):  # or the structure of one, see `tree`
+        if torch.compiler.is_compiling():
             return
         blocks, like = len(self.sdf), self.sdf
         for name in _VALUES:

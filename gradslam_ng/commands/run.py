@@ -236,6 +236,10 @@ def print_summary(metrics: dict, written: list[str], out: Path, console: Console
     table = Table(show_header=False, title=escape(str(out)))
     frames = metrics["frames"]
     table.add_row("frames", f"{frames['tracked']} tracked, {frames['lost']} lost, {frames['skipped']} skipped")
+    if uncertain := frames["degenerate"] + frames["unconfirmed"]:
+        table.add_row(
+            "uncertain", f"{uncertain} of those tracked: {frames['unconfirmed']} unconfirmed, the rest degenerate"
+        )
     if len(metrics["submaps"]) > 1:
         rest = ", ".join(map(str, metrics["submaps"][1:]))
         table.add_row("submaps", f"{metrics['submaps'][0]} frames in the map; not connected with it: {rest}")

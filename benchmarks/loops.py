@@ -30,7 +30,6 @@ from benchmarks.report import RESULTS, save
 from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
-from gradslam_ng.places.keyframes import distance
 
 DATA = gs.datasets.data_folder()
 RENDERED = {"corridor": ("loop", 1500), "living_room": ("loop", 1500), "twins": ("orbit", 800), "doors": ("orbit", 800)}
@@ -125,10 +124,10 @@ def judge_loops(closer: LoopCloser, sequence: RGBDSequence) -> dict:
     T_wk = sequence.T_wc[closer.keyframes.frames]
     errors = []
     for loop in closer.loops:
-        meters, radians = distance(se3.inverse(T_wk[loop.i]) @ T_wk[loop.j], loop.T_ij)
+        meters, radians = se3.distance(se3.inverse(T_wk[loop.i]) @ T_wk[loop.j], loop.T_ij)
         errors.append((float(meters), math.degrees(float(radians))))
     frames = torch.tensor(closer.keyframes.frames)
-    meters, radians = distance(T_wk[:, None], T_wk[None])
+    meters, radians = se3.distance(T_wk[:, None], T_wk[None])
     near = (meters < NEAR[0]) & (radians < math.radians(NEAR[1]))
     revisits = (near & (frames[:, None] - frames[None] > closer.window)).any(-1).nonzero()[:, 0].tolist()
     recalled = [j for j in revisits if any(abs(loop.j - j) <= NEIGHBORS for loop in closer.loops)]

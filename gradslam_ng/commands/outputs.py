@@ -163,14 +163,15 @@ def doubt(result: Result) -> str | None:
     uncertain: they left directions of motion open, or nothing confirmed a wide step.
     """
     tracked, frames = int(result.tracked.sum()), len(result.tracked) + len(result.skipped)
+    degenerate = int((result.statuses == TrackingStatus.DEGENERATE).sum())
     uncertain = int(TrackingStatus.is_uncertain(result.statuses).sum())
-    unconfirmed = int((result.statuses == TrackingStatus.UNCONFIRMED).sum())
     if 2 * (frames - tracked) > frames:
         lost = len(result.tracked) - tracked
         return f"{frames - tracked} of {frames} frames have no pose, {lost} lost and {len(result.skipped)} skipped"
-    if 2 * (uncertain - unconfirmed) > tracked:
-        count = uncertain - unconfirmed
-        return f"{count} of {tracked} tracked frames are degenerate: what they see leaves directions of motion open"
+    if 2 * degenerate > tracked:
+        return (
+            f"{degenerate} of {tracked} tracked frames are degenerate: what they see leaves directions of motion open"
+        )
     if 2 * uncertain > tracked:
         return (
             f"{uncertain} of {tracked} tracked frames are uncertain: degenerate, or a wide step that nothing confirms"

@@ -7,6 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from gradslam_ng.geometry import so3
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.trajectory import COINCIDENT, repetitions
 
@@ -100,10 +101,7 @@ def umeyama(
     mean_g, mean_e = p_g.mean(0), p_e.mean(0)
     covariance = (p_g - mean_g).mT @ (p_e - mean_e) / len(p_g)
     triads = TRIAD**2 * (T_gc[:, :3, :3] @ T_ec[:, :3, :3].mT).mean(0)
-    U, _, Vh = torch.linalg.svd(covariance + triads)
-    sign = torch.ones_like(mean_g)
-    sign[2] = torch.linalg.det(U) * torch.linalg.det(Vh)  # never a reflection
-    R_ge = U @ (sign.sign()[:, None] * Vh)
+    R_ge = so3.nearest_rotation(covariance + triads)
 
     scale = torch.ones_like(mean_g[0])
     if with_scale:

@@ -243,3 +243,13 @@ def renormalize(
     R = T[..., :3, :3]
     R = 1.5 * R - 0.5 * R @ (R.mT @ R)
     return torch.cat([torch.cat([R, T[..., :3, 3:]], dim=-1), T[..., 3:, :]], dim=-2)
+
+
+def distance(
+    T_a: Tensor,  # (..., 4, 4)
+    T_b: Tensor,  # (..., 4, 4)
+) -> tuple[Tensor, Tensor]:
+    """Meters and radians (...) between two poses."""
+    T_ab = inverse(T_a) @ T_b
+    cosine = (T_ab[..., :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    return T_ab[..., :3, 3].norm(dim=-1), cosine.clamp(-1, 1).arccos()

@@ -170,3 +170,13 @@ def from_quaternion(
     square = (q_xyzw * q_xyzw).sum(-1)
     scale = 2.0 / denominator(square, square > 0)
     return quadratic(v, scale * w[..., 0], scale)
+
+
+def nearest_rotation(
+    M: Tensor,  # (..., d, d)
+) -> Tensor:
+    """The rotation (..., d, d) nearest to each matrix (Umeyama 1991), itself if it is one; of 3 or of 2 dimensions."""
+    U, _, Vh = torch.linalg.svd(M)
+    sign = torch.ones(M.shape[:-1], dtype=M.dtype, device=M.device)
+    sign[..., -1] = torch.linalg.det(U @ Vh)
+    return (U * sign[..., None, :]) @ Vh

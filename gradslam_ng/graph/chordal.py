@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
+from gradslam_ng.geometry.so3 import nearest_rotation
 from gradslam_ng.graph.factor_graph import FactorGraph
 from gradslam_ng.graph.residuals import Residual
 from gradslam_ng.optim.costs import IsotropicWeight
@@ -45,16 +46,6 @@ def chordal_initialization(
     T = T.clone()
     T[:, :d, :d], T[:, :d, d] = R, t
     return T
-
-
-def nearest_rotation(
-    M: Tensor,  # (..., d, d)
-) -> Tensor:
-    """The rotation (..., d, d) nearest to each matrix (Umeyama 1991), itself if it is one."""
-    U, _, Vh = torch.linalg.svd(M)
-    sign = torch.ones(M.shape[:-1], dtype=M.dtype, device=M.device)
-    sign[..., -1] = torch.linalg.det(U @ Vh)
-    return (U * sign[..., None, :]) @ Vh
 
 
 class _Transfer(Residual):

@@ -29,7 +29,7 @@ from gradslam_ng.graph.edges import Edge
 from gradslam_ng.graph.information import square_root
 from gradslam_ng.loops.pose_graph import Loop, mahalanobis_distance, odometry_weight, optimize_pose_graph
 from gradslam_ng.loops.submaps import partition, reactivate, transform
-from gradslam_ng.places.keyframes import Descriptor, Keyframes, distance, tiny_image_descriptor
+from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
 from gradslam_ng.places.verification import PlaceMatch, PlaceVerifier
 from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.slam.state import Map, State
@@ -155,7 +155,7 @@ class LoopCloser:
         T_wc: Tensor,  # (4, 4) float64
     ) -> None:
         """The path since the last keyframe goes on to T_wc."""
-        meters, radians = map(float, distance(self.T_wc_last, T_wc))
+        meters, radians = map(float, se3.distance(self.T_wc_last, T_wc))
         self.path_length = self.path_length[0] + meters, self.path_length[1] + radians
         self.T_wc_last = T_wc
 
@@ -164,7 +164,7 @@ class LoopCloser:
         T_wc: Tensor,  # (4, 4) float64
     ) -> bool:
         """Whether a frame at T_wc is far enough from the last keyframe for another."""
-        meters, radians = map(float, distance(self.keyframes.T_wk[-1], T_wc))
+        meters, radians = map(float, se3.distance(self.keyframes.T_wk[-1], T_wc))
         return meters >= self.spacing[0] or math.degrees(radians) >= self.spacing[1]
 
     def add_keyframe(
@@ -215,7 +215,7 @@ class LoopCloser:
             if mahalanobis_distance(T_wk, self.odometry_edges, self.loops, loop) > self.gate:
                 continue  # more than odometry can be off: it looks the same and is not
             if self.is_confirmed(T_found, T_wk[-1]):
-                meters, radians = map(float, distance(T_found, T_wk[-1]))
+                meters, radians = map(float, se3.distance(T_found, T_wk[-1]))
                 small = meters < MIN_CORRECTION[0] and radians < MIN_CORRECTION[1]
                 edges, loops = self.odometry_edges, [*self.loops, loop]
                 return Closure(loop, None if small else optimize_pose_graph(T_wk, edges, loops))
@@ -248,14 +248,14 @@ class LoopCloser:
         T_wc: Tensor,  # (4, 4)
     ) -> bool:
         """Whether a loop that finds the camera at T_found rather than T_wc may move the map already."""
-        meters, radians = map(float, distance(T_found, T_wc))
+        meters, radians = map(float, se3.distance(T_found, T_wc))
         before, self.pending_correction = self.pending_correction, None
         if meters < CONFIRM_ABOVE[0] and radians < CONFIRM_ABOVE[1]:
             return True
         self.pending_correction = T_found @ se3.inverse(T_wc)
         if before is None:
             return False
-        meters, radians = map(float, distance(before @ T_wc, T_found))
+        meters, radians = map(float, se3.distance(before @ T_wc, T_found))
         return meters < 0.05 and radians < math.radians(3)
 
     def apply_pending(self, state: State, live: LiveFrame) -> State:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradslam_ng.geometry import se3
 from gradslam_ng.mapping import TSDFFuser
-from gradslam_ng.places.keyframes import distance
 from gradslam_ng.preprocessing import Noise, axial_noise, measure_surface
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 
@@ -74,7 +74,7 @@ class Reintegration:
             raise ValueError(f"grid: expected a batch of one, got {grid.batch}")
         if not self.frames:
             return grid
-        meters, radians = distance(torch.stack([frame.T_wc for frame in self.frames]), T_wc.to(self.frames[0].T_wc))
+        meters, radians = se3.distance(torch.stack([frame.T_wc for frame in self.frames]), T_wc.to(self.frames[0].T_wc))
         for k in ((meters > tolerance[0]) | (radians > tolerance[1])).nonzero()[:, 0].tolist():
             frame = self.frames[k]
             live, ok = frame.prepare(self.noise), torch.ones(1, dtype=torch.bool, device=grid.keys.device)

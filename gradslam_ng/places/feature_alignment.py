@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import optim
-from gradslam_ng.geometry import se3, so3
+from gradslam_ng.geometry import camera, se3, so3
 from gradslam_ng.places.features import FeatureFrame, LocalFeatures
 
 RATIO = 0.85  # of the distances to the nearest and to the second nearest descriptor (Lowe 2004)
@@ -132,8 +132,8 @@ def project_safely(
     K: Tensor,  # (3, 3)
 ) -> Tensor:
     """Pixels (..., 2); far outside any image for what is not before the camera."""
-    z = points[..., 2:]
-    return torch.where(z > MIN_DEPTH, points[..., :2] / z.clamp(min=MIN_DEPTH) * K[[0, 1], [0, 1]] + K[:2, 2], 1e6)
+    pixels, z = camera.project(points, K)
+    return torch.where(z[..., None] > MIN_DEPTH, pixels, 1e6)
 
 
 def projection_jacobian(
@@ -173,11 +173,8 @@ def fit_rigid(
 ) -> Tensor:
     """T (..., 4, 4) with T p nearest to q in the least squares (Kabsch 1976; Umeyama 1991)."""
     mean_p, mean_q = p.mean(-2, keepdim=True), q.mean(-2, keepdim=True)
-    U, _, Vh = torch.linalg.svd((q - mean_q).mT @ (p - mean_p))
-    sign = torch.ones_like(p[..., 0, :])
-    sign[..., 2] = torch.linalg.det(U @ Vh).sign()
     T = torch.eye(4, dtype=p.dtype, device=p.device).expand(*p.shape[:-2], 4, 4).clone()
-    T[..., :3, :3] = U @ (sign[..., None] * Vh)
+    T[..., :3, :3] = so3.nearest_rotation((q - mean_q).mT @ (p - mean_p))
     T[..., :3, 3] = (mean_q.mT - T[..., :3, :3] @ mean_p.mT)[..., 0]
     return T
 

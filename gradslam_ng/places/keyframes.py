@@ -30,16 +30,6 @@ def tiny_image_descriptor(live: LiveFrame) -> Tensor:
     return normalize(normalize((cells - cells.mean((-2, -1), keepdim=True)).flatten(1), dim=-1).flatten(), dim=-1)
 
 
-def distance(
-    T_a: Tensor,  # (..., 4, 4)
-    T_b: Tensor,  # (..., 4, 4)
-) -> tuple[Tensor, Tensor]:
-    """Meters and radians (...) between two poses."""
-    T_ab = se3.inverse(T_a) @ T_b
-    cosine = (T_ab[..., :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    return T_ab[..., :3, 3].norm(dim=-1), cosine.clamp(-1, 1).arccos()
-
-
 @dataclass(eq=False)
 class Keyframes:
     """Poses of keyframes, and of all frames and surfels relative to them.
@@ -106,7 +96,7 @@ class Keyframes:
         count = self._count(before)
         if not count:
             return T_wc.new_zeros(0), T_wc.new_zeros(0)
-        return distance(torch.stack(self.T_wk[:count]), T_wc)
+        return se3.distance(torch.stack(self.T_wk[:count]), T_wc)
 
     def _count(self, before: int | None) -> int:
         return len(self) if before is None else sum(frame < before for frame in self.frames)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.places import FeatureFrame, PlaceVerifier, locate
-from gradslam_ng.places.keyframes import distance
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.submaps import Connections, Submap
 from gradslam_ng.slam.system import System
@@ -87,7 +86,7 @@ def mean_of_agreeing(
     T: Tensor,  # (N, 4, 4)
 ) -> Tensor | None:
     """The mean (4, 4) of the most motions that agree with one of them; None where no two do."""
-    meters, radians = distance(T[:, None], T[None])
+    meters, radians = se3.distance(T[:, None], T[None])
     agree = (meters < AGREEMENT[0]) & (radians < AGREEMENT[1])
     best = int(agree.sum(1).argmax())
     chosen = agree[best]

@@ -101,14 +101,15 @@ class Recovery:
         uncertain = torch.full((1,), int(TrackingStatus.UNCONFIRMED), device=T_oc.device)
         return replace(TrackingResult.from_pose(T_oc, ok), status=uncertain)
 
-    def relocalize(self, state: State, frame: RGBDFrames) -> State:
-        """The state after a frame of a camera that is lost: found again, or lost still. No such frame is fused."""
+    def relocalize(self, state: State, frame: RGBDFrames, number: int) -> State:
+        """The state after a frame, that of that number in the run, of a camera that is lost: found again, or lost
+        still. No such frame is fused."""
         live = self.system.preprocess(frame)
         tracking = None
         if self.relocalizer is not None and bool((live.surface.weights > 0).any()):
             self.image = self.image_of(frame)
             predict = partial(self.system.predict_view, state, camera=live.camera)
-            tracking = self.relocalizer.relocalize(live, predict, state.T_oc, state.frames, self.image)
+            tracking = self.relocalizer.relocalize(live, predict, state.T_oc, number, self.image)
         if tracking is None:
             self.image = None
         return state.advance_without_fusion(state.tracking if tracking is None else tracking, live)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import TrackingResult, TrackingStatus
-from gradslam_ng.places.keyframes import distance
 from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.structures.origin import nearest_origin, relative_to_origin, to_world
 
@@ -127,8 +126,8 @@ class State:
         """(B,) bool: a pose found is farther from where it was expected than `trusted_step`, or farther from the last
         frame than three times that."""
         T_oc, (meters, radians) = T_oc.detach(), self.trusted_step.detach()
-        corrected, turned = distance(T_init.detach(), T_oc)
-        moved, rotated = distance(self.T_oc.detach(), T_oc)
+        corrected, turned = se3.distance(T_init.detach(), T_oc)
+        moved, rotated = se3.distance(self.T_oc.detach(), T_oc)
         return (torch.maximum(corrected, moved / 3) > meters) | (torch.maximum(turned, rotated / 3) > radians)
 
     def before_last(self) -> State:

@@ -112,7 +112,6 @@ class Stream:
         self.waiting: list[TimedFrame] = []  # since the camera was lost
         self.interrupted = False
         self.frames = 0  # that could be read
-        self.relocalized: list[int] = []  # frames in which a lost camera was found again
         self.skipped: list[str] = []
 
     @property
@@ -215,9 +214,8 @@ class Stream:
             submap = self.submaps[number]
             if submap.recovery is None or submap.state is None:
                 continue
-            after = submap.recovery.relocalize(submap.state, timed.frame)
+            after = submap.recovery.relocalize(submap.state, timed.frame, timed.number)
             if bool(after.tracking.ok[0]):
-                self.relocalized.append(timed.number)
                 self.go_on_in(number)
                 submap.is_lost = False
                 submap.recovery.add_tracked(after, timed.frame)
@@ -262,7 +260,7 @@ class Stream:
             {name: 1e3 * spent / self.frames for name, spent in self.timer.seconds.items()},
             self.interrupted,
             sum(len(submap.loops.loops) for submap in self.submaps if submap.loops is not None),
-            self.relocalized,
+            sorted(number for submap in self.submaps for number in submap.relocalized),
             seconds,
             whole.submaps,
             whole.others,

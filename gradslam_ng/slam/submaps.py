@@ -48,6 +48,13 @@ class Submap:
         return self.state
 
     @property
+    def relocalized(self) -> list[int]:
+        """Numbers of the frames in which a lost camera was found in it."""
+        if self.recovery is None or self.recovery.relocalizer is None:
+            return []
+        return self.recovery.relocalizer.relocalized
+
+    @property
     def statuses(self) -> Tensor:
         """(L,) int64, on the CPU, of its frames."""
         return torch.stack([record.status for record in self.records]).cpu()

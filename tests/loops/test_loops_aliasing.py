@@ -12,7 +12,6 @@ from torch import Tensor
 import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.loops import LoopCloser
-from gradslam_ng.places.keyframes import distance
 from gradslam_ng.places.verification import PlaceVerifier
 from gradslam_ng.rendering import predict_surfels
 
@@ -77,7 +76,7 @@ def test_what_is_elsewhere_looks_the_same(name):
         T_wc = here.float()[None]
         match = PlaceVerifier.for_loop_closure().locate(live, predict_before, T_wc, T_wc)
     assert match is not None
-    assert distance(match.T_wc[0].double(), here)[0] < 0.03  # and it is at `there`
+    assert se3.distance(match.T_wc[0].double(), here)[0] < 0.03  # and it is at `there`
 
 
 @pytest.mark.slow
@@ -91,7 +90,7 @@ def test_no_false_loop_where_it_looks_the_same(name, room):
     errors = []
     for loop in closer.loops:
         i, j = (T_wc[closer.keyframes.frames[k]] for k in (loop.i, loop.j))
-        meters, radians = distance(se3.inverse(i) @ j, loop.T_ij)
+        meters, radians = se3.distance(se3.inverse(i) @ j, loop.T_ij)
         errors.append((float(meters), math.degrees(float(radians))))
     assert errors and all(meters < 0.05 and degrees < 3 for meters, degrees in errors), errors
     assert gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse < 0.03

@@ -12,7 +12,6 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser, Reintegration, VolumeLoopCloser
 from gradslam_ng.mapping import TSDFFuser
-from gradslam_ng.places.keyframes import distance
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +87,6 @@ def test_a_volume_follows_its_loops(room):
     assert len(loops.loops) > 0
     fused = torch.stack([frame.T_wc for frame in loops.fused.frames]).double()
     assert len(fused) == len(sequence)
-    meters, radians = distance(fused, result.trajectory.T_wc)
+    meters, radians = se3.distance(fused, result.trajectory.T_wc)
     assert meters.max() < 0.003 and radians.max() < 0.003
     assert errors["with"] < 1.1 * errors["without"] + 0.002

@@ -9,7 +9,6 @@ import torch
 
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
-from gradslam_ng.places.keyframes import distance
 from gradslam_ng.places.verification import PlaceVerifier
 from gradslam_ng.rendering import predict_surfels
 
@@ -35,7 +34,7 @@ def test_a_frame_is_found_in_an_earlier_pass(seen):
     verifier = PlaceVerifier.for_loop_closure(max_sigma=(1.0, 45.0))
     match = locate(verifier, live, before, turned(0.3), turned(0.33, 0.03))
     assert match is not None and match.consistency.coverage > 0.8 and match.consistency.intensity_ncc > 0.9
-    meters, radians = distance(match.T_wc[0].double(), turned(0.3, 0.05))
+    meters, radians = se3.distance(match.T_wc[0].double(), turned(0.3, 0.05))
     assert meters < 0.01 and radians < 0.01
     assert locate(verifier, live, before, turned(0.3), turned(2.0)) is None  # looks elsewhere
     dark = replace(live, color=1 - live.color)

@@ -368,7 +368,7 @@ def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, 
     assert run(recording, tmp_path / "short") == 0
     assert results(tmp_path / "short")[0]["settings"]["loops"] is False
     assert " closed" not in capsys.readouterr().out
-    monkeypatch.setattr("gradslam_ng.commands.run.LONG", 6)  # frames, as many as these
+    monkeypatch.setattr("gradslam_ng.commands.run_options.LONG", 6)  # frames, as many as these
     assert run(recording, tmp_path / "on") == 0
     metrics = results(tmp_path / "on")[0]
     assert metrics["settings"]["loops"] is True and metrics["loops"] == 0  # six frames see nothing again

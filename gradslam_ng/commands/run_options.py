@@ -1,0 +1,131 @@
+"""Options of `gradslam-ng run`: what is read, what is run on it, and what it runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from gradslam_ng.commands.config import format_config
+from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.commands.recording import load
+from gradslam_ng.commands.settings import all_settings, make_system, parse_frames, parse_scale
+from gradslam_ng.datasets.sequence import RGBDSequence
+from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
+from gradslam_ng.slam.stream import WORTH_COMPILING, StreamingSystem
+
+LONG = 600  # frames, from which a sequence is expected to come back to where it was
+CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
+Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
+
+
+@dataclass(frozen=True)
+class RecordingOptions:
+    """What is read.
+
+    Args:
+        frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
+        intrinsics: fx,fy,cx,cy in pixels, or a camera file (JSON, YAML, XML, text); overrides the recording's.
+        depth_scale: Units of the depth files in a meter; overrides the layout's.
+        max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor, at most 50.
+        noise: Of the depth and color that a synthetic scene is rendered with.
+        strict: Refuse a recording about which there is any warning, with exit status 4.
+    """
+
+    frames: str = "::"
+    intrinsics: str | None = None
+    depth_scale: float | None = None
+    max_depth: float | None = None
+    noise: Noise = None
+    strict: bool = False
+
+    def load(self, source: str) -> RGBDSequence:
+        """The frames of a sequence.
+
+        Raises:
+            UsageError: no frame is left, or an option out of range.
+            FileNotFoundError, ValueError: see `datasets.load`.
+        """
+        frames = parse_frames(self.frames)
+        if self.noise is not None and not source.startswith("synthetic:"):
+            raise UsageError(f"noise: expected a rendered scene, synthetic:NAME, for it; got {source}")
+        options = {} if self.noise is None else {"noise": self.noise}
+        scale, max_depth = self.depth_scale, self.max_depth
+        whole = load(source, intrinsics=self.intrinsics, depth_scale=scale, max_depth=max_depth, **options)
+        sequence = whole[frames]
+        if not len(sequence):
+            raise UsageError(f"frames: {self.frames!r} leaves none of the {len(whole)} frames of the sequence")
+        return sequence
+
+
+@dataclass(frozen=True)
+class SystemOptions:
+    """What is run on it.
+
+    Args:
+        system: What to run.
+        odometry: How a frame finds its pose: soft-damped or classical Levenberg-Marquardt ICP, or the given poses.
+        preset: How much work for how much accuracy: images 320, 160 or 640 pixels across, and iterations to suit.
+        scale: Working resolution relative to the images', 1, 0.5, 0.25, ...; default: the preset's.
+        config: TOML file with the tables [odometry] and [mapping]: settings of ProjectiveICP, and of PointFuser
+            or KinectFusion; --dump-config prints one.
+        loops: Close loops, in sequences of 600 frames and more that pointfusion or kinectfusion tracks by itself.
+    """
+
+    system: Literal["pointfusion", "kinectfusion", "icpslam", "icp-odometry"] = "pointfusion"
+    odometry: Literal["gradicp", "icp", "ground-truth"] = "gradicp"
+    preset: Literal["default", "fast", "accurate"] = "default"
+    scale: float | None = None
+    config: Path | None = None
+    loops: bool = True
+
+    def make(self, max_depth: float | None) -> StreamingSystem:
+        """The system, which leaves out depth beyond that, meters, None for its own limit."""
+        return make_system(self.system, self.odometry, parse_scale(self.scale), self.config, self.preset, max_depth)
+
+    def closes_loops(self, frames: int) -> bool:
+        """Whether loops are looked for in a sequence of so many frames."""
+        return self.loops and frames >= LONG and self.system in CLOSERS and self.odometry != "ground-truth"
+
+    def format(self) -> str:
+        """A configuration file with every setting."""
+        options = f"--system {self.system} --odometry {self.odometry} --preset {self.preset}"
+        tables = all_settings(self.system, self.odometry, self.config, self.preset)
+        return f"# gradslam-ng run {options}\n{format_config(tables)}"
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """What it runs on.
+
+    Args:
+        device: Where to compute.
+        compile: Compile the kernels for long sequences: a minute or two, once, then kept on disk.
+        compile_from: Frames that make a sequence long enough; some 150 where all is on disk.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    compile: bool = True
+    compile_from: int = WORTH_COMPILING
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The options of one run as `metrics.json` keeps them."""
+
+    source: str
+    system: str
+    odometry: str
+    preset: str
+    frames: str
+    scale: float | None
+    device: str
+    config: str | None
+    intrinsics: str | None
+    depth_scale: float | None
+    max_depth: float | None
+    noise: str | None
+    strict: bool
+    loops: bool

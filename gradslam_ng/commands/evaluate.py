@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import evaluation, viz
+from gradslam_ng.commands.error_formats import Columns, format_csv, format_json, format_latex, save_evo
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.evaluation import ATE, RPE, Statistics
+from gradslam_ng.evaluation import ATE, RPE
 from gradslam_ng.structures import Trajectory
 
 FEW_PAIRS = 0.5  # share of the poses of the shorter trajectory
@@ -24,6 +26,30 @@ GroundTruth = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GROUN
 Estimate = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ESTIMATE")]
 
 
+@dataclass(frozen=True)
+class OutputOptions:
+    """In what form the figures come.
+
+    Args:
+        json: Print them as JSON, and nothing else.
+        csv: Print them as CSV, and nothing else.
+        latex: Print them as a LaTeX table, and nothing else.
+        evo: Also write absolute errors to this archive, which evo_res reads.
+        out: Where the plot goes, a PNG, or the folder where it goes as evaluation.png.
+    """
+
+    json: bool = False
+    csv: bool = False
+    latex: bool = False
+    evo: Path | None = None
+    out: Path = Path("evaluation.png")
+
+    @property
+    def is_for_programs(self) -> bool:
+        """Whether another program reads what is printed."""
+        return self.json or self.csv or self.latex
+
+
 def evaluate(
     ground_truth: GroundTruth,
     estimate: Estimate,
@@ -33,47 +59,73 @@ def evaluate(
     delta: float = 1,
     unit: Literal["frames", "seconds", "meters"] = "seconds",
     max_gap: float = 0.02,
-    out: Path = Path("evaluation.png"),
+    output: Annotated[OutputOptions, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff],
 ) -> None:
     """Absolute and relative trajectory error as the TUM tools define them: a table and a plot.
 
     Args:
-        ground_truth: Trajectory in the TUM format, t tx ty tz qx qy qz qw.
-        estimate: Trajectory to judge, in the same format.
+        ground_truth: Trajectory in the format of TUM, EuRoC or KITTI.
+        estimate: Trajectory to judge, in any of these formats; KITTI's, without times, goes with KITTI's.
         align: How the estimate is first laid over the ground truth: not, by rotation and translation, or with scale.
         delta: What the drift is taken over, in units; from every pose to the one that much later.
         unit: Of delta.
         max_gap: Largest difference between the time stamps of two poses that are compared, seconds.
-        out: Where the plot goes, a PNG, or the folder where it goes as evaluation.png.
     """
     if not 0 < delta < float("inf") or (unit == "frames" and delta != int(delta)):
         raise UsageError(f"delta: expected a positive {'whole ' * (unit == 'frames')}number of {unit}, got {delta:g}")
     if not max_gap >= 0:
         raise UsageError(f"max_gap: expected a number of seconds, got {max_gap:g}")
+    if output.json + output.csv + output.latex > 1:
+        raise UsageError("output: expected one of --json, --csv and --latex")
     truth, estimated = Trajectory.load(ground_truth), Trajectory.load(estimate)
     lost = int((~estimated.known).sum())
     estimated = estimated[estimated.known]
     absolute = evaluation.ate(truth, estimated, align, max_gap)
-    console = Console()
+    console = Console(stderr=output.is_for_programs)
     relative = None
     try:
         relative = evaluation.rpe(truth, estimated, delta, unit, align=align, max_gap=max_gap)
     except ValueError as reason:  # the run is shorter than delta, or the camera stood still
         console.print(f"[yellow]no drift:[/yellow] {escape(str(reason))}", soft_wrap=True)
-    console.print(_table(absolute, relative, f"{delta:g} {UNITS[unit]}"))
-    scale = absolute.T_align[:3, :3].det().abs().pow(1 / 3).item()
-    console.print(
-        f"{len(absolute.errors)} pairs of poses within {max_gap:g} s, out of {len(truth)} and {len(estimated)}"
-        + (f", {lost} of the estimate not known" if lost else "")
-        + "; "
-        f"aligned: {align}" + (f", scale {scale:.4f}" if align == "sim3" else "")
-    )
+    facts: dict[str, object] = {
+        "pairs": len(absolute.errors),
+        "ground_truth_poses": len(truth),
+        "estimated_poses": len(estimated),
+    }
+    facts |= {"unknown_poses": lost, "align": align, "scale": absolute.T_align[:3, :3].det().abs().pow(1 / 3).item()}
+    _print(_columns(absolute, relative, f"{delta:g} {UNITS[unit]}"), facts, max_gap, output)
     for doubt in doubts(absolute, len(truth), len(estimated)):
         console.print(f"[yellow]warning:[/yellow] {doubt}", soft_wrap=True)
-    out = out / "evaluation.png" if out.is_dir() else out
+    if output.evo is not None:
+        output.evo.parent.mkdir(parents=True, exist_ok=True)
+        names = ground_truth.stem, estimate.stem
+        names = names if names[0] != names[1] else ("ground_truth", "estimate")
+        save_evo(output.evo, absolute, names, align)
+    out = output.out / "evaluation.png" if output.out.is_dir() else output.out
     out.parent.mkdir(parents=True, exist_ok=True)
     viz.plot_trajectory(out, absolute.estimate, absolute, title=f"{estimate.name} against {ground_truth.name}")
     console.print(f"plot: {escape(str(out))}", soft_wrap=True)
+
+
+def _print(columns: Columns, facts: dict, max_gap: float, output: OutputOptions) -> None:
+    """The figures, in the form that is asked for."""
+    if output.json:
+        print(format_json(columns, facts))
+    elif output.csv:
+        print(format_csv(columns))
+    elif output.latex:
+        print(format_latex(columns))
+    else:
+        lost, align = facts["unknown_poses"], facts["align"]
+        console = Console()
+        console.print(_table(columns))
+        console.print(
+            f"{facts['pairs']} pairs of poses within {max_gap:g} s, out of {facts['ground_truth_poses']} and "
+            f"{facts['estimated_poses']}"
+            + (f", {lost} of the estimate not known" if lost else "")
+            + f"; aligned: {align}"
+            + (f", scale {facts['scale']:.4f}" if align == "sim3" else "")
+        )
 
 
 def doubts(absolute: ATE, truths: int, estimates: int) -> list[str]:
@@ -96,11 +148,15 @@ def doubts(absolute: ATE, truths: int, estimates: int) -> list[str]:
     return found
 
 
-def _table(absolute: ATE, relative: RPE | None, step: str) -> Table:
-    columns: dict[str, tuple[str, Statistics]] = {"ATE": ("m", absolute)}
+def _columns(absolute: ATE, relative: RPE | None, step: str) -> Columns:
+    columns: Columns = {"ATE": ("m", absolute)}
     if relative is not None:
         columns |= {f"RPE over {step}": ("m", relative.translation), "rotation": ("degrees", relative.rotation)}
+    return columns
+
+
+def _table(columns: Columns) -> Table:
     table = Table("", *(f"{name}\n{escape(f'[{unit}]')}" for name, (unit, _) in columns.items()))
-    for name in absolute.summary():
+    for name in columns["ATE"][1].summary():
         table.add_row(name, *(f"{statistics.summary()[name]:.6f}" for _, statistics in columns.values()))
     return table

@@ -1,14 +1,14 @@
-"""Trajectories: camera poses over time, read and written in the TUM format."""
+"""Trajectories: camera poses over time, read from files of TUM, EuRoC or KITTI, written in the format of TUM."""
 
 from __future__ import annotations
 
 import math
 import operator
 import os
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -16,12 +16,11 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.geometry import se3
-from gradslam_ng.io.text import BadLine, Line, is_number, parse_each, parse_number, read_lines
+from gradslam_ng.io.text import BadLine, parse_each, read_lines
+from gradslam_ng.structures.trajectory_columns import TUM, recognize_columns
 
 COINCIDENT = 1e-6  # seconds; recordings write time stamps with microseconds, so closer than this is the same moment
 NOT_UNIT = 0.01  # a quaternion whose length is off by more was not just rounded
-FORMAT = "poses 't tx ty tz qx qy qz qw'"
-SCALAR_FIRST = re.compile(r"\bq\w*w\b.*\bq\w*x\b", re.IGNORECASE)  # column names of quaternions in the order w x y z
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +122,12 @@ class Trajectory:
     @classmethod
     @on_cpu
     def load(cls, path: str | os.PathLike) -> Trajectory:
-        """Read the TUM format: one pose a line, `t tx ty tz qx qy qz qw`; `gradslam_ng.io.text` says how it is written.
+        """Read a file of poses, one a line; `gradslam_ng.io.text` says how it is written. Told apart by their columns:
+
+        - TUM: `t tx ty tz qx qy qz qw`.
+        - EuRoC: `t, tx, ty, tz, qw, qx, qy, qz` and, in its ground truth, more; time in nanoseconds. Its poses are
+          those of the body, not of a camera.
+        - KITTI: the upper three rows of the matrix; a line a frame, whose number stands for the time stamp.
 
         A pose with a zero quaternion, or with a number that is not finite, is not known, and neither is one whose line
         has a time and nothing else that can be read. Other lines are left out. Quaternions that are not of unit length
@@ -131,14 +135,15 @@ class Trajectory:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: no line, a file of which more than half cannot be read (names the first such line), column
-                names that have `qw` before `qx`, or quaternions ahead of the positions.
+            ValueError: no line, a file of which more than half cannot be read (names the first such line), or
+                quaternions ahead of the positions.
         """
-        file = read_lines(path, FORMAT)
-        if SCALAR_FIRST.search(file.header):
-            raise ValueError(f"{path}: expected {FORMAT}, got columns with qw before qx: {file.header[:100]!r}")
-        parsed, bad = parse_each(file.lines, _parse_pose)
-        rows = [row or _time_alone(line) for row, line in zip(parsed, file.lines, strict=True)]
+        file = read_lines(path, TUM)
+        columns = recognize_columns(file)
+        parsed, bad = parse_each(file.lines, columns.parse)
+        if not columns.has_times:
+            return cls._of_matrices(parsed, bad, path)
+        rows = [row or columns.parse_time(line) for row, line in zip(parsed, file.lines, strict=True)]
         data = torch.tensor([row for row in rows if row is not None], dtype=torch.float64)
         length = data[:, 4:].norm(dim=-1, keepdim=True)
         is_unit = ((length[:, 0] - 1).abs() <= NOT_UNIT) | length[:, 0].isnan()
@@ -146,7 +151,7 @@ class Trajectory:
             data[-1, 1:], is_unit[-1] = math.nan, True  # cut within its last number
         first = data[:, 1:5].norm(dim=-1)
         if 2 * int(is_unit.sum()) < len(data) < 2 * int(((first - 1).abs() <= NOT_UNIT).sum()):
-            raise ValueError(f"{path}: expected {FORMAT}, got quaternions in columns 2 to 5, before the positions")
+            raise ValueError(f"{path}: expected {TUM}, got quaternions in columns 2 to 5, before the positions")
         order = data[:, 0].argsort(stable=True)
         trajectory = cls(data[order, 0], se3.from_quaternion(data[:, 1:4], data[:, 4:] / length)[order])
         counts = {
@@ -160,35 +165,34 @@ class Trajectory:
             warnings.warn(f"{path}: {told}", stacklevel=2)
         return trajectory
 
+    @classmethod
+    def _of_matrices(cls, rows: list[list[float] | None], bad: list[BadLine], path: str | os.PathLike) -> Trajectory:
+        """Poses of a file of KITTI's format, by the number of the line."""
+        T_wc = torch.full((len(rows), 4, 4), math.nan, dtype=torch.float64)
+        for T, row in zip(T_wc, rows, strict=True):
+            if row is not None and all(map(math.isfinite, row)):
+                T[:3] = torch.tensor(row, dtype=torch.float64).reshape(3, 4)
+                T[3] = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+        if bad:
+            warnings.warn(f"{path}: {len(bad)} lines cannot be read, the first: {bad[0]}", stacklevel=4)
+        return cls(torch.arange(len(rows), dtype=torch.float64), T_wc)
+
     def save(self, path: str | os.PathLike) -> None:
         """Write the TUM format with all digits; poses that are not known are left out."""
+        with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+            self.write(file)
+
+    def write(self, file: TextIO) -> None:
+        """Write the TUM format to a file that is open for text."""
         keep = self.known
         t_wc, q_xyzw = se3.to_quaternion(self.T_wc[keep].detach().cpu())
         rows = torch.cat([t_wc, q_xyzw], -1).tolist()
-        with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-            file.write("# timestamp tx ty tz qx qy qz qw\n")
-            for time, row in zip(self.timestamps[keep].tolist(), rows, strict=True):
-                stamp = np.format_float_positional(time, unique=True, min_digits=6)
-                file.write(f"{stamp} {' '.join(map(repr, row))}\n")
+        file.write("# timestamp tx ty tz qx qy qz qw\n")
+        for time, row in zip(self.timestamps[keep].tolist(), rows, strict=True):
+            stamp = np.format_float_positional(time, unique=True, min_digits=6)
+            file.write(f"{stamp} {' '.join(map(repr, row))}\n")
 
 
 def repetitions(times: Tensor) -> Tensor:
     """How many entries before each have the same time, (N,) int64. times (N,), seconds, in order."""
     return torch.arange(len(times), device=times.device) - torch.searchsorted(times, times)
-
-
-def _parse_pose(line: Line) -> list[float]:
-    """The 8 numbers of one line of a TUM trajectory, NaN behind the time where the pose is not known."""
-    row = line.numbers(FORMAT, (8,))
-    if not math.isfinite(row[0]):
-        raise BadLine(f"{line.where}: expected a time stamp first, got {line.text[:100]!r}")
-    is_known = all(map(math.isfinite, row)) and math.hypot(*row[4:]) > 1e-6
-    return row if is_known else [row[0], *[math.nan] * 7]
-
-
-def _time_alone(line: Line) -> list[float] | None:
-    """The time stamp of a line that cannot be read further, and NaN behind it; None where it has none."""
-    first, *rest = line.words()
-    if not rest or not is_number(first) or not math.isfinite(parse_number(first)):
-        return None
-    return [parse_number(first), *[math.nan] * 7]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+
 import imageio.v3 as iio
 import pytest
 import torch
 
+from gradslam_ng import evaluation
 from gradslam_ng.cli import main
 from gradslam_ng.geometry import se3
 from gradslam_ng.structures import Trajectory
@@ -142,3 +147,48 @@ class TestHostile:
             evaluate(files, "--align", "affine")
         assert stop.value.code == 2
         assert "affine" in capsys.readouterr().err
+
+
+class TestForms:
+    """What other programs read."""
+
+    def printed(self, files, capsys, *options: str) -> str:
+        assert evaluate(files, *options) == 0
+        return capsys.readouterr().out
+
+    def test_json_has_the_figures_of_the_table(self, files, capsys):
+        read = json.loads(self.printed(files, capsys, "--json"))
+        absolute = evaluation.ate(*(Trajectory.load(files / name) for name in ("truth.txt", "estimate.txt")))
+        assert read["errors"]["ATE"] == {"unit": "m"} | absolute.summary()
+        assert read["errors"].keys() == {"ATE", "RPE over 1 s", "rotation"} and read["pairs"] == 90
+
+    def test_csv_has_a_line_for_each_error(self, files, capsys):
+        rows = list(csv.DictReader(io.StringIO(self.printed(files, capsys, "--csv"))))
+        assert [row["error"] for row in rows] == ["ATE", "RPE over 1 s", "rotation"]
+        assert rows[2]["unit"] == "degrees" and float(rows[0]["rmse"]) < 0.02
+
+    def test_latex_is_a_table(self, files, capsys):
+        lines = self.printed(files, capsys, "--latex").splitlines()
+        assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
+        assert {line.count("&") for line in lines if "&" in line} == {6}
+
+    def test_evo_reads_the_archive(self, files, capsys):
+        file_interface = pytest.importorskip("evo.tools.file_interface")
+        self.printed(files, capsys, "--evo", str(files / "new" / "ate.zip"))
+        read = file_interface.load_res_file(files / "new" / "ate.zip", load_trajectories=True)
+        absolute = evaluation.ate(*(Trajectory.load(files / name) for name in ("truth.txt", "estimate.txt")))
+        assert read.stats["rmse"] == absolute.rmse and read.info["est_name"] == "estimate"
+        torch.testing.assert_close(torch.as_tensor(read.np_arrays["error_array"]), absolute.errors)
+        assert read.trajectories["truth"].num_poses == 90
+
+    def test_one_form_at_a_time(self, files, capsys):
+        assert evaluate(files, "--json", "--csv") == 2
+        assert "expected one of --json, --csv and --latex" in capsys.readouterr().err
+
+
+def test_kitti_against_kitti(files, capsys):
+    for name in ("truth.txt", "estimate.txt"):
+        rows = Trajectory.load(files / name).T_wc[:, :3].flatten(1).tolist()
+        (files / name).write_text("\n".join(" ".join(map(repr, row)) for row in rows))
+    assert evaluate(files) == 0
+    assert "90 pairs of poses" in " ".join(capsys.readouterr().out.split())

@@ -243,10 +243,45 @@ def test_files_without_poses(tmp_path):
         Trajectory.load(tmp_path / "absent.txt")
 
 
-def test_columns_in_another_order_are_refused(tmp_path):
-    (tmp_path / "t.txt").write_text("#timestamp, p_x, p_y, p_z, q_w, q_x, q_y, q_z\n0,0,0,0,1,0,0,0\n")
-    with pytest.raises(ValueError, match="columns with qw before qx"):
-        Trajectory.load(tmp_path / "t.txt")
+POSE = "1,2,3,0.8,0,0,0.6"  # position and quaternion as EuRoC orders it, w x y z
+
+
+@pytest.mark.parametrize(
+    "header, rows",
+    [
+        ("#timestamp, p_x, p_y, p_z, q_w, q_x, q_y, q_z", [f"{t / 10},{POSE}" for t in range(4)]),
+        ("#timestamp [ns],p_RS_R_x [m],q_RS_w [],q_RS_x []", [f"{10**8 * t},{POSE}" for t in range(4)]),
+        ("", [f"{10**8 * t + 1403636580 * 10**9},{POSE},{',0.1' * 9}" for t in range(4)]),  # states of 17 columns
+    ],
+)
+def test_columns_as_euroc_has_them(tmp_path, header, rows):
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join([header, *rows, ""]))
+    read = Trajectory.load(path)
+    torch.testing.assert_close(read.timestamps - read.timestamps[0], torch.arange(4).double() / 10, atol=1e-6, rtol=0)
+    cos, sin = 0.8**2 - 0.6**2, 2 * 0.8 * 0.6  # about z
+    expected = torch.tensor([[cos, -sin, 0, 1], [sin, cos, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(read.T_wc, expected.expand(4, 4, 4))
+
+
+def test_time_stamps_in_nanoseconds_are_told_by_their_size(tmp_path):
+    (tmp_path / "t.txt").write_text("".join(f"{1403636580 + t}500000000 1 2 3 0 0 0 1\n" for t in range(3)))
+    assert Trajectory.load(tmp_path / "t.txt").timestamps.tolist() == [1403636580.5 + t for t in range(3)]
+
+
+def test_matrices_as_kitti_has_them(tmp_path):
+    poses = se3.exp(torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    rows = [" ".join(map(repr, T[:3].flatten().tolist())) for T in poses]
+    path = tmp_path / "00.txt"
+    path.write_text("\n".join(rows))
+    read = Trajectory.load(path)
+    assert read.timestamps.tolist() == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(read.T_wc, poses, atol=1e-12, rtol=0)
+    path.write_text("\n".join([rows[0], "1 2 three", rows[2], "nan " * 12, rows[4]]))
+    with pytest.warns(UserWarning, match="1 lines cannot be read, the first: .*line 2: expected poses of 12 numbers"):
+        read = Trajectory.load(path)
+    assert read.known.tolist() == [True, False, True, False, True]  # each at the number of its frame
+    torch.testing.assert_close(read.T_wc[4], poses[4], atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("times, poses", [((3,), (2, 4, 4)), ((2, 1), (2, 4, 4)), ((2,), (2, 3, 4))])

@@ -14,7 +14,7 @@ from gradslam_ng.datasets.camera_files import Camera, fit_camera
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
-from gradslam_ng.geometry.camera import undistort_images, undistortion_map
+from gradslam_ng.geometry.lens import Lens, undistort_images, undistortion_map
 
 FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording has no time stamps
 LOOKED_AT = 5  # frames whose headers tell the size of all
@@ -75,7 +75,9 @@ class FileSequence(RGBDSequence):
             findings=[*camera.findings, *findings],
             **about,
         )
-        self.seen_at = undistortion_map(self.K, camera.distortion, size) if camera.distortion else None  # (H, W, 2)
+        self.seen_at = (
+            undistortion_map(self.K, Lens(camera.distortion), size) if camera.distortion else None
+        )  # (H, W, 2)
         for finding in self.findings:
             if finding.is_serious:
                 warnings.warn(f"{self.name}: {finding.message}", RecordingWarning, stacklevel=3)

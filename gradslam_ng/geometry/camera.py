@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -101,29 +100,6 @@ def scale_intrinsics(
     return torch.stack([sx * row_u + (0.5 * sx - 0.5) * row_1, sy * row_v + (0.5 * sy - 0.5) * row_1, row_1], dim=-2)
 
 
-def undistortion_map(
-    K: Tensor,  # (..., 3, 3), without skew
-    distortion: Tensor | Sequence[float],  # (..., n), as of OpenCV
-    size: tuple[int, int],
-) -> Tensor:
-    """Where in the distorted image each pixel of the ideal pinhole camera with the same K is seen.
-
-    The lens model is Brown and Conrady's (Brown 1971), as kornia and OpenCV have it: k1, k2, p1, p2, then perhaps k3,
-    k4, k5, k6 and more. size (H, W). Returns uv (..., H, W, 2), pixels, for `sample`.
-
-    Raises:
-        ValueError: a number of coefficients that is none of 4, 5, 8, 12 and 14.
-    """
-    from kornia.geometry.calibration import distort_points  # takes half a second
-
-    coefficients = torch.as_tensor(distortion, dtype=K.dtype, device=K.device)
-    if coefficients.shape[-1:] not in [(n,) for n in (4, 5, 8, 12, 14)]:
-        shape = tuple(coefficients.shape)
-        raise ValueError(f"distortion: expected k1, k2, p1, p2 and perhaps k3 or more, got shape {shape}")
-    pixels = pixel_grid(*size, K.device, K.dtype).flatten(0, 1)
-    return distort_points(pixels, K, coefficients).unflatten(-2, size)
-
-
 def sample(
     image: Tensor,  # (..., H', W', C)
     uv: Tensor,  # (..., H, W, 2)
@@ -142,15 +118,3 @@ def sample(
     flat = image.reshape(-1, *image.shape[-3:]).movedim(-1, 1)
     out = torch.nn.functional.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=True)
     return out.movedim(1, -1).reshape(*lead, *uv.shape[-3:-1], image.shape[-1])
-
-
-def undistort_images(
-    color: Tensor,  # (..., H, W, 3)
-    depth: Tensor,  # (..., H, W, 1), meters, 0 = no depth
-    seen_at: Tensor,  # (..., H, W, 2), pixels, of `undistortion_map`
-) -> tuple[Tensor, Tensor]:
-    """The color and depth images that an ideal pinhole camera would have taken; zero where the lens saw nothing.
-
-    Color is interpolated, depth is that of the nearest pixel.
-    """
-    return sample(color, seen_at), sample(depth, seen_at, mode="nearest")

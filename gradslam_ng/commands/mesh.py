@@ -1,4 +1,4 @@
-"""`gradslam-ng mesh map.ply|volume.npz`: marching cubes on either kind of map."""
+"""`gradslam-ng mesh MAP`: marching cubes on either kind of map, and what makes the mesh smaller."""
 
 from __future__ import annotations
 
@@ -8,32 +8,68 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.markup import escape
+from torch import Tensor
 
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.meshing import marching_cubes, surfels_to_tsdf
-from gradslam_ng.structures import SurfelMap, VoxelGrid
+from gradslam_ng.geometry.upright import estimate_upright
+from gradslam_ng.meshing import decimate, marching_cubes, remove_small_components, surfels_to_tsdf
+from gradslam_ng.structures import SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.structures.mesh import Mesh
 
+FORMATS = (".ply", ".glb", ".obj", ".stl")
 MapFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
 
 
-def mesh(map_: MapFile, /, out: Path | None = None, voxel_size: float = 0.01) -> None:
+def mesh(
+    map_: MapFile,
+    /,
+    out: Path | None = None,
+    voxel_size: float = 0.01,
+    min_component: int = 0,
+    decimate: int | None = None,
+) -> None:
     """Make a mesh of either kind of map.
 
     Args:
         map_: map.ply, surfels, or volume.npz, a volume.
-        out: Where it goes, a .ply or .glb; default: mesh.ply beside the map.
+        out: Where it goes, a .ply, .glb, .obj or .stl; default: mesh.ply beside the map. A .glb stands upright where
+            the trajectory of the run lies beside the map.
         voxel_size: Meters; of the mesh of surfels. A volume has its own.
+        min_component: Connected parts of fewer triangles are left out.
+        decimate: Triangles that are left at most.
     """
     if not map_.is_file():
         raise FileNotFoundError(f"no such file: {map_}")
     out = map_.with_name("mesh.ply") if out is None else out
-    if out.suffix.lower() not in (".ply", ".glb"):
-        raise ValueError(f"out: expected a name that ends in .ply or .glb, got {out.name!r}")
-    volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else surfels_to_tsdf(SurfelMap.load(map_), voxel_size)
-    if out.exists() and out.samefile(map_):
-        raise UsageError(f"out: expected another file than the map itself, got {out}")
-    found = marching_cubes(volume)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    found.save(out)
-    faces, vertices = len(found.faces), len(found.vertices)
-    Console().print(f"{escape(str(out))}: {faces} triangles, {vertices} vertices", soft_wrap=True)
+    if out.suffix.lower() not in FORMATS:
+        raise ValueError(f"out: expected a name that ends in {', '.join(FORMATS)}, got {out.name!r}")
+    if min_component < 0:
+        raise UsageError(f"min_component: expected a number of triangles, got {min_component}")
+    if decimate is not None and decimate < 1:
+        raise UsageError(f"decimate: expected a positive number of triangles, got {decimate}")
+    with Console(stderr=True).status("[dim]surface[/]") as status:
+        volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else surfels_to_tsdf(SurfelMap.load(map_), voxel_size)
+        if out.exists() and out.samefile(map_):
+            raise UsageError(f"out: expected another file than the map itself, got {out}")
+        whole = marching_cubes(volume)
+        status.update(f"[dim]{len(whole.faces)} triangles[/]")
+        smaller = _make_smaller(whole, min_component, decimate)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        smaller.save(out, _up(map_, whole))
+    faces, vertices, before = len(smaller.faces), len(smaller.vertices), len(whole.faces)
+    of = f" of {before}" if faces < before else ""
+    Console().print(f"{escape(str(out))}: {faces}{of} triangles, {vertices} vertices", soft_wrap=True)
+
+
+def _make_smaller(mesh: Mesh, min_component: int, faces: int | None) -> Mesh:
+    mesh = remove_small_components(mesh, min_component)
+    return mesh if faces is None else decimate(mesh, faces)
+
+
+def _up(map_: Path, mesh: Mesh) -> Tensor | None:
+    """The upward direction (3,) of the world, None where no trajectory tells it."""
+    poses = map_.with_name("trajectory.txt")
+    trajectory = Trajectory.load(poses) if poses.is_file() else None
+    if trajectory is None or not bool(trajectory.known.any()):
+        return None
+    return estimate_upright(mesh.normals, trajectory.T_wc)

@@ -20,6 +20,7 @@ from gradslam_ng import evaluation
 from gradslam_ng.commands.errors import UnreliableError
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sequence import RGBDSequence
+from gradslam_ng.geometry.upright import estimate_upright
 from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
@@ -86,7 +87,7 @@ def write(
         attempt("volume.npz", result.map.save)
         mesh = marching_cubes(result.map)
         attempt("mesh.ply", mesh.save)
-        attempt("mesh.glb", mesh.save)
+        attempt("mesh.glb", lambda path: mesh.save(path, estimate_upright(mesh.normals, result.localized.T_wc)))
         sizes = {"blocks": len(result.map.keys), "triangles": len(mesh.faces)}
         result = dataclasses.replace(result, map=tsdf_to_surfels(result.map))
     attempt("map.ply", result.map.save)

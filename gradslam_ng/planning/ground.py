@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gradslam_ng.compute.discrete import discrete
-from gradslam_ng.geometry.upright import upright
+from gradslam_ng.geometry.upright import estimate_upright
 from gradslam_ng.meshing import marching_cubes
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 
-SNAP = math.cos(math.radians(2))  # an upward direction nearer than this to an axis of the world is that axis
 LEVEL = math.cos(math.radians(20))  # of normals of level surfaces to the upward direction
 BIN = 0.02  # meters, of heights
 FAINT = 1e-4  # confidence below which a surfel is a pixel that was not trusted, at an edge say
@@ -55,15 +54,7 @@ def estimate_up(
     Raises:
         TypeError, ValueError: as `surface_points`; or no pose that is known.
     """
-    known = T_wc[T_wc.isfinite().flatten(1).all(-1)].double()
-    if not len(known):
-        raise ValueError("T_wc: expected a known pose at least, from which to tell what is up")
-    _, normals = surface_points(map_)
-    guess = normalize(-known[:, :3, 1].mean(0), dim=0)
-    up = upright(normals.cpu(), guess.cpu()) if len(normals) else guess.cpu()
-    axis = torch.zeros_like(up)
-    axis[up.abs().argmax()] = up[up.abs().argmax()].sign()
-    return axis if float(up @ axis) > SNAP else up
+    return estimate_upright(surface_points(map_)[1], T_wc)
 
 
 @discrete

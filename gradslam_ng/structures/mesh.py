@@ -1,8 +1,9 @@
-"""Triangle meshes, saved as PLY and binary glTF."""
+"""Triangle meshes, saved as PLY, binary glTF, OBJ and STL."""
 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.io.open3d_import import import_open3d
 from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures.origin import world_columns
 
@@ -29,19 +31,39 @@ class Mesh:
     weights: Tensor  # (V,), how much was measured there
     origin: Tensor | None = None  # (3,) float64, meters, where in the world coordinates begin; None: at its origin
 
-    def save(self, path: Path | str) -> None:
-        """As PLY or binary glTF 2.0, as the name ends in .ply or .glb; in coordinates of the world.
+    def save(self, path: Path | str, up: Tensor | None = None) -> None:
+        """As PLY, binary glTF 2.0, OBJ (with colors behind the positions) or binary STL (without), as the name ends; in
+        coordinates of the world, but for glTF, which stands on its feet as that format has it.
+
+        Args:
+            up: (3,) unit, the upward direction of the world; default: -y, that of a camera that is held level.
 
         Raises:
             ValueError: another ending.
+            ImportError: .obj or .stl without Open3D.
         """
         match Path(path).suffix.lower():
             case ".ply":
                 self._save_ply(path)
             case ".glb":
-                self._save_glb(path)
+                self._save_glb(path, _gltf_axes(np.array([0.0, -1, 0]) if up is None else up.detach().cpu().numpy()))
+            case ".obj" | ".stl":
+                self._save_with_open3d(path)
             case other:
-                raise ValueError(f"{path}: expected a name that ends in .ply or .glb, got {other!r}")
+                raise ValueError(f"{path}: expected a name that ends in .ply, .glb, .obj or .stl, got {other!r}")
+
+    def _save_with_open3d(self, path: Path | str) -> None:
+        o3d = import_open3d()
+        vector = o3d.utility.Vector3dVector
+        points = self.vertices if self.origin is None else self.vertices.double() + self.origin
+        mesh = o3d.geometry.TriangleMesh(
+            vector(points.detach().cpu().double().numpy()), o3d.utility.Vector3iVector(self.faces.cpu().int().numpy())
+        )
+        mesh.vertex_colors = vector(self._bytes().cpu().double().numpy() / 255)
+        mesh.vertex_normals = vector(self.normals.detach().cpu().double().numpy())
+        mesh.compute_triangle_normals()  # those of STL
+        if not o3d.io.write_triangle_mesh(os.fspath(path), mesh):
+            raise OSError(f"{path}: cannot be written")
 
     def _save_ply(self, path: Path | str) -> None:
         columns, comments = world_columns(self.vertices, self.origin)
@@ -56,11 +78,11 @@ class Mesh:
     def _bytes(self) -> Tensor:
         return (self.colors.detach().clamp(0, 1) * 255).round().to(torch.uint8)
 
-    def _save_glb(self, path: Path | str) -> None:
-        """Axes turned from a camera's x right, y down, z forward to glTF's x right, y up, z backward; colors made
-        linear, as the format has them."""
-        turn = np.array([1, -1, -1], np.float32)
-        positions, normals = (x.detach().cpu().numpy().astype(np.float32) * turn for x in (self.vertices, self.normals))
+    def _save_glb(self, path: Path | str, R_gw: np.ndarray) -> None:  # R_gw (3, 3)
+        """Axes turned to glTF's x right, y up, z backward; colors made linear, as the format has them."""
+        positions, normals = (
+            (x.detach().cpu().double().numpy() @ R_gw.T).astype(np.float32) for x in (self.vertices, self.normals)
+        )
         colors = self.colors.detach().cpu().double().clamp(0, 1).numpy()
         linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
         rgba = np.full((len(colors), 4), 255, np.uint8)
@@ -86,7 +108,7 @@ class Mesh:
         if len(indices):  # the format knows no empty arrays
             material = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}, "doubleSided": True}
             document |= {
-                "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0} | self._place(turn)], "materials": [material],
+                "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0} | self._place(R_gw)], "materials": [material],
                 "meshes": [{"primitives": [primitive | {"material": 0}]}], "buffers": [{"byteLength": len(body)}],
                 "bufferViews": views, "accessors": accessors,
             }  # fmt: skip
@@ -98,8 +120,18 @@ class Mesh:
             for tag, data in chunks:
                 file.write(struct.pack("<I4s", len(data), tag) + data)
 
-    def _place(self, turn: np.ndarray) -> dict[str, list[float]]:
+    def _place(self, R_gw: np.ndarray) -> dict[str, list[float]]:
         """Where a node of glTF, whose coordinates are float32, lies: the origin, unless it is the world's."""
         if self.origin is None or not bool(self.origin.any()):
             return {}
-        return {"translation": (self.origin.cpu().numpy() * turn).tolist()}
+        return {"translation": (R_gw @ self.origin.cpu().double().numpy()).tolist()}
+
+
+def _gltf_axes(up: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) of the world to glTF's x right, y up, z backward; forward is the world's z, or where that is up
+    or down its y, brought level. up (3,), upwards in the world."""
+    up = up / np.linalg.norm(up)
+    forward = np.array([0.0, 0, 1]) if abs(up[2]) < 0.7 else np.array([0.0, 1, 0])
+    backward = -(forward - (forward @ up) * up)
+    backward /= np.linalg.norm(backward)
+    return np.stack([np.cross(up, backward), up, backward])

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.io.open3d_import import import_open3d
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.origin import read_origin, relative_to_origin
@@ -38,7 +39,7 @@ def view(
     vertices, faces = read_ply(path)
     if not vertices.keys() >= {"x", "y", "z"} or not len(vertices["x"]):
         raise ValueError(f"{path}: expected vertices with columns x, y and z, found none")
-    o3d = _open3d()
+    o3d = import_open3d()
     if screenshot is None and sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         raise OSError("there is no display to open a window on; ask for a screenshot instead")
     poses = torch.eye(4, dtype=torch.float64)[None]
@@ -69,17 +70,6 @@ def view(
         window.update_renderer()
         window.capture_screen_image(os.fspath(screenshot), do_render=True)
     window.destroy_window()
-
-
-def _open3d():
-    try:
-        import open3d
-    except (ImportError, OSError) as error:
-        raise ImportError(
-            f"Open3D cannot be loaded ({error}). Install it with 'pip install open3d'; it needs the system libraries "
-            "libusb-1.0-0 libgl1 libegl1 libgomp1 (Debian, Ubuntu: apt-get install them)"
-        ) from error
-    return open3d
 
 
 def _columns(vertices: dict[str, Tensor], names: str) -> Tensor | None:

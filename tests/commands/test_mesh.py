@@ -62,12 +62,21 @@ def test_either_kind_of_map_becomes_a_mesh(left, tmp_path):
         assert away.median() < 0.02 and away.quantile(0.9) < most
 
 
+def test_a_mesh_is_made_smaller(left, tmp_path, capsys):
+    pytest.importorskip("open3d")
+    options = ["--out", str(tmp_path / "small.obj"), "--min-component", "50", "--decimate", "300"]
+    assert main(["mesh", str(left / "volume.npz"), *options]) == 0
+    assert "triangles" in capsys.readouterr().out
+    assert 0 < sum(line.startswith("f ") for line in (tmp_path / "small.obj").read_text().splitlines()) <= 300
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["missing.npz"], "no such file"), (["settings.toml"], "PLY"), (["volume.npz", "--out", "x.obj"], ".glb"),
+        (["missing.npz"], "no such file"), (["settings.toml"], "PLY"), (["volume.npz", "--out", "x.off"], ".glb"),
         (["mesh.ply"], "surfel map"), (["map.ply", "--out", "./map.ply"], "another file than the map itself"),
-        (["map.ply", "--voxel-size", "0"], "voxel_size"),
+        (["map.ply", "--voxel-size", "0"], "voxel_size"), (["volume.npz", "--decimate", "0"], "decimate"),
+        (["volume.npz", "--min-component", "-1"], "min_component"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_a_mesh_is_said(left, capsys, monkeypatch, args, message):

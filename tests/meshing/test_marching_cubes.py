@@ -98,8 +98,32 @@ def test_written_meshes_are_read_by_others(tmp_path, ball):
     assert np.allclose(
         there @ [1, 2, 4], np.sort(here @ [1, 2, 4])[np.argsort(np.argsort(there @ [1, 2, 4]))], atol=1e-5
     )
-    with pytest.raises(ValueError, match=r"\.ply or \.glb"):
-        ball.save(tmp_path / "ball.obj")
+    with pytest.raises(ValueError, match=r"expected a name that ends in \.ply, \.glb, \.obj or \.stl, got '\.off'"):
+        ball.save(tmp_path / "ball.off")
+
+
+@pytest.mark.parametrize("ending", ["obj", "stl"])
+def test_meshes_for_printers_and_modelers(tmp_path, ball, ending):
+    o3d = pytest.importorskip("open3d")
+    far = dataclasses.replace(ball, origin=torch.tensor([1.0, 2, 3], dtype=torch.float64))
+    far.save(tmp_path / f"ball.{ending}")
+    seen = o3d.io.read_triangle_mesh(str(tmp_path / f"ball.{ending}"))
+    assert len(seen.triangles) == len(ball.faces) and seen.has_vertex_colors() == (ending == "obj")
+    points = torch.from_numpy(np.asarray(seen.vertices))
+    torch.testing.assert_close(points.mean(0), torch.tensor([1.0, 2, 3], dtype=torch.float64), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("up", [(0.0, -1, 0), (0.0, 0, 1), (0.0, 0, -1), (1.0, 0, 0), (0.6, 0.0, 0.8)])
+def test_gltf_stands_upright_and_is_not_mirrored(tmp_path, ball, up):
+    o3d = pytest.importorskip("open3d")
+    up = torch.tensor(up, dtype=torch.float64)
+    moved = dataclasses.replace(ball, vertices=ball.vertices + 5 * up.to(ball.vertices))
+    moved.save(tmp_path / "ball.glb", up)
+    seen = o3d.io.read_triangle_mesh(str(tmp_path / "ball.glb"))
+    assert np.allclose(np.asarray(seen.vertices).mean(0), [0, 5, 0], atol=0.05)
+    seen.compute_vertex_normals()  # of the order of the corners: outward, unless the mesh is mirrored
+    outward = np.asarray(seen.vertices) - [0, 5, 0]
+    assert ((np.asarray(seen.vertex_normals) * outward).sum(-1) > 0).mean() > 0.99
 
 
 def test_surfels_make_a_mesh(ball):

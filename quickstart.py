@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("GRADSLAM_NG_VENV", HERE / ".venv"))
 TORCH = "torch==2.13.0"  # first and alone: what other packages would pull in may be a larger build
 LIBRARIES = ["libusb-1.0-0", "libgl1", "libegl1", "libgomp1"]
-DISPLAY = ["xvfb", "xauth", "libgl1-mesa-dri"]  # a display for the tests of the viewer
+DISPLAY = ["xvfb", "xauth", "libgl1-mesa-dri", "chromium"]  # a display and a browser for the tests of the viewers
 CHECKS = {
     "lint": ["-m", "ruff", "check", "."],
     "formatting": ["-m", "ruff", "format", "--check", "."],

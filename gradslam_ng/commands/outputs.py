@@ -25,6 +25,7 @@ from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
 from gradslam_ng.structures import VoxelGrid
+from gradslam_ng.viz.scene_files import Frames
 
 log = logging.getLogger("gradslam_ng")
 
@@ -80,6 +81,7 @@ def write(
 
     remove_submaps(out)
     attempt("trajectory.txt", result.localized.save)
+    attempt("frames.csv", Frames(result.trajectory.timestamps, result.statuses).save)
     for number, (map_, trajectory) in enumerate(result.others, start=1):
         attempt(f"trajectory_{number}.txt", trajectory.save)
         attempt(f"map_{number}.ply", map_.save)
@@ -123,6 +125,7 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
         "unreliable_because": reason,
         "exit_status": 130 if result.interrupted else 0 if reason is None else UnreliableError.status,
         "settings": dataclasses.asdict(settings),
+        "camera": describe_camera(sequence),
         "interrupted": result.interrupted,
         "frames": {
             "in_sequence": len(sequence),
@@ -142,6 +145,7 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
         "peak_memory_mb": peak_memory(),
         "map": {"surfels": int(result.map.count[0]), "origin": origin},
         "loops": result.loops,
+        "loop_frames": result.loop_frames,
     }
     add_deprecated_keys(metrics)
     if sequence.ground_truth is None:
@@ -155,6 +159,13 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
     metrics["ate"] = summary(error)
     metrics["rpe"] = {"translation": summary(rpe.translation), "rotation": summary(rpe.rotation)}
     return metrics, error
+
+
+def describe_camera(sequence: RGBDSequence) -> dict[str, float]:
+    """Intrinsics and image size, pixels."""
+    (fx, _, cx), (_, fy, cy), _ = sequence.K.tolist()
+    height, width = sequence.size
+    return {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": width, "height": height}
 
 
 def doubt(result: Result) -> str | None:

@@ -1,32 +1,95 @@
-"""A run with a progress bar."""
+"""A run with a progress bar, and a page in the browser where one is asked for."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
+from gradslam_ng.commands.live import LiveView
+from gradslam_ng.commands.outputs import peak_memory
+from gradslam_ng.compute.compiled import compiled_functions
 from gradslam_ng.datasets.sequence import RGBDSequence
+from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import LoopClosure, Result, State
-from gradslam_ng.slam.stream import StreamingSystem
+from gradslam_ng.slam.stream import Stream, StreamingSystem
+from gradslam_ng.structures import VoxelGrid
+
+TOLD_EVERY = 0.5  # seconds between two looks at sizes, which wait for the device
+
+
+class RunProgress(Progress):
+    """A bar, and a line about the run below it."""
+
+    line = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.line:
+            yield Text(self.line, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def run_with_progress(
-    slam: StreamingSystem, sequence: RGBDSequence, compile: bool, console: Console, loops: LoopClosure | None = None
+    slam: StreamingSystem,
+    sequence: RGBDSequence,
+    compile: bool,
+    console: Console,
+    loops: LoopClosure | None = None,
+    live: LiveView | None = None,
 ) -> Result:
-    """Run with a progress bar that shows the frame rate and whether the camera is tracked."""
+    """Run with a progress bar: the frame rate, whether the camera is tracked; below, what there is so far."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with RunProgress(*columns, TimeRemainingColumn(), console=console) as progress:
         handlers = [RichHandler(console=console)]  # above the bar, not through it
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+        logging.getLogger("websockets").setLevel(logging.WARNING)  # who came to look is nothing to tell
         task = progress.add_task(escape(sequence.name), total=len(sequence), speed="")
+        due = 0.0
 
         def on_frame(index: int, state: State) -> None:
+            nonlocal due
             rate = progress.tasks[task].finished_speed or progress.tasks[task].speed or 0.0
-            tracked = "[green]tracked[/]" if bool(state.tracking.ok[0]) else "[red]lost[/]"
-            progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {tracked}")
+            if time.monotonic() >= due or index + 1 == len(sequence):
+                progress.line = describe(stream)
+                due = time.monotonic() + TOLD_EVERY
+            progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {outcome(state)}")
+            if live is not None:
+                live.update(stream, f"frame {index + 1} of {len(sequence)}: {progress.line}")
 
-        return slam.run(sequence, on_frame, compile, loops)
+        stream = Stream(slam, sequence=sequence, on_frame=on_frame, compile=compile, loops=loops, relocalizer=None)
+        try:
+            return stream.run()
+        finally:
+            if live is not None:
+                live.close(stream, progress.line)
+
+
+def outcome(state: State) -> str:
+    """Whether the camera is tracked, in color."""
+    status = state.tracking.status[:1]
+    if bool(TrackingStatus.is_uncertain(status)):
+        return "[yellow]uncertain[/]"
+    return "[green]tracked[/]" if bool(TrackingStatus.is_tracked(status)) else "[red]lost[/]"
+
+
+def describe(stream: Stream) -> str:
+    """Sizes of the map, memory, submaps and loops of a run, and whether compiled functions are in use."""
+    states = [submap.state for submap in stream.submaps if submap.state is not None]
+    volumes = [state.map for state in states if isinstance(state.map, VoxelGrid)]
+    surfels = sum(int(state.map.count[0]) for state in states if not isinstance(state.map, VoxelGrid))
+    closers = [submap.loops for submap in stream.submaps if submap.loops is not None]
+    surfels += sum(int(closer.archive.count[0]) for closer in closers)
+    parts = [f"{sum(len(volume.keys) for volume in volumes)} blocks" if volumes else f"{surfels} surfels"]
+    parts.append(f"{peak_memory():.0f} MB at most")
+    if len(stream.submaps) > 1:
+        parts.append(f"{len(stream.submaps)} submaps")
+    if closers:
+        parts.append(f"{sum(len(closer.loops) for closer in closers)} loops")
+    parts.append("compiled" if stream.compile and all(each.works for each in compiled_functions()) else "not compiled")
+    return ", ".join(parts)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
@@ -14,7 +16,7 @@ from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.intrinsics import parse_intrinsics
 from gradslam_ng.datasets.sampling import sample_frames
-from gradslam_ng.datasets.sequence import RGBDSequence
+from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.datasets.validation import FAR, validate
 
 COLORS = {"note": "cyan", "warning": "yellow", "error": "red"}
@@ -57,3 +59,16 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     for finding in findings:
         color = COLORS[finding.severity]
         console.print(f"[{color}]{finding.severity}:[/{color}] {escape(finding.message)}", soft_wrap=True)
+
+
+def image_reader(sequence: RGBDSequence) -> Callable[[float], np.ndarray | None]:
+    """Function (seconds) -> the color image (H, W, 3) uint8 of the frame of that time, None where it cannot be read."""
+
+    def read(seconds: float) -> np.ndarray | None:
+        index = int((sequence.timestamps - seconds).abs().argmin())
+        try:
+            return (sequence[index].color.clamp(0, 1) * 255).byte().numpy()
+        except (FrameError, OSError, ValueError):
+            return None
+
+    return read

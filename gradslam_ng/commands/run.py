@@ -11,10 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng.commands.errors import RefusedError, UnreliableError, UsageError
+from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import check_writable, write
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import inspect, print_findings
-from gradslam_ng.commands.run_options import CLOSERS, ComputeOptions, RecordingOptions, RunRecord, SystemOptions
+from gradslam_ng.commands.run_options import (
+    CLOSERS,
+    ComputeOptions,
+    RecordingOptions,
+    RunRecord,
+    SystemOptions,
+    ViewOptions,
+)
 from gradslam_ng.commands.summary import print_summary
 
 REQUIRED = "(required, but for --dump-config)"
@@ -30,6 +38,7 @@ def run(
     recording: Annotated[RecordingOptions, tyro.conf.OmitArgPrefixes],
     method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],
     compute: Annotated[ComputeOptions, tyro.conf.OmitArgPrefixes],
+    seen: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
     dump_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, metrics and pictures, written to a folder.
@@ -56,8 +65,11 @@ def run(
     slam = method.make(recording.max_depth).to(compute.device)
     check_writable(out)
     loops = method.closes_loops(len(sequence))
-    compile = compute.compile and len(sequence) >= compute.compile_from
-    result = run_with_progress(slam, sequence, compile, console, CLOSERS[method.system]() if loops else None)
+    compile, why = compute.compiles(len(sequence))
+    console.print(f"compiled functions: {why}")
+    page = seen.open(sequence, console)
+    live = None if page is None else LiveView(page)
+    result = run_with_progress(slam, sequence, compile, console, CLOSERS[method.system]() if loops else None, live)
     record = _record(source, recording, method, compute, loops)
     metrics, written = write(out, result, sequence, record, findings)
     print_summary(metrics, [name for name, done in written.items() if done], out, console)

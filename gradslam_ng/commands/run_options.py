@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich.console import Console
 
 from gradslam_ng.commands.config import format_config
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.recording import load
+from gradslam_ng.commands.recording import image_reader, load
 from gradslam_ng.commands.settings import all_settings, make_system, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.slam.stream import WORTH_COMPILING, StreamingSystem
+from gradslam_ng.viz.browser import BrowserView, announce
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
@@ -109,6 +111,44 @@ class ComputeOptions:
     device: Literal["cpu", "cuda"] = "cpu"
     compile: bool = True
     compile_from: int = WORTH_COMPILING
+
+    def compiles(self, frames: int) -> tuple[bool, str]:
+        """Whether compiled functions are used for a sequence of so many frames, and why."""
+        if not self.compile:
+            return False, "not used, as --no-compile says"
+        if frames < self.compile_from:
+            return False, f"not used, {frames} frames are fewer than --compile-from {self.compile_from}"
+        return True, f"used, {frames} frames are at least --compile-from {self.compile_from}"
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Where it is seen while it runs.
+
+    Args:
+        view: Show map, camera and path as they grow on a page in the browser.
+        host: Where that page is served; 0.0.0.0 lets other machines see it.
+        port: The next free one is taken where it is in use.
+    """
+
+    view: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+    def open(self, sequence: RGBDSequence, console: Console) -> BrowserView | None:
+        """The page, where one is asked for.
+
+        Raises:
+            ImportError: viser is missing.
+        """
+        if not self.view:
+            return None
+        images = image_reader(sequence)
+        page = BrowserView(
+            sequence.name, host=self.host, port=self.port, K=sequence.K, size=sequence.size, images=images
+        )
+        announce(page, console)
+        return page
 
 
 @dataclass(frozen=True)

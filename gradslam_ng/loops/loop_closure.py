@@ -115,6 +115,15 @@ class LoopCloser:
         other._begin()
         return other
 
+    def loop_frames(self) -> list[tuple[int, int]]:
+        """The two frames of each loop closed, counted from 0."""
+        frames = self.keyframes.frames
+        return [(frames[loop.i], frames[loop.j]) for loop in self.loops]
+
+    def poses(self) -> Tensor:
+        """Of all frames so far (L, 4, 4) float64, as the loops closed have them."""
+        return self.keyframes.trajectory()
+
     def process(self, system: System, state: State, live: LiveFrame, in_map: bool = True) -> State:
         """The state after each step, corrected if a loop was closed.
 

@@ -45,6 +45,19 @@ class VolumeLoopCloser:
         """Those closed."""
         return self.detector.loops
 
+    @property
+    def archive(self) -> SurfelMap:
+        """Empty: all of the volume is tracked against."""
+        return SurfelMap.empty()
+
+    def loop_frames(self) -> list[tuple[int, int]]:
+        """The two frames of each loop closed, counted from 0."""
+        return self.detector.loop_frames()
+
+    def poses(self) -> Tensor:
+        """Of all frames so far (L, 4, 4) float64, as the pose graph has them."""
+        return self.detector.poses()
+
     @torch.no_grad()
     def process(self, system: System, state: State, live: LiveFrame, in_map: bool = True) -> State:
         """After each step; the state goes on as it is. in_map: the frame, if it was tracked, is in the map."""

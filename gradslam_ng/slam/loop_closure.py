@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame
+from gradslam_ng.structures import LiveFrame, SurfelMap
 
 
 class LoopClosure(Protocol):
@@ -17,6 +17,19 @@ class LoopClosure(Protocol):
     @property
     def loops(self) -> list[Any]:
         """Those closed."""
+        ...
+
+    @property
+    def archive(self) -> SurfelMap:
+        """Surfels of the map that are not tracked against for now; empty where all are."""
+        ...
+
+    def loop_frames(self) -> list[tuple[int, int]]:
+        """The two frames of each loop closed, counted from 0 among those handed in."""
+        ...
+
+    def poses(self) -> Tensor:
+        """Of all frames so far (L, 4, 4) float64, as the loops closed have them."""
         ...
 
     def process(self, system: System, state: State, live: LiveFrame, in_map: bool) -> State:

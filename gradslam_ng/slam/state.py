@@ -157,6 +157,9 @@ class Result:
     seconds_compiling: float = 0.0  # beside the above
     submaps: list[int] = field(default_factory=list)  # frames with a pose: of the map, then of each submap not joined
     others: list[tuple[Map, Trajectory]] = field(default_factory=list)  # submaps not joined, each in its own world
+    loop_frames: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # poses of the trajectory that each loop is between
 
     @property
     def tracked(self) -> Tensor:

@@ -42,8 +42,6 @@ class StreamingSystem(System):
         capturable = self.odometry.capturable and self.mapper.capturable
         return cuda_graph if capturable and self.device.type == "cuda" else None
 
-    @torch.no_grad()
-    @mode_free
     def run(
         self,
         sequence: RGBDSequence,
@@ -130,6 +128,8 @@ class Stream:
         if number != self.current:
             self.current, self.step = number, self.new_step()
 
+    @torch.no_grad()
+    @mode_free
     def run(self) -> Result:
         """All frames, and what they leave."""
         self.timer.seconds.clear()
@@ -264,7 +264,16 @@ class Stream:
             seconds,
             whole.submaps,
             whole.others,
+            self.loop_frames(),
         )
+
+    def loop_frames(self) -> list[tuple[int, int]]:
+        """The two frames of each loop closed, among those that could be read."""
+        found = []
+        for submap in self.submaps:
+            pairs = [] if submap.loops is None else submap.loops.loop_frames()
+            found += [(submap.records[i].number, submap.records[j].number) for i, j in pairs]
+        return found
 
     def finalize(self, submap: Submap) -> tuple[Map, Tensor]:
         """The map after the last frame and the poses T_oc (L, 4, 4) of its frames, corrected by the loops closed."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -53,7 +55,9 @@ def view(
 
     window = o3d.visualization.Visualizer()
     height, width = SIZE
-    if not window.create_window(Path(path).name, width, height, visible=screenshot is None):
+    with _foreign_lines_off():
+        is_open = window.create_window(Path(path).name, width, height, visible=screenshot is None)
+    if not is_open:
         raise OSError("Open3D could not open a window; where there is no display, run under xvfb-run")
     window.add_geometry(scene)
     if trajectory is not None:
@@ -70,6 +74,20 @@ def view(
         window.update_renderer()
         window.capture_screen_image(os.fspath(screenshot), do_render=True)
     window.destroy_window()
+
+
+@contextlib.contextmanager
+def _foreign_lines_off() -> Iterator[None]:
+    """Inside, nothing goes to the error stream: the libraries below Open3D write there what they did not find."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _columns(vertices: dict[str, Tensor], names: str) -> Tensor | None:

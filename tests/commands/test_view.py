@@ -1,8 +1,45 @@
-"""`gradslam-ng view`: one clear line for what cannot be shown (what can, tests/viz/test_viewer.py shows)."""
+"""`gradslam-ng view` and `run --view`: what they show, and one clear line for what cannot be shown."""
 
 from __future__ import annotations
 
+import pytest
+
 from gradslam_ng.cli import main
+from gradslam_ng.viz.browser import BrowserView
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[BrowserView]:
+    """The pages that are opened; none of them waits for anybody."""
+    pytest.importorskip("viser", reason="viser comes with the extra `view`")
+    pages: list[BrowserView] = []
+    monkeypatch.setattr(BrowserView, "wait", lambda page: pages.append(page))
+    monkeypatch.setattr("webbrowser.open", lambda url: None)
+    return pages
+
+
+def test_the_page_of_a_run_while_it_goes_on_and_after(recording, tmp_path, run, shown, monkeypatch, prints):
+    scenes = []
+    show = BrowserView.show
+    monkeypatch.setattr(BrowserView, "show", lambda page, scene, note: (scenes.append(scene), show(page, scene, note)))
+    assert run(recording, tmp_path / "out", "--view", "--port", "8940") == 0
+    assert "look at http://127.0.0.1:" in prints()
+    live = scenes[-1]
+    assert len(live.T_wc) >= 1 and len(live.cloud) > 4000
+    assert main(["view", str(tmp_path / "out"), "--port", "8940"]) == 0
+    (page,) = shown
+    assert len(page.scene.T_wc) == 6 and len(page.scene.cloud) > 4000
+    image = page.images(float(page.scene.seconds[2]))  # of the recording
+    assert image.shape == (60, 80, 3) and image.std() > 5
+    assert page.shown["camera"].aspect == pytest.approx(80 / 60)
+
+
+def test_a_map_with_a_trajectory(recording, tmp_path, run, shown):
+    assert run(recording, tmp_path, "--frames", ":2") == 0
+    assert main(["view", str(tmp_path / "map.ply"), str(tmp_path / "trajectory.txt"), "--port", "8940"]) == 0
+    assert len(shown[0].scene.T_wc) == 2
 
 
 def test_missing_map(tmp_path, capsys):
@@ -12,5 +49,10 @@ def test_missing_map(tmp_path, capsys):
 
 def test_missing_trajectory(tmp_path, capsys):
     (tmp_path / "map.ply").write_text("ply\n")
-    assert main(["view", str(tmp_path / "map.ply"), str(tmp_path / "trajectory.txt")]) == 1
+    assert main(["view", str(tmp_path / "map.ply"), str(tmp_path / "trajectory.txt"), "--window"]) == 1
     assert "trajectory.txt" in capsys.readouterr().err
+
+
+def test_a_folder_without_results(tmp_path, capsys):
+    assert main(["view", str(tmp_path)]) == 1
+    assert "expected the folder of a run" in capsys.readouterr().err

@@ -1,0 +1,86 @@
+"""A run seen while it goes on: what the page in the browser shows of its stream, now and then."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.geometry import se3
+from gradslam_ng.odometry import TrackingStatus
+from gradslam_ng.slam.stream import Stream
+from gradslam_ng.slam.submaps import Submap, hold_last, largest_component
+from gradslam_ng.viz.browser import BrowserView
+from gradslam_ng.viz.scene import Cloud, Scene, outcomes_of, place_aside, sample
+
+LIVE_POINTS = 40_000  # shown of a map that grows
+PERIOD = 0.5  # seconds between two updates at least
+SHARE = 0.02  # of the run's time that updates may take
+
+
+class LiveView:
+    """Updates a page from within a run, at most twice a second, and seldom enough to take `SHARE` of its time."""
+
+    def __init__(self, page: BrowserView) -> None:
+        self.page = page
+        self.due = 0.0
+
+    def update(self, stream: Stream, note: str) -> None:
+        """After each frame; note: a line about the run."""
+        began = time.perf_counter()
+        if began < self.due:
+            return
+        self.show(stream, note)
+        spent = time.perf_counter() - began
+        self.due = began + max(PERIOD, spent / SHARE)
+
+    def show(self, stream: Stream, note: str) -> None:
+        """What there is now."""
+        self.page.show(scene_of(stream), note)
+
+    def close(self, stream: Stream, note: str) -> None:
+        """Show what there is at the end; the page is served no longer, and stays in the browser as it is."""
+        if stream.frames:
+            self.show(stream, note)
+        self.page.close()
+
+
+def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
+    """What a run has so far: submaps that are connected in one world, each of the others beside."""
+    submaps = [submap for submap in stream.submaps if submap.records]
+    motions = largest_component(submaps, stream.link_search.connections())
+    numbers = [torch.tensor([record.number for record in submap.records]) for submap in submaps]
+    count = 1 + max(int(each.max()) for each in numbers)
+    T_wc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64)
+    statuses = torch.full((count,), int(TrackingStatus.NO_OVERLAP))
+    seconds = torch.zeros(count, dtype=torch.float64)
+    clouds: list[Cloud] = []
+    up = torch.tensor([0.0, -1.0, 0.0])
+    for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
+        T_oc, found = poses_of(submaps[i]), submaps[i].statuses
+        cloud = cloud_of(submaps[i], most, i)
+        motion = motions[i] if i in motions else place_aside(clouds, cloud, T_oc, up)
+        clouds.append(cloud.transform(motion))
+        ok = TrackingStatus.is_tracked(found)
+        T_wc[numbers[i][ok]] = motion @ T_oc[ok]
+        statuses[numbers[i]] = torch.where(ok, found, statuses[numbers[i]])
+        seconds[numbers[i]] = torch.tensor([record.seconds for record in submaps[i].records], dtype=torch.float64)
+    T_wc = hold_last(T_wc) if bool(T_wc.isfinite().any()) else torch.eye(4, dtype=torch.float64).expand(count, 4, 4)
+    return Scene(Cloud.join(clouds), T_wc, outcomes_of(statuses), seconds, tuple(stream.loop_frames()))
+
+
+def cloud_of(submap: Submap, most: int, number: int) -> Cloud:
+    """Some points of a submap, those that wait in its archive too, relative to its origin."""
+    state = submap.state_after
+    parts = [sample(state.map, most, number)]
+    if submap.loops is not None and int(submap.loops.archive.count[0]):
+        parts.append(sample(submap.loops.archive, most, number))
+    return Cloud.join(parts)
+
+
+def poses_of(submap: Submap) -> Tensor:
+    """The poses (L, 4, 4) float64 of its frames, as the loops closed so far have them."""
+    if submap.loops is not None and submap.loops.loops:
+        return submap.loops.poses()[: len(submap.records)]
+    return se3.renormalize(torch.stack([record.T_oc for record in submap.records]).cpu())

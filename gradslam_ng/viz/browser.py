@@ -1,0 +1,292 @@
+"""A page in the browser that shows a map, the camera and its path, while a run goes on or after it (viser).
+
+Points of the map, the path colored by whether each frame was tracked, loops as edges, a mesh where there is one, and
+the camera with its image; sliders for the size of points and for time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import rich
+import torch
+from rich.console import Console
+from rich.markup import escape
+from torch import Tensor
+
+from gradslam_ng.geometry import se3
+from gradslam_ng.viz.scene import LOST, TRACKED, UNCERTAIN, Cloud, Scene, as_array
+from gradslam_ng.viz.snapshot import FIELD, choose_view
+
+COLORS = {TRACKED: (33, 102, 172), UNCERTAIN: (245, 158, 11), LOST: (178, 24, 43)}
+NAMES = {TRACKED: "tracked", UNCERTAIN: "uncertain", LOST: "lost"}
+LOOPS = (122, 40, 138)
+SUBMAPS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189), (140, 86, 75), (227, 119, 194)]
+IMAGE_WIDTH = 240  # pixels, of the camera's image
+SIZE = (720, 1280)  # of the window that the first view is chosen for
+TURNED = 0.2  # seconds between two choices of the points that face the viewer
+Images = Callable[[float], np.ndarray | None]  # seconds of a frame -> (H, W, 3) uint8, None where there is none
+
+
+def load_viser() -> Any:
+    """The library, an optional one.
+
+    Raises:
+        ImportError: it is missing; the message says what to install.
+    """
+    try:
+        import viser
+    except ImportError as error:
+        raise ImportError(f"the page in the browser needs viser ({error}): pip install 'gradslam_ng[view]'") from None
+    return viser
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, viser does not print what it does."""
+    console = rich.get_console()
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+class BrowserView:
+    """A page that is served until `close`.
+
+    Args:
+        title: of the page.
+        host, port: where it is served; the next free port where that one is taken.
+        K, size: the camera's intrinsics (3, 3) and image size (H, W); None for one that is not known.
+        images: what the camera saw.
+
+    Raises:
+        ImportError: viser is missing.
+        OSError: it cannot be served there.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        K: Tensor | None = None,
+        size: tuple[int, int] = (3, 4),
+        images: Images = lambda seconds: None,
+    ) -> None:
+        with quiet():
+            self.server = load_viser().ViserServer(host, port, label=title, verbose=False)
+        self.host, self.size, self.images = host, size, images
+        self.field = 2 * math.atan(0.5 * size[0] / float(K[1, 1])) if K is not None else math.radians(45)
+        self.scene = Scene(Cloud.join([]))
+        self.shown: dict[str, Any] = {}  # what is drawn, by name
+        self.lock = threading.RLock()
+        self.eye: np.ndarray | None = None  # where the viewer is
+        self.turned_at = 0.0
+        self.is_placed = False
+        self._add_controls(title)
+        self.server.on_client_connect(lambda client: client.camera.on_update(self._turn))
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{self.host}:{self.server.get_port()}"
+
+    def _add_controls(self, title: str) -> None:
+        gui = self.server.gui
+        gui.configure_theme(show_logo=False, show_share_button=False)
+        safe = title.encode("utf-8", "replace").decode().replace("<", "&lt;")
+        self.text = gui.add_html(f"<p style='padding:0 1em'><b>{safe}</b></p>")
+        self.note = gui.add_markdown("")
+        self.time = gui.add_slider("time", 0, 1, 1, 0, hint="the camera, its path and the map up to this frame")
+        self.follows = gui.add_checkbox("newest frame", True)
+        self.point_size = gui.add_slider("point size", 1, 50, 1, 12, hint="millimeters")
+        self.paint = gui.add_dropdown("colors", ("as seen", "by submap"))
+        self.opens = gui.add_checkbox("open towards me", True, hint="only points that face the viewer")
+        self.has_points = gui.add_checkbox("points", True)
+        self.has_mesh = gui.add_checkbox("mesh", False, visible=False)
+        names = (f"<span style='color:rgb{COLORS[key]}'>&#9632; {name}</span> " for key, name in NAMES.items())
+        loops = f"<span style='color:rgb{LOOPS}'>&#9632; loop</span>"
+        gui.add_html(f"<p style='padding:0 1em'>{''.join(names)}{loops}</p>")
+        for control in (self.paint, self.opens, self.has_points, self.has_mesh, self.point_size):
+            control.on_update(lambda _: self._draw_map())
+        self.time.on_update(self._move_in_time)
+        self.follows.on_update(lambda _: self._draw())
+
+    def show(self, scene: Scene, note: str = "") -> None:
+        """Draw a scene in place of the one before; note: a line about it."""
+        with self.lock:
+            self.scene = scene
+            self.note.content = note
+            self.time.max = max(1, len(scene.T_wc) - 1)
+            if self.follows.value:
+                self.time.value = max(0, len(scene.T_wc) - 1)
+            if (scene.mesh or scene.glb) is not None and "mesh" not in self.shown:
+                self._add_mesh()
+            if not self.is_placed and len(scene.extent[0]):
+                self._place_viewer()
+            self._draw()
+
+    def close(self) -> None:
+        """The page is served no longer."""
+        with quiet():
+            self.server.flush()
+            self.server.stop()
+
+    def wait(self) -> None:
+        """Until Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self.server.sleep_forever()
+
+    @property
+    def frame(self) -> int:
+        """The number of the frame that is shown."""
+        last = len(self.scene.T_wc) - 1
+        return last if self.follows.value else min(int(self.time.value), last)
+
+    def _move_in_time(self, event: Any) -> None:
+        if event.client is None:  # set by ourselves
+            return
+        self.follows.value = int(self.time.value) >= len(self.scene.T_wc) - 1
+        self._draw()
+
+    def _draw(self) -> None:
+        with self.lock, self.server.atomic():
+            self._draw_map()
+            if len(self.scene.T_wc):
+                self._draw_path()
+                self._draw_loops()
+                self._draw_camera()
+
+    def _draw_map(self) -> None:
+        with self.lock:
+            cloud, size = self.scene.cloud, self.point_size.value / 1000
+            keep = cloud.created <= self.frame if not self.follows.value else torch.ones(len(cloud), dtype=torch.bool)
+            if self.opens.value and self.eye is not None:
+                towards = torch.from_numpy(self.eye).float() - cloud.points
+                keep &= ((cloud.normals * towards).sum(-1) > 0) | (cloud.normals == 0).all(-1)
+            colors = cloud.colors
+            if self.paint.value == "by submap":
+                colors = torch.tensor(SUBMAPS, dtype=torch.uint8)[cloud.submaps % len(SUBMAPS)]
+            arrays = {"points": as_array(cloud.points[keep]), "colors": as_array(colors[keep])}
+            if "map" not in self.shown:
+                look = {"point_shape": "circle", "point_shading": "flat", "precision": "float32"}
+                self.shown["map"] = self.server.scene.add_point_cloud("/map", **arrays, point_size=size, **look)
+            self._change("map", **arrays, point_size=size, visible=self.has_points.value)
+            if "mesh" in self.shown:
+                self._change("mesh", visible=self.has_mesh.value)
+
+    def _change(self, name: str, **values: Any) -> None:
+        """Other values of what is drawn, all at once."""
+        with self.server.atomic():
+            for key, value in values.items():
+                setattr(self.shown[name], key, value)
+
+    def _draw_path(self) -> None:
+        """From frame to frame, in the color of the worse of the two."""
+        count = self.frame + 1
+        centers, outcomes = self.scene.T_wc[:count, :3, 3].float(), self.scene.outcomes[:count]
+        if count < 2:
+            self._hide("path")
+            return
+        segments = torch.stack([centers[:-1], centers[1:]], 1)
+        worse = torch.maximum(outcomes[:-1], outcomes[1:])
+        colors = torch.tensor([COLORS[i] for i in sorted(COLORS)], dtype=torch.uint8)[worse]
+        self._lines("path", segments, colors[:, None].expand(-1, 2, 3), 3.0)
+
+    def _draw_loops(self) -> None:
+        """Straight edges between the cameras that saw the same place."""
+        loops = [pair for pair in self.scene.loops if max(pair) <= self.frame]
+        if loops:
+            ends = self.scene.T_wc[torch.tensor(loops), :3, 3].float()
+            self._lines("loops", ends, torch.tensor(LOOPS, dtype=torch.uint8).expand(len(loops), 2, 3), 2.0)
+        else:
+            self._hide("loops")
+
+    def _hide(self, name: str) -> None:
+        if name in self.shown:
+            self._change(name, visible=False)
+
+    def _lines(self, name: str, segments: Tensor, colors: Tensor, width: float) -> None:
+        arrays = {"points": as_array(segments), "colors": as_array(colors)}
+        if name not in self.shown:
+            thickness = {"thickness": width, "thickness_units": "screen"}
+            self.shown[name] = self.server.scene.add_line_segments(f"/{name}", **arrays, **thickness)
+        self._change(name, **arrays, visible=True)
+
+    def _draw_camera(self) -> None:
+        """A pyramid with the camera's image."""
+        T_wc = self.scene.T_wc[self.frame]
+        _, q_xyzw = se3.to_quaternion(T_wc)
+        if "camera" not in self.shown:
+            look = {"scale": 0.2, "thickness": 2.0, "thickness_units": "screen", "format": "jpeg"}
+            aspect = self.size[1] / self.size[0]
+            self.shown["camera"] = self.server.scene.add_camera_frustum("/camera", self.field, aspect, **look)
+        color = COLORS[int(self.scene.outcomes[self.frame])]
+        place = {"wxyz": q_xyzw.roll(1).numpy(), "position": T_wc[:3, 3].numpy()}
+        self._change("camera", **place, color=color, image=self._image(self.frame))
+
+    def _image(self, number: int) -> np.ndarray | None:
+        image = self.images(float(self.scene.seconds[number]))
+        if image is None:
+            return None
+        step = max(1, image.shape[1] // IMAGE_WIDTH)
+        return np.ascontiguousarray(image[::step, ::step])
+
+    def _add_mesh(self) -> None:
+        import trimesh  # which viser is built on
+
+        self.has_mesh.visible = True
+        if not len(self.scene.cloud):
+            self.has_mesh.value = True
+        if self.scene.glb is not None:
+            turned = {"wxyz": (0.0, 1.0, 0.0, 0.0)}  # by half a turn about x, from glTF's axes
+            self.shown["mesh"] = self.server.scene.add_glb("/mesh", self.scene.glb.data, **turned)
+        elif (mesh := self.scene.mesh) is not None:
+            vertices, faces, colors = map(as_array, (mesh.vertices, mesh.faces, mesh.colors))
+            shape = trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
+            self.shown["mesh"] = self.server.scene.add_mesh_trimesh("/mesh", shape)
+
+    def _place_viewer(self) -> None:
+        """Where the first view of the scene is, for those who come and those who are there."""
+        scene = self.scene
+        self.is_placed = True
+        T_wc = scene.T_wc.float() if len(scene.T_wc) else torch.eye(4)[None]
+        points, normals = scene.extent
+        T_wv, _ = choose_view(points, normals, T_wc, SIZE)
+        up, eye = as_array(scene.up), as_array(T_wv[:3, 3])
+        target = as_array(T_wv[:3, 3] + T_wv[:3, 2] * (points.mean(0) - T_wv[:3, 3]).norm())
+        self.eye = eye
+        self.server.scene.set_up_direction(up)
+        cameras = [self.server.initial_camera, *(client.camera for client in self.server.get_clients().values())]
+        for camera in cameras:
+            camera.position, camera.look_at, camera.fov = eye, target, 2 * math.atan(math.tan(FIELD / 2) * 9 / 16)
+
+    def _turn(self, camera: Any) -> None:
+        """The viewer moved: other points face him."""
+        now = time.monotonic()
+        if not self.opens.value or now - self.turned_at < TURNED:
+            return
+        self.turned_at = now
+        eye = np.asarray(camera.position)
+        if self.eye is None or np.linalg.norm(eye - self.eye) > 0.05:
+            self.eye = eye
+            self._draw_map()
+
+
+def announce(page: BrowserView, console: Console) -> None:
+    """Say where the page is, and open it where there is a display to do so on."""
+    console.print(f"look at {escape(page.url)} in a browser; Ctrl-C ends", soft_wrap=True)
+    if sys.platform != "linux" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        webbrowser.open(page.url)

@@ -1,0 +1,175 @@
+"""Scenes from files: the folder that a run leaves, a map, a mesh, plain points, a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.io.ply import read_ply
+from gradslam_ng.io.text import read_json, read_text
+from gradslam_ng.meshing import tsdf_to_surfels
+from gradslam_ng.odometry import TrackingStatus
+from gradslam_ng.structures import SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.structures.origin import read_origin, relative_to_origin
+from gradslam_ng.viz.scene import MOST_POINTS, BinaryMesh, Cloud, Scene, Triangles, outcomes_of, place_aside, sample
+
+METRICS, FRAMES, TRAJECTORY = "metrics.json", "frames.csv", "trajectory.txt"
+STATUSES = {status.name.lower(): int(status) for status in TrackingStatus}
+GLB_AXES = (1.0, -1.0, -1.0)  # of x right, y up, z backward in those of a camera: x right, y down, z forward
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """What became of the frames of a run, in order: its `frames.csv`."""
+
+    seconds: Tensor  # (L,) float64
+    statuses: Tensor  # (L,) int64, a `TrackingStatus` each
+
+    def save(self, path: Path) -> None:
+        """One line a frame: its number, its time stamp, its status."""
+        rows = zip(self.seconds.tolist(), self.statuses.tolist(), strict=True)
+        lines = [f"{i},{t!r},{TrackingStatus(status).name.lower()}" for i, (t, status) in enumerate(rows)]
+        path.write_text("\n".join(["frame,seconds,status", *lines]) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: Path) -> Frames:
+        """What `save` wrote.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, or another kind of file; names it.
+        """
+        expected = "lines 'frame,seconds,status'"
+        rows = [line.split(",") for line in read_text(path, expected).splitlines()[1:] if line.strip()]
+        try:
+            seconds = [float(second) for _, second, _ in rows]
+            statuses = [STATUSES[status] for _, _, status in rows]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path}: expected {expected}, got {error}") from None
+        return Frames(torch.tensor(seconds, dtype=torch.float64), torch.tensor(statuses, dtype=torch.int64))
+
+
+def read_scene(path: Path, most: int = MOST_POINTS) -> Scene:
+    """The scene in the folder of a run, or in a .ply, .glb or .npz file.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder without results of a run.
+        ValueError: a file of another kind, which the message names.
+    """
+    if path.is_dir():
+        return read_run(path, most)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    readers: dict[str, Callable[[], Scene]] = {
+        ".ply": lambda: _read_ply(path, None, most),
+        ".glb": lambda: Scene(Cloud.join([]), glb=read_glb(path)),
+        ".npz": lambda: Scene(sample(tsdf_to_surfels(VoxelGrid.load(path)), most)),
+    }
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path}: expected the folder of a run, or a .ply, .glb or .npz file")
+    return readers[path.suffix.lower()]()
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The `metrics.json` of a run.
+
+    Raises:
+        FileNotFoundError: the folder holds no results of a run.
+        ValueError: not such a file.
+    """
+    if not (folder / METRICS).is_file():
+        raise FileNotFoundError(f"{folder}: expected the folder of a run, which has {METRICS}; there is none")
+    metrics = read_json(folder / METRICS, "the metrics of a run")
+    if not isinstance(metrics, dict):
+        raise ValueError(f"{folder / METRICS}: expected the metrics of a run, got {type(metrics).__name__}")
+    return metrics
+
+
+def read_run(folder: Path, most: int = MOST_POINTS) -> Scene:
+    """What a run left in its folder, its submaps beside the map.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_scene`.
+    """
+    metrics = read_metrics(folder)
+    origin = torch.tensor(metrics.get("map", {}).get("origin", [0.0] * 3), dtype=torch.float64)
+    T_wc, frames = read_path(folder, origin)
+    loops = tuple((int(i), int(j)) for i, j in metrics.get("loop_frames", []) if 0 <= max(i, j) < len(T_wc))
+    scene = Scene(Cloud.join([]), T_wc, outcomes_of(frames.statuses), frames.seconds, loops)
+    if (folder / "map.ply").is_file():
+        scene = replace(scene, cloud=_read_ply(folder / "map.ply", origin, most).cloud)
+    if (folder / "mesh.ply").is_file():
+        scene = replace(scene, mesh=_read_ply(folder / "mesh.ply", origin, most).mesh)
+    up, clouds = scene.up, [scene.cloud]
+    for number in range(1, len(metrics.get("submaps", []))):
+        if (folder / f"map_{number}.ply").is_file():
+            other = sample(SurfelMap.load(folder / f"map_{number}.ply"), most, number)
+            clouds.append(other.transform(place_aside(clouds, other, T_wc[:0], up)))
+    return replace(scene, cloud=Cloud.join(clouds))
+
+
+def read_path(folder: Path, origin: Tensor) -> tuple[Tensor, Frames]:
+    """The poses (L, 4, 4) float64 of all frames of a run, relative to an origin (3,), and what became of each.
+
+    A frame without a pose has that of the one before. Of runs of earlier versions only tracked frames are known.
+    """
+    tracked = Trajectory.load(folder / TRAJECTORY)
+    own = Frames(tracked.timestamps, torch.zeros(len(tracked), dtype=torch.int64))
+    poses = relative_to_origin(tracked.T_wc, origin, torch.float64)
+    if not (folder / FRAMES).is_file():
+        return poses, own
+    frames = Frames.load(folder / FRAMES)
+    ok = TrackingStatus.is_tracked(frames.statuses)
+    if int(ok.sum()) != len(tracked):  # all poses, where none can be trusted; or files of two runs
+        return poses, frames if len(frames.statuses) == len(tracked) else own
+    row = (ok.cumsum(0) - 1).clamp(min=0)
+    return poses[row], frames
+
+
+def _read_ply(path: Path, origin: Tensor | None, most: int) -> Scene:
+    """Surfels, plain points or a mesh, relative to an origin (3,); None for the file's own."""
+    vertices, faces = read_ply(path)
+    if not vertices.keys() >= {"x", "y", "z"} or not len(vertices["x"]):
+        if faces is None and "radius" in vertices:  # an empty map
+            return Scene(Cloud.join([]))
+        raise ValueError(f"{path}: expected vertices with columns x, y and z, found none")
+    own = read_origin(path) if origin is None else origin
+
+    def stacked(names: str, otherwise: float) -> Tensor:
+        words = names.split()
+        if not vertices.keys() >= set(words):
+            return torch.full((len(vertices["x"]), 3), otherwise, dtype=torch.float64)
+        return torch.stack([vertices[name].double() for name in words], -1)
+
+    points = stacked("x y z", 0.0) if own is None else stacked("x y z", 0.0) - own
+    colors = stacked("red green blue", 180.0).clamp(0, 255).byte()
+    if faces is not None and len(faces):
+        return Scene(Cloud.join([]), mesh=Triangles(points.float(), faces.long(), colors))
+    some = slice(0, None, max(1, -(-len(points) // most)))
+    created = vertices.get("created", torch.zeros(len(points))).long()[some]
+    normals = stacked("nx ny nz", 0.0)[some].float()
+    return Scene(Cloud(points[some].float(), colors[some], normals, created, torch.zeros_like(created)))
+
+
+def read_glb(path: Path) -> BinaryMesh:
+    """A binary glTF file.
+
+    Raises:
+        ImportError: trimesh, which reads it, is missing.
+        ValueError: not such a file, or nothing is in it.
+    """
+    try:
+        import trimesh
+    except ImportError as error:
+        raise ImportError(f"reading .glb needs trimesh ({error}): pip install 'gradslam_ng[view]'") from None
+    try:
+        bounds = trimesh.load_scene(path).bounds
+    except Exception as error:  # of many kinds
+        raise ValueError(f"{path}: not a binary glTF file: {error!r}"[:300]) from None
+    if bounds is None:
+        raise ValueError(f"{path}: expected a mesh, found no triangles")
+    return BinaryMesh(path.read_bytes(), torch.from_numpy(bounds * GLB_AXES).float())

@@ -1,0 +1,149 @@
+"""The page in the browser, looked at in a real one without a display; and what it draws of a scene."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from gradslam_ng.viz.browser import BrowserView
+from gradslam_ng.viz.scene import LOST, TRACKED, UNCERTAIN, Cloud, Scene
+
+pytest.importorskip("viser", reason="viser comes with the extra `view`")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+
+
+def wall(frames: int = 10) -> Scene:
+    """A red wall two meters ahead, and a camera that walks along it, is lost on the way and closes a loop."""
+    x, y = torch.meshgrid(torch.arange(-1, 1, 0.02), torch.arange(-0.75, 0.75, 0.02), indexing="ij")
+    points = torch.stack([x, y, torch.full_like(x, 2.0)], -1).reshape(-1, 3)
+    count = len(points)
+    created = torch.arange(count) * frames // count
+    colors = torch.tensor([220, 20, 20], dtype=torch.uint8).expand(count, 3)
+    cloud = Cloud(points, colors, torch.tensor([0.0, 0, -1]).expand(count, 3), created, torch.zeros(count).long())
+    T_wc = torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1)
+    T_wc[:, 0, 3] = torch.linspace(-0.5, 0.5, frames)
+    outcomes = torch.full((frames,), TRACKED)
+    outcomes[3], outcomes[5] = UNCERTAIN, LOST
+    return Scene(cloud, T_wc, outcomes, torch.arange(frames).double(), ((0, frames - 1),))
+
+
+@pytest.fixture
+def view() -> Iterator[BrowserView]:
+    page = BrowserView("a <b>wall</b>", port=8930, images=lambda seconds: np.full((30, 40, 3), 90, np.uint8))
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Chromium without a display; WebGL is drawn by the processor."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra `test`")
+    if CHROMIUM is None:
+        pytest.skip("no chromium to look at the page with (Debian, Ubuntu: apt-get install chromium)")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=WEBGL)
+        yield chromium
+        chromium.close()
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether it holds, or comes to hold soon."""
+    end = time.monotonic() + seconds
+    while not (found := holds()) and time.monotonic() < end:
+        time.sleep(0.3)
+    return found
+
+
+def red_pixels(page) -> np.ndarray:
+    """(K, 2) rows and columns of the pixels of a screenshot that are red."""
+    image = iio.imread(io.BytesIO(page.screenshot()))[..., :3].astype(int)
+    return np.argwhere((image[..., 0] > 180) & (image[..., 1:] < 90).all(-1))
+
+
+def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, browser):
+    view.show(wall(), "ten frames")
+    page = browser.new_page(viewport={"width": 900, "height": 500})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(view.url)
+    assert until(lambda: len(red_pixels(page)) > 0.02 * 900 * 500)  # the wall
+    assert page.get_by_text("ten frames").count() == 1
+    rows, columns = red_pixels(page).T
+    assert np.ptp(columns) > np.ptp(rows)  # upright: it is wider than high
+    slider = page.get_by_role("slider").first
+    before, drawn = view.shown["camera"].position[0], len(red_pixels(page))
+    slider.focus()
+    for _ in range(5):
+        slider.press("ArrowLeft")
+    assert until(lambda: view.frame == 4 and view.shown["camera"].position[0] < before - 0.5)
+    assert not view.follows.value
+    assert until(lambda: len(red_pixels(page)) < 0.7 * drawn)  # what the camera saw later is gone
+    assert all(url.startswith((view.url, "data:", "blob:")) for url in asked)  # nothing comes from elsewhere
+    page.close()
+
+
+def test_the_path_tells_what_became_of_each_frame(view):
+    """Each segment in the color of the worse of its two frames."""
+    view.show(wall())
+    path = view.shown["path"]
+    blue, orange, red = (33, 102, 172), (245, 158, 11), (178, 24, 43)
+    assert [tuple(color) for color in path.colors[:, 0].tolist()] == [
+        blue, blue, orange, orange, red, red, blue, blue, blue,
+    ]  # fmt: skip
+    assert path.points.shape == (9, 2, 3) and path.points[0, 0, 0] == pytest.approx(-0.5)
+    assert view.shown["loops"].points[0, :, 0].tolist() == pytest.approx([-0.5, 0.5])
+    assert view.shown["camera"].position[0] == pytest.approx(0.5)
+
+
+def test_points_that_face_away_open_the_map(view):
+    scene = wall()
+    view.show(scene)
+    assert len(view.shown["map"].points) == len(scene.cloud)  # seen from the front
+    view.eye = np.array([0.0, 0.0, 5.0])
+    view.show(scene)
+    assert len(view.shown["map"].points) == 0
+    view.opens.value = False
+    view.show(scene)
+    assert len(view.shown["map"].points) == len(scene.cloud)
+
+
+def test_submaps_in_colors(view):
+    view.show(wall())
+    view.paint.value = "by submap"
+    view.show(wall())
+    assert len(np.unique(view.shown["map"].colors, axis=0)) == 1
+    assert (view.shown["map"].colors[0] != (220, 20, 20)).any()
+
+
+def test_a_scene_that_grows_is_followed_until_someone_looks_back(view):
+    view.show(wall(7))
+    assert view.frame == 6
+    view.show(wall(8))
+    assert view.frame == 7
+    view.follows.value, view.time.value = False, 2
+    view.show(wall(9))
+    assert view.frame == 2 and view.time.max == 8
+
+
+def test_nothing_to_show(view):
+    view.show(Scene(Cloud.join([])))
+    assert len(view.shown["map"].points) == 0
+
+
+def test_served_to_this_machine_alone_unless_told(view):
+    assert view.url.startswith("http://127.0.0.1:")
+
+
+def test_viser_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(ImportError, match=r"pip install 'gradslam_ng\[view\]'"):
+        BrowserView("map")

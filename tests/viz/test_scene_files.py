@@ -1,0 +1,108 @@
+"""Scenes from the folder of a run and from files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from gradslam_ng.io.ply import write_ply
+from gradslam_ng.odometry import TrackingStatus
+from gradslam_ng.structures import Trajectory
+from gradslam_ng.structures.mesh import Mesh
+from gradslam_ng.viz.scene import LOST, TRACKED, UNCERTAIN
+from gradslam_ng.viz.scene_files import Frames, read_glb, read_path, read_scene
+
+TRIANGLE = torch.tensor([[0.0, 0, 2], [1, 0, 2], [0, 1, 2]])
+
+
+def mesh(origin: torch.Tensor | None = None) -> Mesh:
+    colors = torch.tensor([[0.2, 0.5, 0.9]]).expand(3, 3)
+    return Mesh(TRIANGLE, torch.tensor([[0, 1, 2]]), torch.zeros(3, 3), colors, torch.ones(3), origin)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run of five frames, the third lost, with a loop, a map and a mesh, 160 m from the world's origin."""
+    origin = torch.tensor([160.0, 0, 0], dtype=torch.float64)
+    poses = torch.eye(4, dtype=torch.float64).repeat(4, 1, 1)
+    poses[:, 0, 3] = origin[0] + torch.tensor([0.0, 1, 3, 4])
+    Trajectory(torch.tensor([0.0, 1, 3, 4]), poses).save(tmp_path / "trajectory.txt")
+    statuses = torch.tensor([0, 0, TrackingStatus.NO_OVERLAP, TrackingStatus.DEGENERATE, 0])
+    Frames(torch.arange(5).double(), statuses).save(tmp_path / "frames.csv")
+    columns = {"x": torch.tensor([160.5]).double(), "y": torch.zeros(1), "z": torch.ones(1)}
+    write_ply(tmp_path / "map.ply", columns)
+    mesh(origin).save(tmp_path / "mesh.ply")
+    metrics = {"map": {"origin": origin.tolist()}, "loop_frames": [[0, 4], [0, 9]], "submaps": [5]}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    return tmp_path
+
+
+def test_the_folder_of_a_run(folder):
+    scene = read_scene(folder)
+    assert scene.outcomes.tolist() == [TRACKED, TRACKED, LOST, UNCERTAIN, TRACKED]
+    assert scene.T_wc[:, 0, 3].tolist() == [0, 1, 1, 3, 4]  # relative to the map's origin; lost: as left
+    assert scene.cloud.points.tolist() == [[0.5, 0, 1]] and scene.loops == ((0, 4),)
+    assert torch.equal(scene.mesh.vertices, TRIANGLE) and scene.seconds.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_run_of_an_earlier_version_has_tracked_frames_alone(folder):
+    (folder / "frames.csv").unlink()
+    scene = read_scene(folder)
+    assert scene.outcomes.tolist() == [TRACKED] * 4 and len(scene.T_wc) == 4
+
+
+def test_files_of_two_runs_are_not_mixed(folder):
+    Frames(torch.arange(9).double(), torch.zeros(9).long()).save(folder / "frames.csv")
+    T_wc, frames = read_path(folder, torch.zeros(3, dtype=torch.float64))
+    assert len(T_wc) == len(frames.statuses) == 4
+
+
+def test_frames_come_back(tmp_path):
+    seconds = torch.tensor([1305031102.175304, 1305031102.2], dtype=torch.float64)
+    Frames(seconds, torch.tensor([0, int(TrackingStatus.JUMP)])).save(tmp_path / "frames.csv")
+    assert (tmp_path / "frames.csv").read_text().splitlines()[2] == "1,1305031102.2,jump"
+    back = Frames.load(tmp_path / "frames.csv")
+    assert torch.equal(back.seconds, seconds) and back.statuses.tolist() == [0, 3]
+
+
+def test_the_box_of_a_glb_in_the_axes_of_a_camera(tmp_path):
+    pytest.importorskip("trimesh", reason="trimesh comes with the extra `view`")
+    mesh().save(tmp_path / "mesh.glb")
+    corners = read_glb(tmp_path / "mesh.glb").corners
+    assert torch.allclose(corners.amin(0), TRIANGLE.amin(0)) and torch.allclose(corners.amax(0), TRIANGLE.amax(0))
+
+
+class TestHostile:
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("frames.csv", "frame,seconds,status\n0,1.0,flying\n", r"frames\.csv: expected lines"),
+            ("frames.csv", "frame,seconds,status\n0,1.0\n", r"frames\.csv: expected lines"),
+            ("metrics.json", "[1]", r"metrics\.json: expected the metrics"),
+            ("metrics.json", "{", r"metrics\.json"),
+            ("map.ply", "nothing", "not a PLY file"),
+        ],
+    )
+    def test_broken_files_are_named(self, folder, name, content, message):
+        (folder / name).write_text(content)
+        with pytest.raises(ValueError, match=message):
+            read_scene(folder)
+
+    def test_a_folder_without_a_run(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"expected the folder of a run, which has metrics\.json"):
+            read_scene(tmp_path)
+
+    def test_other_files(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no such file"):
+            read_scene(tmp_path / "map.ply")
+        (tmp_path / "notes.txt").touch()
+        with pytest.raises(ValueError, match=r"expected the folder of a run, or a \.ply, \.glb or \.npz file"):
+            read_scene(tmp_path / "notes.txt")
+
+    def test_no_glb(self, tmp_path):
+        pytest.importorskip("trimesh")
+        (tmp_path / "mesh.glb").write_bytes(b"glTF and nothing else")
+        with pytest.raises(ValueError, match="not a binary glTF file"):
+            read_glb(tmp_path / "mesh.glb")

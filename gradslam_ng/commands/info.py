@@ -11,19 +11,20 @@ from rich.table import Table
 
 from gradslam_ng import datasets
 from gradslam_ng.commands.recording import load, print_findings
+from gradslam_ng.commands.run_options import CameraOption
 from gradslam_ng.datasets.info import Info
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 
 
 def info(
-    source: Source, /, intrinsics: str | None = None, depth_scale: float | None = None, max_depth: float | None = None
+    source: Source, /, intrinsics: CameraOption = None, depth_scale: float | None = None, max_depth: float | None = None
 ) -> None:
     """What a sequence holds: layout, frames, rates, intrinsics, depth statistics, and what is odd about it.
 
     Args:
         source: Folder of a sequence, or synthetic:NAME.
-        intrinsics: fx,fy,cx,cy in pixels, or a camera file (JSON, YAML, XML, text); overrides the recording's.
+        intrinsics: fx,fy,cx,cy in pixels, or a file of one or two cameras (JSON, YAML, XML, text), instead of its own.
         depth_scale: Units of the depth files in a meter; overrides the layout's.
         max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor.
     """

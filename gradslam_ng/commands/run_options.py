@@ -20,6 +20,7 @@ from gradslam_ng.viz.browser import BrowserView, announce
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
+CameraOption = Annotated[str | None, tyro.conf.arg(name="camera", aliases=["--intrinsics"])]
 Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
 
 
@@ -29,7 +30,7 @@ class RecordingOptions:
 
     Args:
         frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
-        intrinsics: fx,fy,cx,cy in pixels, or a camera file (JSON, YAML, XML, text); overrides the recording's.
+        intrinsics: fx,fy,cx,cy in pixels, or a file of one or two cameras (JSON, YAML, XML, text), instead of its own.
         depth_scale: Units of the depth files in a meter; overrides the layout's.
         max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor, at most 50.
         noise: Of the depth and color that a synthetic scene is rendered with.
@@ -37,7 +38,7 @@ class RecordingOptions:
     """
 
     frames: str = "::"
-    intrinsics: str | None = None
+    intrinsics: CameraOption = None
     depth_scale: float | None = None
     max_depth: float | None = None
     noise: Noise = None

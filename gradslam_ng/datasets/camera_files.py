@@ -14,11 +14,12 @@ from torch import Tensor
 
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import visible_files
-from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics
+from gradslam_ng.datasets.intrinsics import FORMS, ColorCamera, Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.intrinsics_json import read_camera_json
 from gradslam_ng.datasets.intrinsics_markup import ENDINGS, read_camera_markup
 from gradslam_ng.datasets.intrinsics_text import read_camera_text, read_info
 from gradslam_ng.geometry.camera import scale_intrinsics
+from gradslam_ng.geometry.lens import LensModel
 from gradslam_ng.io.markup import BadMarkup
 
 # Looked for in this order; the first that is there tells the camera.
@@ -46,11 +47,17 @@ class Camera:
     findings: tuple[Finding, ...] = ()
     is_assumed: bool = False  # nothing in the recording tells it
     is_certain: bool = False  # if assumed: but for the names of folder and files, which leave no doubt
+    lens_model: LensModel = "brown_conrady"
+    color: ColorCamera | None = None  # of color images that are not registered to depth, whose camera this is then
+    time_offset: float = 0.0  # seconds: time stamps of color less those of depth of the same moment
 
     @property
     def note(self) -> str:
         """One line for the user."""
-        return f"camera: {self.source}" + (", distortion undone" if self.distortion else "")
+        undone = self.distortion or (self.color is not None and self.color.distortion)
+        registered = "" if self.color is None else ", color registered to depth"
+        offset = f", color {1e3 * self.time_offset:+g} ms" if self.time_offset else ""
+        return f"camera: {self.source}" + (", distortion undone" if undone else "") + registered + offset
 
 
 @overload
@@ -176,7 +183,16 @@ def read_camera(path: Path, y_up: bool = False) -> Camera | None:
     unused = ", ".join(told.unused)
     findings = (Finding("warning", "camera.unused", f"{path.name}: not understood and not used: {unused}"),)
     return Camera(
-        told.K, path.name, told.size, told.distortion, told.depth_scale, path.name, findings if unused else ()
+        told.K,
+        path.name,
+        told.size,
+        told.distortion,
+        told.depth_scale,
+        path.name,
+        findings if unused else (),
+        lens_model=told.lens_model,
+        color=told.color,
+        time_offset=told.time_offset,
     )
 
 
@@ -221,7 +237,7 @@ def _assumption(camera: Camera, size: tuple[int, int]) -> Finding:
         return Finding("note", "camera.assumed", text)
     text = (
         f"the camera is assumed to be {data_set} (fx fy cx cy {numbers}), since nothing in the recording tells it; "
-        "give it by --intrinsics or in a file intrinsics.txt"
+        "give it by --camera or in a file intrinsics.txt"
     )
     return Finding("warning", "camera.assumed", text)
 
@@ -234,7 +250,8 @@ def _override(K: Tensor, file: Camera | None) -> Camera:
     if file.distortion:
         text = f"the distortion in {file.source} is not undone, since the camera is given by option"
         findings += (Finding("warning", "camera.distortion", text),)
-    return Camera(K, "as given", None, None, file.depth_scale, file.source, findings)
+    given = Camera(K, "as given", None, None, file.depth_scale, file.source, findings)
+    return replace(given, color=file.color, time_offset=file.time_offset)
 
 
 def _read_files(folders: Sequence[Path], names: Sequence[str], y_up: bool) -> list[Camera]:

@@ -1,10 +1,10 @@
-"""Sequences of image files: one color and one depth file for each frame, undistorted on loading."""
+"""Sequences of image files: one color and one depth file for each frame, undistorted and registered on loading."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from gradslam_ng.datasets.camera_files import Camera, fit_camera
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
+from gradslam_ng.datasets.registration import Registration
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry.lens import Lens, undistort_images, undistortion_map
 
@@ -29,7 +30,8 @@ class FileSequence(RGBDSequence):
 
     Args:
         color, depth: the files of each frame.
-        camera: of the images as taken; is scaled to their size, and its distortion undone on loading.
+        camera: of the images as taken; is scaled to their size, and its distortion undone on loading. With a color
+            camera of its own, color is registered to depth.
         depth_scale: units of the depth files in a meter, as the user gives it; default: the camera file's.
         default_scale: where neither tells it; files of floats are then in meters.
         no_depth: the value, besides 0, that marks a pixel without depth.
@@ -57,9 +59,9 @@ class FileSequence(RGBDSequence):
         **about,
     ) -> None:
         self.color, self.depth, self.no_depth = list(color), list(depth), no_depth
+        self.same_size = self.same_size and camera.color is None
         kinds = self._look(about["name"])
-        height, width = Counter(size for size, _ in kinds).most_common(1)[0][0]
-        size = height, width
+        size = _most_common(depth_kind for _, depth_kind in kinds)
         camera = fit_camera(camera, size)
         told = camera.depth_scale if depth_scale is None else depth_scale
         scale = _check_scale(default_scale if told is None else told)
@@ -70,20 +72,23 @@ class FileSequence(RGBDSequence):
         super().__init__(
             K=camera.K,
             size=size,
-            depth_scale=self.float_scale if kinds[0][1].kind == "f" else scale,
+            depth_scale=self.float_scale if kinds[0][1][1].kind == "f" else scale,
             notes=[camera.note, *notes, f"depth unit: 1/{scale:g} m ({origin}){floats}"],
             findings=[*camera.findings, *findings],
             **about,
         )
-        self.seen_at = (
-            undistortion_map(self.K, Lens(camera.distortion), size) if camera.distortion else None
-        )  # (H, W, 2)
+        lens = None if camera.distortion is None else Lens(camera.distortion, camera.lens_model)
+        self.seen_at = None if lens is None else undistortion_map(self.K, lens, size)  # (H, W, 2)
+        self.registration: Registration | None = None
+        if camera.color is not None:
+            color_size = _most_common(color_kind for color_kind, _ in kinds)
+            self.registration = Registration(camera, size=size, color_size=color_size)
         for finding in self.findings:
             if finding.is_serious:
                 warnings.warn(f"{self.name}: {finding.message}", RecordingWarning, stacklevel=3)
 
-    def _look(self, name: str) -> list[Kind]:
-        """Size (H, W) and type of the depth images of a few frames over the whole sequence, from their headers."""
+    def _look(self, name: str) -> list[tuple[Kind, Kind]]:
+        """Shape and type of color and depth of a few frames over the whole sequence, from their headers."""
         found, misfits, broken = [], [], ""
         count = len(self.color)
         spread = np.linspace(0, count - 1, LOOKED_AT).round().astype(int).tolist() if count else []
@@ -99,7 +104,7 @@ class FileSequence(RGBDSequence):
             if misfit:
                 misfits.append(misfit)
             else:
-                found.append((kinds[1][0][:2], kinds[1][1]))
+                found.append(kinds)
             if len(found) + len(misfits) == LOOKED_AT:
                 break
         if misfits and not found:
@@ -133,16 +138,19 @@ class FileSequence(RGBDSequence):
 
     def register_images(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """The two images as taken, brought to one pinhole camera `self.K` of size `self.size`."""
-        self.check_size(index, self.color[index], color)
-        self.check_size(index, self.depth[index], depth)
+        color_size = self.size if self.registration is None else self.registration.color_size
+        self.check_size(index, self.color[index], color, color_size)
+        self.check_size(index, self.depth[index], depth, self.size)
+        if self.registration is not None:
+            return self.registration(color, depth)
         if self.seen_at is None:
             return color, depth
         return undistort_images(color, depth, self.seen_at)
 
-    def check_size(self, index: int, path: Path, image: Tensor) -> None:
-        if image.shape[:2] != self.size:
+    def check_size(self, index: int, path: Path, image: Tensor, size: tuple[int, int]) -> None:
+        if image.shape[:2] != size:
             raise FrameError(
-                index, path=path, reason=f"is {_size(image.shape)}; expected {_size(self.size)} as in other frames"
+                index, path=path, reason=f"is {_size(image.shape)}; expected {_size(size)} as in other frames"
             )
 
     @staticmethod
@@ -153,6 +161,12 @@ class FileSequence(RGBDSequence):
             raise FrameError(index, path=path, reason="no such file") from None
         except (ValueError, OSError) as error:
             raise FrameError(index, path=path, reason=str(error)) from error
+
+
+def _most_common(kinds: Iterable[Kind]) -> tuple[int, int]:
+    """The height and width that most images have."""
+    height, width = Counter(shape[:2] for shape, _ in kinds).most_common(1)[0][0]
+    return height, width
 
 
 def _check_scale(value: float) -> float:

@@ -81,12 +81,12 @@ class Folder(FileSequence):
             raise ValueError(unknown_camera(folder))
         color, depth = _images(folder / "color", COLOR_ENDINGS), _images(folder / "depth", DEPTH_ENDINGS)
         are_times = all(map(_is_time, [*color.values(), *depth.values()]))
-        color, depth = _paired_by_time(color, depth) if are_times else match_places(color, depth)
+        color, depth = _paired_by_time(color, depth, camera.time_offset) if are_times else match_places(color, depth)
         depth, findings = match_numbers(list(color), depth, "depth images")
         if not color.keys() & depth.keys():
             first = next(iter(color.values())).name
             raise ValueError(f"{folder}: no file in depth/ has the number of one in color/, such as {first}")
-        timestamps, truth, note = _times_and_poses(folder, color, rate, findings)
+        timestamps, truth, note = _times_and_poses(folder, color, rate, camera.time_offset, findings)
         super().__init__(
             name=folder.resolve().name,
             layout=self.layout,
@@ -115,11 +115,13 @@ def _images(folder: Path, endings: tuple[str, ...]) -> Images:
     return files
 
 
-def _paired_by_time(color: Images, depth: Images) -> tuple[Images, Images]:
-    """Images whose names are times, none of them of both kinds, as pairs of neighbors under the numbers of color."""
-    if color.keys() & depth.keys():
+def _paired_by_time(color: Images, depth: Images, time_offset: float) -> tuple[Images, Images]:
+    """Images whose names are times, none of them of both kinds unless `time_offset`, what those of color are late, sets
+    them apart, as pairs of neighbors under the numbers of color."""
+    if color.keys() & depth.keys() and time_offset == 0:
         return color, depth
-    color_times, depth_times = ([_time(path) for path in images.values()] for images in (color, depth))
+    color_times = [_time(path) - time_offset for path in color.values()]
+    depth_times = [_time(path) for path in depth.values()]
     pairs = associate(color_times, depth_times, MAX_DIFFERENCE)
     if not pairs:
         return color, depth
@@ -137,7 +139,7 @@ def _time(path: Path) -> float:
 
 
 def _times_and_poses(
-    folder: Path, color: Images, rate: float, findings: list[Finding]
+    folder: Path, color: Images, rate: float, time_offset: float, findings: list[Finding]
 ) -> tuple[Tensor, dict[str, Any], str]:
     """Time stamps (L,), the ground truth as a Sequence takes it, and a note on where the times come from.
 
@@ -147,7 +149,7 @@ def _times_and_poses(
     note = f"time stamps: {rate:g} frames a second"
     named = bool(color) and all(_is_time(path) for path in color.values())
     if named:
-        timestamps = torch.tensor([_time(path) for path in color.values()], dtype=torch.float64)
+        timestamps = torch.tensor([_time(path) - time_offset for path in color.values()], dtype=torch.float64)
         note = "time stamps: file names"
     files = _pose_files(folder)
     table = next((path for name in TABLES if (path := folder / name).is_file()), None)

@@ -10,11 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.geometry.lens import LensModel
 from gradslam_ng.io.text import parse_numbers
 
 Intrinsics = Tensor | np.ndarray | Sequence[float] | str | os.PathLike  # of a file
 
 FORMS = "K as 3x3, or four numbers fx fy cx cy"
+
+
+@dataclass(frozen=True, eq=False)
+class ColorCamera:
+    """A color camera beside the depth camera."""
+
+    K: Tensor  # (3, 3) float64, pixels
+    T_color_depth: Tensor  # (4, 4) float64, meters, from the depth camera to this one
+    size: tuple[int, int] | None = None  # height and width of the images that K belongs to; None: those at hand
+    distortion: tuple[float, ...] | None = None  # of the lens
+    lens_model: LensModel = "brown_conrady"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +38,17 @@ class CameraFile:
     distortion: tuple[float, ...] | None = None  # k1, k2, p1, p2, ...
     depth_scale: float | None = None  # units of the depth files in a meter
     unused: tuple[str, ...] = ()  # what else it has
+    lens_model: LensModel = "brown_conrady"
+    color: ColorCamera | None = None  # of color images that are not registered to depth
+    time_offset: float = 0.0  # seconds: time stamps of color less those of depth of the same moment
 
     def is_same(self, other: CameraFile) -> bool:
         """Whether another is the same camera."""
-        return (self.size, self.distortion) == (other.size, other.distortion) and torch.equal(self.K, other.K)
+        return self._lens == other._lens and torch.equal(self.K, other.K)
+
+    @property
+    def _lens(self) -> tuple[object, ...]:
+        return self.size, self.distortion, self.lens_model
 
 
 def parse_intrinsics(value: Intrinsics, where: str = "intrinsics", y_up: bool = False) -> Tensor:

@@ -172,12 +172,12 @@ class CameraReader:
             raise ValueError(f"{self.path}: expected a width and a height of the images, pixels, got {sizes}")
         if any(offsets):
             raise ValueError(f"{self.path}: expected whole images, got a region (roi) that begins at {offsets}")
-        distortion, unknown = parse_lens(values, str(self.path))
+        lens = parse_lens(values, str(self.path))
         K, *more = (parse_intrinsics(matrix, str(self.path), self.y_up) for matrix in matrices)
         if not all(torch.allclose(K, other, atol=1e-3) for other in more):
             raise ValueError(f"{self.path}: expected one camera, got {K.tolist()} and {more[0].tolist()}")
         unused = () if self.is_settings else (name for name, value in others.items() if not _is_implied(name, value, K))
-        return CameraFile(K, size, distortion, scale, (*unused, *unknown))
+        return CameraFile(K, size, lens.coefficients, scale, (*unused, *lens.unused), lens.model)
 
 
 def _without_dots(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ COLMAP_MODELS = {
     "RADIAL": ("f", "cx", "cy", "k1", "k2"),
     "OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"),
     "FULL_OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+    "OPENCV_FISHEYE": ("fx", "fy", "cx", "cy", "k1", "k2", "k3", "k4"),
 }
 NAMED_FORM = "K, or fx, fy, cx and cy, a line 'name = value' each"
 
@@ -63,7 +64,8 @@ def _read_colmap(path: Path, rows: list[list[str]]) -> CameraFile:
     focal = [values["f" if "f" in values else name] for name in ("fx", "fy")]
     K = parse_intrinsics([*focal, values["cx"] - 0.5, values["cy"] - 0.5], str(path))
     size = int(values["height"]), int(values["width"])
-    return CameraFile(K, size, parse_lens(values, str(path))[0])
+    lens = parse_lens(values | {"distortion_model": model}, str(path))
+    return CameraFile(K, size, lens.coefficients, lens_model=lens.model)
 
 
 def _is_matrix(numbers: list[float]) -> bool:

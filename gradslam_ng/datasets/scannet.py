@@ -79,7 +79,7 @@ class ScanNet(FileSequence):
         return has_scene_file or (folder / "intrinsic" / "intrinsic_depth.txt").is_file()
 
     def register_images(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        self.check_size(index, self.depth[index], depth)
+        self.check_size(index, self.depth[index], depth, self.size)
         return resample(color, self.K_color, self.K, self.size), depth
 
 
@@ -89,7 +89,7 @@ def _depth_camera(folder: Path, intrinsics: Intrinsics | None) -> Camera:
     camera = find_camera(intrinsics, [folder], names=names)
     if camera is None:
         raise ValueError(unknown_camera(folder))
-    if camera.distortion:
+    if camera.distortion is not None or camera.color is not None:
         raise ValueError(f"{folder}: expected a camera without distortion in this layout, got {camera.source}")
     return camera
 

@@ -36,7 +36,8 @@ LIST_FORM = "'timestamp filename'"
 class TUM(FileSequence):
     """A folder with `rgb.txt`, `depth.txt` and, where known, `groundtruth.txt`.
 
-    Color and depth are paired by time stamp, the closest first, each used once. A frame's time is that of its depth
+    Color and depth are paired by time stamp, the closest first, each used once; where the camera's file tells how much
+    color's are late (`time_offset`), after that is taken off. A frame's time is that of its depth
     image, from which the pose is found. The camera is that of `intrinsics`, else of `intrinsics.txt` in the folder,
     else the published one of freiburg1, 2 or 3 by the folder's name, whose distortion is then undone.
 
@@ -69,6 +70,7 @@ class TUM(FileSequence):
         camera = _camera(folder, intrinsics)
         color_times, color = read_images(folder / "rgb.txt")
         depth_times, depth = read_images(folder / "depth.txt")
+        color_times = [time - camera.time_offset for time in color_times]
         pairs, findings = _pair(color_times, depth_times, max_difference)
         if not pairs:
             ranges = f"color is of {color_times[0]:.6f} to {color_times[-1]:.6f}, depth of {depth_times[0]:.6f} to "

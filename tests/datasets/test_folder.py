@@ -73,8 +73,8 @@ def test_no_distortion(recordings, tmp_path, distortion):
 @pytest.mark.parametrize(
     ("distortion", "message"),
     [
-        ({"model": "fisheye", "coefficients": [0.1, 0.1, 0, 0]}, "expected the model none or brown-conrady"),
-        ({"coefficients": [0.1, 0.1, 0, 0]}, "expected the model none or"),
+        ({"model": "fov", "coefficients": [0.1, 0.1, 0, 0]}, "expected the model none, brown-conrady"),
+        ({"coefficients": [0.1, 0.1, 0, 0]}, "expected the model none, brown-conrady"),
         ([0.1], "expected k1, k2, p1, p2 and perhaps k3"),
         (["a", 0, 0, 0], "expected k1, k2, p1, p2"),
         (0.1, "expected k1, k2, p1, p2"),

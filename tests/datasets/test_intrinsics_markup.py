@@ -256,12 +256,18 @@ def test_in_the_folder_under_any_name_and_as_an_option(folder, tmp_path, name, r
     assert torch.equal(found[1].color, by_option[1].color) and not torch.equal(found[1].color, expected)
 
 
+def test_a_fisheye_of_kalibr(tmp_path):
+    (tmp_path / "kalibr.yaml").write_text(FILES["kalibr.yaml"].replace("radtan", "equidistant"))
+    camera = read_camera(tmp_path / "kalibr.yaml")
+    assert camera.lens_model == "kannala_brandt" and list(camera.distortion) == D
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("kalibr.yaml", "radtan", "equidistant", "expected the model none or .* got 'equidistant'"),
-        ("orb3.yaml", "PinHole", "KannalaBrandt8", "expected the model none or .* got 'KannalaBrandt8'"),
-        ("vins.yaml", "PINHOLE", "MEI", "expected the model none or .* got 'MEI'"),
+        ("kalibr.yaml", "radtan", "ftheta", "expected the model none, .* got 'ftheta'"),
+        ("orb3.yaml", "PinHole", "KannalaBrandt8", "expected k1, k2, k3, k4 of a fisheye lens, got p1 too"),
+        ("vins.yaml", "PINHOLE", "MEI", "expected the model none, .* got 'MEI'"),
         ("ros.yaml", "plumb_bob", "none", "distortion: expected .* got 'none' with"),
         ("ros.yaml", "distortion_coefficients", "distorsion_coefficients", "is 'distortion_coefficients' meant"),
         ("opencv.yml", "-1e-1", ".Nan", "distortion: expected"),

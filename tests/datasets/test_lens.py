@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gradslam_ng.datasets.camera_files import read_camera
-from gradslam_ng.datasets.lens import parse_lens
+from gradslam_ng.datasets.lens import LensFile, parse_lens
 
 D = (0.2, -0.1, 0.01, -0.02)
 
@@ -31,14 +31,17 @@ D = (0.2, -0.1, 0.01, -0.02)
     ],
 )
 def test_forms_of_coefficients(values):
-    assert parse_lens(values, "c")[0] == D
+    assert parse_lens(values, "c").coefficients == D
 
 
 def test_a_list_keeps_its_length_and_radial_has_a_third():
-    assert parse_lens({"distortion": [[0.2, -0.1, 0.01, -0.02, 0]]}, "c")[0] == (*D, 0)
-    assert parse_lens({"distortion": {"radial": [0.2, -0.1, 0.3], "tangential": [0.01, -0.02]}}, "c")[0] == (*D, 0.3)
-    assert parse_lens({"k1": 0.2}, "c")[0] == (0.2, 0, 0, 0)
-    assert parse_lens({"k4": 0.2}, "c")[0] == (0, 0, 0, 0, 0, 0.2, 0, 0)
+    assert parse_lens({"distortion": [[0.2, -0.1, 0.01, -0.02, 0]]}, "c").coefficients == (*D, 0)
+    assert parse_lens({"distortion": {"radial": [0.2, -0.1, 0.3], "tangential": [0.01, -0.02]}}, "c").coefficients == (
+        *D,
+        0.3,
+    )
+    assert parse_lens({"k1": 0.2}, "c").coefficients == (0.2, 0, 0, 0)
+    assert parse_lens({"k4": 0.2}, "c").coefficients == (0, 0, 0, 0, 0, 0.2, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["camera_model", "distortion_model"])
@@ -48,8 +51,8 @@ def test_a_list_keeps_its_length_and_radial_has_a_third():
      "distortion.brown_conrady", "RS2_DISTORTION_BROWN_CONRADY", "Brown Conrady", "OPENCV", "FULL_OPENCV", ""],
 )  # fmt: skip
 def test_models_whose_coefficients_are_undone(name, model):
-    assert parse_lens({name: model, "distortion": D}, "c") == (D, ())
-    assert parse_lens({name: model}, "c") == (None, ())
+    assert parse_lens({name: model, "distortion": D}, "c") == LensFile(D)
+    assert parse_lens({name: model}, "c") == LensFile()
 
 
 @pytest.mark.parametrize("model", ["none", "null", "inverse_brown_conrady", "modified_brown_conrady", "kinect v2"])
@@ -57,29 +60,45 @@ def test_coefficients_of_another_model_or_of_none_are_refused(model):
     for values in ({"distortion_model": model, "distortion": D}, {"distortion": {"model": model, "data": D}}):
         with pytest.raises(ValueError, match=rf"^c: distortion: expected .* got '{model}' with \(0\.2,"):
             parse_lens(values, "c")
-    coefficients, unknown = parse_lens({"distortion_model": model, "distortion": [0, 0, 0, 0, 0]}, "c")
-    assert coefficients is None and unknown == (("model 'kinect v2'",) if model == "kinect v2" else ())
+    unused = ("model 'kinect v2'",) if model == "kinect v2" else ()
+    assert parse_lens({"distortion_model": model, "distortion": [0, 0, 0, 0, 0]}, "c") == LensFile(unused=unused)
 
 
 @pytest.mark.parametrize(
     "model",
-    ["equidistant", "fisheye", "KannalaBrandt8", "KANNALA_BRANDT", "distortion.ftheta", "fov", "omni", "MEI", "eucm",
-     "double_sphere", "ds", "SIMPLE_RADIAL_FISHEYE", "equirectangular", "kannala_brandt4"],
+    ["distortion.ftheta", "fov", "omni", "MEI", "eucm", "double_sphere", "ds", "SIMPLE_RADIAL_FISHEYE",
+     "equirectangular", "THIN_PRISM_FISHEYE"],
 )  # fmt: skip
 @pytest.mark.parametrize("coefficients", [D, [0, 0, 0, 0], None])
 def test_cameras_that_are_no_pinhole_are_refused_whatever_their_coefficients(model, coefficients):
-    """With all of them zero an equidistant camera is no pinhole either."""
     for name in ("camera_model", "distortion_model", "type"):
-        with pytest.raises(
-            ValueError, match=f"c: distortion: expected the model none or .* got {model!r}, which is no"
-        ):
+        with pytest.raises(ValueError, match=f"c: distortion: expected the model none, .* got {model!r}, which is no"):
             parse_lens({name: model, "distortion": coefficients}, "c")
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["equidistant", "fisheye", "KannalaBrandt8", "KANNALA_BRANDT", "kannala_brandt4", "OPENCV_FISHEYE", "kb4",
+     "RS2_DISTORTION_KANNALA_BRANDT4", "distortion.kannala_brandt4"],
+)  # fmt: skip
+def test_fisheye_lenses(model):
+    """With all coefficients zero such a camera is no pinhole either."""
+    zeros = (0.0, 0.0, 0.0, 0.0)
+    for name in ("camera_model", "distortion_model", "type"):
+        assert parse_lens({name: model, "distortion": D}, "c") == LensFile(D, "kannala_brandt")
+        assert parse_lens({name: model, "distortion": zeros}, "c") == LensFile(zeros, "kannala_brandt")
+    by_name = dict(zip(("k1", "k2", "k3", "k4"), D, strict=True))
+    assert parse_lens({"distortion_model": model} | by_name, "c") == LensFile(D, "kannala_brandt")
+    assert parse_lens({"distortion": {"model": model} | by_name}, "c") == LensFile(D, "kannala_brandt")
+    assert parse_lens({"distortion": {"model": model, "coefficients": [*D, 0]}}, "c") == LensFile(D, "kannala_brandt")
+    for wrong in (None, [0.1, 0.2], [*D, 0.1], [0.1, float("nan"), 0, 0], "none"):
+        with pytest.raises(ValueError, match="c: distortion: expected k1, k2, k3, k4 of a fisheye lens, got"):
+            parse_lens({"distortion_model": model, "distortion": wrong}, "c")
+
+
 def test_flags_and_types_of_other_things():
-    with pytest.raises(ValueError, match="no pinhole camera"):
-        parse_lens({"fisheye": "1"}, "c")
-    assert parse_lens({"fisheye": 0, "type": "realsense", "distortion": D}, "c") == (D, ())
+    assert parse_lens({"fisheye": "1", "distortion": D}, "c") == LensFile(D, "kannala_brandt")
+    assert parse_lens({"fisheye": 0, "type": "realsense", "distortion": D}, "c") == LensFile(D)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +113,7 @@ def test_coefficients_that_are_none(given):
 
 @pytest.mark.parametrize("given", [None, [], "", "none", 0, [0.0] * 4, [[0, 0, 0, 0, 0]], {}, {"k1": 0, "k2": 0}])
 def test_no_coefficients(given):
-    assert parse_lens({"distortion": given}, "c") == (None, ())
+    assert parse_lens({"distortion": given}, "c") == LensFile()
 
 
 def test_given_twice():
@@ -163,7 +182,7 @@ def test_cameras_of_colmap(tmp_path, model, numbers, distortion):
     assert camera.size == (24, 32) and camera.distortion == distortion
 
 
-@pytest.mark.parametrize("text", ["1 OPENCV_FISHEYE 32 24 30 30 16 12 0 0 0 0", "1 PINHOLE 32 24 30 30 16",
+@pytest.mark.parametrize("text", ["1 FOV 32 24 30 30 16 12 0 0 0 0", "1 PINHOLE 32 24 30 30 16",
                                   "1 PINHOLE 32 24 30 30 16 12\n2 PINHOLE 32 24 31 31 16 12"])  # fmt: skip
 def test_cameras_of_colmap_that_cannot_be_used(tmp_path, text):
     (tmp_path / "cameras.txt").write_text(text)

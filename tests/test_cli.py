@@ -39,7 +39,7 @@ def test_an_unknown_command(capsys):
 def test_a_failure_is_one_line_and_status_1(tmp_path, capsys):
     assert main(["info", str(tmp_path / "[nowhere]")]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error:") and "[nowhere]: no such folder" in error.replace("\n", "")
+    assert error.startswith("error:") and "[nowhere]: no such file or folder" in error.replace("\n", "")
 
 
 OWN = (errors.UsageError, errors.UnreliableError, errors.RefusedError)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng import datasets
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.datasets.camera_files import camera_path
-from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.intrinsics import parse_intrinsics
 from gradslam_ng.datasets.sampling import sample_frames
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.datasets.validation import FAR, validate
 
+CameraOption = Annotated[str | None, tyro.conf.arg(name="camera", aliases=["--intrinsics"])]
+Topics = Annotated[str | None, tyro.conf.arg(metavar="COLOR,DEPTH", help_behavior_hint="(bags only)")]
 COLORS = {"note": "cyan", "warning": "yellow", "error": "red"}
 SAMPLED = 8  # frames that are looked at before a run
 
@@ -50,8 +53,15 @@ def load(
 
 def inspect(sequence: RGBDSequence) -> list[Finding]:
     """What is odd about a recording; of rendered scenes, whose images are right, none is looked at."""
-    count = SAMPLED if isinstance(sequence, FileSequence) else 0
+    count = SAMPLED if sequence.is_recorded else 0
     return validate(sequence, sample_frames(sequence, count, FAR))
+
+
+def describe(sequence: RGBDSequence) -> str:
+    """What was found, in one line."""
+    height, width = sequence.size
+    seconds = float(sequence.timestamps[-1] - sequence.timestamps[0])
+    return f"{sequence.name}: {sequence.layout}, {len(sequence)} frames of {width}x{height}, {seconds:.1f} s"
 
 
 def print_findings(findings: list[Finding], console: Console) -> None:

@@ -14,7 +14,7 @@ from gradslam_ng.commands.errors import RefusedError, UnreliableError, UsageErro
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import check_writable, write
 from gradslam_ng.commands.progress import run_with_progress
-from gradslam_ng.commands.recording import inspect, print_findings
+from gradslam_ng.commands.recording import describe, inspect, print_findings
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
@@ -44,7 +44,7 @@ def run(
     """Reconstruct a sequence: trajectory, map, metrics and pictures, written to a folder.
 
     Args:
-        source: Folder of a sequence, or synthetic:NAME.
+        source: File or folder of a sequence, or synthetic:NAME.
         out: Folder for the results; made if need be.
         dump_config: Print all settings of [odometry] and [mapping] as TOML for --config, and run nothing.
     """
@@ -52,11 +52,12 @@ def run(
         print(method.format())
         return
     if source is None or out is None:
-        raise UsageError("run: expected the folder of a sequence, or synthetic:NAME, and --out DIR")
+        raise UsageError("run: expected the file or folder of a sequence, or synthetic:NAME, and --out DIR")
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: expected a CUDA device for 'cuda', but torch finds none")
     console = Console()
     sequence = recording.load(source)
+    console.print(escape(describe(sequence)), soft_wrap=True)
     findings = inspect(sequence)
     print_findings(findings, console)
     serious = [finding for finding in findings if finding.is_serious]
@@ -97,6 +98,7 @@ def _record(
         intrinsics=recording.intrinsics,
         depth_scale=recording.depth_scale,
         max_depth=recording.max_depth,
+        topics=recording.topics,
         noise=recording.noise,
         strict=recording.strict,
         loops=loops,

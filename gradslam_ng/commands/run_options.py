@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gradslam_ng.commands.config import format_config
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.recording import image_reader, load
+from gradslam_ng.commands.recording import CameraOption, Topics, image_reader, load
 from gradslam_ng.commands.settings import all_settings, make_system, parse_frames, parse_scale
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
@@ -20,7 +20,6 @@ from gradslam_ng.viz.browser import BrowserView, announce
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
-CameraOption = Annotated[str | None, tyro.conf.arg(name="camera", aliases=["--intrinsics"])]
 Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
 
 
@@ -33,6 +32,7 @@ class RecordingOptions:
         intrinsics: fx,fy,cx,cy in pixels, or a file of one or two cameras (JSON, YAML, XML, text), instead of its own.
         depth_scale: Units of the depth files in a meter; overrides the layout's.
         max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor, at most 50.
+        topics: COLOR,DEPTH of a bag of ROS; default: the likeliest ones.
         noise: Of the depth and color that a synthetic scene is rendered with.
         strict: Refuse a recording about which there is any warning, with exit status 4.
     """
@@ -41,6 +41,7 @@ class RecordingOptions:
     intrinsics: CameraOption = None
     depth_scale: float | None = None
     max_depth: float | None = None
+    topics: Topics = None
     noise: Noise = None
     strict: bool = False
 
@@ -54,7 +55,8 @@ class RecordingOptions:
         frames = parse_frames(self.frames)
         if self.noise is not None and not source.startswith("synthetic:"):
             raise UsageError(f"noise: expected a rendered scene, synthetic:NAME, for it; got {source}")
-        options = {} if self.noise is None else {"noise": self.noise}
+        given = {"topics": self.topics, "noise": self.noise}
+        options = {name: value for name, value in given.items() if value is not None}
         scale, max_depth = self.depth_scale, self.max_depth
         whole = load(source, intrinsics=self.intrinsics, depth_scale=scale, max_depth=max_depth, **options)
         sequence = whole[frames]
@@ -167,6 +169,7 @@ class RunRecord:
     intrinsics: str | None
     depth_scale: float | None
     max_depth: float | None
+    topics: str | None
     noise: str | None
     strict: bool
     loops: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import lzma
+import math
 import stat
 import tarfile
 import urllib.error
@@ -72,37 +73,49 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, largest: float = math.inf) -> None:
     """Unpack a zip or tar archive, compressed or not, into `folder`. Only plain files and folders are accepted.
 
+    largest: bytes that all its files together may have.
+
     Raises:
-        ValueError: not a readable archive, or an entry that is absolute, climbs out by `..`, or is a link or a device.
+        ValueError: not a readable archive, one that is larger, or an entry that is absolute, climbs out by `..`, or is
+            a link or a device.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, folder)
+            _unpack_zip(archive, folder, largest)
         elif tarfile.is_tarfile(archive):
-            _unpack_tar(archive, folder)
+            _unpack_tar(archive, folder, largest)
         else:
             raise ValueError(f"{archive}: not a zip or tar archive")
     except BROKEN as error:
         raise ValueError(f"{archive}: not a readable archive: {error}") from error
 
 
-def _unpack_zip(archive: Path, folder: Path) -> None:
+def _unpack_zip(archive: Path, folder: Path, largest: float) -> None:
     with zipfile.ZipFile(archive) as file:
+        _check_size(archive, sum(member.file_size for member in file.infolist()), largest)
         for member in file.infolist():
             mode = member.external_attr >> 16
             _check(archive, member.filename, stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR))
         file.extractall(folder)
 
 
-def _unpack_tar(archive: Path, folder: Path) -> None:
+def _unpack_tar(archive: Path, folder: Path, largest: float) -> None:
+    size = 0
     with tarfile.open(archive) as file:
         for member in file:  # one pass, since seeking back in a compressed file means reading it twice
             _check(archive, member.name, member.isfile() or member.isdir())
+            size += member.size
+            _check_size(archive, size, largest)
             file.extract(member, folder, filter="data")
+
+
+def _check_size(archive: Path, size: int, largest: float) -> None:
+    if size > largest:
+        raise ValueError(f"{archive}: unpacks to more than {largest:.0f} bytes; refused")
 
 
 def _check(archive: Path, name: str, plain: bool) -> None:
@@ -112,3 +125,9 @@ def _check(archive: Path, name: str, plain: bool) -> None:
             raise ValueError(f"{archive}: entry {name!r} would unpack outside its folder; refused")
     if not plain:
         raise ValueError(f"{archive}: entry {name!r} is a link or a device; refused")
+
+
+def sequence_folder(folder: Path) -> Path:
+    """The single folder that an unpacked archive holds, if so: its name may tell the camera."""
+    inside = [path for path in folder.iterdir() if path.name[0] != "." and path.name != "__MACOSX"]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder

@@ -25,7 +25,7 @@ from gradslam_ng.io.markup import BadMarkup
 # Looked for in this order; the first that is there tells the camera.
 NAMES: tuple[str, ...] = ("intrinsics.json", "intrinsics.txt", "camera.json", "camera-intrinsics.txt")
 NAMES += ("camera_intrinsics.txt", "camera_intrinsics.json", "camera.txt", "cam_params.json")
-NAMES += ("camera_intrinsic.json", "intrinsic.json", "camera_info.json")
+NAMES += ("camera_intrinsic.json", "intrinsic.json", "camera_info.json", "K.txt")
 NAMES += ("calibration.json", "calibration.txt", "calib.txt", "camera_matrix.csv", "cameras.txt")
 INFO = ("info.txt", "_info.txt")  # of BundleFusion and ScanNet: lines `name = value`
 LISTED = (".json", ".txt", ".yaml", ".yml", ".xml", ".ini", ".cfg", ".toml", ".csv", ".npy", ".npz")

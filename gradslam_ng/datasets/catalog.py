@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradslam_ng.datasets.archive import fetch, sha256, unpack
+from gradslam_ng.datasets.archive import fetch, sequence_folder, sha256, unpack
 from gradslam_ng.io.text import read_text
 
 TUM_SITE = "https://cvg.cit.tum.de/rgbd/dataset"
@@ -102,7 +102,7 @@ def download(
         raise ValueError(f"no sequence {name!r} in the catalog; like it: {', '.join(close) or ', '.join(CATALOG)}")
     target = Path(folder) / name
     if target.is_dir():
-        return _sequence_folder(target)
+        return sequence_folder(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     fetch(url or entry.url, part, progress)
@@ -129,10 +129,4 @@ def download(
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     part.unlink()
-    return _sequence_folder(target)
-
-
-def _sequence_folder(target: Path) -> Path:
-    """The single folder that an archive holds, if so: its name may tell the camera."""
-    inside = list(target.iterdir())
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else target
+    return sequence_folder(target)

@@ -43,6 +43,7 @@ class FileSequence(RGBDSequence):
             the camera is not that of these images; a depth scale below 1.
     """
 
+    is_recorded = True
     same_size = True  # color and depth are registered pixel to pixel
 
     def __init__(
@@ -64,7 +65,7 @@ class FileSequence(RGBDSequence):
         size = _most_common(depth_kind for _, depth_kind in kinds)
         camera = fit_camera(camera, size)
         told = camera.depth_scale if depth_scale is None else depth_scale
-        scale = _check_scale(default_scale if told is None else told)
+        scale = check_scale(default_scale if told is None else told)
         # files of floats are in meters unless a scale is told
         self.integer_scale, self.float_scale = scale, 1.0 if told is None else scale
         origin = "as given" if depth_scale is not None else "the default" if told is None else camera.scale_source
@@ -169,7 +170,8 @@ def _most_common(kinds: Iterable[Kind]) -> tuple[int, int]:
     return height, width
 
 
-def _check_scale(value: float) -> float:
+def check_scale(value: float) -> float:
+    """Units in a meter as a number; ValueError where it is none, or below 1."""
     try:
         if isinstance(value, bool):
             raise TypeError

@@ -28,6 +28,7 @@ from gradslam_ng.datasets.tum import associate
 from gradslam_ng.io.text import NoContent, read_lines
 
 DEPTH_SCALE = 1000.0
+COLOR_FOLDERS = ("color", "rgb", "image", "images")  # the first that is there counts
 EPOCH = {13: 1e3, 16: 1e6, 19: 1e9}  # digits of milli-, micro- and nanoseconds since 1970, and of these in a second
 TABLES = ("poses.txt", "groundtruth.txt", "traj.txt", "trajectory.txt")  # of poses; the first that is there counts
 LIKE_POSES = re.compile(r"pose|traj|ground_?truth|extrinsic|odometry")
@@ -37,6 +38,9 @@ Images = dict[tuple[int, ...], Path]  # by the numbers in their names
 
 class Folder(FileSequence):
     """A folder with `color/`, `depth/`, `intrinsics.txt` or `.json`, and optionally `poses.txt` or `poses/`.
+
+    So record Open3D's recorders; `color/` may be called `rgb/`, `image/` or `images/` too, as HoloLens recordings of
+    deep-video-mvs (Duzceker et al. 2021) have it, with `K.txt`.
 
     Color and depth files belong together by the numbers in their names, or by time where names are times of their own.
     Where names have several numbers, it is that which they share, as 12 in `cam0_0012.png` and `cam1_0012.png`. Time
@@ -62,7 +66,9 @@ class Folder(FileSequence):
     """
 
     layout = "folder"
-    expected_files = "color/, depth/ and intrinsics.txt or intrinsics.json [poses.txt or poses/]"
+    expected_files = (
+        "color/ (or rgb/, images/), depth/ and intrinsics.txt, intrinsics.json or K.txt [poses.txt or poses/]"
+    )
 
     def __init__(
         self,
@@ -79,13 +85,15 @@ class Folder(FileSequence):
         camera = find_camera(intrinsics, [folder])
         if camera is None:
             raise ValueError(unknown_camera(folder))
-        color, depth = _images(folder / "color", COLOR_ENDINGS), _images(folder / "depth", DEPTH_ENDINGS)
+        color_folder = next(path for name in COLOR_FOLDERS if (path := folder / name).is_dir())
+        color, depth = _images(color_folder, COLOR_ENDINGS), _images(folder / "depth", DEPTH_ENDINGS)
         are_times = all(map(_is_time, [*color.values(), *depth.values()]))
         color, depth = _paired_by_time(color, depth, camera.time_offset) if are_times else match_places(color, depth)
         depth, findings = match_numbers(list(color), depth, "depth images")
         if not color.keys() & depth.keys():
             first = next(iter(color.values())).name
-            raise ValueError(f"{folder}: no file in depth/ has the number of one in color/, such as {first}")
+            there = f"the number of one in {color_folder.name}/, such as {first}"
+            raise ValueError(f"{folder}: no file in depth/ has {there}")
         timestamps, truth, note = _times_and_poses(folder, color, rate, camera.time_offset, findings)
         super().__init__(
             name=folder.resolve().name,
@@ -104,7 +112,7 @@ class Folder(FileSequence):
 
     @staticmethod
     def recognizes(folder: Path) -> bool:
-        return (folder / "color").is_dir() and (folder / "depth").is_dir()
+        return (folder / "depth").is_dir() and any((folder / name).is_dir() for name in COLOR_FOLDERS)
 
 
 def _images(folder: Path, endings: tuple[str, ...]) -> Images:

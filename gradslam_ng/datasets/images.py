@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,17 @@ PGM_HEADER = re.compile(rb"P([25])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)" + rb"\s")  
 
 
 def read_color(path: Path) -> Tensor:
-    """Color (H, W, 3) float32 in [0, 1]; gray is spread over the three channels, alpha is left out.
+    """Color (H, W, 3) float32 in [0, 1] of an image file; see `load_color`.
+
+    Raises:
+        ValueError: not an image, broken, or not 8 or 16 bit.
+        FileNotFoundError: no such file.
+    """
+    return unit_color(load_color(path))
+
+
+def load_color(path: Path) -> np.ndarray:
+    """Color (H, W, 3) uint8 or uint16; gray is spread over the three channels, alpha is left out.
 
     Palettes and CMYK are converted, and an orientation in the file (EXIF) is applied.
 
@@ -31,12 +42,26 @@ def read_color(path: Path) -> Tensor:
         kind = f"mode {image.mode}" if isinstance(image, Image.Image) else f"an array of shape {image.shape}"
         raise ValueError(f"expected a color image of 8 or 16 bit, got {kind}")
     if image.mode in COLOR_MODES:
-        pixels = np.asarray(image.convert("RGB"))
-    else:
-        gray = np.asarray(image)
-        if gray.min(initial=0) < 0 or gray.max(initial=0) > 65535:
-            raise ValueError("expected a color image of 8 or 16 bit, got 32 bit")
-        pixels = gray.astype(np.uint16)[..., None].repeat(3, axis=-1)
+        return np.asarray(image.convert("RGB"))
+    gray = np.asarray(image)
+    if gray.min(initial=0) < 0 or gray.max(initial=0) > 65535:
+        raise ValueError("expected a color image of 8 or 16 bit, got 32 bit")
+    return gray.astype(np.uint16)[..., None].repeat(3, axis=-1)
+
+
+def decode_color(data: bytes) -> np.ndarray:
+    """Color (H, W, 3) uint8 of the bytes of an image file; ValueError where they are none."""
+    try:
+        with Image.open(BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # as below
+        raise ValueError(f"not a readable image: {error}") from error
+
+
+def unit_color(
+    pixels: np.ndarray,  # (H, W, 3), integers
+) -> Tensor:
+    """Color (H, W, 3) float32 in [0, 1] of pixels of 8 or 16 bit."""
     # NumPy, not torch, which would bring more threads into those that read ahead
     return torch.from_numpy(np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), dtype=np.float32))
 
@@ -52,9 +77,33 @@ def read_depth(path: Path, scale: float, no_depth: int = 0, float_scale: float =
         ValueError: not an image, broken, not one channel, or of 8 bit, which cannot hold depth.
         FileNotFoundError: no such file.
     """
+    return depth_in_meters(load_depth(path), scale, no_depth, float_scale)
+
+
+def load_depth(path: Path) -> np.ndarray:
+    """Depth as it is stored in a file, (H, W) or (H, W, 1), or of a color image what shows that it is none.
+
+    Raises:
+        ValueError: not an image, or broken.
+        FileNotFoundError: no such file.
+    """
     pixels = _decode(path, depth=True)
     if isinstance(pixels, Image.Image):
-        pixels = np.asarray(pixels.convert("RGB") if pixels.mode == "P" else pixels)  # a palette is no depth
+        return np.asarray(pixels.convert("RGB") if pixels.mode == "P" else pixels)  # a palette is no depth
+    return pixels
+
+
+def depth_in_meters(
+    pixels: np.ndarray,  # (H, W) or (H, W, 1)
+    scale: float,
+    no_depth: int = 0,
+    float_scale: float = 1.0,
+) -> Tensor:
+    """Depth (H, W, 1) float32, meters, of pixels as they were stored; see `read_depth`.
+
+    Raises:
+        ValueError: not one channel, or of 8 bit.
+    """
     check_depth_pixels(pixels.dtype, pixels.shape)
     pixels = pixels.reshape(pixels.shape[:2])
     if pixels.dtype.kind == "f":

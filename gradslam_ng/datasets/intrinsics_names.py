@@ -55,6 +55,7 @@ IGNORED: tuple[str, ...] = (
     "camera_angle_y",
 )
 IGNORED += ("class_name", "version_major", "version_minor")
+IGNORED += ("color_mode", "depth_mode", "serial_number_", "stream_length_usec")  # of Open3D's recorder
 ROTATIONS = ("R", "r", "rectification_matrix")  # of rectified images
 PROJECTIONS = ("P", "p", "projection_matrix")
 MAX_DEPTH = 20  # of tables within each other

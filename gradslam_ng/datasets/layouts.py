@@ -1,4 +1,4 @@
-"""Layouts of recordings: which loader reads a folder or renders a scene."""
+"""Layouts of recordings: which loader reads a file or a folder, or renders a scene."""
 
 from __future__ import annotations
 
@@ -8,36 +8,60 @@ import warnings
 from pathlib import Path
 
 from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.datasets.azure_kinect import AzureKinect
+from gradslam_ng.datasets.bags.bag import Bag
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
 from gradslam_ng.datasets.intrinsics import Intrinsics
+from gradslam_ng.datasets.klg import Klg
+from gradslam_ng.datasets.polycam import Polycam
+from gradslam_ng.datasets.record3d import Record3D
 from gradslam_ng.datasets.replica import Replica
 from gradslam_ng.datasets.scannet import ScanNet
+from gradslam_ng.datasets.sens import Sens
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.datasets.sevenscenes import SevenScenes
+from gradslam_ng.datasets.stray import StrayScanner
+from gradslam_ng.datasets.transforms import Transforms
 from gradslam_ng.datasets.tum import TUM
+from gradslam_ng.datasets.unpacked import is_archive, unpacked
 
-LOADERS = (TUM, ICL, ScanNet, SevenScenes, Replica, Folder)  # the first that recognizes a folder reads it
+# The first that recognizes a path reads it.
+LOADERS: tuple[type[RGBDSequence], ...] = (
+    TUM,
+    ICL,
+    ScanNet,
+    SevenScenes,
+    Replica,
+    Transforms,
+    Polycam,
+    StrayScanner,
+    Folder,
+)
+LOADERS += (Bag, Sens, Klg, Record3D, AzureKinect)
+DEEPEST = 3  # folders down, in which a sequence is looked for, to name it
+LOOKED_INTO = 2000  # of these at most
 
 
 @on_cpu
 def load(
     source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, max_depth: float | None = None, **options
 ) -> RGBDSequence:
-    """The sequence in a folder whose layout is recognized, or a scene rendered on the fly, `synthetic:NAME`.
+    """The sequence in a file or folder whose layout is recognized, or a scene rendered on the fly, `synthetic:NAME`.
 
     What is questionable about its files is warned of, and is in its `findings`; `validate` looks at its images too.
 
     Args:
-        source: a folder, or "synthetic:NAME".
+        source: a file or a folder, or "synthetic:NAME".
         intrinsics: K as (3, 3), or fx, fy, cx, cy as numbers or as a text "fx,fy,cx,cy", pixels, or a camera file;
             overrides the recording's own.
         max_depth: depth beyond this, meters, is left out; default: the range of the layout's sensor.
         **options: of the loader, such as `depth_scale`.
 
     Raises:
-        FileNotFoundError: no such folder, or it has none of the layouts; lists what was looked for.
+        FileNotFoundError: no such path, or it has none of the layouts; lists what was looked for.
+        ImportError: what reads such a file is not installed; says how to.
         ValueError: the recording is not as its layout demands, the loader has no such option, or max_depth is not
             positive.
     """
@@ -47,9 +71,10 @@ def load(
     if kind == "synthetic":
         from gradslam_ng.datasets.synthetic import Synthetic  # late: it brings scipy's interpolation along
 
-        loader, source = Synthetic, name
+        loader: type[RGBDSequence] = Synthetic
+        source = name
     else:
-        loader = recognize(Path(source))
+        source, loader = recognize(Path(source))
     if intrinsics is not None:
         options["intrinsics"] = intrinsics
     known = list(inspect.signature(loader).parameters)[1:]
@@ -71,19 +96,51 @@ def load(
     return sequence
 
 
-def recognize(folder: Path) -> type[RGBDSequence]:
-    """The loader for a folder; FileNotFoundError, listing what was looked for, where there is none."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
+def recognize(path: Path) -> tuple[Path, type[RGBDSequence]]:
+    """The loader for a file or a folder, and where it is: an archive is unpacked first.
+
+    Raises:
+        FileNotFoundError: there is no such path, or it is of no known layout; lists what was looked for.
+        ValueError, OSError: an archive that cannot be unpacked.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
     for loader in LOADERS:
-        if loader.recognizes(folder):
-            return loader
+        if loader.recognizes(path):
+            return path, loader
+    if is_archive(path):
+        return recognize(unpacked(path))
+    kind = "file" if path.is_file() else "folder"
+    archives = f"\n  {'archive':<12}one of these in .zip, .tgz or .tar, as downloaded"
     looked_for = "\n".join(f"  {loader.layout:<12}{loader.expected_files}" for loader in LOADERS)
-    raise FileNotFoundError(f"{folder}: not a sequence. Layouts looked for:\n{looked_for}{_hint(folder)}")
+    hint = _hint(path) if path.is_dir() else ""
+    text = f"{path}: not a sequence: a {kind} of no known layout. Layouts looked for:"
+    raise FileNotFoundError(f"{text}\n{looked_for}{archives}{hint}")
 
 
 def _hint(folder: Path) -> str:
-    """Where the user may have meant a sequence one folder below."""
-    folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    below = [path.name for path in folders if any(loader.recognizes(path) for loader in LOADERS)]
+    """Where the user may have meant a sequence in a folder below, or one that this is a part of."""
+    if any(loader.recognizes(folder.resolve().parent) for loader in LOADERS):
+        return f"\nIt is a part of the sequence {folder.resolve().parent}"
+    below = [str(path.relative_to(folder)) for path in _paths_below(folder) if any(k.recognizes(path) for k in LOADERS)]
     return f"\nA sequence lies in: {', '.join(below[:10])}" if below else ""
+
+
+def _paths_below(folder: Path) -> list[Path]:
+    """Files and folders below a folder, the upper ones first; not those that cannot be read."""
+    found: list[Path] = []
+    level = [folder]
+    for _ in range(DEEPEST):
+        level = [path for above in level for path in _entries(above) if path.name[0] != "."]
+        found += level
+        level = [path for path in level if path.is_dir()]
+        if len(found) > LOOKED_INTO:
+            break
+    return found[:LOOKED_INTO]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

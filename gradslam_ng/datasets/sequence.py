@@ -55,6 +55,9 @@ class RGBDSequence(Dataset[RGBDFrames]):
         findings: what is odd about its files; `validation.validate` has these and more.
     """
 
+    layout: str  # the kind of recording
+    expected_files = ""  # by which a loader knows it, for messages
+    is_recorded = False  # by a camera; a rendered one has no faults to look for
     max_depth: float = math.inf  # meters, the sensor's range: what is beyond is left out of frames
     mesh: tuple[Tensor, Tensor] | None = None  # the scene's surface, vertices (V, 3), meters, and faces (F, 3)
 
@@ -83,6 +86,11 @@ class RGBDSequence(Dataset[RGBDFrames]):
             T_wc, _ = ground_truth.at(self.timestamps, max_gap)
         self.T_wc = T_wc
         self.indices = range(len(timestamps))  # of the recording, of which this may be a slice
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        """Whether a file or folder is a recording of this kind."""
+        return False
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Color (H, W, 3) in [0, 1] and depth (H, W, 1), meters, of the recording's frame; FrameError if it cannot."""

@@ -27,6 +27,8 @@ CAMERAS = {
     "2": ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
     "3": ((535.4, 539.2, 320.1, 247.6), None),
 }
+# ... and of the Bonn RGB-D dynamic data set (Palazzolo et al. 2019), which has their layout.
+BONN = ((542.822841, 542.576870, 315.593520, 237.756098), (0.039903, -0.099343, -0.000730, -0.000144, 0.0))
 SIZE = (480, 640)  # height and width of their images
 DEPTH_SCALE = 5000.0
 ROUNDING = 5e-7  # seconds: what is left out of time stamps of today in float64, with a margin
@@ -104,14 +106,15 @@ def _camera(folder: Path, intrinsics: Intrinsics | None) -> Camera:
     """The camera as given, that of a file, or the published one of a sequence that the folder's name tells."""
     name = re.search(r"(?:^|_)(?:freiburg|fr)([123])(?:_|$)", folder.resolve().name)
     default = None
-    if name is not None:
-        source = f"published calibration of freiburg{name[1]}"
+    is_bonn = folder.resolve().name.startswith("rgbd_bonn_")
+    if name is not None or is_bonn:
+        source = "published calibration of " + (f"freiburg{name[1]}" if name else "the Bonn data set")
         finding = Finding("note", "camera.published", f"the camera is the {source}, by the folder's name")
-        pinhole, distortion = CAMERAS[name[1]]
+        pinhole, distortion = CAMERAS[name[1]] if name else BONN
         default = Camera(parse_intrinsics(pinhole), source, SIZE, distortion, findings=(finding,))
     camera = find_camera(intrinsics, [folder], default)
     if camera is None:
-        more = "; a sequence of the TUM data set is known by freiburg1, freiburg2 or freiburg3 in its folder's name"
+        more = "; a sequence of TUM or Bonn is known by freiburg1, 2 or 3, or rgbd_bonn_, in its folder's name"
         raise ValueError(unknown_camera(folder) + more)
     return camera
 

@@ -27,7 +27,7 @@ def depth_files(folder: Path) -> list[Path]:
 
 def test_no_such_folder(tmp_path, run, says):
     assert run(tmp_path / "nowhere", tmp_path / "out") == 1
-    assert "nowhere: no such folder" in says()
+    assert "nowhere: no such file or folder" in says()
 
 
 def test_an_empty_folder(tmp_path, run, says):

@@ -32,7 +32,7 @@ def test_sequence_one_folder_below_is_hinted_at(recordings, tmp_path):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such file or folder"):
         datasets.load(tmp_path / "nowhere")
 
 

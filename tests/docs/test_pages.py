@@ -101,7 +101,7 @@ def test_the_help_on_the_page_is_plain_text(root, monkeypatch):
     from command_help import command_help
 
     text = command_help("run")
-    assert text.startswith("usage: gradslam-ng run") and "--system" in text and "Folder of a sequence" in text
+    assert text.startswith("usage: gradslam-ng run") and "--system" in text and "File or folder of a sequence" in text
     assert not re.search("[\x1b│╭╰─]|---", text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import logging
 import math
@@ -18,6 +19,7 @@ import torch
 
 from gradslam_ng import evaluation
 from gradslam_ng.commands.errors import UnreliableError
+from gradslam_ng.commands.recording import image_reader
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry.upright import estimate_upright
@@ -64,6 +66,7 @@ def write(
     Returns the metrics, and for each file whether it was written.
     """
     from gradslam_ng.viz.plots import plot_trajectory
+    from gradslam_ng.viz.report import write_report
     from gradslam_ng.viz.snapshot import snapshot
 
     written = {}
@@ -100,6 +103,7 @@ def write(
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title))
     attempt("map.png", lambda path: snapshot(path, result.map, result.localized))
+    attempt("report.html", lambda path: write_report(path, image_reader(sequence)))
     return metrics, written
 
 
@@ -120,6 +124,7 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
     reason = doubt(result)
     origin = [0.0] * 3 if result.map.origin is None else result.map.origin[0].tolist()
     metrics = {
+        "version": version(),
         "sequence": sequence.name,
         "reliable": reason is None,
         "unreliable_because": reason,
@@ -159,6 +164,14 @@ def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, eva
     metrics["ate"] = summary(error)
     metrics["rpe"] = {"translation": summary(rpe.translation), "rotation": summary(rpe.rotation)}
     return metrics, error
+
+
+def version() -> str:
+    """Of this package, as it is installed."""
+    try:
+        return importlib.metadata.version("gradslam_ng")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def describe_camera(sequence: RGBDSequence) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from gradslam_ng.commands.run_options import (
     RunRecord,
     SystemOptions,
     ViewOptions,
+    as_arguments,
 )
 from gradslam_ng.commands.summary import print_summary
 
@@ -71,7 +73,7 @@ def run(
     page = seen.open(sequence, console)
     live = None if page is None else LiveView(page)
     result = run_with_progress(slam, sequence, compile, console, CLOSERS[method.system]() if loops else None, live)
-    record = _record(source, recording, method, compute, loops)
+    record = _record(source, out, recording, method, compute, loops)
     metrics, written = write(out, result, sequence, record, findings)
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
@@ -84,8 +86,9 @@ def run(
 
 
 def _record(
-    source: str, recording: RecordingOptions, method: SystemOptions, compute: ComputeOptions, loops: bool
+    source: str, out: Path, recording: RecordingOptions, method: SystemOptions, compute: ComputeOptions, loops: bool
 ) -> RunRecord:
+    words = ["gradslam-ng", "run", source, "--out", str(out)]
     return RunRecord(
         source=source,
         system=method.system,
@@ -102,4 +105,5 @@ def _record(
         noise=recording.noise,
         strict=recording.strict,
         loops=loops,
+        command=shlex.join([*words, *as_arguments(recording, method, compute)]),
     )

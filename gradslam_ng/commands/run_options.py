@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -173,3 +173,20 @@ class RunRecord:
     noise: str | None
     strict: bool
     loops: bool
+    command: str  # that runs it again
+
+
+def as_arguments(*groups: RecordingOptions | SystemOptions | ComputeOptions) -> tuple[str, ...]:
+    """Options as `gradslam-ng run` takes them, without those that are as by default; paths of files from the root."""
+    found = []
+    for group in groups:
+        for field in fields(group):
+            name, value = field.name.replace("_", "-"), getattr(group, field.name)
+            if value == field.default:
+                continue
+            if isinstance(value, bool):
+                found.append(f"--{name}" if value else f"--no-{name}")
+            else:
+                is_file = isinstance(value, str | Path) and Path(value).is_file()
+                found.append(f"--{name}={Path(value).resolve() if is_file else value}")
+    return tuple(found)

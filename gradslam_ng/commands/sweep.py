@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.outputs import check_writable
-from gradslam_ng.commands.run_options import ComputeOptions, RecordingOptions, SystemOptions
+from gradslam_ng.commands.run_options import ComputeOptions, RecordingOptions, SystemOptions, as_arguments
 from gradslam_ng.commands.sweep_runs import LOGS, Outcome, Run, read_outcome, run_here, run_on_ray, unique_names
 from gradslam_ng.commands.sweep_table import last_line, read_metrics, state_of, write_tables
 
@@ -72,22 +71,6 @@ def sweep(
     )
     if failed:
         raise ValueError(f"sweep: no results of {', '.join(failed)}")
-
-
-def as_arguments(*groups: RecordingOptions | SystemOptions | ComputeOptions) -> tuple[str, ...]:
-    """Options as `gradslam-ng run` takes them, without those that are as by default; paths of files from the root."""
-    found = []
-    for group in groups:
-        for field in fields(group):
-            name, value = field.name.replace("_", "-"), getattr(group, field.name)
-            if value == field.default:
-                continue
-            if isinstance(value, bool):
-                found.append(f"--{name}" if value else f"--no-{name}")
-            else:
-                is_file = isinstance(value, str | Path) and Path(value).is_file()
-                found.append(f"--{name}={Path(value).resolve() if is_file else value}")
-    return tuple(found)
 
 
 def _work(outcomes: dict[Run, Outcome | None], ended: Iterator[tuple[Run, Outcome]], root: Path) -> None:

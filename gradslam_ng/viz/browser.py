@@ -24,12 +24,9 @@ from rich.markup import escape
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.viz.scene import LOST, TRACKED, UNCERTAIN, Cloud, Scene, as_array
+from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, as_array
 from gradslam_ng.viz.snapshot import FIELD, choose_view
 
-COLORS = {TRACKED: (33, 102, 172), UNCERTAIN: (245, 158, 11), LOST: (178, 24, 43)}
-NAMES = {TRACKED: "tracked", UNCERTAIN: "uncertain", LOST: "lost"}
-LOOPS = (122, 40, 138)
 SUBMAPS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189), (140, 86, 75), (227, 119, 194)]
 IMAGE_WIDTH = 240  # pixels, of the camera's image
 SIZE = (720, 1280)  # of the window that the first view is chosen for
@@ -117,7 +114,7 @@ class BrowserView:
         self.has_points = gui.add_checkbox("points", True)
         self.has_mesh = gui.add_checkbox("mesh", False, visible=False)
         names = (f"<span style='color:rgb{COLORS[key]}'>&#9632; {name}</span> " for key, name in NAMES.items())
-        loops = f"<span style='color:rgb{LOOPS}'>&#9632; loop</span>"
+        loops = f"<span style='color:rgb{LOOP_COLOR}'>&#9632; loop</span>"
         gui.add_html(f"<p style='padding:0 1em'>{''.join(names)}{loops}</p>")
         for control in (self.paint, self.opens, self.has_points, self.has_mesh, self.point_size):
             control.on_update(lambda _: self._draw_map())
@@ -210,7 +207,7 @@ class BrowserView:
         loops = [pair for pair in self.scene.loops if max(pair) <= self.frame]
         if loops:
             ends = self.scene.T_wc[torch.tensor(loops), :3, 3].float()
-            self._lines("loops", ends, torch.tensor(LOOPS, dtype=torch.uint8).expand(len(loops), 2, 3), 2.0)
+            self._lines("loops", ends, torch.tensor(LOOP_COLOR, dtype=torch.uint8).expand(len(loops), 2, 3), 2.0)
         else:
             self._hide("loops")
 

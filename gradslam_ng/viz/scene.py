@@ -19,6 +19,9 @@ MOST_POINTS = 200_000  # shown of a map
 VOXEL_STEP = 3  # every third voxel of a block is looked at: odd, so that rows of eight are not cut alike
 GAP = 0.5  # meters between a map and a submap that is not connected with it, which stands beside
 TRACKED, UNCERTAIN, LOST = 0, 1, 2  # what became of a frame
+NAMES = {TRACKED: "tracked", UNCERTAIN: "uncertain", LOST: "lost"}
+COLORS = {TRACKED: (33, 102, 172), UNCERTAIN: (245, 158, 11), LOST: (178, 24, 43)}
+LOOP_COLOR = (122, 40, 138)
 
 
 @dataclass(frozen=True, eq=False)

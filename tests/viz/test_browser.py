@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -17,8 +13,6 @@ from gradslam_ng.viz.browser import BrowserView
 from gradslam_ng.viz.scene import LOST, TRACKED, UNCERTAIN, Cloud, Scene
 
 pytest.importorskip("viser", reason="viser comes with the extra `view`")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 
 
 def wall(frames: int = 10) -> Scene:
@@ -43,33 +37,7 @@ def view() -> Iterator[BrowserView]:
     page.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    """Chromium without a display; WebGL is drawn by the processor."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra `test`")
-    if CHROMIUM is None:
-        pytest.skip("no chromium to look at the page with (Debian, Ubuntu: apt-get install chromium)")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=WEBGL)
-        yield chromium
-        chromium.close()
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    """Whether it holds, or comes to hold soon."""
-    end = time.monotonic() + seconds
-    while not (found := holds()) and time.monotonic() < end:
-        time.sleep(0.3)
-    return found
-
-
-def red_pixels(page) -> np.ndarray:
-    """(K, 2) rows and columns of the pixels of a screenshot that are red."""
-    image = iio.imread(io.BytesIO(page.screenshot()))[..., :3].astype(int)
-    return np.argwhere((image[..., 0] > 180) & (image[..., 1:] < 90).all(-1))
-
-
-def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, browser):
+def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, browser, red_pixels, until):
     view.show(wall(), "ten frames")
     page = browser.new_page(viewport={"width": 900, "height": 500})
     asked: list[str] = []

@@ -26,7 +26,7 @@ from gradslam_ng.viz.scene_files import Frames, read_metrics, read_run
 
 MOST_POINTS = 80_000  # of the map, 16 bytes each
 MOST_IMAGES = 6  # of frames that were lost
-THUMBNAIL = 200  # pixels across
+IMAGE_WIDTH = 200  # pixels, of their pictures
 BARS = ("#2166ac", "#67a9cf", "#d1a33c", "#7fbf7b", "#af8dc3", "#ef8a62", "#999999", "#5aae61")
 SEVERITY = {"note": "#2166ac", "warning": "#b8860b", "error": "#b2182b"}
 REASONS = {
@@ -60,7 +60,7 @@ def write_report(path: Path, images: Images = lambda seconds: None) -> None:
     picture = folder / "trajectory.png"
     values = {
         "title": _text(metrics["sequence"]),
-        "verdict": _text(verdict(metrics)),
+        "verdict": _text(summarize(metrics)),
         "verdict_class": "good" if metrics["reliable"] else "bad",
         "what": _text(f"{metrics['settings']['system']} on {counts['in_sequence']} frames of {metrics['sequence']}"),
         "outcome_keys": "".join(keys),
@@ -80,7 +80,7 @@ def write_report(path: Path, images: Images = lambda seconds: None) -> None:
     path.write_text(template.substitute(values), encoding="utf-8")
 
 
-def verdict(metrics: dict[str, Any]) -> str:
+def summarize(metrics: dict[str, Any]) -> str:
     """How the run went, in a sentence."""
     counts = metrics["frames"]
     if not metrics["reliable"]:
@@ -117,8 +117,8 @@ def timing(metrics: dict[str, Any]) -> str:
     percent = 100 / total if total else 0.0
     share = (f"<div style='width:{percent * ms:.2f}%;background:{color}'></div>" for _, ms, color in parts)
     keys = (f"<span>{_key(color)}{_text(name)} {ms:.1f} ms</span> " for name, ms, color in parts)
-    compiling = metrics["seconds_compiling"]
-    note = f"<p class='soft'>{compiling:.0f} s of compiling beside that</p>" if compiling else ""
+    spent = metrics["seconds_compiling"]
+    note = f"<p class='soft'>{spent:.0f} s of compiling beside that</p>" if spent else ""
     bar = f"<div class='bar'>{''.join(share)}</div><p class='keys'>{''.join(keys)}</p>"
     return f"{bar}<p>{total:.1f} ms in all</p>{note}"
 
@@ -175,8 +175,9 @@ def _jpeg(image: np.ndarray) -> str:
     """A small picture of an image (H, W, 3) uint8."""
     from PIL import Image
 
-    small = Image.fromarray(np.ascontiguousarray(image))
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    width = min(image.shape[1], IMAGE_WIDTH)
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    small = Image.fromarray(np.ascontiguousarray(image)).resize((width, height))
     data = io.BytesIO()
     small.save(data, "JPEG", quality=80)
     return f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}'>"

@@ -16,7 +16,7 @@ import torch
 
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, Trajectory
-from gradslam_ng.viz.report import timing, verdict, write_report
+from gradslam_ng.viz.report import summarize, timing, write_report
 from gradslam_ng.viz.report_scene import axes_with_y_up, describe_scene
 from gradslam_ng.viz.scene import Cloud, Scene
 from gradslam_ng.viz.scene_files import Frames, read_run
@@ -89,8 +89,8 @@ def test_what_a_report_says(folder):
     assert "4 of 5 frames were tracked, 1 of them uncertain; the trajectory is 1.23 cm off" in said
     assert "1 no overlap" in said and "1 degenerate" in said and "frame 2, no overlap" in said
     assert asked == [2.0]  # what was seen in the lost frame, at its time
-    (thumbnail,) = [source for source in page.sources if source.startswith("data:image/jpeg")]
-    assert iio.imread(io.BytesIO(base64.b64decode(thumbnail.partition(",")[2]))).shape == (150, 200, 3)
+    (picture,) = [source for source in page.sources if source.startswith("data:image/jpeg")]
+    assert iio.imread(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).shape == (150, 200, 3)
     assert "localize 7.0 ms" in said and "localise" not in said
     assert len(text) < 200_000
 
@@ -106,10 +106,10 @@ def test_names_of_files_stay_text_and_nothing_comes_from_elsewhere(folder):
 
 
 def test_verdicts():
-    assert verdict(metrics(reliable=False, unreliable_because="4 of 6 frames have no pose")) == (
+    assert summarize(metrics(reliable=False, unreliable_because="4 of 6 frames have no pose")) == (
         "Not to be relied on: 4 of 6 frames have no pose."
     )
-    assert verdict(metrics(interrupted=True)).endswith("; interrupted before the end.")
+    assert summarize(metrics(interrupted=True)).endswith("; interrupted before the end.")
 
 
 def test_a_bar_without_any_time():

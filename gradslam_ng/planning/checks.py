@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gradslam_ng.compute.transforms import is_vmapped
@@ -55,9 +54,3 @@ def _kind(x: object) -> str:
 
 def _place(x: Tensor) -> str:
     return f"{x.dtype} on {x.device}"
-
-
-def expand(x: Tensor, lead: torch.Size, event: int) -> Tensor:
-    """x (..., *event) with leading axes `lead` flattened to one (B, *event), a view where that is possible."""
-    shape = x.shape[x.ndim - event :]
-    return x.expand(*lead, *shape).reshape(lead.numel(), *shape)

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from gradslam_ng.compute.transforms import as_numpy
-from gradslam_ng.planning.checks import check_shape, check_tensors, expand
+from gradslam_ng.planning.batches import as_batch
+from gradslam_ng.planning.checks import check_shape, check_tensors
 from gradslam_ng.planning.harmonic import Potential
 
 
@@ -87,8 +88,8 @@ class Controller:
         order = (value if self.potential.kind == "time" else -value).argsort(-1)
         lead = length.shape[:-1]
         flat = zip(
-            expand(shares, lead, 2), length.reshape(-1, length.shape[-1]), expand(order, lead, 1),
-            expand(self.targets(), lead, 2), strict=True,
+            as_batch(shares, lead, 2), length.reshape(-1, length.shape[-1]), as_batch(order, lead, 1),
+            as_batch(self.targets(), lead, 2), strict=True,
         )  # fmt: skip
         far = torch.stack([_Travel.apply(w, s, _Chain(w, order=o, targets=t)) for w, s, o, t in flat])
         far = far.reshape(length.shape)

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from gradslam_ng.compute.caller_modes import mode_free
-from gradslam_ng.planning.checks import check_all, check_shape, check_tensors, expand
+from gradslam_ng.planning.batches import as_batch
+from gradslam_ng.planning.checks import check_all, check_shape, check_tensors
 
 DOUBLINGS = 60  # covers 2^60 steps of the recursion; a stable closed loop needs some ten
 
@@ -41,7 +42,7 @@ def dare(
     for name, x, size in (("A", A, n), ("Q", Q, n), ("R", R, m)):
         check_shape(name, x, (size, size), f"as B is {n} x {m}")
     lead = torch.broadcast_shapes(*(x.shape[:-2] for x in (A, B, Q, R)))
-    A, B, Q, R = (expand(x, lead, 2) for x in (A, B, 0.5 * (Q + Q.mT), 0.5 * (R + R.mT)))
+    A, B, Q, R = (as_batch(x, lead, 2) for x in (A, B, 0.5 * (Q + Q.mT), 0.5 * (R + R.mT)))
     check_all("R", torch.linalg.cholesky_ex(R.detach())[1].reshape(lead) == 0, "a positive definite matrix")
     return _Dare.apply(A, B, Q, R).reshape(*lead, n, n)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.transforms import is_vmapped
-from gradslam_ng.planning.checks import check_shape, check_tensors, expand
+from gradslam_ng.planning.batches import as_batch
+from gradslam_ng.planning.checks import check_shape, check_tensors
 from gradslam_ng.planning.riccati import LinearQuadratic, factorize
 
 
@@ -56,8 +57,8 @@ def lqr(
     check_shape("F", F, (T - 1, n, size), "a matrix for each step but the last")
     check_shape("f", f, (T - 1, n), "a vector for each step but the last")
     lead = torch.broadcast_shapes(C.shape[:-3], c.shape[:-2], F.shape[:-3], f.shape[:-2], x0.shape[:-1])
-    C, F = expand(0.5 * (C + C.mT), lead, 3), expand(F, lead, 3)
-    c, f, x0 = expand(c, lead, 2), expand(f, lead, 2), expand(x0, lead, 1)
+    C, F = as_batch(0.5 * (C + C.mT), lead, 3), as_batch(F, lead, 3)
+    c, f, x0 = as_batch(c, lead, 2), as_batch(f, lead, 2), as_batch(x0, lead, 1)
     with torch.no_grad():
         factors = factorize(C.detach(), F.detach())
     _check_convex(factors.convex.reshape(*lead, T))

@@ -11,6 +11,11 @@ def learned(demo):
     return demo("learned_cost")
 
 
+@pytest.fixture
+def room_map(demo):
+    return demo("common.room_map")
+
+
 def pillars(learned, *tall: bool):
     """A floor of 2 x 1.5 m with a pillar, tall or low, in the middle of each part."""
     occupied = torch.zeros(40 * len(tall), 30, dtype=torch.bool)
@@ -71,14 +76,16 @@ def test_what_is_learned_keeps_away_where_it_was_not_shown(learned, kind):
     model = learned.Sigmoids() if kind == "sigmoids" else learned.Network(len(learned.ABOVE))
     shown = learned.drive(other, learned.hidden, new)
     before = learned.judge(other, learned.drive(other, lambda x: torch.ones_like(x[..., 0]), new), shown)
-    cost = learned.learn(model, floor, taken, asked.goals, 12, 0.1 if kind == "sigmoids" else 0.02)
+    cost = learned.learn(model, floor, taken, asked.goals, 7, 0.15 if kind == "sigmoids" else 0.03)
     after = learned.judge(other, learned.drive(other, cost, new), shown)
     assert after["too near, cm a trip"] < 0.3 * before["too near, cm a trip"]
     assert after["hidden cost above, %"] < 0.3 * before["hidden cost above, %"]
 
 
-def test_features_of_a_room_and_the_table(learned, tmp_path, monkeypatch):
-    floor = learned.floor_of(learned.record(8, (36, 48))[1], 0.1)
+def test_features_of_a_room_and_the_table(learned, room_map, tmp_path, monkeypatch):
+    monkeypatch.setattr(room_map, "VOXEL", 0.06)
+    monkeypatch.setattr(room_map, "TRUNCATION", 0.18)
+    floor = learned.floor_of(learned.record(5, (24, 32))[1], 0.1)
     distances = floor.features[..., : len(learned.ABOVE)]
     assert (distances[..., 1:].diff(dim=-1) >= 0).all()  # less reaches higher
     assert (distances[floor.free][:, 0] > learned.RADIUS).all()

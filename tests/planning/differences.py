@@ -28,3 +28,17 @@ def assert_gradients(loss, x, tolerance, step=1e-4):
     assert expected.abs().max() > 0
     error = (gradient - expected).abs().max() / expected.abs().max()
     assert error <= tolerance, f"gradient {gradient}, central differences {expected}, relative error {error:.1e}"
+
+
+def assert_gradients_on_maps(solve, random_cost, goal, shape, walls, tolerance):
+    """The gradient of costs to go, `solve(cost, goal)`, to a cost map with walls, all cells in one weighted loss."""
+    cost = random_cost(*shape, walls=0.0)
+    blocked = random_cost(*shape, walls=walls, seed=3).isinf()
+    blocked[goal] = False
+    weights = torch.linspace(-1, 2, cost.numel(), dtype=torch.float64).view(shape)
+
+    def loss(cost):
+        found = solve(torch.where(blocked, torch.inf, cost), goal)
+        return (torch.where(found.isfinite(), found, 0.0) * weights).sin().sum()
+
+    assert_gradients(loss, cost, tolerance)

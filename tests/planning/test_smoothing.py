@@ -127,6 +127,41 @@ def test_other_ways_back_agree(backward):
     torch.testing.assert_close(gradients[1], gradients[0], rtol=2e-3, atol=1e-5)
 
 
+def test_gauss_newton_back_is_exact_where_nothing_pushes_and_close_where_something_does():
+    """It leaves out the curvature of distances, which counts where the path stays too near."""
+    gradients = []
+    for way in ("implicit", "implicit-gn"):
+        loss, x = loss_of("safety_distance", backward=way)
+        x = x.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(loss(x), x)[0])
+    assert 1e-4 < (gradients[1] / gradients[0] - 1).abs() < 0.05
+    free, gradients = build(field() + 5), []
+    for way in ("implicit", "implicit-gn"):
+        ends = line(5).requires_grad_()
+        path = smooth(ends, free, radius=0.2, backward=way)
+        gradients.append(torch.autograd.grad(path.position[..., 1].square().sum(), ends)[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_a_path_in_space_goes_around_a_ball():
+    """In the plane in which it begins; turned with it; and with the gradient of central differences."""
+    x = torch.linspace(-2, 2, 21, dtype=F64)
+    values = torch.stack(torch.meshgrid(x, x, x, indexing="ij"), -1).norm(dim=-1) - 0.3
+    ball = DistanceField(values, origin=[-2.0] * 3, cell=0.2)
+    start = torch.cat([line(5, 0.1), torch.zeros(5, 1, dtype=F64)], -1)
+
+    def around(start, radius=0.2):
+        return smooth(start, ball, radius=radius, sigma=0.005, tolerance=1e-15)
+
+    path = around(start)
+    assert path.converged and path.clearance > 0.05 and path.velocity.shape == (5, 3)
+    assert path.position[:, 2].abs().max() < 1e-8 and path.position[2, 1] > 0.4
+    turned = around(start[:, [0, 2, 1]])
+    torch.testing.assert_close(turned.position[:, [0, 2, 1]], path.position, atol=1e-6, rtol=0)
+    radius = torch.tensor(0.2, dtype=F64)
+    assert_gradients(lambda r: around(start, r).position[2].square().sum(), radius, 1e-5)
+
+
 def test_what_has_not_converged_has_no_gradient_and_says_so():
     values = field().requires_grad_()
     with pytest.warns(RuntimeWarning, match="1 of 1 paths have not converged"):

@@ -16,7 +16,7 @@ from rich.markup import escape
 from gradslam_ng import __version__
 from gradslam_ng.commands.errors import CommandError
 
-COMMANDS = ("run", "sweep", "evaluate", "mesh", "plan", "optimize", "synthesize", "view", "info", "download")
+COMMANDS = ("run", "sweep", "evaluate", "mesh", "plan", "optimize", "synthesize", "view", "info", "convert", "download")
 DESCRIPTION = "Dense RGB-D SLAM, differentiable. --version tells the version."
 
 

@@ -3,6 +3,7 @@
 from gradslam_ng.datasets.azure_kinect import AzureKinect
 from gradslam_ng.datasets.bags.bag import Bag
 from gradslam_ng.datasets.catalog import CATALOG, data_folder, download
+from gradslam_ng.datasets.convert import Conversion, convert
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
@@ -13,6 +14,7 @@ from gradslam_ng.datasets.polycam import Polycam
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.record3d import Record3D
 from gradslam_ng.datasets.replica import Replica
+from gradslam_ng.datasets.samples import Samples
 from gradslam_ng.datasets.scannet import ScanNet
 from gradslam_ng.datasets.sens import Sens
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
@@ -28,6 +30,7 @@ __all__ = [
     "TUM",
     "AzureKinect",
     "Bag",
+    "Conversion",
     "Finding",
     "Folder",
     "FrameError",
@@ -37,12 +40,14 @@ __all__ = [
     "Record3D",
     "RecordingWarning",
     "Replica",
+    "Samples",
     "ScanNet",
     "Sens",
     "SevenScenes",
     "StrayScanner",
     "Synthetic",
     "Transforms",
+    "convert",
     "data_folder",
     "download",
     "info",

@@ -11,6 +11,7 @@ import numpy as np
 
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.io.ply import write_ply
+from gradslam_ng.structures import RGBDFrames
 
 DEPTH_SCALE = 5000.0  # units in a meter, as TUM has it
 LARGEST = 65535
@@ -41,9 +42,7 @@ def write_tum(
     """
     if jpeg is not None and not 1 <= jpeg <= 100:
         raise ValueError(f"jpeg: expected a quality of 1 to 100, got {jpeg}")
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder}: expected a new or empty folder, found something in it")
+    folder = new_folder(folder)
     for name in ("rgb", "depth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     if mesh and sequence.mesh is not None:
@@ -52,24 +51,44 @@ def write_tum(
     np.savetxt(folder / "intrinsics.txt", sequence.K.double().numpy(), fmt="%.9g")
     if sequence.ground_truth is not None:
         sequence.ground_truth.save(folder / "groundtruth.txt")
-    suffix, options = ("png", {}) if jpeg is None else ("jpg", {"quality": jpeg, "subsampling": 0})
-    stamps, names = _stamps_and_names(sequence.timestamps.tolist())
+    suffix = "png" if jpeg is None else "jpg"
+    stamps, names = stamps_and_names(sequence.timestamps.tolist())
     for index, file_name in enumerate(names):
-        frame = sequence[index]
-        color = (frame.color.clamp(0, 1) * 255).round().byte().cpu().numpy()
-        units = np.round(frame.depth[..., 0].double().cpu().numpy() * DEPTH_SCALE)
-        depth = np.where(units <= LARGEST, units, 0).astype(np.uint16)
-        iio.imwrite(folder / "rgb" / f"{file_name}.{suffix}", color, plugin="pillow", **options)
-        iio.imwrite(folder / "depth" / f"{file_name}.png", depth, plugin="pillow")
+        color, depth = folder / "rgb" / f"{file_name}.{suffix}", folder / "depth" / f"{file_name}.png"
+        write_images(sequence[index], color, depth, DEPTH_SCALE, jpeg)
         progress(index + 1)
-    # The lists come last: a folder has them when all that they name is there.
-    for name, ending in (("rgb", suffix), ("depth", "png")):
-        lines = [f"{stamp} {name}/{file}.{ending}\n" for stamp, file in zip(stamps, names, strict=True)]
-        (folder / f"{name}.txt").write_text("# timestamp filename\n" + "".join(lines), encoding="utf-8")
+    write_lists(folder, stamps, names, suffix)
     return folder
 
 
-def _stamps_and_names(times: list[float]) -> tuple[list[str], list[str]]:
+def new_folder(folder: str | os.PathLike) -> Path:
+    """The folder, which may be there if it is empty; FileExistsError where something is in it."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder}: expected a new or empty folder, found something in it")
+    return folder
+
+
+def write_images(frame: RGBDFrames, color: Path, depth: Path, scale: float, jpeg: int | None) -> None:
+    """Write the images of a frame: color as PNG, or as JPEG of that quality, depth as PNG of 16 bit.
+
+    Depth beyond what 16 bits hold, in units of which `scale` are a meter, is left out.
+    """
+    options = {} if jpeg is None else {"quality": jpeg, "subsampling": 0}
+    pixels = (frame.color.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    units = np.round(frame.depth[..., 0].double().cpu().numpy() * scale)
+    iio.imwrite(color, pixels, plugin="pillow", **options)
+    iio.imwrite(depth, np.where(units <= LARGEST, units, 0).astype(np.uint16), plugin="pillow")
+
+
+def write_lists(folder: Path, stamps: list[str], names: list[str], suffix: str) -> None:
+    """Write `rgb.txt` and `depth.txt`, last: a folder has them when all that they name is there."""
+    for name, ending in (("rgb", suffix), ("depth", "png")):
+        lines = [f"{stamp} {name}/{file}.{ending}\n" for stamp, file in zip(stamps, names, strict=True)]
+        (folder / f"{name}.txt").write_text("# timestamp filename\n" + "".join(lines), encoding="utf-8")
+
+
+def stamps_and_names(times: list[float]) -> tuple[list[str], list[str]]:
     """Time stamps as written, and names of files: the stamps, or numbers where frames are too close in time."""
     stamps = [f"{time:.6f}" for time in times]
     if len(set(stamps)) == len(stamps):

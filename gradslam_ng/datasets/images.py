@@ -59,9 +59,11 @@ def decode_color(data: bytes) -> np.ndarray:
 
 
 def unit_color(
-    pixels: np.ndarray,  # (H, W, 3), integers
+    pixels: np.ndarray,  # (H, W, 3)
 ) -> Tensor:
-    """Color (H, W, 3) float32 in [0, 1] of pixels of 8 or 16 bit."""
+    """Color (H, W, 3) float32 in [0, 1] of pixels of 8 or 16 bit, or of floats, which are in [0, 1] already."""
+    if pixels.dtype.kind == "f":
+        return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
     # NumPy, not torch, which would bring more threads into those that read ahead
     return torch.from_numpy(np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), dtype=np.float32))
 

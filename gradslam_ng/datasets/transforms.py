@@ -27,6 +27,7 @@ SCALES = ("integer_depth_scale", "depth_unit_scale_factor")  # meters of a unit
 FOCAL = ("fl_x", "fl_y", "cx", "cy")
 # What says nothing of the camera.
 OTHERS = ("frames", "applied_transform", "applied_scale", "ply_file_path", "aabb", "aabb_scale", "enable_depth_loading")
+CORNER = 0.5  # pixels: nerfstudio and instant-ngp count from the corner of the first pixel, not from its center
 VARIED = 0.02  # relative difference of focal lengths within a recording, from which one camera is not all of it
 
 
@@ -120,7 +121,8 @@ def _camera(data: dict[str, Any], frames: list[dict[str, Any]], path: Path) -> t
     if len(cameras) != 1:
         raise ValueError(f"{path}: expected one camera ({', '.join(FOCAL)}), got {len(cameras)}")
     told = cameras[0]
-    return Camera(told.K, path.name, told.size, told.distortion, lens_model=told.lens_model), findings
+    shift = torch.tensor([[0, 0, CORNER], [0, 0, CORNER], [0, 0, 0]], dtype=told.K.dtype)
+    return Camera(told.K - shift, path.name, told.size, told.distortion, lens_model=told.lens_model), findings
 
 
 def varied_focal(focal: Tensor) -> list[Finding]:

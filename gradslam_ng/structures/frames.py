@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data._utils import collate as torch_collate  # which has no public way to add a type
@@ -119,6 +120,40 @@ class RGBDFrames:
         if self.timestamps is None:
             return moved
         return dataclasses.replace(moved, timestamps=self.timestamps.to(device=device))
+
+    @staticmethod
+    def from_numpy(
+        color: np.ndarray,  # (..., H, W, 3)
+        depth: np.ndarray,  # (..., H, W) or (..., H, W, 1)
+        K: np.ndarray | Sequence[float],  # (..., 3, 3), or fx, fy, cx, cy
+        *,
+        depth_scale: float = 1000.0,
+        T_wc: np.ndarray | None = None,  # (..., 4, 4)
+        timestamps: np.ndarray | None = None,  # (...)
+    ) -> RGBDFrames:
+        """Frames of arrays as cameras and image files give them.
+
+        Color of 8 bit, or floats in [0, 1], red first; depth in unsigned integers, `depth_scale` of them in a meter, of
+        which 0 and the largest number are no measurement, or in floats, meters, where NaN and infinity are none.
+
+        Raises:
+            ValueError: depth in signed integers or of 8 bit, a scale that is not positive, or shapes that do not fit.
+        """
+        depth, K = np.asarray(depth), np.asarray(K, dtype=np.float64)
+        if not (depth.dtype.kind == "f" or (depth.dtype.kind == "u" and depth.dtype.itemsize > 1)):
+            raise ValueError(f"depth: expected uint16, or floats in meters, got {depth.dtype}")
+        if not 0 < depth_scale < float("inf"):
+            raise ValueError(f"depth_scale: expected a positive number of units in a meter, got {depth_scale}")
+        if depth.dtype.kind == "u":
+            depth = np.where(depth < np.iinfo(depth.dtype).max, depth, 0).astype(np.float32) / np.float32(depth_scale)
+        depth = np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32, copy=False)
+        depth = depth if depth.ndim == np.ndim(color) else depth[..., None]
+        if K.shape == (4,):
+            fx, fy, cx, cy = K.tolist()
+            K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        poses, times = (None if x is None else torch.from_numpy(np.array(x)) for x in (T_wc, timestamps))
+        pixels = torch.from_numpy(np.array(color))
+        return RGBDFrames(pixels, torch.from_numpy(depth), torch.from_numpy(K).float(), poses, times)
 
     @staticmethod
     def stack(frames: Sequence[RGBDFrames], dim: int = 0) -> RGBDFrames:

@@ -31,6 +31,31 @@ def test_sequence_one_folder_below_is_hinted_at(recordings, tmp_path):
         datasets.load(tmp_path)
 
 
+def test_sequence_deeper_below_is_hinted_at_and_one_above_too(recordings, tmp_path):
+    recordings.sevenscenes(tmp_path / "chess" / "runs" / "seq-03")
+    with pytest.raises(FileNotFoundError, match=r"A sequence lies in: chess.runs.seq-03"):
+        datasets.load(tmp_path)
+    folder = recordings.folder(tmp_path / "walk")
+    with pytest.raises(FileNotFoundError, match=r"It is a part of the sequence .*walk"):
+        datasets.load(folder / "color")
+
+
+def test_a_file_that_is_no_recording_is_said_to_be_there(tmp_path):
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(
+        FileNotFoundError, match=r"(?s)notes.txt: not a sequence: a file of no known layout.*bag .*\.mcap"
+    ):
+        datasets.load(tmp_path / "notes.txt")
+
+
+def test_depth_in_jpeg_is_told_to_be_no_depth(recordings, tmp_path):
+    folder = recordings.folder(tmp_path / "walk")
+    for path in (folder / "depth").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(FileNotFoundError, match=r"JPEG has 8 bit .* so that it cannot hold depth; record 16 bit PNG"):
+        datasets.load(folder)
+
+
 def test_no_such_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such file or folder"):
         datasets.load(tmp_path / "nowhere")

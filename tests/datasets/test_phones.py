@@ -19,7 +19,7 @@ from gradslam_ng.geometry import se3
 
 COLOR_SIZE, SIZE = (48, 64), (24, 32)
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
-CAMERA = {"fl_x": 60.0, "fl_y": 60.0, "cx": 31.5, "cy": 23.5, "w": 64, "h": 48}
+CAMERA = {"fl_x": 60.0, "fl_y": 60.0, "cx": 32.0, "cy": 24.0, "w": 64, "h": 48}
 
 
 def smooth_color(index: int) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_transforms_of_nerfstudio_with_a_camera_for_each_frame(recordings, tmp_p
     path = folder / "transforms.json"
     data = json.loads(path.read_text())
     for i, frame in enumerate(data["frames"]):
-        frame |= {"fl_x": 59.0 + i, "fl_y": 60.0, "cx": 31.5, "cy": 23.5, "w": 64, "h": 48, "timestamp": i / 10}
+        frame |= {"fl_x": 59.0 + i, "fl_y": 60.0, "cx": 32.0, "cy": 24.0, "w": 64, "h": 48, "timestamp": i / 10}
         frame["depth_file_path"] = frame.pop("depth_path")
     for name in (*CAMERA, "integer_depth_scale"):
         del data[name]

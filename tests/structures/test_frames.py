@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, default_collate
@@ -116,3 +117,20 @@ def test_gradient_reaches_a_shared_camera():
     K = torch.eye(3, requires_grad=True)
     frames(2, 5, K=K)[0].K.sum().backward()
     assert torch.equal(K.grad, torch.full((3, 3), 5.0))
+
+
+def test_frames_of_numpy_arrays():
+    color = np.full((2, 3, 4, 3), 51, np.uint8)
+    depth = np.full((2, 3, 4), 1500, np.uint16)
+    depth[0, 0, 0], depth[0, 0, 1] = 0, 65535
+    frames = RGBDFrames.from_numpy(color, depth, (5, 6, 1.5, 1), depth_scale=1000)
+    assert frames.shape == (2,) and frames.depth.dtype == torch.float32
+    assert frames.depth[0, 0, :3, 0].tolist() == [0, 0, 1.5]  # the largest number is no measurement
+    torch.testing.assert_close(frames.color, torch.full((2, 3, 4, 3), 0.2))
+    assert frames.K[1].tolist() == [[5, 0, 1.5], [0, 6, 1], [0, 0, 1]]
+    meters = np.array([[[np.nan, np.inf, -1, 2.0]]]).repeat(3, 1).repeat(2, 0)[..., None]
+    assert RGBDFrames.from_numpy(color, meters, np.diag([5.0, 5, 1])).depth[1, 2, :, 0].tolist() == [0, 0, 0, 2]
+    with pytest.raises(ValueError, match="depth: expected uint16, or floats in meters, got uint8"):
+        RGBDFrames.from_numpy(color, depth.astype(np.uint8), (5, 6, 1.5, 1))
+    with pytest.raises(ValueError, match="depth_scale: expected a positive number"):
+        RGBDFrames.from_numpy(color, depth, (5, 6, 1.5, 1), depth_scale=0)

@@ -63,13 +63,14 @@ def demo() -> int:
     libraries(python, LIBRARIES)
     out = HERE / "out"
     steps = [
-        ["-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out],
+        ["-m", "gradslam_ng", "run", HERE / "datasets" / "living_room", "--out", out, "--overwrite"],
         ["-m", "demos.map_to_pixels", "--out", out],
     ]
     status = max(subprocess.call([python, *step], cwd=HERE) for step in steps)
     if status == 0:
-        print(f"\nLook at map.png, trajectory.png and map_to_pixels.png in {out}, or turn the map around:")
-        print(f"  {VENV}/bin/gradslam-ng view {out}/map.ply {out}/trajectory.txt")
+        print("\nThe report, with the map to turn around; open it in a browser:")
+        print(f"  {out / 'report.html'}")
+        print(f"The pictures are beside it: map.png, trajectory.png, map_to_pixels.png in {out}")
     return status
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from gradslam_ng import evaluation, viz
 from gradslam_ng.commands.error_formats import Columns, format_csv, format_json, format_latex, save_evo
 from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.commands.recording import load_recording
 from gradslam_ng.evaluation import ATE, RPE
 from gradslam_ng.structures import Trajectory
 
@@ -23,7 +24,7 @@ SAME = 1e-9  # meters: errors of the alignment alone
 OTHER_UNIT = 5.0  # how many times as large one trajectory is as the other where their units differ
 UNITS = {"frames": "frame(s)", "seconds": "s", "meters": "m"}
 GroundTruth = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GROUND_TRUTH")]
-Estimate = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ESTIMATE")]
+Estimate = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="ESTIMATE")]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class OutputOptions:
 
 def evaluate(
     ground_truth: GroundTruth,
-    estimate: Estimate,
+    estimate: Estimate = None,
     /,
     *,
     align: Literal["none", "se3", "sim3"] = "se3",
@@ -64,8 +65,10 @@ def evaluate(
     """Absolute and relative trajectory error as the TUM tools define them: a table and a plot.
 
     Args:
-        ground_truth: Trajectory in the format of TUM, EuRoC or KITTI.
-        estimate: Trajectory to judge, in any of these formats; KITTI's, without times, goes with KITTI's.
+        ground_truth: Trajectory in the format of TUM, EuRoC or KITTI; or the folder of a run alone, which is compared
+            with the ground truth of its recording.
+        estimate: Trajectory to judge, in any of these formats; KITTI's, without times, goes with KITTI's. Or the folder
+            of a run that has it.
         align: How the estimate is first laid over the ground truth: not, by rotation and translation, or with scale.
         delta: What the drift is taken over, in units; from every pose to the one that much later.
         unit: Of delta.
@@ -77,7 +80,7 @@ def evaluate(
         raise UsageError(f"max_gap: expected a number of seconds, got {max_gap:g}")
     if output.json + output.csv + output.latex > 1:
         raise UsageError("output: expected one of --json, --csv and --latex")
-    truth, estimated = Trajectory.load(ground_truth), Trajectory.load(estimate)
+    truth, estimated, names = load_pair(ground_truth, estimate)
     lost = int((~estimated.known).sum())
     estimated = estimated[estimated.known]
     absolute = evaluation.ate(truth, estimated, align, max_gap)
@@ -98,13 +101,33 @@ def evaluate(
         console.print(f"[yellow]warning:[/yellow] {doubt}", soft_wrap=True)
     if output.evo is not None:
         output.evo.parent.mkdir(parents=True, exist_ok=True)
-        names = ground_truth.stem, estimate.stem
-        names = names if names[0] != names[1] else ("ground_truth", "estimate")
-        save_evo(output.evo, absolute, names, align)
+        stems = Path(names[0]).stem, Path(names[1]).stem
+        stems = stems if stems[0] != stems[1] else ("ground_truth", "estimate")
+        save_evo(output.evo, absolute, stems, align)
     out = output.out / "evaluation.png" if output.out.is_dir() else output.out
     out.parent.mkdir(parents=True, exist_ok=True)
-    viz.plot_trajectory(out, absolute.estimate, absolute, title=f"{estimate.name} against {ground_truth.name}")
+    viz.plot_trajectory(out, absolute.estimate, absolute, title=f"{names[1]} against {names[0]}")
     console.print(f"plot: {escape(str(out))}", soft_wrap=True)
+
+
+def load_pair(ground_truth: Path, estimate: Path | None) -> tuple[Trajectory, Trajectory, tuple[str, str]]:
+    """The true and the estimated trajectory, and their names. Of the folder of a run the estimate is its trajectory,
+    and the truth, unless a file is given before it, that of its recording.
+
+    Raises:
+        FileNotFoundError, ValueError: a file or the recording is missing or cannot be read.
+        UsageError: one file alone; a recording without ground truth.
+    """
+    if estimate is not None:
+        path = estimate / "trajectory.txt" if estimate.is_dir() else estimate
+        return Trajectory.load(ground_truth), Trajectory.load(path), (ground_truth.name, estimate.name)
+    if not ground_truth.is_dir():
+        raise UsageError("evaluate: expected GROUND_TRUTH and ESTIMATE, or the folder of a run")
+    sequence = load_recording(ground_truth)
+    if sequence.ground_truth is None:
+        raise UsageError(f"{ground_truth}: its recording, {sequence.name}, has no ground truth to compare with")
+    estimated = Trajectory.load(ground_truth / "trajectory.txt")
+    return sequence.ground_truth, estimated, (sequence.name, ground_truth.name)
 
 
 def _print(columns: Columns, facts: dict, max_gap: float, output: OutputOptions) -> None:

@@ -17,7 +17,7 @@ from gradslam_ng.structures import SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
 
 FORMATS = (".ply", ".glb", ".obj", ".stl")
-MapFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
+MapFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR|MAP")]
 
 
 def mesh(
@@ -31,13 +31,15 @@ def mesh(
     """Make a mesh of either kind of map.
 
     Args:
-        map_: map.ply, surfels, or volume.npz, a volume.
+        map_: map.ply, surfels, or volume.npz, a volume; or the folder of a run that holds one.
         out: Where it goes, a .ply, .glb, .obj or .stl; default: mesh.ply beside the map. A .glb stands upright where
             the trajectory of the run lies beside the map.
         voxel_size: Meters; of the mesh of surfels. A volume has its own.
         min_component: Connected parts of fewer triangles are left out.
         decimate: Triangles that are left at most.
     """
+    if map_.is_dir():
+        map_ = next((map_ / name for name in ("volume.npz", "map.ply") if (map_ / name).is_file()), map_ / "map.ply")
     if not map_.is_file():
         raise FileNotFoundError(f"no such file: {map_}")
     out = map_.with_name("mesh.ply") if out is None else out

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gradslam_ng import optim
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.outputs import check_writable
+from gradslam_ng.commands.run_folder import check_writable
 from gradslam_ng.graph import g2o
 from gradslam_ng.graph.chordal import chordal_initialization
 from gradslam_ng.graph.gnc import graduated_non_convexity

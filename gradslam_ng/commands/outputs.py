@@ -7,9 +7,7 @@ import importlib.metadata
 import json
 import logging
 import math
-import re
 import sys
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +18,7 @@ import torch
 from gradslam_ng import evaluation
 from gradslam_ng.commands.errors import UnreliableError
 from gradslam_ng.commands.recording import image_reader
+from gradslam_ng.commands.run_folder import remove_results
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry.upright import estimate_upright
@@ -40,22 +39,6 @@ DEPRECATED = {
     "milliseconds_per_frame.localise": "milliseconds_per_frame.localize",
     "milliseconds_per_frame.relocalise": "milliseconds_per_frame.relocalize",
 }
-
-
-def check_writable(out: Path) -> None:
-    """Make the folder, and find out before the run whether its results can be written there.
-
-    Raises:
-        OSError: they cannot.
-    """
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"out: cannot write to {out}: expected a folder for the results, got a file")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise OSError(f"out: cannot write to {out}: {error.strerror}") from None
 
 
 def write(
@@ -82,7 +65,7 @@ def write(
             log.warning("%s was not written: %s", name, error)
             written[name] = False
 
-    remove_submaps(out)
+    remove_results(out)
     attempt("trajectory.txt", result.localized.save)
     attempt("frames.csv", Frames(result.trajectory.timestamps, result.statuses).save)
     for number, (map_, trajectory) in enumerate(result.others, start=1):
@@ -94,27 +77,21 @@ def write(
         attempt("mesh.ply", mesh.save)
         attempt("mesh.glb", lambda path: mesh.save(path, estimate_upright(mesh.normals, result.localized.T_wc)))
         sizes = {"blocks": len(result.map.keys), "triangles": len(mesh.faces)}
-        result = dataclasses.replace(result, map=tsdf_to_surfels(result.map))
-    attempt("map.ply", result.map.save)
+    surfels = tsdf_to_surfels(result.map) if isinstance(result.map, VoxelGrid) else result.map
+    result = dataclasses.replace(result, map=surfels)
+    has_map = int(surfels.count[0]) > 0  # odometry makes none
+    if has_map:
+        attempt("map.ply", surfels.save)
     metrics, error = measure(result, sequence, settings)
     metrics["map"] |= sizes
     metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title))
-    attempt("map.png", lambda path: snapshot(path, result.map, result.localized))
+    if has_map:
+        attempt("map.png", lambda path: snapshot(path, surfels, result.localized))
     attempt("report.html", lambda path: write_report(path, image_reader(sequence)))
     return metrics, written
-
-
-def remove_submaps(out: Path) -> None:
-    """Those of an earlier run in the same folder would be taken for this one's."""
-    for path in out.iterdir():
-        if re.fullmatch(r"trajectory_\d+\.txt|map_\d+\.ply", path.name) and path.is_file():
-            try:
-                path.unlink()
-            except OSError as error:
-                log.warning("%s of an earlier run was not removed: %s", path.name, error.strerror)
 
 
 def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, evaluation.ATE | None]:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gradslam_ng import planning
 from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableError, UnseenError, UsageError
-from gradslam_ng.commands.outputs import check_writable
 from gradslam_ng.commands.recording import load
+from gradslam_ng.commands.run_folder import check_writable
 from gradslam_ng.commands.settings import parse_frames
 from gradslam_ng.io.text import read_json
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid

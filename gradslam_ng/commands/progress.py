@@ -41,13 +41,15 @@ def run_with_progress(
     compile: bool,
     console: Console,
     loops: LoopClosure | None = None,
+    *,
     live: LiveView | None = None,
+    handlers: list[logging.Handler],
 ) -> Result:
     """Run with a progress bar: the frame rate, whether the camera is tracked; below, what there is so far."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with RunProgress(*columns, TimeRemainingColumn(), console=console) as progress:
-        handlers = [RichHandler(console=console)]  # above the bar, not through it
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+        shown = RichHandler(console=console)  # above the bar, not through it
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown, *handlers], force=True)
         logging.getLogger("websockets").setLevel(logging.WARNING)  # who came to look is nothing to tell
         task = progress.add_task(escape(sequence.name), total=len(sequence), speed="")
         due = 0.0

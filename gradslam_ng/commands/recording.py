@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -19,6 +20,7 @@ from gradslam_ng.datasets.intrinsics import parse_intrinsics
 from gradslam_ng.datasets.sampling import sample_frames
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.datasets.validation import FAR, validate
+from gradslam_ng.viz.scene_files import read_metrics
 
 CameraOption = Annotated[str | None, tyro.conf.arg(name="camera", aliases=["--intrinsics"])]
 Topics = Annotated[str | None, tyro.conf.arg(metavar="COLOR,DEPTH", help_behavior_hint="(bags only)")]
@@ -82,3 +84,15 @@ def image_reader(sequence: RGBDSequence) -> Callable[[float], np.ndarray | None]
             return None
 
     return read
+
+
+def load_recording(folder: Path) -> RGBDSequence:
+    """The recording that the run in a folder was of.
+
+    Raises:
+        FileNotFoundError, ValueError: no run is in the folder, or the recording is no longer where it was.
+    """
+    settings = read_metrics(folder)["settings"]
+    names = ("intrinsics", "depth_scale", "max_depth")
+    options = {name: settings[name] for name in ("topics",) if settings.get(name)}
+    return load(settings["source"], **{name: settings[name] for name in names}, **options)

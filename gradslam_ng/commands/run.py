@@ -6,16 +6,16 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng.commands.errors import RefusedError, UnreliableError, UsageError
 from gradslam_ng.commands.live import LiveView
-from gradslam_ng.commands.outputs import check_writable, write
+from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import describe, inspect, print_findings
+from gradslam_ng.commands.run_folder import begin_log, prepare_folder
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
@@ -41,6 +41,7 @@ def run(
     method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],
     compute: Annotated[ComputeOptions, tyro.conf.OmitArgPrefixes],
     seen: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     dump_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, metrics and pictures, written to a folder.
@@ -48,6 +49,7 @@ def run(
     Args:
         source: File or folder of a sequence, or synthetic:NAME.
         out: Folder for the results; made if need be.
+        overwrite: Replace the results of another run in that folder; other files there stay.
         dump_config: Print all settings of [odometry] and [mapping] as TOML for --config, and run nothing.
     """
     if dump_config:
@@ -55,8 +57,7 @@ def run(
         return
     if source is None or out is None:
         raise UsageError("run: expected the file or folder of a sequence, or synthetic:NAME, and --out DIR")
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: expected a CUDA device for 'cuda', but torch finds none")
+    device = compute.choose_device()
     console = Console()
     sequence = recording.load(source)
     console.print(escape(describe(sequence)), soft_wrap=True)
@@ -65,15 +66,18 @@ def run(
     serious = [finding for finding in findings if finding.is_serious]
     if recording.strict and serious:
         raise RefusedError(f"{source}: refused by --strict: {'; '.join(finding.message for finding in serious)}")
-    slam = method.make(recording.max_depth).to(compute.device)
-    check_writable(out)
+    slam = method.make(recording.max_depth).to(device)
+    prepare_folder(out, overwrite)
     loops = method.closes_loops(len(sequence))
     compile, why = compute.compiles(len(sequence))
     console.print(f"compiled functions: {why}")
+    record = _record(source, out, recording, method, compute, loops)
+    told = (f"{finding.severity}: {finding.message}" for finding in findings)
+    handlers = begin_log(out, [record.command, describe(sequence), *told, f"compiled functions: {why}"])
     page = seen.open(sequence, console)
     live = None if page is None else LiveView(page)
-    result = run_with_progress(slam, sequence, compile, console, CLOSERS[method.system]() if loops else None, live)
-    record = _record(source, out, recording, method, compute, loops)
+    closer = CLOSERS[method.system]() if loops else None
+    result = run_with_progress(slam, sequence, compile, console, closer, live=live, handlers=handlers)
     metrics, written = write(out, result, sequence, record, findings)
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
@@ -96,7 +100,7 @@ def _record(
         preset=method.preset,
         frames=recording.frames,
         scale=method.scale,
-        device=compute.device,
+        device=compute.choose_device(),
         config=None if method.config is None else str(method.config),
         intrinsics=recording.intrinsics,
         depth_scale=recording.depth_scale,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 from rich.console import Console
 
@@ -106,14 +107,27 @@ class ComputeOptions:
     """What it runs on.
 
     Args:
-        device: Where to compute.
+        device: Where to compute; auto takes a GPU where there is one.
         compile: Compile the kernels for long sequences: a minute or two, once, then kept on disk.
         compile_from: Frames that make a sequence long enough; some 150 where all is on disk.
     """
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = True
     compile_from: int = WORTH_COMPILING
+
+    def choose_device(self) -> str:
+        """The device that is meant.
+
+        Raises:
+            ValueError: a GPU is asked for, and there is none.
+        """
+        has_gpu = torch.cuda.is_available()
+        if self.device == "cuda" and not has_gpu:
+            raise ValueError("device: expected a CUDA device for 'cuda', but torch finds none")
+        if self.device != "auto":
+            return self.device
+        return "cuda" if has_gpu else "cpu"
 
     def compiles(self, frames: int) -> tuple[bool, str]:
         """Whether compiled functions are used for a sequence of so many frames, and why."""

@@ -38,7 +38,7 @@ class Run:
     @property
     def arguments(self) -> list[str]:
         """Of `gradslam-ng`."""
-        return ["run", self.source, "--out", str(self.out), *self.options]
+        return ["run", self.source, "--out", str(self.out), "--overwrite", *self.options]
 
     @property
     def log(self) -> Path:

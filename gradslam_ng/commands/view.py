@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.recording import image_reader, load
+from gradslam_ng.commands.recording import image_reader, load_recording
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.origin import read_origin, relative_to_origin
 from gradslam_ng.viz import browser, viewer
@@ -98,12 +98,11 @@ def camera_of(path: Path) -> tuple[torch.Tensor | None, tuple[int, int], Callabl
     metrics = read_metrics(path)
     if "camera" not in metrics:
         return nothing
-    camera, settings = metrics["camera"], metrics["settings"]
+    camera = metrics["camera"]
     K = torch.tensor([[camera["fx"], 0, camera["cx"]], [0, camera["fy"], camera["cy"]], [0, 0, 1]])
     size = camera["height"], camera["width"]
     try:
-        names = ("intrinsics", "depth_scale", "max_depth")
-        sequence = load(settings["source"], **{name: settings[name] for name in names})
+        sequence = load_recording(path)
     except (OSError, ValueError):  # it was moved, or lies elsewhere
         return K, size, nothing[2]
     return K, size, image_reader(sequence)

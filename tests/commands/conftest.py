@@ -13,7 +13,16 @@ from gradslam_ng.cli import main
 from gradslam_ng.datasets.export import write_tum
 from gradslam_ng.structures import SurfelMap, Trajectory
 
-FILES = {"report.html", "trajectory.txt", "frames.csv", "map.ply", "metrics.json", "trajectory.png", "map.png"}
+FILES = {
+    "run.log",
+    "report.html",
+    "trajectory.txt",
+    "frames.csv",
+    "map.ply",
+    "metrics.json",
+    "trajectory.png",
+    "map.png",
+}
 
 
 @pytest.fixture(scope="package")

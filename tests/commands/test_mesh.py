@@ -38,6 +38,9 @@ def test_a_run_leaves_a_volume_and_its_mesh_beside_the_rest(left):
         "volume.npz",
         "mesh.ply",
         "mesh.glb",
+        "report.html",
+        "frames.csv",
+        "run.log",
     }
     assert {path.name for path in left.iterdir()} == names | {"settings.toml"}
     columns, faces = read_ply(left / "mesh.ply")

@@ -16,9 +16,21 @@ import torch
 from gradslam_ng.cli import main
 from gradslam_ng.commands import config as config_files
 from gradslam_ng.commands import settings
+from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.commands.run_folder import prepare_folder
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import SurfelMap, Trajectory
 
+FILES = {
+    "run.log",
+    "report.html",
+    "trajectory.txt",
+    "frames.csv",
+    "map.ply",
+    "metrics.json",
+    "trajectory.png",
+    "map.png",
+}
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
@@ -52,6 +64,16 @@ def test_trajectory_and_metrics(full, recording, results):
     assert stages["total"] == round(stages["total"], 3)
     assert metrics["ate"]["rmse"] < 1e-3
     assert metrics["rpe"]["translation"]["rmse"] < 1e-3 and metrics["rpe"]["rotation"]["rmse"] < 0.05
+
+
+def test_other_commands_take_the_folder(full, tmp_path, capsys):
+    """evaluate compares with the ground truth of the recording; mesh takes the map."""
+    assert main(["evaluate", str(full), "--json", "--out", str(tmp_path / "error.png")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    known = json.loads((full / "metrics.json").read_text())["ate"]["rmse"]
+    assert found["errors"]["ATE"]["rmse"] == pytest.approx(known, rel=1e-6)
+    assert main(["mesh", str(full), "--out", str(tmp_path / "mesh.ply"), "--voxel-size", "0.05"]) == 0
+    assert len(read_ply(tmp_path / "mesh.ply")[1]) > 100
 
 
 def test_keys_of_earlier_versions_are_there_and_said_to_go(full, results):
@@ -92,9 +114,13 @@ def test_pictures_show_something(full):
 @pytest.mark.parametrize("system", ["icpslam", "icp-odometry"])
 def test_other_systems(recording, tmp_path, system, run, results, prints):
     assert run(recording, tmp_path / "out", "--system", system, "--odometry", "icp") == 0
-    metrics, trajectory, map_ = results(tmp_path / "out")
-    assert len(trajectory) == 6 and metrics["ate"]["rmse"] < 2e-3
-    assert (int(map_.count) == 0) == (system == "icp-odometry")
+    if system == "icp-odometry":  # which makes no map
+        assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"map.ply", "map.png"}
+        trajectory = Trajectory.load(tmp_path / "out" / "trajectory.txt")
+        assert len(trajectory) == 6
+    else:
+        metrics, trajectory, map_ = results(tmp_path / "out")
+        assert len(trajectory) == 6 and metrics["ate"]["rmse"] < 2e-3 and int(map_.count) > 0
     assert "6 tracked, 0 lost, 0 skipped" in prints()
 
 
@@ -125,18 +151,38 @@ def test_synthetic_with_noise(tmp_path, run, results):
     assert results(tmp_path)[0]["settings"]["noise"] == "kinect"
 
 
-def test_a_second_run_replaces_the_first(recording, tmp_path, run, results):
-    for frames in (":3", ":2"):
-        assert run(recording, tmp_path, "--frames", frames) == 0
-    assert len(results(tmp_path)[1]) == 2
-
-
-def test_submaps_of_an_earlier_run_are_removed(recording, tmp_path, run, results):
-    for name in ("trajectory_1.txt", "map_1.ply", "map_12.ply", "map_1_cut.ply"):
+def test_a_second_run_replaces_the_first_where_it_is_told_to(recording, tmp_path, run, results, says):
+    assert run(recording, tmp_path, "--frames", ":3") == 0
+    before = (tmp_path / "metrics.json").read_bytes()
+    assert run(recording, tmp_path, "--frames", ":2") == 2
+    assert "holds the results of another run (frames.csv, map.ply, map.png, ...)" in says()
+    assert (tmp_path / "metrics.json").read_bytes() == before
+    for name in ("trajectory_1.txt", "map_12.ply", "mesh.glb", "volume.npz", "map_1_cut.ply", "notes.txt"):
         (tmp_path / name).touch()
-    assert run(recording, tmp_path, "--frames", ":2") == 0
-    (tmp_path / "map_1_cut.ply").unlink()  # not one of ours
+    assert run(recording, tmp_path, "--frames", ":2", "--overwrite") == 0
+    for name in ("map_1_cut.ply", "notes.txt"):
+        (tmp_path / name).unlink()  # not ours, and still there
     assert len(results(tmp_path)[1]) == 2
+
+
+def test_the_log_of_a_run(copy, tmp_path, run):
+    """What is odd before it, and what was said during it."""
+    sorted((copy / "depth").glob("*.png"))[4].write_bytes(b"")
+    run(copy, tmp_path / "out", "--preset", "fast")
+    text = (tmp_path / "out" / "run.log").read_text()
+    assert text.startswith(f"gradslam-ng run {copy} --out {tmp_path / 'out'} --preset=fast\n")
+    assert "compiled functions: not used, 6 frames are fewer than --compile-from 1000" in text
+    assert " WARNING skipped: " in text
+
+
+def test_a_folder_with_other_files_is_no_run(tmp_path):
+    (tmp_path / "metrics.json").mkdir()
+    (tmp_path / "run.log").touch()
+    (tmp_path / "photo.png").touch()
+    prepare_folder(tmp_path, overwrite=False)
+    (tmp_path / "volume.npz").touch()
+    with pytest.raises(UsageError, match=r"another run \(volume.npz\)"):
+        prepare_folder(tmp_path, overwrite=False)
 
 
 def test_names_that_look_like_markup(copy, tmp_path, run, results):
@@ -178,7 +224,7 @@ def test_changed_settings_are_dumped(tmp_path, capsys):
 def test_without_a_sequence_or_a_folder_for_the_results(recording, says):
     for arguments in ([], [str(recording)], ["--out", "out"]):
         assert main(["run", *arguments]) == 2
-        assert "error: run: expected the folder of a sequence" in says()
+        assert "error: run: expected the file or folder of a sequence" in says()
 
 
 @pytest.mark.parametrize("table", ["odometry", "mapping"])
@@ -361,7 +407,7 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(recording, tmp_path, monke
 
     monkeypatch.setattr("gradslam_ng.slam.system.System.preprocess", interrupted)
     assert run(recording, tmp_path) == 130
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["run.log"]
 
 
 def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, run, results, capsys, monkeypatch):
@@ -386,7 +432,7 @@ def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, 
 def test_long_sequences_are_compiled_for_unless_refused(recording, tmp_path, run, monkeypatch, options, compiles):
     asked = []
 
-    def track(slam, sequence, compile, *others):
+    def track(slam, sequence, compile, *others, **more):
         asked.append(compile)
         raise ValueError("enough")
 

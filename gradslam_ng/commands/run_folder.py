@@ -1,0 +1,76 @@
+"""The folder of a run: the names in it, no mixing with another run's, and its log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from gradslam_ng.commands.errors import UsageError
+
+LOG = "run.log"
+RESULTS = re.compile(  # what runs write, and nothing else
+    r"trajectory(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
+    r"|metrics\.json|report\.html"
+)
+SHOWN = 3  # names in a message
+
+log = logging.getLogger("gradslam_ng")
+
+
+def check_writable(out: Path) -> None:
+    """Make the folder, and find out before the run whether its results can be written there.
+
+    Raises:
+        OSError: they cannot.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"out: cannot write to {out}: expected a folder for the results, got a file")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OSError(f"out: cannot write to {out}: {error.strerror}") from None
+
+
+def prepare_folder(out: Path, overwrite: bool) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        OSError: nothing can be written there.
+        UsageError: it holds the results of another run, and these are not to be overwritten.
+    """
+    check_writable(out)
+    found = [path.name for path in results_in(out)]
+    if found and not overwrite:
+        told = ", ".join(found[:SHOWN]) + ", ..." * (len(found) > SHOWN)
+        raise UsageError(f"out: {out} holds the results of another run ({told}); take another folder, or --overwrite")
+
+
+def results_in(out: Path) -> list[Path]:
+    """The results of runs in a folder."""
+    return sorted(path for path in out.iterdir() if RESULTS.fullmatch(path.name) and path.is_file())
+
+
+def remove_results(out: Path) -> None:
+    """Those of an earlier run, which would be taken for this one's."""
+    for path in results_in(out):
+        try:
+            path.unlink()
+        except OSError as error:
+            log.warning("%s of an earlier run was not removed: %s", path.name, error.strerror)
+
+
+def begin_log(out: Path, lines: Iterable[str]) -> list[logging.Handler]:
+    """Begin `run.log` with some lines. Returns what adds all messages to it; nothing, where it cannot be written."""
+    try:
+        (out / LOG).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")
+        handler = logging.FileHandler(out / LOG, encoding="utf-8", errors="replace", delay=True)
+    except OSError as error:
+        log.warning("%s was not written: %s", LOG, error.strerror)
+        return []
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return [handler]

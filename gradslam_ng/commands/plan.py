@@ -182,13 +182,14 @@ def _recording(file: Path, options: GridOptions):
     source = options.recording or settings.get("source")
     if source is None:
         return None
-    if options.recording is None and not source.startswith("synthetic:") and not Path(source).is_dir():
+    if options.recording is None and not source.startswith("synthetic:") and not Path(source).exists():
         raise FileNotFoundError(
             f"recording: {source}, of which the map was made, is not there to tell what is free; give --recording"
         )
     given = {name: settings.get(name) for name in ("intrinsics", "depth_scale", "max_depth")}
-    noise = {"noise": settings["noise"]} if source.startswith("synthetic:") and settings.get("noise") else {}
-    return load(source, **given, **noise)[parse_frames(settings.get("frames", "::"))]
+    own = ("noise",) if source.startswith("synthetic:") else ("topics",)
+    more = {name: settings[name] for name in own if settings.get(name)}
+    return load(source, **given, **more)[parse_frames(settings.get("frames", "::"))]
 
 
 def _check_place(name: str, p: Tensor, found: planning.ESDF, radius: float, unknown: str) -> None:

@@ -71,8 +71,16 @@ def spellings(names) -> frozenset[str]:
 def options_of_command(name: str) -> frozenset[str]:
     """The options of `gradslam-ng name`."""
     hints = typing.get_type_hints(cli.command(name))
-    groups = [field.name for hint in hints.values() if is_dataclass(hint) for field in fields(hint)]
-    return spellings([*hints, *groups])
+    groups = [hint for hint in hints.values() if is_dataclass(hint)]
+    names = [field.name for group in groups for field in fields(group)]
+    return spellings([*hints, *names]).union(*map(other_names, [cli.command(name), *groups]))
+
+
+def other_names(of) -> set[str]:
+    """Options by the names that annotations of a function's parameters or a dataclass' fields give them besides."""
+    hints = typing.get_type_hints(of, include_extras=True).values()
+    told = [about for hint in hints for about in getattr(hint, "__metadata__", ()) if hasattr(about, "aliases")]
+    return {f"--{about.name}" for about in told if about.name}.union(*(about.aliases or () for about in told))
 
 
 @functools.cache

@@ -29,6 +29,9 @@ class SqliteFile:
         self.problems: list[str] = []
         self.topics: dict[str, Topic] = {}
         self._connection = _Connection()
+        journal = path.with_name(f"{path.name}-wal")
+        if journal.is_file() and journal.stat().st_size:
+            self.problems.append(f"its journal, {journal.name}, is not read")
         try:
             self.topics = {topic.name: topic for topic in self._read_topics()}
         except sqlite3.Error as error:

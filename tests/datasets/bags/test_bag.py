@@ -48,6 +48,13 @@ def test_a_single_file_of_ros2_needs_no_metadata(bags, recordings):
     check_frames(datasets.load(folder), recordings)
 
 
+def test_a_journal_that_is_not_read_is_told(bags, recordings):
+    folder = bags.write("db3")
+    (folder / f"{folder.name}.db3-wal").write_bytes(b"messages")
+    with pytest.warns(RecordingWarning, match="its journal, walk_db3.db3-wal, is not read"):
+        check_frames(datasets.load(folder), recordings)
+
+
 def test_an_unfinished_ros1_bag_is_read_as_far_as_it_goes(bags, recordings):
     path = bags.write("ros1")
     data = path.read_bytes()

@@ -22,6 +22,7 @@ from gradslam_ng.commands.run_folder import remove_results
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry.upright import estimate_upright
+from gradslam_ng.io.covariances import save_covariances
 from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
@@ -68,6 +69,7 @@ def write(
     remove_results(out)
     attempt("trajectory.txt", result.localized.save)
     attempt("frames.csv", Frames(result.trajectory.timestamps, result.statuses).save)
+    attempt("covariance.txt", lambda path: write_covariances(path, result))
     for number, (map_, trajectory) in enumerate(result.others, start=1):
         attempt(f"trajectory_{number}.txt", trajectory.save)
         attempt(f"map_{number}.ply", map_.save)
@@ -87,11 +89,22 @@ def write(
     metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
-    attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title))
+    attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title, warning(metrics)))
     if has_map:
         attempt("map.png", lambda path: snapshot(path, surfels, result.localized))
     attempt("report.html", lambda path: write_report(path, image_reader(sequence)))
     return metrics, written
+
+
+def warning(metrics: dict) -> str:
+    """What the picture of a trajectory says of it; nothing where it may be relied on."""
+    return "" if metrics["reliable"] else f"not to be trusted: {metrics['unreliable_because']}"
+
+
+def write_covariances(path: Path, result: Result) -> None:
+    """Write the covariances of the poses in `trajectory.txt`; none where no frame has a pose."""
+    tracked = result.tracked
+    save_covariances(path, result.trajectory.timestamps[tracked], result.covariances[tracked])
 
 
 def measure(result: Result, sequence: RGBDSequence, settings) -> tuple[dict, evaluation.ATE | None]:

@@ -15,6 +15,7 @@ from gradslam_ng.geometry import se3
 DEGENERACY_THRESHOLD = 0.04**2
 # Meters, and of rotation at the distance of the scene: how far a camera strays from where it is expected
 PRIOR_SIGMA = 0.02
+MIN_VARIANCE = 0.01  # of residuals, of what they were whitened by: less is no sensor's
 
 
 class Observability(NamedTuple):
@@ -50,6 +51,35 @@ def analyze_degeneracy(
     projection = share * unit[:, None, :] / unit[:, :, None]
     num_degenerate = 6.0 - share.diagonal(dim1=-2, dim2=-1).sum(-1)
     return Observability(projection.to(H.dtype), covariance.to(H.dtype), num_degenerate)
+
+
+def variance_factor(
+    H: Tensor,  # (B, 6, 6)
+    scores: Tensor,  # (B, G, 6)
+    total: Tensor,  # (B,)
+) -> Tensor:
+    """How many times the inverse of the normal equations a pose's covariance is, (B,).
+
+    The inverse takes residuals for independent, and of the variance they were whitened by. In truth noise is of another
+    size, neighbors share theirs, and the map is wrong here and there. What residuals add up to over blocks, the scores,
+    shows all that: H^-1 M H^-1, with M the sum of s s^T, is the sandwich estimator (White 1980) with blocks for
+    clusters (Liang and Zeger 1986). Here it is reduced to one number, the mean over directions of its ratio to H^-1,
+    for the fewness of the blocks times G / (G - 6). The step that the search has left undone, H^-1 times the sum of the
+    scores, is an error as well and adds its square.
+
+    H and the scores are divided by `total`.
+    """
+    A, unit, trace = normalize_units(H)
+    some = trace > 0
+    scale = (total.double() / denominator(trace, some))[:, None, None]
+    s = scores.double() / unit[:, None]
+    step = s.sum(1)[..., None]
+    blocks = s.shape[1]
+    M = scale * (blocks / (blocks - 6) * s.mT @ s + step @ step.mT)
+    inverse = torch.linalg.inv_ex(A + DEGENERACY_THRESHOLD * torch.eye(6, dtype=A.dtype, device=A.device)).inverse
+    observed = (inverse * A).sum((-2, -1))  # directions
+    ratio = (inverse * M).sum((-2, -1)) / denominator(observed, some)
+    return torch.where(some, ratio.clamp(min=MIN_VARIANCE), 1.0).to(H.dtype)
 
 
 @compiled(dynamic=())

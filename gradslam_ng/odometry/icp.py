@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,9 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.association import Gates, Window
-from gradslam_ng.odometry.degeneracy import analyze_degeneracy, remap_solution
+from gradslam_ng.odometry.degeneracy import analyze_degeneracy, remap_solution, variance_factor
 from gradslam_ng.odometry.icp_settings import DISCRETE, LEARNABLE, ICPSettings, as_scalar, step_strategy
+from gradslam_ng.odometry.normal_equations import Blocks
 from gradslam_ng.odometry.odometry import Odometry
 from gradslam_ng.odometry.photometric import PhotometricFactor, PhotometricTerm, estimate_exposure
 from gradslam_ng.odometry.point_to_plane import LivePoints, PointToPlaneFactor
@@ -38,6 +39,15 @@ class PyramidLevel:
     live: SurfaceView
     model: SurfaceView
     geometry: PointToPlaneFactor
+
+
+class Evaluation(NamedTuple):
+    """A frame at the pose found."""
+
+    H: Tensor  # (B, 6, 6), normal equations over the sum of the information of all vertices
+    error: Tensor  # (B,), m^2, of the point-to-plane factor
+    overlap: Tensor  # (B,), share of the frame's vertices that found a partner
+    variance: Tensor  # (B,), what the covariance that H alone says must be multiplied by
 
 
 class ProjectiveICP(Odometry):
@@ -139,16 +149,18 @@ class ProjectiveICP(Odometry):
         for level, iterations in zip(pyramid, self.iterations, strict=True):
             added = self.added_factors(level, T_mc)
             T_mc = self.minimize(self.problem(level, added), T_mc, level, iterations)
-        H, error, overlap = self.evaluate(level, added, T_mc)
+        found = self.evaluate(level, added, T_mc)
 
         # where a search starts has no part in an optimum, but the camera stays there as far as nothing is observed
         T_mc_prior = T_mc_init.detach() if self.backward == "detach" else T_mc_init
-        observed = analyze_degeneracy(H, level.geometry.total_information)
+        observed = analyze_degeneracy(found.H, level.geometry.total_information / found.variance)
         T_mc, xi = remap_solution(observed.projection, T_mc, T_mc_prior)
-        status, overlap = self.classify(level, xi, observed.num_degenerate, overlap)
+        status, overlap = self.classify(level, xi, observed.num_degenerate, found.overlap)
         ok = TrackingStatus.is_tracked(status)
         T_wc = se3.renormalize(model.T_wm @ torch.where(ok[:, None, None], T_mc, T_mc_init))
-        return TrackingResult(T_wc, status, overlap, error, observed.covariance)
+        to_camera = se3.adjoint(se3.inverse(T_mc))
+        covariance = to_camera @ observed.covariance @ to_camera.mT
+        return TrackingResult(T_wc, status, overlap, found.error, covariance)
 
     def build_pyramid(self, live: LiveFrame, model: SurfaceView) -> list[PyramidLevel]:
         """All levels, the coarsest first."""
@@ -167,7 +179,9 @@ class ProjectiveICP(Odometry):
         gates = Gates(scalar(self.max_distance), scalar(math.cos(math.radians(self.max_angle))))
         kernel_width = scalar(self.kernel_width) * 2**index
         window = Window(self.association_window, scalar(self.association_sigma), self.association == "soft")
-        geometry = PointToPlaneFactor(points, model, gates, kernel_width, window)
+        rows = len(range(self.row_stride // 2, sigma.shape[1], self.row_stride)) if index == 0 else sigma.shape[1]
+        blocks = Blocks.of((sigma.shape[1], sigma.shape[2]), rows)
+        geometry = PointToPlaneFactor(points, model, gates, kernel_width, window, blocks)
         return PyramidLevel(index, frame, live, model, geometry)
 
     def select_pixels(
@@ -188,7 +202,7 @@ class ProjectiveICP(Odometry):
         """What a level minimizes beside the point-to-plane error, from T_mc on."""
         added: list[optim.Term] = []
         if self.photometric and level.model.intensity is not None:
-            added.append(self._checkpoint(self.photometric_factor(level, T_mc)))
+            added.append(self.photometric_factor(level, T_mc))
         if self.extra_factors is not None:
             added.extend(self.extra_factors(level, T_mc))
         return tuple(added)
@@ -217,11 +231,12 @@ class ProjectiveICP(Odometry):
             soft=geometry.window.soft,
         )  # fmt: skip
         exposure = self._evaluate(estimate_exposure, T_mc, term)
-        return PhotometricFactor(term, exposure, geometry.kernel_width, geometry.total_information)
+        return PhotometricFactor(term, exposure, geometry.kernel_width, geometry.total_information, geometry.blocks)
 
     def problem(self, level: PyramidLevel, added: Sequence[optim.Term]) -> optim.Sum:
         """The least-squares problem of a level."""
-        return optim.Sum(self._checkpoint(level.geometry), *added, variable=optim.SE3())
+        own = (self._checkpoint(x) if isinstance(x, PhotometricFactor) else x for x in added)
+        return optim.Sum(self._checkpoint(level.geometry), *own, variable=optim.SE3())
 
     def minimize(
         self,
@@ -247,14 +262,20 @@ class ProjectiveICP(Odometry):
         level: PyramidLevel,
         added: Sequence[optim.Term],
         T_mc: Tensor,  # (B, 4, 4)
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """At the end: H (B, 6, 6), and the error (B) and overlap (B) of the point-to-plane factor."""
+    ) -> Evaluation:
+        """The normal equations at the end, and how well frame and model agree."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backward != "detach"):
-            H, _, error, overlap = self._evaluate(PointToPlaneFactor.evaluate, level.geometry, T_mc)
-            H = self.row_stride * H  # depth is smoothed: what the rows left out know is in their neighbors
+            H, _, error, overlap, scores = self._evaluate(PointToPlaneFactor.evaluate, level.geometry, T_mc)
+            # depth is smoothed: what the rows left out know is in their neighbors
+            H, scores, known = self.row_stride * H, self.row_stride * scores, torch.zeros_like(H)
             for factor in added:
-                H = H + factor.linearize(T_mc)[0]
-        return H, error, overlap
+                if isinstance(factor, PhotometricFactor):
+                    more, of_blocks = self._evaluate(PhotometricFactor.evaluate, factor, T_mc)
+                    H, scores = H + more, scores + of_blocks
+                else:
+                    known = known + factor.linearize(T_mc)[0]
+            variance = variance_factor(H, scores, level.geometry.total_information)
+        return Evaluation(H + known, error, overlap, variance)
 
     def classify(
         self,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+BLOCK = 30  # pixels across a block, several times what smoothing and a sensor correlate; see `Blocks`
 UPPER = [(i, j) for i in range(6) for j in range(i, 6)]
 FULL = [UPPER.index((min(i, j), max(i, j))) for i in range(6) for j in range(6)]
 
@@ -48,3 +52,31 @@ def normal_equations(
     wJ = [w * j for j in J]
     sums = [(wJ[i] * J[j]).sum(-1) / total for i, j in UPPER] + [(wj * r).sum(-1) / total for wj in wJ]
     return torch.stack([sums[k] for k in FULL], -1).unflatten(-1, (6, 6)), torch.stack(sums[21:], -1)
+
+
+class Blocks(NamedTuple):
+    """How the pixels of a factor, row by row, are cut into blocks whose residuals are taken to be independent."""
+
+    rows: int  # of pixels
+    down: int  # blocks
+    across: int
+
+    @staticmethod
+    def of(size: tuple[int, int], rows: int) -> Blocks:
+        """For images of that height and width, of which so many rows take part: `BLOCK` pixels each, but for small
+        images, which have 4 x 5 of them."""
+        return Blocks(rows, max(4, round(size[0] / BLOCK)), max(5, round(size[1] / BLOCK)))
+
+
+def block_sums(
+    J: list[Tensor],  # six columns (B, P)
+    wr: Tensor,  # (B, P)
+    blocks: Blocks,
+) -> Tensor:
+    """Sums (B, G, 6) of J^T W r over blocks of pixels."""
+    rows, columns = blocks.rows, wr.shape[-1] // blocks.rows
+    height, width = -(-rows // blocks.down), -(-columns // blocks.across)
+    border = 0, blocks.across * width - columns, 0, blocks.down * height - rows
+    images = [pad((wr * j).unflatten(-1, (rows, columns)), border) for j in J]
+    sums = [x.unflatten(-1, (-1, width)).unflatten(-3, (-1, height)).sum((-3, -1)).flatten(1) for x in images]
+    return torch.stack(sums, -1)

@@ -18,7 +18,7 @@ from gradslam_ng.compute.safe import denominator
 from gradslam_ng.compute.soft import fade, smoothstep
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry.association import XYZ, unbind_xyz
-from gradslam_ng.odometry.normal_equations import normal_equations, tukey_error, tukey_weights
+from gradslam_ng.odometry.normal_equations import Blocks, block_sums, normal_equations, tukey_error, tukey_weights
 
 MIN_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
 MIN_GRADIENT = 0.02  # of intensity, per pixel: less may be noise, which would pass for texture
@@ -68,6 +68,7 @@ class PhotometricFactor:
     exposure: Exposure
     kernel_width: Tensor  # (), standard deviations
     total: Tensor  # (B,), what the normal equations are divided by
+    blocks: Blocks  # of its pixels
 
     def linearize(self, T_mc: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
         """H (B, 6, 6), g (B, 6) and error (B)."""
@@ -75,6 +76,10 @@ class PhotometricFactor:
 
     def error(self, T_mc: Tensor, /) -> Tensor:
         return self.linearize(T_mc)[2]
+
+    def evaluate(self, T_mc: Tensor) -> tuple[Tensor, Tensor]:
+        """H (B, 6, 6), and what each block of the model's pixels adds to g (B, G, 6); see `block_sums`."""
+        return evaluate_photometric(T_mc, self.term, self.exposure, self.kernel_width, self.total, self.blocks)
 
 
 def sample_image(
@@ -226,6 +231,45 @@ def linearize_photometric(
     Weighted by the model's weights and Tukey's biweight; what is not seen, or where the image is even, costs what an
     outlier does.
     """
+    found = weigh_brightness(T_mc, term, exposure, kernel_width)
+    H, g = normal_equations(found.J, found.r, found.w, total)
+    back = -se3.adjoint(se3.inverse(T_mc))  # moving the camera as seen from m moves the points the other way
+    return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], tukey_error(found.cost, kernel_width, total)
+
+
+@compiled(fuse_reductions=True)
+def evaluate_photometric(
+    T_mc: Tensor,  # (B, 4, 4)
+    term: PhotometricTerm,
+    exposure: Exposure,
+    kernel_width: Tensor,  # ()
+    total: Tensor,  # (B,)
+    blocks: Blocks,
+) -> tuple[Tensor, Tensor]:
+    """H (B, 6, 6) of `linearize_photometric`, and what each block of pixels adds to its g, (B, G, 6)."""
+    found = weigh_brightness(T_mc, term, exposure, kernel_width)
+    H, _ = normal_equations(found.J, found.r, found.w, total)
+    scores = block_sums(found.J, found.w * found.r, blocks) / total[:, None, None]
+    back = -se3.adjoint(se3.inverse(T_mc))
+    return back.mT @ H @ back, scores @ back
+
+
+class WeighedBrightness(NamedTuple):
+    """Residuals of brightness."""
+
+    J: list[Tensor]  # six columns (B, P), to a motion of the points
+    r: Tensor  # (B, P)
+    w: Tensor  # (B, P)
+    cost: Tensor  # (B, P), 1 for an outlier
+
+
+def weigh_brightness(
+    T_mc: Tensor,  # (B, 4, 4)
+    term: PhotometricTerm,
+    exposure: Exposure,
+    kernel_width: Tensor,  # (), standard deviations
+) -> WeighedBrightness:
+    """The residuals of a term, weighted; see `linearize_photometric`."""
     K, gain, bias, noise = term.K, exposure.gain, exposure.bias, exposure.noise
     samples = sample_image(T_mc, term)
     visible, (x, y, z) = samples.visible, samples.p_c
@@ -242,6 +286,4 @@ def linearize_photometric(
     information = 1.0 / ((noise * noise)[:, None] + misregistration)
     weight, counted = term.weights * texture_weight(square, samples, term.soft), (term.weights > 0).to(residual.dtype)
     w, cost = tukey_weights(residual, information, weight, counted, kernel_width)
-    H, g = normal_equations(J, residual, w, total)
-    back = -se3.adjoint(se3.inverse(T_mc))  # moving the camera as seen from m moves the points the other way
-    return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], tukey_error(cost, kernel_width, total)
+    return WeighedBrightness(J, residual, w, cost)

@@ -22,7 +22,7 @@ from gradslam_ng.odometry.association import (
     spline_lookup,
     unbind_xyz,
 )
-from gradslam_ng.odometry.normal_equations import normal_equations, tukey_error, tukey_weights
+from gradslam_ng.odometry.normal_equations import Blocks, block_sums, normal_equations, tukey_error, tukey_weights
 from gradslam_ng.structures import SurfaceView
 
 
@@ -71,18 +71,19 @@ class PointToPlaneFactor:
     gates: Gates
     kernel_width: Tensor  # (), standard deviations
     window: Window
+    blocks: Blocks  # of its pixels
 
-    def evaluate(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What `linearize` returns, and the overlap (B,)."""
-        return linearize_point_to_plane(self.live, self.model, T_mc, self.gates, self.kernel_width, self.window)
+    def evaluate(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What `linearize` returns, the overlap (B,), and what each block of pixels adds to g (B, G, 6)."""
+        alignment = self.live, self.model, T_mc, self.gates, self.kernel_width, self.window
+        return evaluate_point_to_plane(*alignment, self.blocks)
 
     def linearize(self, T_mc: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
         """H (B, 6, 6), g (B, 6) and error (B)."""
-        H, g, error, _ = self.evaluate(T_mc)
-        return H, g, error
+        return linearize_point_to_plane(self.live, self.model, T_mc, self.gates, self.kernel_width, self.window)
 
     def error(self, T_mc: Tensor, /) -> Tensor:
-        return self.evaluate(T_mc)[2]
+        return self.linearize(T_mc)[2]
 
     @property
     def total_information(self) -> Tensor:
@@ -110,7 +111,7 @@ def linearize_point_to_plane(
     gates: Gates,
     kernel_width: Tensor,  # (), residual, in standard deviations, from which a pair counts nothing
     window: Window,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normal equations of the alignment of a frame (camera c) to a model seen from camera m.
 
     Each vertex is paired with the model pixel it projects to, or with the mean of several around there (`association`),
@@ -118,9 +119,54 @@ def linearize_point_to_plane(
     biweight and by the model's weight (Newcombe et al. 2011, section 3.5). A vertex without a partner costs what an
     outlier costs. Written one scalar at a time: `torch.compile` makes it one pass over the pixels.
 
-    Returns H (B, 6, 6), g (B, 6), error (B) and overlap (B), the share of the vertices that found a partner. The first
-    three are divided by the sum of the information of all vertices.
+    Returns H (B, 6, 6), g (B, 6) and error (B), divided by the sum of the information of all vertices.
     """
+    found = weigh_pairs(live, model, T_mc, gates, kernel_width, window)
+    total = total_information(live)
+    H, g = normal_equations(found.J, found.r, found.w, total)
+    return H, g, tukey_error(found.cost, kernel_width, total)
+
+
+@compiled(fuse_reductions=True)
+def evaluate_point_to_plane(
+    live: LivePoints,
+    model: SurfaceView,
+    T_mc: Tensor,  # (B, 4, 4)
+    gates: Gates,
+    kernel_width: Tensor,  # ()
+    window: Window,
+    blocks: Blocks,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What `linearize_point_to_plane` returns; the overlap (B,), the share of the vertices that found a partner; and
+    what each block of pixels adds to g, (B, G, 6), see `block_sums`."""
+    found = weigh_pairs(live, model, T_mc, gates, kernel_width, window)
+    total = total_information(live)
+    H, g = normal_equations(found.J, found.r, found.w, total)
+    overlap = found.paired.sum(-1) / found.counted.sum(-1).clamp(min=1.0)
+    scores = block_sums(found.J, found.w * found.r, blocks) / total[:, None, None]
+    return H, g, tukey_error(found.cost, kernel_width, total), overlap, scores
+
+
+class WeighedPairs(NamedTuple):
+    """Residuals of the pairs of an alignment."""
+
+    J: list[Tensor]  # six columns (B, P)
+    r: Tensor  # (B, P), meters
+    w: Tensor  # (B, P), 1/m^2
+    cost: Tensor  # (B, P), 1 for an outlier
+    paired: Tensor  # (B, P), in [0, 1]
+    counted: Tensor  # (B, P), 1 where there is depth
+
+
+def weigh_pairs(
+    live: LivePoints,
+    model: SurfaceView,
+    T_mc: Tensor,  # (B, 4, 4)
+    gates: Gates,
+    kernel_width: Tensor,  # (), standard deviations
+    window: Window,
+) -> WeighedPairs:
+    """Vertices with their partners, weighted; see `linearize_point_to_plane`."""
     p = se3.transform_soa(T_mc, unbind_xyz(live.vertices))
     partner = find_partner(p, model, gates, window)
     r_0, r_1, r_2 = se3.rotate_soa(T_mc, unbind_xyz(live.normals))
@@ -135,6 +181,4 @@ def linearize_point_to_plane(
     r, J = point_to_plane_soa(p, partner.d, partner.n)
     r, counted = met * r, measured.to(r.dtype)
     w, cost = tukey_weights(r, live.information, paired * partner.weight, counted, kernel_width)
-    total = total_information(live)
-    H, g = normal_equations(J, r, w, total)
-    return H, g, tukey_error(cost, kernel_width, total), paired.sum(-1) / counted.sum(-1).clamp(min=1.0)
+    return WeighedPairs(J, r, w, cost, paired, counted)

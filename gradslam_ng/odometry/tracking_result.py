@@ -45,7 +45,7 @@ class TrackingResult:
     status: Tensor  # (B,) int64, a `TrackingStatus`
     overlap: Tensor  # (B,), share of the frame's vertices, or of the model's if it has fewer, that found a partner
     error: Tensor  # (B,), m^2: half the mean squared residual, robust; a vertex without a partner counts as an outlier
-    covariance: Tensor  # (B, 6, 6), of a left update of the pose relative to the camera that the model was seen from
+    covariance: Tensor  # (B, 6, 6), of a right update, T_wc exp(xi): in the camera's own frame; 0 for a pose given
 
     @property
     def ok(self) -> Tensor:

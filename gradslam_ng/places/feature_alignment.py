@@ -194,6 +194,8 @@ def estimate_motion(a: LocalFeatures, b: LocalFeatures) -> Motion | None:
     chosen = both[draws]
     T_ba = fit_rigid(matches.points_a[chosen], matches.points_b[chosen])
     count = matches.agree(T_ba).sum(-1)
+    if int(count.max()) < MIN_INLIERS // 2:  # as wrong ones have; refinement does not double that
+        return None
     T_ba = refine(matches, T_ba[count.argmax()])
     inliers = int(matches.agree(T_ba).sum())
     return None if inliers < MIN_INLIERS else Motion(se3.inverse(T_ba), inliers)

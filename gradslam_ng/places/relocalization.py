@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descr
 from gradslam_ng.places.verification import PlaceVerifier, Predict
 from gradslam_ng.structures import LiveFrame
 
+T = TypeVar("T")
+
 
 class Relocalizer:
     """Remembers what places look like, and finds a lost camera among them (after Glocker et al. 2015).
@@ -25,7 +29,7 @@ class Relocalizer:
 
     Args:
         spacing: of the keyframes, meters and degrees.
-        num_candidates: most similar keyframes that are tried, beside the last pose known.
+        num_candidates: most similar keyframes that are tried: the first in each frame, one of the others in turn.
         verifier: aligns and checks; by default `PlaceVerifier.for_relocalization()`.
         describe: global descriptor of a frame, here and in `LoopCloser`.
     """
@@ -68,6 +72,10 @@ class Relocalizer:
         self.keyframes.add(frame, T_wc[0].double().cpu(), self.describe(live))
         self.keyframes.images.append(image)
 
+    def similarities(self, live: LiveFrame) -> Tensor:
+        """How alike a frame and the keyframes are, (K,)."""
+        return self.keyframes.similarities(self.describe(live))
+
     def relocalize(
         self,
         live: LiveFrame,
@@ -75,33 +83,43 @@ class Relocalizer:
         T_wc_last: Tensor,  # (1, 4, 4), where the camera was last
         frame: int,
         image: FeatureFrame,
+        *,
+        near: Sequence[int] | None = None,
     ) -> TrackingResult | None:
         """Where a camera that is lost is in that frame, a batch of one; None if it is lost still.
 
-        image: the frame, for its local features.
+        image: the frame, for its local features. near: the keyframes that it is looked for near, by default those of
+        `in_turn`.
         """
-        for T_start in self.candidates(live, image, T_wc_last):
+        if near is None:
+            best = self.similarities(live).topk(min(self.num_candidates, len(self.keyframes))).indices.tolist()
+            near = in_turn(best, frame)
+        for T_start in self.candidates(near, image, T_wc_last):
             match = self.verifier.locate(live, predict, T_start, T_start)
             if match is not None:
                 self.relocalized.append(frame)
-                return TrackingResult.from_pose(match.T_wc, torch.ones_like(match.T_wc[:, 0, 0], dtype=torch.bool))
+                found = TrackingResult.from_pose(match.T_wc, torch.ones_like(match.T_wc[:, 0, 0], dtype=torch.bool))
+                return replace(found, covariance=match.covariance[None].to(match.T_wc))
         return None
 
     def candidates(
         self,
-        live: LiveFrame,
+        near: Sequence[int],
         image: FeatureFrame,
         T_wc_last: Tensor,  # (1, 4, 4)
     ) -> Iterator[Tensor]:
-        """Poses (1, 4, 4) to look from: where features of the most similar keyframes say that the camera is; for an
-        image of few features the poses of these keyframes, and the last one known."""
-        similar = self.keyframes.similarities(self.describe(live))
-        best = similar.topk(min(self.num_candidates, len(similar))).indices.tolist()
-        poses = [self.keyframes.T_wk[k].to(T_wc_last)[None] for k in best]
+        """Poses (1, 4, 4) to look from: where features of keyframes say that the camera is; for an image of few
+        features the poses of these keyframes, and the last one known."""
+        poses = [self.keyframes.T_wk[k].to(T_wc_last)[None] for k in near]
         if not image.features.are_enough:
             yield from (T_wc_last, *poses)
             return
-        for k, T_wk in zip(best, poses, strict=True):
+        for k, T_wk in zip(near, poses, strict=True):
             T_wc = locate(self.keyframes.images[k], T_wk, image)
             if T_wc is not None:
                 yield T_wc
+
+
+def in_turn(best: list[T], frame: int) -> list[T]:
+    """Of those most similar, the first of all, and of the others one a frame: what a lost camera costs is bounded."""
+    return best[:1] + best[1 + frame % max(len(best) - 1, 1) :][:1]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.odometry import ProjectiveICP
+from gradslam_ng.odometry.degeneracy import PRIOR_SIGMA
 from gradslam_ng.places.consistency import Consistency, coarse_icp, compare_views, coverage
 from gradslam_ng.structures import LiveFrame, SurfaceView
 
@@ -24,6 +25,12 @@ class PlaceMatch:
     T_wc: Tensor  # (1, 4, 4)
     information: Tensor  # (6, 6) float64, of a right update of T_wc
     consistency: Consistency
+
+    @property
+    def covariance(self) -> Tensor:
+        """(6, 6) float64, of a right update of T_wc."""
+        eye = torch.eye(6, dtype=self.information.dtype, device=self.information.device)
+        return torch.linalg.inv(self.information + eye / PRIOR_SIGMA**2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

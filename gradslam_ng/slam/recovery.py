@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -15,12 +16,13 @@ from gradslam_ng.places import FeatureFrame, Relocalizer, compare_views, locate
 from gradslam_ng.places.features import Extractor
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import RGBDFrames
+from gradslam_ng.structures import LiveFrame, RGBDFrames
 
 # What alignment is trusted over by itself, meters and radians: on real recordings taken apart to 5 frames a second,
 # nearly all frames that it found wrongly were farther from where they were expected, and few others were
 TRUSTED_STEP = 0.03, math.radians(2.5)
 MIN_INLIERS, MIN_NCC = 0.8, 0.75  # least agreement with the map, in shape and in brightness, of an unconfirmed pose
+UNCONFIRMED_SIGMA = 0.03, math.radians(2.0)  # meters and radians, of such a pose, if it is right at all
 
 
 class TrackedFrame(NamedTuple):
@@ -99,17 +101,19 @@ class Recovery:
             return None
         ok = torch.ones(1, dtype=torch.bool, device=T_oc.device)
         uncertain = torch.full((1,), int(TrackingStatus.UNCONFIRMED), device=T_oc.device)
-        return replace(TrackingResult.from_pose(T_oc, ok), status=uncertain)
+        sigma = T_oc.new_tensor([UNCONFIRMED_SIGMA[0]] * 3 + [UNCONFIRMED_SIGMA[1]] * 3)
+        return replace(TrackingResult.from_pose(T_oc, ok), status=uncertain, covariance=sigma.square().diag()[None])
 
-    def relocalize(self, state: State, frame: RGBDFrames, number: int) -> State:
-        """The state after a frame, that of that number in the run, of a camera that is lost: found again, or lost
-        still. No such frame is fused."""
-        live = self.system.preprocess(frame)
-        tracking = None
-        if self.relocalizer is not None and bool((live.surface.weights > 0).any()):
-            self.image = self.image_of(frame)
-            predict = partial(self.system.predict_view, state, camera=live.camera)
-            tracking = self.relocalizer.relocalize(live, predict, state.T_oc, number, self.image)
-        if tracking is None:
-            self.image = None
-        return state.advance_without_fusion(state.tracking if tracking is None else tracking, live)
+    def relocalize(
+        self, state: State, live: LiveFrame, image: FeatureFrame, number: int, near: Sequence[int]
+    ) -> TrackingResult | None:
+        """Where the frame of that number in the run, of a camera that is lost, was seen from; None if it is lost still.
+
+        near: the keyframes near which it is looked for.
+        """
+        if self.relocalizer is None:
+            return None
+        predict = partial(self.system.predict_view, state, camera=live.camera)
+        tracking = self.relocalizer.relocalize(live, predict, state.T_oc, number, image, near=near)
+        self.image = None if tracking is None else image
+        return tracking

@@ -149,6 +149,7 @@ class Result:
     map: Map
     trajectory: Trajectory  # of all frames; where one was lost, where the camera was left
     statuses: Tensor  # (L,) int64, a `TrackingStatus` per pose of the trajectory
+    covariances: Tensor  # (L, 6, 6) float64, of each pose, see `TrackingResult`; NaN where there is none
     skipped: list[str] = field(default_factory=list)  # frames that could not be read, and why
     milliseconds: dict[str, float] = field(default_factory=dict)  # mean per frame, by stage
     interrupted: bool = False

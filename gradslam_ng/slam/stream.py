@@ -15,7 +15,7 @@ from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation, seconds_compiling
 from gradslam_ng.datasets.prefetch import prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
-from gradslam_ng.places import Relocalizer, sift
+from gradslam_ng.places import FeatureFrame, Relocalizer, in_turn, sift
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
 from gradslam_ng.slam.link_search import LinkSearch
 from gradslam_ng.slam.loop_closure import LoopClosure
@@ -24,7 +24,7 @@ from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.slam.submaps import Record, Submap, join
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import RGBDFrames, SurfelMap
+from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
@@ -103,7 +103,8 @@ class Stream:
         searches = system.supports_relocalization and not system.odometry.provides_pose
         relocalizer = (relocalizer or Relocalizer()) if searches else None
         tracks = not system.odometry.provides_pose
-        recovery = Recovery(system, relocalizer=relocalizer, extract=sift) if tracks else None
+        self.extract = sift
+        recovery = Recovery(system, relocalizer=relocalizer, extract=self.extract) if tracks else None
         self.step = self.new_step()
         self.submaps, self.current = [Submap(recovery, loops)], 0
         self.link_search = LinkSearch(system)
@@ -174,7 +175,8 @@ class Stream:
             with self.timer.measure("loops"), defer_interrupts():
                 state = submap.loops.process(self.system, state, state.live, in_map)
         submap.state = state
-        submap.records.append(Record(timed.number, timed.seconds, state.T_oc[0].double(), state.tracking.status[0]))
+        status, covariance = state.tracking.status[0], state.tracking.covariance[0]
+        submap.records.append(Record(timed.number, timed.seconds, state.T_oc[0].double(), status, covariance))
         if not submap.is_lost:
             self.waiting.clear()
             return
@@ -208,25 +210,38 @@ class Stream:
         return after
 
     def relocalize(self, state: State, timed: TimedFrame) -> State:
-        """The state after a frame of a camera that is lost: lost still, or found in the submap at hand or in another
-        one, which is then that at hand."""
-        for number in (self.current, *self.others()):
-            submap = self.submaps[number]
-            if submap.recovery is None or submap.state is None:
-                continue
-            after = submap.recovery.relocalize(submap.state, timed.frame, timed.number)
-            if bool(after.tracking.ok[0]):
-                self.go_on_in(number)
-                submap.is_lost = False
-                submap.recovery.add_tracked(after, timed.frame)
-                return after
-            state = after if number == self.current else state
-        return state
+        """The state after a frame of a camera that is lost, which is fused nowhere: lost still, or found in the submap
+        at hand or in another one, which is then that at hand."""
+        live = self.system.preprocess(timed.frame)
+        if bool((live.surface.weights > 0).any()):
+            image = FeatureFrame(timed.frame, max_depth=self.system.max_depth, extract=self.extract)
+            for number, near in self.places(live, timed.number).items():
+                submap = self.submaps[number]
+                assert submap.recovery is not None
+                tracking = submap.recovery.relocalize(submap.state_after, live, image, timed.number, near)
+                if tracking is not None:
+                    self.go_on_in(number)
+                    submap.is_lost = False
+                    after = submap.state_after.advance_without_fusion(tracking, live)
+                    submap.recovery.add_tracked(after, timed.frame)
+                    return after
+        return state.advance_without_fusion(state.tracking, live)
 
-    def others(self) -> list[int]:
-        """The other submaps that a lost camera is looked for in: one a frame, in turn."""
-        rest = [i for i in range(len(self.submaps)) if i != self.current]
-        return [rest[self.frames % len(rest)]] if rest else []
+    def places(self, live: LiveFrame, frame: int) -> dict[int, list[int]]:
+        """By submap, the keyframes near which a lost camera is looked for in a frame: however many places there are,
+        the one that is most alike, and of the next ones one a frame."""
+        found: list[tuple[float, int, int]] = []
+        candidates = 0
+        for number, submap in enumerate(self.submaps):
+            relocalizer = None if submap.recovery is None else submap.recovery.relocalizer
+            if relocalizer is None or submap.state is None:
+                continue
+            candidates = relocalizer.num_candidates
+            found += [(value, number, k) for k, value in enumerate(relocalizer.similarities(live).tolist())]
+        near: dict[int, list[int]] = {}
+        for _, number, k in in_turn(sorted(found, reverse=True)[:candidates], frame):
+            near.setdefault(number, []).append(k)
+        return near or {self.current: []}  # the last pose known is left
 
     def begin_submap(self) -> None:
         """The frames since the camera was lost become the first of a new submap, from the first with depth on."""
@@ -237,7 +252,7 @@ class Stream:
             return
         log.info("lost for %d frames: a new submap begins", len(waiting))
         relocalizer = before.recovery.relocalizer.fresh()
-        recovery = Recovery(self.system, relocalizer=relocalizer, extract=before.recovery.extract)
+        recovery = Recovery(self.system, relocalizer=relocalizer, extract=self.extract)
         self.submaps.append(Submap(recovery, None if before.loops is None else before.loops.fresh()))
         self.go_on_in(len(self.submaps) - 1)
         for timed in waiting[start:]:  # where its world lies in that of the others is not known
@@ -256,6 +271,7 @@ class Stream:
             whole.map,
             whole.trajectory,
             whole.statuses,
+            whole.covariances,
             self.skipped,
             {name: 1e3 * spent / self.frames for name, spent in self.timer.seconds.items()},
             self.interrupted,

@@ -73,6 +73,7 @@ class Record:
     seconds: float
     T_oc: Tensor  # (4, 4) float64
     status: Tensor  # ()
+    covariance: Tensor  # (6, 6), as in `TrackingResult`
 
 
 def largest_component(submaps: list[Submap], connections: Connections) -> dict[int, Tensor]:
@@ -97,6 +98,7 @@ class Connected(NamedTuple):
     map: Map
     trajectory: Trajectory  # of all frames; where one is not in the largest component, the pose of the one before
     statuses: Tensor  # (L,) int64
+    covariances: Tensor  # (L, 6, 6) float64, NaN where a frame has no pose
     submaps: list[int]  # number of frames with a pose, of each submap, the joined ones first counted together
     others: list[tuple[Map, Trajectory]]  # of the submaps that are not joined
 
@@ -110,6 +112,7 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
     T_oc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64, device="cpu")
     statuses = torch.full((count,), UNKNOWN, device="cpu")
     seconds = torch.zeros(count, dtype=torch.float64, device="cpu")
+    covariances = torch.full((count, 6, 6), torch.nan, dtype=torch.float64, device="cpu")
     for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
         numbers = torch.tensor([record.number for record in submaps[i].records], device="cpu")
         found, before = submaps[i].statuses, statuses[numbers]
@@ -120,6 +123,7 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
         if i in motions:
             T_oc[numbers] = motions[i] @ parts[i][1]
             statuses[numbers] = found
+            covariances[numbers] = torch.stack([record.covariance for record in submaps[i].records]).double().cpu()
         else:
             apart = TrackingStatus.is_tracked(found)
             found = torch.where(apart, int(TrackingStatus.UNCONNECTED), found)
@@ -133,7 +137,8 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
     rest = [i for i in range(len(submaps)) if i not in motions]
     others = [(parts[i][0], own_trajectory(submaps[i], parts[i][1])) for i in rest]
     sizes = [sum(submaps[i].tracked for i in motions), *(submaps[i].tracked for i in rest)]
-    return Connected(map_, trajectory, statuses, sizes, others)
+    covariances[~TrackingStatus.is_tracked(statuses)] = torch.nan
+    return Connected(map_, trajectory, statuses, covariances, sizes, others)
 
 
 def own_trajectory(submap: Submap, T_oc: Tensor) -> Trajectory:  # T_oc (L, 4, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,10 @@ ESTIMATE = "#2166ac"
 COLORS = "plasma_r"
 
 
-def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | None = None, title: str = "") -> None:
-    """Write a picture of a trajectory: from above, from the side, and what happens along it.
+def plot_trajectory(
+    path: str | os.PathLike, estimate: Trajectory, error: ATE | None = None, title: str = "", warning: str = ""
+) -> None:
+    """Write a picture of a trajectory: from above, from the side, and what happens along it; a warning in red.
 
     With `error` it shows the pairs compared there, aligned: the estimate over the ground truth, colored by its error,
     and the error over time. Without, it shows the estimate colored by time, and its speed. "Above" is the axis of the
@@ -64,7 +67,8 @@ def plot_trajectory(path: str | os.PathLike, estimate: Trajectory, error: ATE | 
         axes.grid(color="0.9", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title or "trajectory", fontsize=13, parse_math=False)
+    heading = "\n".join(filter(None, (title or "trajectory", textwrap.fill(warning, 100))))
+    figure.suptitle(heading, fontsize=13, parse_math=False, color="tab:red" if warning else "black")
     figure.savefig(path, format="png")
 
 

@@ -17,6 +17,7 @@ FILES = {
     "run.log",
     "report.html",
     "trajectory.txt",
+    "covariance.txt",
     "frames.csv",
     "map.ply",
     "metrics.json",

@@ -31,6 +31,7 @@ def left(recording, tmp_path_factory) -> Path:
 def test_a_run_leaves_a_volume_and_its_mesh_beside_the_rest(left):
     names = {
         "trajectory.txt",
+        "covariance.txt",
         "map.ply",
         "metrics.json",
         "trajectory.png",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,10 +38,35 @@ def test_the_covariance_is_that_of_the_errors(disturbed, settings):
     live, model, T_wm, T_wc = disturbed
     start = T_wm.expand(DRAWS, 4, 4)
     found = ProjectiveICP(iterations=(6, 6, 6), **settings)(live, model.with_pose(start), start)
-    T_mw = se3.inverse(T_wm.double())
-    error = se3.log(T_mw @ found.T_wc.double() @ se3.inverse(T_mw @ T_wc))
+    error = se3.log(se3.inverse(T_wc) @ found.T_wc.double())
     squared = (error[:, None] @ torch.linalg.inv(found.covariance.double()) @ error[..., None]).flatten()
     assert found.ok.all() and 4.9 < squared.mean() < 7.1
+
+
+def test_the_covariance_follows_the_noise_found_not_that_assumed(disturbed):
+    live, model, T_wm, _ = disturbed
+    start = T_wm.expand(DRAWS, 4, 4)
+    icp = ProjectiveICP(iterations=(6, 6, 6), photometric=False)
+    found, doubted = (
+        icp(replace(live, sigma=factor * live.sigma), model.with_pose(start), start).covariance for factor in (1.0, 3.0)
+    )
+    trace, of_doubted = (x.diagonal(dim1=-2, dim2=-1).sqrt().mean() for x in (found, doubted))
+    assert 0.7 < of_doubted / trace < 1.5  # 3, if it were taken at its word
+
+
+def test_scores_of_blocks_add_up_to_the_gradient(room):
+    """Images that no number of blocks divides, and every second row."""
+    live = measure_surface(room.view(room.walk(2)[1:], (61, 83), torch.float64))
+    model = measure_surface(room.view(room.walk(2)[:1], (61, 83), torch.float64)).surface
+    still = torch.eye(4, dtype=torch.float64)[None]
+    icp = ProjectiveICP()
+    level = icp.build_level(live, live.surface, model.with_pose(still))
+    photometric = icp.photometric_factor(level, still)
+    for factor, scores in (
+        (level.geometry, level.geometry.evaluate(still)[-1]),
+        (photometric, photometric.evaluate(still)[-1]),
+    ):
+        assert torch.allclose(scores.sum(1), factor.linearize(still)[1], rtol=1e-9) and scores.shape == (1, 20, 6)
 
 
 def test_a_bare_wall_leaves_three_directions_open():

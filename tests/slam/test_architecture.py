@@ -72,7 +72,7 @@ def test_a_relocalizer_of_ones_own(clip, room, quick, blanked):
     class Recording(gs.Relocalizer):
         """Finds nothing."""
 
-        def relocalize(self, live, predict, T_wc_last, frame, image):
+        def relocalize(self, live, predict, T_wc_last, frame, image, *, near=None):
             view = predict(T_wc_last)
             assert torch.equal(view.T_wm, T_wc_last) and view.size == live.surface.size
             asked.append(frame)

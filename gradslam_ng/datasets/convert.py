@@ -187,6 +187,7 @@ class _Writer:
         numbers = [camera["fx"], camera["fy"], camera["cx"] + CORNER, camera["cy"] + CORNER]
         text = f"1 PINHOLE {camera['width']} {camera['height']} {' '.join(map(repr, numbers))}\n"
         (model / "cameras.txt").write_text(text, encoding="utf-8")
+        self._write_json("intrinsics.json", camera | {"depth_scale": MILLIMETERS})  # beside images/ and depth/
         lines = []
         for number, index in enumerate(self.kept, 1):
             t, (x, y, z, w) = se3.to_quaternion(se3.inverse(self.T_wc[index]))

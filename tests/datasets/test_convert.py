@@ -35,6 +35,7 @@ def test_colmap_has_poses_and_points_where_they_are(recordings, tmp_path):
     number, kind, width, height, fx, fy, cx, cy = (model / "cameras.txt").read_text().split()
     assert (number, kind, width, height) == ("1", "PINHOLE", "32", "24") and float(cx) == 16.0
     words = (model / "images.txt").read_text().splitlines()[0].split()
+    assert len(datasets.load(tmp_path / "out")) == 2  # as a folder, beside
     assert words[8:] == ["1", "000000.png"] and (tmp_path / "out" / "images" / "000000.png").is_file()
     w, x, y, z, *t = map(float, words[1:8])
     T_cw = se3.from_quaternion(torch.tensor(t), torch.tensor([x, y, z, w]))

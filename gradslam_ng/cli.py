@@ -15,8 +15,10 @@ from rich.markup import escape
 
 from gradslam_ng import __version__
 from gradslam_ng.commands.errors import CommandError
+from gradslam_ng.commands.examples import EXAMPLES
 
 COMMANDS = ("run", "sweep", "evaluate", "mesh", "plan", "optimize", "synthesize", "view", "info", "convert", "download")
+HELP = {"-h", "--help"}
 DESCRIPTION = "Dense RGB-D SLAM, differentiable. --version tells the version."
 
 
@@ -43,7 +45,12 @@ def _run_subcommand(args: list[str]) -> None:
     if args == ["--version"]:
         print(f"gradslam-ng {__version__}")
     elif args and args[0] in COMMANDS:  # only what is asked for is imported
-        tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
+        try:
+            tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
+        except SystemExit:
+            if HELP & set(args[1:]):
+                print("\nexamples:", *(f"  {line}" for line in EXAMPLES[args[0]]), "", sep="\n")
+            raise
     else:
         app = tyro.extras.SubcommandApp()
         for name in COMMANDS:

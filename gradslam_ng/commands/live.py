@@ -16,7 +16,7 @@ from gradslam_ng.viz.scene import Cloud, Scene, outcomes_of, place_aside, sample
 
 LIVE_POINTS = 40_000  # shown of a map that grows
 PERIOD = 0.5  # seconds between two updates at least
-SHARE = 0.02  # of the run's time that updates may take
+SHARE = 0.015  # of the run's time that updates may take; the server's thread takes about as much again
 
 
 class LiveView:

@@ -12,7 +12,7 @@ from gradslam_ng.commands.errors import UsageError
 
 LOG = "run.log"
 RESULTS = re.compile(  # what runs write, and nothing else
-    r"trajectory(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
+    r"(trajectory|covariance)(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
     r"|metrics\.json|report\.html|covariance\.txt"
 )
 SHOWN = 3  # names in a message

@@ -40,6 +40,15 @@ class RGBDFrames:
     T_wc: Tensor | None = None  # (..., 4, 4)
     timestamps: Tensor | None = None  # (...), float64
 
+    def __repr__(self) -> str:
+        """In one line; images print pages otherwise."""
+        if not isinstance(self.depth, Tensor):
+            return object.__repr__(self)
+        lead = "x".join(map(str, self.depth.shape[:-3])) or "1"
+        height, width = self.depth.shape[-3:-1]
+        kind = f"{str(self.depth.dtype).removeprefix('torch.')} on {self.depth.device}"
+        return f"RGBDFrames({lead} of {width}x{height}{', with poses' * (self.T_wc is not None)}, {kind})"
+
     def __post_init__(self) -> None:
         self._check_images()
         dtype = self.depth.dtype if self.color.dtype == torch.uint8 else None

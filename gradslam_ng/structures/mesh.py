@@ -31,6 +31,10 @@ class Mesh:
     weights: Tensor  # (V,), how much was measured there
     origin: Tensor | None = None  # (3,) float64, meters, where in the world coordinates begin; None: at its origin
 
+    def __repr__(self) -> str:
+        """In one line; a mesh prints pages otherwise."""
+        return f"Mesh({len(self.faces)} triangles, {len(self.vertices)} vertices)"
+
     def save(self, path: Path | str, up: Tensor | None = None) -> None:
         """As PLY, binary glTF 2.0, OBJ (with colors behind the positions) or binary STL (without), as the name ends; in
         coordinates of the world, but for glTF, which stands on its feet as that format has it.

@@ -60,6 +60,14 @@ class SurfelMap:
                 got = f"{tuple(value.shape)} in {value.dtype} on {value.device}"
                 raise ValueError(f"{name}: expected {expected}, to go with points, got {got}")
 
+    def __repr__(self) -> str:
+        """In one line; a map prints pages otherwise."""
+        if not isinstance(self.points, Tensor):
+            return object.__repr__(self)
+        counts = ", ".join(map(str, self.count.tolist()))
+        kind = f"{str(self.points.dtype).removeprefix('torch.')} on {self.points.device}"
+        return f"SurfelMap({counts} surfels, room for {self.capacity}, {kind})"
+
     @staticmethod
     def empty(
         batch: int = 1,

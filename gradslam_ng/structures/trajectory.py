@@ -62,6 +62,12 @@ class Trajectory:
     def __len__(self) -> int:
         return len(self.timestamps)
 
+    def __repr__(self) -> str:
+        """In one line; a trajectory prints pages otherwise."""
+        known, times = int(self.known.sum()), self.timestamps
+        span = f", {float(times[0]):.3f} s to {float(times[-1]):.3f} s" if len(times) else ""
+        return f"Trajectory({len(self)} poses{span}{f', {known} known' * (known < len(self))})"
+
     def __getitem__(self, index):
         """One moment as (time, pose (4, 4)) for an integer of any kind; a slice, mask or indices give a Trajectory."""
         if not isinstance(index, slice) and np.ndim(index) == 0:

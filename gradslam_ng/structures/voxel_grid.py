@@ -106,6 +106,14 @@ class VoxelGrid:
         if not 0 < self.batch <= MAX_BATCH:
             raise ValueError(f"batch: expected 1 to {MAX_BATCH} volumes, got {self.batch}")
 
+    def __repr__(self) -> str:
+        """In one line; a volume prints pages otherwise."""
+        if not isinstance(self.sdf, Tensor):
+            return object.__repr__(self)
+        kind = f"{str(self.sdf.dtype).removeprefix('torch.')} on {self.sdf.device}"
+        volumes = f"{self.batch} volumes, " if self.batch > 1 else ""
+        return f"VoxelGrid({volumes}{len(self.keys)} blocks of {self.voxel_size:g} m voxels, {kind})"
+
     @staticmethod
     def empty(
         batch: int = 1,

@@ -100,6 +100,10 @@ class BrowserView:
         """Where the page is."""
         return f"http://{self.host}:{self.server.get_port()}"
 
+    def _repr_html_(self) -> str:
+        """How a notebook draws it."""
+        return f"<iframe src='{self.url}' width='100%' height='500' style='border:0'></iframe>"
+
     def _add_controls(self, title: str) -> None:
         gui = self.server.gui
         gui.configure_theme(show_logo=False, show_share_button=False)

@@ -21,16 +21,6 @@ from gradslam_ng.commands.run_folder import prepare_folder
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import SurfelMap, Trajectory
 
-FILES = {
-    "run.log",
-    "report.html",
-    "trajectory.txt",
-    "frames.csv",
-    "map.ply",
-    "metrics.json",
-    "trajectory.png",
-    "map.png",
-}
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
@@ -115,7 +105,7 @@ def test_pictures_show_something(full):
 def test_other_systems(recording, tmp_path, system, run, results, prints):
     assert run(recording, tmp_path / "out", "--system", system, "--odometry", "icp") == 0
     if system == "icp-odometry":  # which makes no map
-        assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"map.ply", "map.png"}
+        assert not list((tmp_path / "out").glob("map.*"))
         trajectory = Trajectory.load(tmp_path / "out" / "trajectory.txt")
         assert len(trajectory) == 6
     else:
@@ -155,7 +145,7 @@ def test_a_second_run_replaces_the_first_where_it_is_told_to(recording, tmp_path
     assert run(recording, tmp_path, "--frames", ":3") == 0
     before = (tmp_path / "metrics.json").read_bytes()
     assert run(recording, tmp_path, "--frames", ":2") == 2
-    assert "holds the results of another run (frames.csv, map.ply, map.png, ...)" in says()
+    assert "holds the results of another run (covariance.txt, frames.csv, map.ply, ...)" in says()
     assert (tmp_path / "metrics.json").read_bytes() == before
     for name in ("trajectory_1.txt", "map_12.ply", "mesh.glb", "volume.npz", "map_1_cut.ply", "notes.txt"):
         (tmp_path / name).touch()

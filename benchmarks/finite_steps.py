@@ -3,6 +3,7 @@
 An optimizer moves depth by millimeters, and at a millimeter it changes which pixel meets which surfel. For each scene
 and system depth is disturbed at random (white noise, and noise that is smooth over the image; 0.1, 1, 5 and 10 mm);
 what a loss then changes by is compared with what its gradient foretold: their correlation over the disturbances.
+`--plan` measures the cost of a plan on the map alone: the cheapest way past the surfaces at the camera's height.
 
 Clips are three frames of 80x60, in float64: rendered rooms, and pieces of recordings, looked for below --data. Each
 scene and system is measured once and kept in the result file; what is there already is not measured again.
@@ -25,6 +26,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from benchmarks.report import RESULTS, save
+from gradslam_ng import planning
 from gradslam_ng.datasets.synthetic import Synthetic
 from gradslam_ng.geometry import camera, images, se3
 
@@ -54,6 +56,8 @@ REAL = {  # folder, first frame, shrunk by, first row and column
 }
 SCENES = (*ROOMS, *REAL)
 VIEW = (0.02, -0.015, 0.03, 0.02, 0.03, -0.02)  # tangent: where the second camera is moved to for a new view
+UP, SLAB = (0.0, -1.0, 0.0), (-0.15, 0.15)  # of the first camera's frame, meters: what is in the way of a plan
+RADIUS, SOFTNESS = 0.05, 0.1  # meters, of what is planned for
 OFF = (0.03, -0.02, 0.025)  # meters, of the poses that a loss wants from those that are found
 
 
@@ -161,6 +165,37 @@ class Losses:
         return losses
 
 
+class PlanLosses(Losses):
+    """The cost of the cheapest way between two places past the surfaces of the map, those of the undisturbed one."""
+
+    def __init__(self, frames: gs.RGBDFrames, make: Callable[[], Any], association: str = "hard") -> None:
+        super().__init__(frames, make, association)
+        with torch.no_grad():
+            found = self.distances(make()(frames)[0])
+        clear = (found.distance > 2 * RADIUS).nonzero()
+        wide = (clear[:, None, :] - clear[None]).square().sum(-1) if len(clear) < 5000 else None
+        first, last = divmod(int(wide.argmax()), len(clear)) if wide is not None else (0, len(clear) - 1)
+        self.ends = found.grid.center(clear[first]), found.grid.center(clear[last])
+
+    def distances(self, map_: Any) -> planning.ESDF:
+        """Of the cells of the plane at the camera's height to the nearest surface; what was not seen is free."""
+        grid = planning.Occupancy.of(map_, up=UP, heights=SLAB, floor=0.0)
+        return planning.esdf(grid.flatten(), unknown="free")
+
+    def plan(self, map_: Any) -> Tensor:
+        found = self.distances(map_)
+        cost = planning.clearance_cost(found.distance.clamp(min=RADIUS), radius=RADIUS, softness=SOFTNESS)
+        size = torch.tensor(cost.shape)
+        start, goal = (found.grid.index(p).clamp(min=torch.zeros_like(size), max=size - 1) for p in self.ends)
+        return planning.shortest_path(cost, goal, cell=found.grid.cell).cost_to_go[tuple(start.tolist())]
+
+    def __call__(self, depth: Tensor) -> dict[str, Tensor]:
+        frames, batch = self.frames, len(depth)
+        color, K, T_wc = (x.expand(batch, *x.shape) for x in (frames.color, frames.K, frames.T_wc))
+        map_, _ = self.make()(gs.RGBDFrames(color, depth, K, T_wc))
+        return {"plan": torch.stack([self.plan(map_[b]) for b in range(batch)])}
+
+
 def mean(values: Tensor, weight: Tensor) -> Tensor:  # (B, ...)
     """Weighted mean (B,)."""
     return (weight * values).flatten(1).sum(-1) / weight.flatten(1).sum(-1)
@@ -190,13 +225,14 @@ def measure(losses: Losses, count: int) -> dict[str, Any]:
     return found
 
 
-def main(data: Path = DATA, only: str = "", count: int = COUNT) -> None:
+def main(data: Path = DATA, only: str = "", count: int = COUNT, plan: bool = False) -> None:
     """Measure what is not there yet, and print it.
 
     Args:
         data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         only: Part of "scene/system association", such as "TUM/PointFusion soft".
         count: Disturbances of each kind.
+        plan: The cost of a plan instead of the other losses.
     """
     torch.set_num_threads(1)
     console = Console()
@@ -207,9 +243,13 @@ def main(data: Path = DATA, only: str = "", count: int = COUNT) -> None:
         for name in SYSTEMS:
             for association in ASSOCIATIONS:
                 key = f"{scene}/{name} {association}"
+                key = f"{key}, plan" if plan else key
                 if only not in key or key in stored():
                     continue
-                row = measure(Losses(clip(scene, data), partial(make_system, name, association), association), count)
+                ask = (PlanLosses if plan else Losses)(
+                    clip(scene, data), partial(make_system, name, association), association
+                )
+                row = measure(ask, count)
                 save("finite_steps", {"rows": stored() | {key: row | {"count": count}}}, images="80x60")
                 for loss, kinds in row["correlation"].items():
                     values = "  ".join(

@@ -152,13 +152,14 @@ def curves_ways() -> str:
 @table
 def finite_steps() -> str:
     rows = load("finite_steps")["rows"]
-    systems = sorted({name.split("/")[1] for name in rows})
+    systems = sorted({name.split("/")[1].removesuffix(", plan") for name in rows})
     scenes = {name.split("/")[0] for name in rows}
     columns = ("system, association", "loss", "0.1 mm", "1 mm", "5 mm", "10 mm", "forward and backward, s")
     lines = []
     for system in systems:
-        parts = [row for name, row in rows.items() if name.endswith(f"/{system}")]
-        for loss in parts[0]["correlation"]:
+        every = [row for name, row in rows.items() if name.endswith((f"/{system}", f"/{system}, plan"))]
+        for loss in dict.fromkeys(loss for row in every for loss in row["correlation"]):
+            parts = [row for row in every if loss in row["correlation"]]
             kinds = [kind for row in parts for kind in row["correlation"][loss].values()]
             cells = []
             for step in kinds[0]:
@@ -166,9 +167,35 @@ def finite_steps() -> str:
                 cells.append(f"{statistics.median(values):.2f} ({min(values):.2f})")
             seconds = statistics.median(row["seconds"] for row in parts)
             lines.append([f"{system}, {len(parts)} scenes", loss, *cells, f"{seconds:.1f}"])
-    counts = " or ".join(sorted({str(row["count"]) for row in rows.values()}))
+    counts = " or ".join(map(str, sorted({row["count"] for row in rows.values()})))
     caption = (
         "Correlation of the change of a loss with what its gradient foretells, median (least) over scenes "
         f"({', '.join(sorted(scenes))}) and kinds of noise, {counts} disturbances each. "
     )
     return markdown(columns, lines, caption + measured("finite_steps", ["finite_steps"], "1", "three frames of 80x60"))
+
+
+@table
+def learning() -> str:
+    rows = load("learning")["rows"]
+    columns = (
+        "learned",
+        "backward",
+        "error before, mm",
+        "after",
+        "loss before",
+        "after",
+        "gradient through depth",
+        "through poses",
+    )
+    lines = []
+    for name, row in rows.items():
+        task, way = name.split("/")
+        losses = [number(row[key], 3) if key in row else "-" for key in ("loss before", "loss after")]
+        parts = [number(row[key], 3) for key in ("through depth", "through poses")]
+        if "cosine to what is wrong" in row:
+            cosines = [row["cosine to what is wrong"][key] for key in ("through depth", "through poses")]
+            parts = [f"{part} ({cosine:.2f})" for part, cosine in zip(parts, cosines, strict=True)]
+        lines.append([task, f"`{way}`", f"{row['error before']:.1f}", f"{row['error after']:.1f}", *losses, *parts])
+    caption = "Length of the first gradient's parts, in brackets their cosine to what is wrong with depth. "
+    return markdown(columns, lines, caption + measured("learning", ["learning"], "1", "clips of 80x60"))

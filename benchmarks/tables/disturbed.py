@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from benchmarks.tables.common import BY_RUN, FULL_AND_HALF, load, markdown, measured, number, size, table
+
+COUNTS = ("frames", "lost", "uncertain", "called", "silent", "wrong")  # of the table `trust`
 
 
 @table
@@ -30,6 +34,61 @@ def wide_steps() -> str:
         for row in load("wide_steps")["rows"]
     ]  # fmt: skip
     return markdown(columns, rows, measured("wide_steps", ["wide_steps"], "1", "640x480, office walk 540x360; by half"))
+
+
+@table
+def trust() -> str:
+    groups: dict[str, list[dict]] = {}
+    for row in load("trust")["rows"]:
+        for name in (row["group"], "all"):
+            groups.setdefault(name, []).append(row)
+    groups["all"] = groups.pop("all")
+    columns = (
+        "sequences", "how many", "frames", "lost", "uncertain", "called tracked", "of these wrong", "all wrong",
+        "told", "NEES",
+    )  # fmt: skip
+    rows = []
+    for name, members in groups.items():
+        counts = {key: sum(row[key] for row in members) for key in COUNTS}
+        nees = [value for row in members for value in row["nees"]]
+        told = f"{1 - counts['silent'] / counts['wrong']:.0%}" if counts["wrong"] else "-"
+        cells = [str(counts[key]) for key in COUNTS]
+        rows.append([name, str(len(members)), *cells, told, f"{sum(nees) / len(nees):.1f}" if nees else "-"])
+    images = "recordings 640x480, office walk 540x360, by half where thinned, else 160x120; rendered 320x240, by half"
+    return markdown(columns, rows, measured("trust", ["trust"], "1", images))
+
+
+@table
+def trials() -> str:
+    columns = (
+        "uncovered",
+        "trials",
+        "found after, frames, median and most",
+        "in one map",
+        "false poses",
+        "frames lost",
+    )
+    rows = []
+    for kind, members in groupby(load("trials")["trials"], key=lambda trial: trial["kind"]):
+        trials = list(members)
+        after = sorted(trial["found_after"] for trial in trials if trial["found_after"] > 0)
+        found = f"{after[len(after) // 2]}, {after[-1]}; {len(trials) - len(after)} never"
+        joined = sum(trial["joined"] for trial in trials)
+        sums = (str(sum(trial[key] for trial in trials)) for key in ("false", "lost"))
+        rows.append([kind, str(len(trials)), found, str(joined), *sums])
+    return markdown(columns, rows, measured("trials", ["trials"], "1", "160x120"))
+
+
+@table
+def retrieval() -> str:
+    columns = ("recording", "by", "places", "questions", "recall at 1", "at 5", "at 10")
+    rows = [
+        [row["recording"], row["way"], str(row["places"]), str(row["questions"]), *(f"{x:.0%}" for x in row["recall"])]
+        for row in load("retrieval")["rows"]
+    ]
+    return markdown(
+        columns, rows, measured("retrieval", ["retrieval"], "1", "640x480, office walk 540x360; tiny images by half")
+    )
 
 
 @table

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gradslam_ng.io.open3d_import import import_open3d
@@ -46,6 +45,8 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
         raise ValueError(f"faces: expected a positive number of triangles, got {faces}")
     if len(mesh.faces) <= faces:
         return mesh
+    from scipy.spatial import cKDTree  # late: `import gradslam_ng` stays light
+
     o3d = import_open3d()
     vertices, colors = (x.detach().cpu().double().numpy() for x in (mesh.vertices, mesh.colors))
     vector = o3d.utility.Vector3dVector

@@ -17,7 +17,20 @@ from gradslam_ng import __version__
 from gradslam_ng.commands.errors import CommandError
 from gradslam_ng.commands.examples import EXAMPLES
 
-COMMANDS = ("run", "sweep", "evaluate", "mesh", "plan", "optimize", "synthesize", "view", "info", "convert", "download")
+COMMANDS = (
+    "run",
+    "sweep",
+    "calibrate",
+    "evaluate",
+    "mesh",
+    "plan",
+    "optimize",
+    "synthesize",
+    "view",
+    "info",
+    "convert",
+    "download",
+)
 HELP = {"-h", "--help"}
 DESCRIPTION = "Dense RGB-D SLAM, differentiable. --version tells the version."
 

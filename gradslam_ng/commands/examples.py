@@ -10,6 +10,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gradslam-ng run synthetic:living_room --out out --noise kinect",
     ),
     "sweep": ("gradslam-ng sweep FOLDER1 FOLDER2 --out sweep --jobs 2 --preset fast",),
+    "calibrate": ("gradslam-ng calibrate FOLDER --out camera.json",),
     "evaluate": (
         "gradslam-ng evaluate out",
         "gradslam-ng evaluate groundtruth.txt out/trajectory.txt --align sim3 --json",

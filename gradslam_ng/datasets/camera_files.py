@@ -50,6 +50,7 @@ class Camera:
     lens_model: LensModel = "brown_conrady"
     color: ColorCamera | None = None  # of color images that are not registered to depth, whose camera this is then
     time_offset: float = 0.0  # seconds: time stamps of color less those of depth of the same moment
+    depth_distortion: tuple[float, float] | None = None  # 1/m, see `geometry.depth_distortion`
 
     @property
     def note(self) -> str:
@@ -57,7 +58,8 @@ class Camera:
         undone = self.distortion or (self.color is not None and self.color.distortion)
         registered = "" if self.color is None else ", color registered to depth"
         offset = f", color {1e3 * self.time_offset:+g} ms" if self.time_offset else ""
-        return f"camera: {self.source}" + (", distortion undone" if undone else "") + registered + offset
+        depth = ", depth corrected" if self.depth_distortion else ""
+        return f"camera: {self.source}" + (", distortion undone" if undone else "") + depth + registered + offset
 
 
 @overload
@@ -193,6 +195,7 @@ def read_camera(path: Path, y_up: bool = False) -> Camera | None:
         lens_model=told.lens_model,
         color=told.color,
         time_offset=told.time_offset,
+        depth_distortion=told.depth_distortion,
     )
 
 

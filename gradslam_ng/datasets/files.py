@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.camera_files import Camera, fit_camera
@@ -15,6 +16,8 @@ from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
 from gradslam_ng.datasets.registration import Registration
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
+from gradslam_ng.geometry.camera import sample
+from gradslam_ng.geometry.depth_distortion import undistort_depth
 from gradslam_ng.geometry.lens import Lens, undistort_images, undistortion_map
 
 FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording has no time stamps
@@ -80,6 +83,7 @@ class FileSequence(RGBDSequence):
         )
         lens = None if camera.distortion is None else Lens(camera.distortion, camera.lens_model)
         self.seen_at = None if lens is None else undistortion_map(self.K, lens, size)  # (H, W, 2)
+        self.camera = camera
         self.registration: Registration | None = None
         if camera.color is not None:
             color_size = _most_common(color_kind for color_kind, _ in kinds)
@@ -132,21 +136,40 @@ class FileSequence(RGBDSequence):
         return ""
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.register_images(index, *self._read_raw(index))
+
+    def _read_raw(self, index: int) -> tuple[Tensor, Tensor]:
+        """The two images as taken, but for what is known to be wrong with depth."""
         color = self._read_file(index, self.color[index], read_color)
         scales = self.integer_scale, self.no_depth, self.float_scale
         depth = self._read_file(index, self.depth[index], read_depth, *scales)
-        return self.register_images(index, color, depth)
+        if self.camera.depth_distortion is not None and depth.shape[:2] == self.size:
+            depth = undistort_depth(depth, self.K, torch.tensor(self.camera.depth_distortion, device="cpu"))
+        return color, depth
+
+    def read_apart(self, index: int) -> tuple[Tensor, Tensor]:
+        """Color (H', W', 3) and depth (H, W, 1), meters, of a frame, each as its own pinhole camera sees it."""
+        color, depth = self._read_raw(index)
+        if self.registration is None:
+            return self.register_images(index, color, depth)
+        self._check_sizes(index, color, depth)
+        if self.seen_at is not None:
+            depth = sample(depth, self.seen_at, mode="nearest")
+        return self.registration.undistort_color(color), depth
 
     def register_images(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """The two images as taken, brought to one pinhole camera `self.K` of size `self.size`."""
-        color_size = self.size if self.registration is None else self.registration.color_size
-        self.check_size(index, self.color[index], color, color_size)
-        self.check_size(index, self.depth[index], depth, self.size)
+        self._check_sizes(index, color, depth)
         if self.registration is not None:
             return self.registration(color, depth)
         if self.seen_at is None:
             return color, depth
         return undistort_images(color, depth, self.seen_at)
+
+    def _check_sizes(self, index: int, color: Tensor, depth: Tensor) -> None:
+        color_size = self.size if self.registration is None else self.registration.color_size
+        self.check_size(index, self.color[index], color, color_size)
+        self.check_size(index, self.depth[index], depth, self.size)
 
     def check_size(self, index: int, path: Path, image: Tensor, size: tuple[int, int]) -> None:
         if image.shape[:2] != size:

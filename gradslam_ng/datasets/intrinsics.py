@@ -41,6 +41,7 @@ class CameraFile:
     lens_model: LensModel = "brown_conrady"
     color: ColorCamera | None = None  # of color images that are not registered to depth
     time_offset: float = 0.0  # seconds: time stamps of color less those of depth of the same moment
+    depth_distortion: tuple[float, float] | None = None  # 1/m, see `geometry.depth_distortion`
 
     def is_same(self, other: CameraFile) -> bool:
         """Whether another is the same camera."""

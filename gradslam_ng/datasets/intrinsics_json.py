@@ -18,6 +18,7 @@ from gradslam_ng.io.text import read_json
 
 FORM = 'JSON with "fx", "fy", "cx", "cy" or "K" (3x3), and optionally "width", "height", "distortion", "depth_scale"'
 TWO = ("color", "T_color_depth", "time_offset")  # what tells of a color camera beside that of depth
+OWN = (*TWO, "depth_distortion")  # what only files of this form tell
 
 
 def read_camera_json(path: Path, y_up: bool = False) -> CameraFile:
@@ -28,17 +29,20 @@ def read_camera_json(path: Path, y_up: bool = False) -> CameraFile:
 
     Where color images are not registered to depth the file has "T_color_depth" (4x4, meters, from the depth camera to
     the color camera) and "color", a table of that camera, where its K, size or distortion are others; "time_offset",
-    seconds, is what time stamps of color are more than those of depth of the same moment.
+    seconds, is what time stamps of color are more than those of depth of the same moment. "depth_distortion", two
+    numbers, 1/m, is what is added to inverse depth, see `geometry.depth_distortion`.
 
     Raises:
         ValueError: the file does not hold this, or several cameras, or has a name that is nearly one of these; names
             the file.
     """
     data = read_json(path, FORM)
-    if not isinstance(data, Mapping) or not (data.keys() & {"T_color_depth", "time_offset"}):
+    if not isinstance(data, Mapping) or not (data.keys() & {"T_color_depth", "time_offset", "depth_distortion"}):
         return _read_one(path, data, y_up)
-    depth = _read_one(path, {name: value for name, value in data.items() if name not in TWO}, y_up)
-    depth = replace(depth, time_offset=_time_offset(path, data.get("time_offset", 0.0)))
+    depth = _read_one(path, {name: value for name, value in data.items() if name not in OWN}, y_up)
+    distortion = _depth_distortion(path, data.get("depth_distortion"))
+    time_offset = _time_offset(path, data.get("time_offset", 0.0))
+    depth = replace(depth, time_offset=time_offset, depth_distortion=distortion)
     if "T_color_depth" not in data:
         if "color" in data:
             raise ValueError(f'{path}: expected "T_color_depth" beside "color"')
@@ -64,6 +68,18 @@ def _time_offset(path: Path, value: Any) -> float:
     return float(value)
 
 
+def _depth_distortion(path: Path, value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    try:
+        first, second = (float(number) for number in value)
+    except (TypeError, ValueError):
+        first = second = np.nan
+    if not (np.isfinite(first) and np.isfinite(second)):
+        raise ValueError(f"{path}: depth_distortion: expected two numbers, 1/m, got {str(value)[:100]}")
+    return first, second
+
+
 def _rigid(path: Path, value: Any) -> Tensor:
     """(4, 4) float64; ValueError where it is no rigid motion."""
     try:
@@ -80,6 +96,8 @@ def format_camera(camera: CameraFile) -> dict[str, Any]:
     found = _format_one(camera)
     if camera.depth_scale is not None:
         found["depth_scale"] = camera.depth_scale
+    if camera.depth_distortion is not None:
+        found["depth_distortion"] = list(camera.depth_distortion)
     if camera.color is not None:
         found |= {"color": _format_one(camera.color), "T_color_depth": camera.color.T_color_depth.tolist()}
     return found | ({"time_offset": camera.time_offset} if camera.time_offset else {})

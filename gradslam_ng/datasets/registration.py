@@ -52,6 +52,15 @@ class Registration:
         color, seen = register_color(color, depth, self.K_color, self.K, self.T_color_depth, self.lens)
         return color, torch.where(seen, depth, 0.0)
 
+    def undistort_color(
+        self,
+        color: Tensor,  # (H', W', 3)
+    ) -> Tensor:
+        """Color (H', W', 3) as the pinhole camera `self.K_color` sees it, not registered."""
+        if self.lens is None:
+            return color
+        return sample(color, undistortion_map(self.K_color, self.lens, self.color_size))
+
 
 def fit_color(color: ColorCamera, size: tuple[int, int], source: str) -> ColorCamera:
     """The color camera of images of `size` (H, W); see `fit_camera`."""

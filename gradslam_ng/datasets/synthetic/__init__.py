@@ -1,6 +1,7 @@
 """Rooms of analytic solids, ray-traced: sequences with exact depth, poses and surface. And image corruptions."""
 
 from gradslam_ng.datasets.synthetic.corruptions import Concatenated, Corrupted, Dropout, GainDrift, LensCover, put_back
+from gradslam_ng.datasets.synthetic.miscalibrated import Miscalibrated
 from gradslam_ng.datasets.synthetic.moving_object import WithMovingObject
 from gradslam_ng.datasets.synthetic.sequence import Synthetic
 
@@ -10,6 +11,7 @@ __all__ = [
     "Dropout",
     "GainDrift",
     "LensCover",
+    "Miscalibrated",
     "Synthetic",
     "WithMovingObject",
     "put_back",

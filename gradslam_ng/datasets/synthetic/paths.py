@@ -145,8 +145,8 @@ PATHS: dict[str, Callable[[Room, np.ndarray, int], np.ndarray]] = {
 }
 
 
-def camera_path(name: str, room: Room, frames: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Time stamps (frames,) seconds from 0 and poses T_wc (frames, 4, 4), float64.
+def camera_path(name: str, room: Room, frames: int, seed: int = 0, offset: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Time stamps (frames,) seconds from `offset` and poses T_wc (frames, 4, 4), float64.
 
     Raises:
         ValueError: no such path (lists those there are), or frames < 1.
@@ -155,5 +155,5 @@ def camera_path(name: str, room: Room, frames: int, seed: int = 0) -> tuple[Tens
         raise ValueError(f"unknown camera path {name!r}; expected one of {', '.join(PATHS)}")
     if frames < 1:
         raise ValueError(f"frames: expected at least 1, got {frames}")
-    times = np.arange(frames) / RATE
+    times = np.arange(frames) / RATE + offset
     return torch.from_numpy(times), torch.from_numpy(PATHS[name](room, times, seed))

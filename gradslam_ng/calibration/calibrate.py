@@ -1,0 +1,159 @@
+"""Self-calibration: the cameras of a recording from nothing but its images, through SLAM and joint refinement.
+
+SLAM with the cameras as told finds where each frame was. Then the poses of keyframes and all of the cameras (focal
+lengths, centers, distortion of depth, motion from one camera to the other, time between them) are refined together,
+coarse to fine, by Levenberg-Marquardt on how far surfaces and brightness of pairs of keyframes differ; as the direct
+bundle adjustment of Schoeps, Sattler and Pollefeys 2019 (BAD SLAM) does, but between keyframes instead of with surfels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gradslam_ng import optim
+from gradslam_ng.calibration.association import Associator, Keyframes
+from gradslam_ng.calibration.cameras import NAMES, CameraPair
+from gradslam_ng.calibration.keyframes import KeyframeImages, choose_pairs, read_keyframes, told_cameras
+from gradslam_ng.calibration.observability import open_unknowns, prior_sigma, standard_deviations
+from gradslam_ng.calibration.problem import JointRefinement, Unknowns
+from gradslam_ng.compute.caller_modes import mode_free
+from gradslam_ng.datasets.sequence import RGBDSequence
+from gradslam_ng.slam import PointFusion, Result
+
+KERNEL = optim.Tukey(4.685)
+HELD_OUT = 4  # every so many-th pair of keyframes takes no part, and judges the result
+STRATEGY = optim.LevenbergMarquardt(damping=1e-6, error_noise=1e-3)  # of pixels between which a point falls
+
+
+@dataclass(frozen=True)
+class Level:
+    """One stage of the refinement, at images shrunk to about `width` pixels across."""
+
+    width: int
+    samples: int  # pixels of each keyframe, for either kind of residual
+    rounds: int  # of association, with `steps` of the solver after each
+    steps: int = 4
+
+
+LEVELS = Level(80, 300, 4), Level(160, 500, 4), Level(320, 700, 5)
+ROUNDS = sum(level.rounds for level in LEVELS)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The cameras of a recording, and how far to trust them."""
+
+    told: CameraPair
+    cameras: CameraPair  # as found; what the recording leaves open is as told
+    sigma: Tensor  # (17,), standard deviations of `NAMES`; infinite for what is left open
+    keyframes: int
+    pairs: int
+    misfit: dict[str, tuple[float, float]]  # of surfaces and of brightness, of pairs held out: as told, and as found
+
+    @property
+    def is_better(self) -> bool:
+        """Whether pairs of keyframes that took no part fit better than with the cameras as told."""
+        ratios = [found / told for told, found in self.misfit.values() if told > 0]
+        return math.prod(ratios) < 1
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """What the recording does not determine."""
+        return tuple(name for name, sigma in zip(NAMES, self.sigma.tolist(), strict=True) if sigma == math.inf)
+
+
+@torch.no_grad()
+@mode_free
+def calibrate_sequence(
+    sequence: RGBDSequence,
+    *,
+    keyframes: int = 24,
+    result: Result | None = None,
+    levels: Sequence[Level] = LEVELS,
+    on_round: Callable[[int], None] = lambda done: None,
+) -> Calibration:
+    """The cameras of a recording.
+
+    The scale of depth is not among them: a world of another size, with depth, motions and the distance between the
+    cameras in proportion, gives the same images. Lengths found are in the meters that depth is told in.
+
+    Args:
+        sequence: the frames, as its loader takes them.
+        keyframes: how many, at most.
+        result: of a run over the sequence; default: of `PointFusion`.
+        levels: of the refinement, coarse to fine.
+        on_round: called with the number of rounds of refinement done, of those of all levels.
+
+    Raises:
+        ValueError: the camera hardly moves, is mostly lost, or never sees one surface twice.
+    """
+    told = told_cameras(sequence)
+    result = PointFusion().run(sequence, compile=False) if result is None else result
+    views = read_keyframes(sequence, result, keyframes)
+    i, j = choose_pairs(views, told)
+    held_out = torch.arange(len(i)) % HELD_OUT == HELD_OUT - 1
+    refinement = Refinement(views, pairs=(i[~held_out], j[~held_out]), told=told)
+    x: Unknowns = (views.T_wc, told)
+    for level in levels:
+        before = x[1]
+        x, changed = refinement.hold_open(refinement.refine(x, level, on_round))
+    if changed:
+        x = refinement.refine(x, replace(levels[-1], rounds=2))
+    # What changes from one size of images to the next is an error that pairs of views share
+    sigma = torch.hypot(standard_deviations(refinement.problem, x), before.local(x[1]))
+    as_told = Refinement(views, pairs=(i[~held_out], j[~held_out]), told=told)
+    as_told.free = torch.zeros_like(as_told.free)
+    at_told = as_told.refine((views.T_wc, told), replace(levels[-1], rounds=2))
+    misfits = [_misfit(views, (i[held_out], j[held_out]), at, levels[-1]) for at in (at_told, x)]
+    misfit = dict(zip(("surfaces", "brightness"), zip(*misfits, strict=True), strict=True))
+    return Calibration(told, x[1], sigma, len(views.depth), len(i), misfit)
+
+
+def _misfit(views: KeyframeImages, pairs: tuple[Tensor, Tensor], x: Unknowns, level: Level) -> tuple[float, float]:
+    """Median misfit of surfaces and of brightness of pairs of keyframes."""
+    T_wc, cameras = x
+    associator = Associator(_shrink(views, level), pairs=pairs, cameras=cameras, count=level.samples)
+    return associator.planes(T_wc, cameras).misfit, associator.brightness(T_wc, cameras).misfit
+
+
+def _shrink(views: KeyframeImages, level: Level) -> Keyframes:
+    factors = [max(1, round(image.shape[-1] / level.width)) for image in (views.depth, views.intensity)]
+    return Keyframes.of(views.depth, views.intensity, views.motion, (factors[0], factors[1]))
+
+
+class Refinement:
+    """Poses of keyframes and cameras refined together, level by level."""
+
+    def __init__(self, views: KeyframeImages, *, pairs: tuple[Tensor, Tensor], told: CameraPair) -> None:
+        self.views, self.pairs, self.told = views, pairs, told
+        self.prior = prior_sigma(views.depth.shape[-1])
+        self.free = torch.ones(len(NAMES), dtype=torch.bool)
+        self.done = 0
+
+    def refine(self, x: Unknowns, level: Level, on_round: Callable[[int], None] = lambda done: None) -> Unknowns:
+        """At one size of images."""
+        associator = Associator(_shrink(self.views, level), pairs=self.pairs, cameras=x[1], count=level.samples)
+        for _ in range(level.rounds):
+            planes, brightness = associator.planes(*x), associator.brightness(*x)
+            self.problem = JointRefinement(*self.pairs, planes, brightness, KERNEL, self.told, self.prior, self.free)
+            solution = optim.solve(self.problem, x, STRATEGY, level.steps)
+            x = cast(Unknowns, solution.x)
+            self.done += 1
+            on_round(self.done)
+        return x
+
+    def hold_open(self, x: Unknowns) -> tuple[Unknowns, bool]:
+        """Hold what the last problem leaves open, as told, and nothing else. Returns where that is, and whether more is
+        held than before."""
+        before = self.free
+        everything = replace(self.problem, free=torch.ones_like(before))
+        self.free = ~open_unknowns(everything.linearize(x)[0], everything.free)
+        T_wc, cameras = x
+        held = self.told.retract(self.free * self.told.local(cameras))
+        return (T_wc, held), bool((before & ~self.free).any())

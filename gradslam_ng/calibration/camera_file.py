@@ -1,0 +1,43 @@
+"""The cameras found, as a file that `run --camera` takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from gradslam_ng.calibration.calibrate import Calibration
+from gradslam_ng.datasets.files import FileSequence
+from gradslam_ng.datasets.intrinsics import CameraFile, ColorCamera
+from gradslam_ng.datasets.intrinsics_json import format_camera
+from gradslam_ng.datasets.sequence import RGBDSequence
+
+
+def describe_cameras(found: Calibration, sequence: RGBDSequence) -> dict[str, Any]:
+    """The cameras found in a recording, for `json.dumps`."""
+    cameras = found.cameras
+    before = sequence.camera if isinstance(sequence, FileSequence) else None
+    distortion = cameras.depth_distortion + _earlier_distortion(sequence)
+    told_offset = 0.0 if before is None else before.time_offset
+    color = ColorCamera(cameras.K_color, cameras.T_color_depth, sequence.size)
+    file = CameraFile(
+        cameras.K_depth,
+        sequence.size,
+        depth_scale=sequence.depth_scale,
+        color=color,
+        time_offset=round(told_offset - float(cameras.time_offset), 9),
+        depth_distortion=(float(distortion[0]), float(distortion[1])),
+    )
+    if before is not None:  # lenses are undone before anything else
+        told = ColorCamera(color.K, color.T_color_depth, sequence.size, before.distortion, before.lens_model)
+        told = told if before.color is None else before.color
+        color = replace(color, size=told.size, distortion=told.distortion, lens_model=told.lens_model)
+        file = replace(file, color=color, distortion=before.distortion, lens_model=before.lens_model)
+    return format_camera(file)
+
+
+def _earlier_distortion(sequence: RGBDSequence) -> torch.Tensor:
+    """Of depth (2,), corrected on loading."""
+    known = sequence.camera.depth_distortion if isinstance(sequence, FileSequence) else None
+    return torch.tensor(known or (0.0, 0.0), dtype=torch.float64, device="cpu")

@@ -1,0 +1,176 @@
+"""How well pairs of frames fit: distance of points to planes and difference of brightness, with their Jacobians.
+
+To the poses of both frames and to the cameras. Which pixel meets which is held; see `association`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair, lift, see
+from gradslam_ng.calibration.motion import LocalMotion
+from gradslam_ng.geometry import se3
+
+
+class Residuals(NamedTuple):
+    """Of M pairs of frames (i, j) with P points each."""
+
+    r: Tensor  # (M, P), in standard deviations
+    to_pose: Tensor  # (M, P, 6), to a left update of i's pose; of j's it is the negative
+    to_camera: Tensor  # (M, P, n), to the tangent of `CameraPair`
+
+
+def move_back(
+    p: Tensor,  # (M, P, 3)
+    xi: Tensor,  # (M, 6), where the camera moves, and its rate (M, 6)
+    rate: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points as a camera sees them that has moved by exp(xi), their Jacobian (M, P, 3) to the time, and the rotation
+    (M, 3, 3)."""
+    T = se3.exp(-xi)
+    turn = -(se3.left_jacobian(-xi) @ rate[..., None])[..., 0]
+    q = se3.transform(T, p)
+    by_t = turn[:, None, :3] + torch.linalg.cross(turn[:, None, 3:].expand_as(q), q)
+    return q, by_t, T[:, :3, :3]
+
+
+@dataclass(frozen=True, eq=False)
+class PlanePairs:
+    """Pixels of the depth images of two frames that see one surface."""
+
+    uv_i: Tensor  # (M, P, 2), pixels
+    z_i: Tensor  # (M, P), meters, as measured
+    uv_j: Tensor  # (M, P, 2)
+    z_j: Tensor  # (M, P)
+    normal_j: Tensor  # (M, P, 3), in camera j
+    information: Tensor  # (M, P), inverse standard deviation, 1/m; 0 where there is no pair
+    misfit: float  # median of the distances when they were paired, in standard deviations of the depth noise
+
+    def evaluate(
+        self,
+        T_wi: Tensor,  # (M, 4, 4)
+        T_wj: Tensor,  # (M, 4, 4)
+        cameras: CameraPair,
+    ) -> Residuals:
+        """Distances of i's points to the planes of j (Chen and Medioni 1991)."""
+        p_i, to_i = lift(self.uv_i, self.z_i, cameras)
+        p_j, to_j = lift(self.uv_j, self.z_j, cameras)
+        p_w = se3.transform(T_wi, p_i)
+        n_w = se3.rotate(T_wj, self.normal_j)
+        r = ((p_w - se3.transform(T_wj, p_j)) * n_w).sum(-1)
+        n_i = n_w @ T_wi[:, :3, :3]
+        by_depth = (n_i[..., None, :] @ to_i - self.normal_j[..., None, :] @ to_j)[..., 0, :]
+        rest = by_depth.new_zeros(*by_depth.shape[:-1], len(NAMES) - len(DEPTH))
+        to_camera = torch.cat([by_depth, rest], -1)
+        to_pose = torch.cat([n_w, torch.linalg.cross(p_w, n_w)], -1)
+        w = self.information
+        return Residuals(w * r, w[..., None] * to_pose, w[..., None] * to_camera)
+
+
+class Sampled(NamedTuple):
+    """An image at points between its pixels."""
+
+    value: Tensor  # (M, P)
+    gradient: Tensor  # (M, P, 2), per pixel of the full image
+    inside: Tensor  # (M, P) bool
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Intensity of N frames, shrunk by a whole factor, with its derivatives."""
+
+    stack: Tensor  # (N, 3, h, w): intensity, and its derivatives along row and column, per pixel of the full image
+    factor: int
+
+    @staticmethod
+    def of(intensity: Tensor, factor: int) -> Images:
+        """intensity (N, h, w), shrunk by `factor`."""
+        padded = torch.nn.functional.pad(intensity[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+        du = 0.5 * (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / factor
+        dv = 0.5 * (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / factor
+        return Images(torch.stack([intensity, du, dv], 1), factor)
+
+    def sample(
+        self,
+        index: Tensor,  # (M,)
+        uv: Tensor,  # (M, P, 2), pixels of the full image
+    ) -> Sampled:
+        """Bilinearly. A point outside has value and gradient 0."""
+        h, w = self.stack.shape[-2:]
+        x, y = ((uv + 0.5) / self.factor - 0.5).unbind(-1)
+        inside = (x >= 0) & (x < w - 1) & (y >= 0) & (y < h - 1)
+        x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
+        column, row = x.floor(), y.floor()
+        a, b = (x - column)[..., None], (y - row)[..., None]
+        table = self.stack.movedim(1, -1).flatten(0, 2)
+        first = index[:, None] * (h * w) + row.long() * w + column.long()
+        top = torch.lerp(table[first], table[first + 1], a)
+        low = torch.lerp(table[first + w], table[first + w + 1], a)
+        found = torch.where(inside[..., None], torch.lerp(top, low, b), 0.0)
+        return Sampled(found[..., 0], found[..., 1:], inside)
+
+
+@dataclass(frozen=True, eq=False)
+class BrightnessPairs:
+    """Points of frame i, whose color two frames should show alike."""
+
+    i: Tensor  # (M,)
+    j: Tensor  # (M,)
+    uv_i: Tensor  # (M, P, 2), pixels of depth
+    z_i: Tensor  # (M, P), meters, as measured
+    images: Images
+    gain: Tensor  # (M,), of j to be as bright as i
+    bias: Tensor  # (M,)
+    information: Tensor  # (M, P), inverse standard deviation; 0 where one does not see the point
+    motion: LocalMotion  # of the N keyframes
+    misfit: float  # median of the differences when they were paired
+
+    def evaluate(
+        self,
+        T_wi: Tensor,  # (M, 4, 4)
+        T_wj: Tensor,  # (M, 4, 4)
+        cameras: CameraPair,
+    ) -> Residuals:
+        """Differences of brightness where i's and j's color images see i's points (Steinbruecker et al. 2011)."""
+        p_i, to_depth = lift(self.uv_i, self.z_i, cameras)
+        p_w = se3.transform(T_wi, p_i)
+        R_iw = T_wi[:, :3, :3].mT
+        p_j = se3.transform(se3.inverse(T_wj), p_w)
+        R_ji = T_wj[:, :3, :3].mT @ T_wi[:, :3, :3]
+        a = self._view(self.i, p_i, cameras)
+        b = self._view(self.j, p_j, cameras)
+        gain = self.gain[:, None]
+        r = a.value - gain * b.value - self.bias[:, None]
+        by_j = -gain[..., None] * b.to_p  # of r to p_j
+        by_i = a.to_p + by_j @ R_ji  # of r to p_i, the poses held
+        by_w = by_j @ R_ji @ R_iw
+        rest = a.to_rest - gain[..., None] * b.to_rest
+        by_depth = (by_i[..., None, :] @ to_depth)[..., 0, :]
+        by_depth = by_depth + torch.nn.functional.pad(rest[..., :4], (0, len(DEPTH) - 4))  # color's K is relative
+        to_camera = torch.cat([by_depth, rest], -1)
+        to_pose = torch.cat([by_w, torch.linalg.cross(p_w, by_w)], -1)
+        w = self.information * (a.inside & b.inside)
+        return Residuals(w * r, w[..., None] * to_pose, w[..., None] * to_camera)
+
+    def _view(self, index: Tensor, p: Tensor, cameras: CameraPair) -> View:
+        """Points p (M, P, 3), in depth cameras, as the color images of frames (M,) show them."""
+        q, by_t, R = move_back(p, *self.motion.at(index, cameras.time_offset))
+        uv, to_q, to_K, to_motion, z = see(q, cameras)
+        found = self.images.sample(index, uv)
+        g = found.gradient[..., None, :]
+        along = g @ torch.cat([to_q @ R[:, None], to_K, to_motion, to_q @ by_t[..., None]], -1)
+        to_p, to_rest = along[..., 0, :].split([3, len(COLOR) + len(MOTION) + 1], -1)
+        return View(found.value, to_p, to_rest, found.inside & (z > 0))
+
+
+class View(NamedTuple):
+    """The brightness of points in color images."""
+
+    value: Tensor  # (M, P)
+    to_p: Tensor  # (M, P, 3), its derivative to the point, in the depth camera
+    to_rest: Tensor  # (M, P, 11), to `COLOR`, `MOTION` and the time offset
+    inside: Tensor  # (M, P) bool

@@ -1,0 +1,122 @@
+"""Residuals of pairs of keyframes: Jacobians against central differences, and zero where everything is right."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from gradslam_ng import optim
+from gradslam_ng.calibration.cameras import NAMES, CameraPair, lift, see
+from gradslam_ng.calibration.motion import LocalMotion, interpolate_motion
+from gradslam_ng.calibration.problem import JointRefinement
+from gradslam_ng.calibration.residuals import BrightnessPairs, Images, PlanePairs
+from gradslam_ng.geometry import se3
+
+N, PAIRS, POINTS = 3, 2, 20
+K = torch.tensor([[100.0, 0, 50], [0, 98, 40], [0, 0, 1]], dtype=torch.float64)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture
+def cameras() -> CameraPair:
+    """Nothing about them is zero."""
+    told = CameraPair.registered(K)
+    return told.retract(0.02 * random(len(NAMES)))
+
+
+@pytest.fixture
+def motion() -> LocalMotion:
+    times = torch.arange(13, dtype=torch.float64) / 30
+    way = se3.exp(torch.cumsum(0.01 * random(13, 6, seed=1), 0))
+    return interpolate_motion(times, way, torch.tensor([5, 6, 7]))
+
+
+@pytest.fixture
+def problem(cameras: CameraPair, motion: LocalMotion) -> tuple[JointRefinement, tuple]:
+    """Pairs that see an image whose brightness is a plane, so that interpolation has its exact derivative."""
+    i, j = torch.tensor([0, 1]), torch.tensor([1, 2])
+    uv = 40 + 10 * random(PAIRS, POINTS, 2, seed=2)
+    z = 2 + 0.1 * random(PAIRS, POINTS, seed=3)
+    normal = torch.nn.functional.normalize(random(PAIRS, POINTS, 3, seed=4), dim=-1)
+    planes = PlanePairs(uv, z, uv + 1, z + 0.01, normal, torch.full_like(z, 50.0), 1.0)
+    slopes = 0.01 * random(N, 2, seed=5)
+    v, u = torch.meshgrid(torch.arange(80.0), torch.arange(100.0), indexing="ij")
+    image = 0.5 + slopes[:, 0, None, None] * u + slopes[:, 1, None, None] * v
+    gain, bias = torch.tensor([0.9, 1.1], dtype=torch.float64), torch.tensor([0.1, -0.1], dtype=torch.float64)
+    images = Images.of(image, 1)
+    brightness = BrightnessPairs(i, j, uv, z, images, gain, bias, torch.full_like(z, 3.0), motion, 1.0)
+    T_wc = se3.exp(0.02 * random(N, 6, seed=6))
+    told = CameraPair.registered(K)
+    prior = torch.full((len(NAMES),), 0.5, dtype=torch.float64)
+    free = torch.arange(len(NAMES)) != 3
+    return JointRefinement(i, j, planes, brightness, optim.Tukey(50.0), told, prior, free), (T_wc, cameras)
+
+
+def test_tangent(cameras: CameraPair) -> None:
+    told = CameraPair.registered(K)
+    delta = told.local(cameras)
+    for a, b in zip(told.retract(delta), cameras, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    assert torch.equal(told.local(told), torch.zeros(len(NAMES), dtype=torch.float64))
+
+
+def test_lift_and_see_invert_each_other() -> None:
+    registered = CameraPair.registered(K)
+    uv = 40 + 10 * random(7, 2)
+    p, _ = lift(uv, torch.full((7,), 2.0, dtype=torch.float64), registered)
+    torch.testing.assert_close(see(p, registered)[0], uv)
+
+
+@pytest.mark.parametrize("term", ["planes", "brightness"])
+def test_jacobians(problem, term: str) -> None:
+    """To poses and cameras, at cameras that are not the ones told: tangents at where the cameras are."""
+    joint, (T_wc, cameras) = problem
+    pairs, h = getattr(joint, term), 1e-6
+    found = pairs.evaluate(T_wc[joint.i], T_wc[joint.j], cameras)
+    assert (found.r != 0).sum() > POINTS
+    for k, name in enumerate(NAMES):
+        step = h * torch.eye(len(NAMES), dtype=torch.float64)[k]
+        up, down = (pairs.evaluate(T_wc[joint.i], T_wc[joint.j], cameras.retract(s)).r for s in (step, -step))
+        torch.testing.assert_close((up - down) / (2 * h), found.to_camera[..., k], atol=1e-4, rtol=1e-5, msg=name)
+    for k in range(6):
+        move = se3.exp(h * torch.eye(6, dtype=torch.float64)[k]), se3.exp(-h * torch.eye(6, dtype=torch.float64)[k])
+        up, down = (pairs.evaluate(T @ T_wc[joint.i], T_wc[joint.j], cameras).r for T in move)
+        torch.testing.assert_close((up - down) / (2 * h), found.to_pose[..., k], atol=1e-4, rtol=1e-5)
+        up, down = (pairs.evaluate(T_wc[joint.i], T @ T_wc[joint.j], cameras).r for T in move)
+        torch.testing.assert_close((up - down) / (2 * h), -found.to_pose[..., k], atol=1e-4, rtol=1e-5)
+
+
+def test_problem_is_consistent(problem) -> None:
+    """The gradient is that of the error, and the sum of the pairs' scores and of what is told."""
+    joint, x = problem
+    H, g, error = joint.linearize(x)
+    torch.testing.assert_close(H, H.mT)
+    assert float(joint.error(x)) == float(error)
+    told = joint.free * joint.told.local(x[1]) / joint.prior
+    scores = joint.scores(x).sum(0)
+    scores[-len(NAMES) :] += told
+    torch.testing.assert_close(scores, g)
+    h = 1e-6
+    for k in [*range(7, 18, 3), *range(18, 24), 34]:  # the unknowns in which a prior does not turn
+        step = h * torch.eye(len(g), dtype=torch.float64)[k]
+        slope = (joint.error(joint.retract(x, step)) - joint.error(joint.retract(x, -step))) / (2 * h)
+        torch.testing.assert_close(slope, g[k], atol=1e-3, rtol=1e-4)
+    moved = joint.retract(x, torch.ones_like(g))
+    held = joint.told.local(moved[1])[3] - joint.told.local(x[1])[3]
+    assert torch.equal(moved[0][0], x[0][0]) and float(held.abs()) < 1e-12
+
+
+def test_motion_between_frames() -> None:
+    """A camera at constant twist is found where it was, to rounding; beyond the knots too."""
+    times = torch.arange(15, dtype=torch.float64) / 30
+    twist = torch.tensor([0.3, -0.2, 0.1, 0.5, -0.4, 0.2], dtype=torch.float64)
+    way = se3.exp(times[:, None] * twist)
+    motion = interpolate_motion(times, way, torch.tensor([0, 7, 14]))
+    for t in (-0.02, 0.0, 0.05):
+        xi, rate = motion.at(torch.arange(3), torch.tensor(t, dtype=torch.float64))
+        torch.testing.assert_close(xi, (t * twist).expand(3, 6), atol=1e-9, rtol=1e-7)
+        torch.testing.assert_close(rate, twist.expand(3, 6), atol=1e-7, rtol=1e-7)

@@ -54,8 +54,6 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     whole.vertex_colors = vector(colors)
     small = whole.simplify_quadric_decimation(faces)
     points = np.asarray(small.vertices)
-    from scipy.spatial import cKDTree  # takes a second
-
     nearest = torch.from_numpy(cKDTree(vertices).query(points)[1])
     found = torch.from_numpy(points).to(mesh.vertices)
     corners = torch.from_numpy(np.asarray(small.triangles)).to(mesh.faces)

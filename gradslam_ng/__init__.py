@@ -1,6 +1,7 @@
 """gradslam_ng: dense RGB-D SLAM as one differentiable PyTorch program."""
 
 from gradslam_ng import (
+    calibration,
     compute,
     datasets,
     evaluation,
@@ -52,6 +53,7 @@ __all__ = [
     "Trajectory",
     "VolumeLoopCloser",
     "VoxelGrid",
+    "calibration",
     "compute",
     "datasets",
     "evaluation",

@@ -26,6 +26,7 @@ from gradslam_ng.slam import PointFusion
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 MIN_KEYFRAMES, MAX_KEYFRAMES = 6, 60
+APART = 0.005  # seconds between color and depth from which the poses of color are too uncertain to register it well
 # Of each unknown the unit that it is shown in, how many of it there are in ours, and digits
 PIXELS, INVERSE, MILLIMETERS, DEGREES = ("px", 1.0, 2), ("1/m", 1.0, 5), ("mm", 1e3, 1), ("degrees", 180 / math.pi, 3)
 GROUPS = ((DEPTH[:4], PIXELS), (DEPTH[4:], INVERSE), (COLOR, PIXELS), (MOTION[:3], MILLIMETERS), (MOTION[3:], DEGREES))
@@ -66,6 +67,13 @@ def calibrate(
     if not found.is_better:
         reason = "pairs of frames that took no part fit no better with the cameras found"
         raise UnreliableError(f"{source}: {reason}; nothing is written")
+    apart = float(found.cameras.time_offset)
+    if abs(apart) > APART:
+        console.print(
+            f"[yellow]warning:[/yellow] color and depth are {1e3 * abs(apart):.0f} ms apart: where color lies on depth "
+            "may be off by some pixels, more than the standard deviations say",
+            soft_wrap=True,
+        )
     out.write_text(json.dumps(describe_cameras(found, sequence), indent=2) + "\n")
     console.print(f"{out}: written, for run --camera", soft_wrap=True, markup=False)
 

@@ -92,6 +92,21 @@ def retrieval() -> str:
 
 
 @table
+def refinement() -> str:
+    columns = (
+        "recording", "frames", "keyframes", "ATE, cm", "refined", "misfit", "refined", "sharpness, mm", "refined",
+        "time, of the run",
+    )  # fmt: skip
+    rows = [
+        [row["recording"], str(row["frames"]), str(row["keyframes"]), *(f"{x:.3f}" for x in row["ate_cm"]),
+         *(f"{x:.4f}" for x in row["misfit"]), *(f"{x:.2f}" for x in row["sharpness_mm"]),
+         f"{row['times_the_run']:.1f}"]
+        for row in load("refinement")["rows"]
+    ]  # fmt: skip
+    return markdown(columns, rows, measured("refinement", ["refinement"], "1", "640x480, run at half"))
+
+
+@table
 def scaling() -> str:
     data = load("scaling")
     columns = (

@@ -43,9 +43,16 @@ DEPRECATED = {
 
 
 def write(
-    out: Path, result: Result, sequence: RGBDSequence, settings, findings: list[Finding]
+    out: Path,
+    result: Result,
+    sequence: RGBDSequence,
+    settings,
+    findings: list[Finding],
+    refinement: dict | None = None,
 ) -> tuple[dict, dict[str, bool]]:
     """Write everything; what fails is reported and does not keep the rest from being written.
+
+    refinement: what is told of one, None where there was none.
 
     Returns the metrics, and for each file whether it was written.
     """
@@ -53,8 +60,7 @@ def write(
     from gradslam_ng.viz.report import write_report
     from gradslam_ng.viz.snapshot import snapshot
 
-    written = {}
-    sizes = {}
+    written, sizes = {}, {}
 
     def attempt(name: str, action: Callable[[Path], object]) -> None:
         try:
@@ -87,6 +93,7 @@ def write(
     metrics, error = measure(result, sequence, settings)
     metrics["map"] |= sizes
     metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
+    metrics |= {} if refinement is None else {"refinement": refinement}
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title, warning(metrics)))

@@ -15,6 +15,7 @@ from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import describe, inspect, print_findings
+from gradslam_ng.commands.refinement import refine_run
 from gradslam_ng.commands.run_folder import begin_log, prepare_folder
 from gradslam_ng.commands.run_options import (
     CLOSERS,
@@ -78,7 +79,8 @@ def run(
     live = None if page is None else LiveView(page)
     closer = CLOSERS[method.system]() if loops else None
     result = run_with_progress(slam, sequence, compile, console, closer, live=live, handlers=handlers)
-    metrics, written = write(out, result, sequence, record, findings)
+    result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
+    metrics, written = write(out, result, sequence, record, findings, refined)
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
@@ -109,5 +111,6 @@ def _record(
         noise=recording.noise,
         strict=recording.strict,
         loops=loops,
+        refine=method.refine,
         command=shlex.join([*words, *as_arguments(recording, method, compute)]),
     )

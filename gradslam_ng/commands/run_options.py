@@ -78,6 +78,7 @@ class SystemOptions:
         config: TOML file with the tables [odometry] and [mapping]: settings of ProjectiveICP, and of PointFuser
             or KinectFusion; --dump-config prints one.
         loops: Close loops, in sequences of 600 frames and more that pointfusion or kinectfusion tracks by itself.
+        refine: After the run, refine the poses of keyframes together, by depth and brightness, and fuse the map anew.
     """
 
     system: Literal["pointfusion", "kinectfusion", "icpslam", "icp-odometry"] = "pointfusion"
@@ -86,6 +87,7 @@ class SystemOptions:
     scale: float | None = None
     config: Path | None = None
     loops: bool = True
+    refine: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
     def make(self, max_depth: float | None) -> StreamingSystem:
         """The system, which leaves out depth beyond that, meters, None for its own limit."""
@@ -187,6 +189,7 @@ class RunRecord:
     noise: str | None
     strict: bool
     loops: bool
+    refine: bool
     command: str  # that runs it again
 
 

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gradslam_ng.commands.refinement import summarize
+
 
 def print_summary(metrics: dict, written: list[str], out: Path, console: Console) -> None:
     """Print what came out."""
@@ -31,6 +33,8 @@ def print_summary(metrics: dict, written: list[str], out: Path, console: Console
         table.add_row("ATE", f"{100 * metrics['ate']['rmse']:.2f} cm RMSE, of the frames tracked")
         drift, turn = (metrics["rpe"][kind]["rmse"] for kind in ("translation", "rotation"))
         table.add_row("RPE", f"{100 * drift:.2f} cm, {turn:.2f} degrees a frame")
+    if "refinement" in metrics:
+        table.add_row("refinement", summarize(metrics["refinement"]))
     for finding in metrics["findings"]:
         if finding["severity"] != "note":
             table.add_row(finding["severity"], escape(finding["message"]))

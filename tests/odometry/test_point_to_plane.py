@@ -10,7 +10,8 @@ from torch import Tensor
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry import point_to_plane
 from gradslam_ng.odometry.association import Gates, Window
-from gradslam_ng.odometry.point_to_plane import LivePoints, linearize_point_to_plane
+from gradslam_ng.odometry.normal_equations import Blocks
+from gradslam_ng.odometry.point_to_plane import LivePoints, evaluate_point_to_plane, linearize_point_to_plane
 from gradslam_ng.structures import SurfaceView
 
 SIZE = (12, 16)
@@ -34,7 +35,7 @@ def test_point_to_plane_jacobian_against_central_differences():
 def pair() -> dict[str, Tensor]:
     """Two bumpy surfaces of random points on the rays of two cameras, 1 to 2 m away, with holes; nothing is aligned.
 
-    The tensors in the arguments of `linearize_point_to_plane`, by name.
+    The tensors in the arguments of `evaluate_point_to_plane`, by name.
     """
     generator = torch.Generator().manual_seed(1)
 
@@ -62,11 +63,17 @@ def number(value: float) -> Tensor:
 
 
 def reduce(pair: dict[str, Tensor], **changed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """H, g, error and overlap; and g is what the blocks add up to."""
     x = SimpleNamespace(**pair | changed)
     live = LivePoints(x.vertices, x.normals, x.information)
     model = SurfaceView(x.model_vertices, x.model_normals, x.model_weights, x.K)
     gates = Gates(number(DISTANCE), number(math.cos(math.radians(ANGLE))))
-    return linearize_point_to_plane(live, model, x.T_mc, gates, number(SCALE), Window(1, number(0.5)))
+    alignment = live, model, x.T_mc, gates, number(SCALE), Window(1, number(0.5))
+    H, g, error, overlap, scores = evaluate_point_to_plane(*alignment, Blocks.of(SIZE, SIZE[0]))
+    assert torch.allclose(scores.sum(1), g, rtol=1e-9, atol=1e-12)
+    for found, expected in zip(linearize_point_to_plane(*alignment), (H, g, error), strict=True):
+        assert torch.equal(found, expected)
+    return H, g, error, overlap
 
 
 def explicit(pair: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

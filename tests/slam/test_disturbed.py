@@ -59,10 +59,9 @@ def test_features_on_a_moving_object_alone(room):
     assert not silently_wrong(gs.PointFusion().run(room.InMemory(frames)), frames.T_wc)
 
 
-@pytest.mark.parametrize("speed", [0.3, 1.0])
-def test_a_mirror(room, speed):
+def test_a_mirror(room):
     """The left half shows, and measures, the right half the other way around."""
-    frames = walk(room, speed)
+    frames = walk(room, 0.3)
     half = SIZE[1] // 2
     for image in (frames.color, frames.depth):
         image[:, :, :half] = image[:, :, half:].flip(2)

@@ -146,7 +146,7 @@ def crop(shared_data) -> Callable[[str], RGBDFrames]:
 ICL, TUM = "icl/office_room_traj3_frei_png", "tum/rgbd_dataset_freiburg3_structure_notexture_far"
 # Whether a direction is believed changes steeply with sigma: wider differences see its third derivative (1.5e-4, at a
 # fifth of the step 1e-5). Planes without texture leave one nearly open, and rounding moves the camera along it:
-# narrower differences see that (2e-3 by temperature, 2e-5 at ten times the step).
+# narrower differences see that (2e-3 by temperature, 2e-5 at ten times the step; 3e-4 on some processors as it is).
 REAL_STEPS = {ICL: STEPS | {"sigma": 2e-4}, TUM: STEPS | {"sigma": 2e-4, "temperature": 3e-4, "depth": 2e-8}}
 
 
@@ -154,7 +154,8 @@ REAL_STEPS = {ICL: STEPS | {"sigma": 2e-4}, TUM: STEPS | {"sigma": 2e-4, "temper
 def test_real_frames(differences, crop, folder, strategy):
     """Tracked at a quarter of their size."""
     errors = check(differences, gs.PointFusion, crop(folder), factor=4, strategy=strategy, steps=REAL_STEPS[folder])
-    assert_right(errors, expected(gs.PointFusion, strategy=strategy), median=1e-6 if folder == ICL else 1e-5)
+    median, most = (1e-6, 1e-4) if folder == ICL else (1e-5, 5e-4)
+    assert_right(errors, expected(gs.PointFusion, strategy=strategy), median=median, most=most)
 
 
 @pytest.mark.slow

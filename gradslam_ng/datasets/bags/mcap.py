@@ -61,14 +61,10 @@ class McapFile:
 
     def read(self, position: Position) -> bytes | memoryview:
         """The message at a position."""
-        chunk, start, size = position
-        if chunk < 0:
-            return self.file.bytes[start : start + size]
-        unpacked = self.chunks.find(chunk)
-        if unpacked is None:
-            unpacked = self._unpack(chunk, RECORD.unpack_from(self.file.bytes, chunk - RECORD.size)[1])
-            self.chunks.add(chunk, unpacked)
-        return memoryview(unpacked)[start : start + size]
+        content = self.file.bytes
+        return self.chunks.read(
+            content, position, lambda at: self._unpack(at, RECORD.unpack_from(content, at - RECORD.size)[1])
+        )
 
     def _messages_of(self, start: int, size: int) -> Iterator[Message]:
         """Those of a chunk; a broken one costs its messages, not those behind it."""

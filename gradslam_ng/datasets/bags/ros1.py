@@ -76,14 +76,8 @@ class Ros1File:
 
     def read(self, position: Position) -> bytes | memoryview:
         """The message at a position."""
-        chunk, start, size = position
-        if chunk < 0:
-            return self.file.bytes[start : start + size]
-        unpacked = self.chunks.find(chunk)
-        if unpacked is None:
-            unpacked = self._unpack(next(records(self.file.bytes, chunk)))
-            self.chunks.add(chunk, unpacked)
-        return memoryview(unpacked)[start : start + size]
+        content = self.file.bytes
+        return self.chunks.read(content, position, lambda at: self._unpack(next(records(content, at))))
 
     def _messages_of(self, chunk: Record) -> Iterator[Message]:
         """Those of a chunk; a broken one costs its messages, not those behind it."""

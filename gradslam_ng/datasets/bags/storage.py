@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -63,15 +63,20 @@ class ChunkCache:
         self._chunks: dict[int, bytes | memoryview] = {}
         self._lock = threading.Lock()
 
-    def find(self, key: int) -> bytes | memoryview | None:
+    def read(self, file: memoryview, position: Position, unpack: Callable[[int], bytes | memoryview]) -> memoryview:
+        """The bytes at a position, in the file itself or in the chunk that `unpack` gives from where it begins."""
+        chunk, start, size = position
+        if chunk < 0:
+            return file[start : start + size]
         with self._lock:
-            return self._chunks.get(key)
-
-    def add(self, key: int, chunk: bytes | memoryview) -> None:
-        with self._lock:
-            self._chunks[key] = chunk
-            while len(self._chunks) > self.capacity:
-                del self._chunks[next(iter(self._chunks))]
+            unpacked = self._chunks.get(chunk)
+        if unpacked is None:
+            unpacked = unpack(chunk)
+            with self._lock:
+                self._chunks[chunk] = unpacked
+                while len(self._chunks) > self.capacity:
+                    del self._chunks[next(iter(self._chunks))]
+        return memoryview(unpacked)[start : start + size]
 
     def __reduce__(self) -> tuple:
         return ChunkCache, (self.capacity,)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from gradslam_ng.calibration.calibrate import Calibration
-from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.intrinsics import CameraFile, ColorCamera
 from gradslam_ng.datasets.intrinsics_json import format_camera
 from gradslam_ng.datasets.sequence import RGBDSequence
@@ -17,8 +16,9 @@ from gradslam_ng.datasets.sequence import RGBDSequence
 def describe_cameras(found: Calibration, sequence: RGBDSequence) -> dict[str, Any]:
     """The cameras found in a recording, for `json.dumps`."""
     cameras = found.cameras
-    before = sequence.camera if isinstance(sequence, FileSequence) else None
-    distortion = cameras.depth_distortion + _earlier_distortion(sequence)
+    before = None if sequence.rectification is None else sequence.rectification.camera
+    corrected = (before and before.depth_distortion) or (0.0, 0.0)  # on loading
+    distortion = cameras.depth_distortion + torch.tensor(corrected, dtype=torch.float64, device="cpu")
     told_offset = 0.0 if before is None else before.time_offset
     color = ColorCamera(cameras.K_color, cameras.T_color_depth, sequence.size)
     file = CameraFile(
@@ -35,9 +35,3 @@ def describe_cameras(found: Calibration, sequence: RGBDSequence) -> dict[str, An
         color = replace(color, size=told.size, distortion=told.distortion, lens_model=told.lens_model)
         file = replace(file, color=color, distortion=before.distortion, lens_model=before.lens_model)
     return format_camera(file)
-
-
-def _earlier_distortion(sequence: RGBDSequence) -> torch.Tensor:
-    """Of depth (2,), corrected on loading."""
-    known = sequence.camera.depth_distortion if isinstance(sequence, FileSequence) else None
-    return torch.tensor(known or (0.0, 0.0), dtype=torch.float64, device="cpu")

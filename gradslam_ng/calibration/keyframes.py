@@ -11,7 +11,6 @@ from gradslam_ng.calibration.association import MAX_DISTANCE
 from gradslam_ng.calibration.cameras import CameraPair, lift
 from gradslam_ng.calibration.motion import LocalMotion, interpolate_motion
 from gradslam_ng.compute.discrete import discrete
-from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry import images, se3
 from gradslam_ng.slam import Result
@@ -79,16 +78,15 @@ def read_keyframes(sequence: RGBDSequence, result: Result, count: int) -> Keyfra
 def told_cameras(sequence: RGBDSequence) -> CameraPair:
     """The cameras that a recording is taken to have; depth is corrected on loading already."""
     registered = CameraPair.registered(sequence.K)
-    registration = sequence.registration if isinstance(sequence, FileSequence) else None
-    if registration is None:
+    taken = sequence.rectification
+    if taken is None or taken.is_registered:
         return registered
-    return registered._replace(K_color=registration.K_color.double(), T_color_depth=registration.T_color_depth.double())
+    return registered._replace(K_color=taken.K_color.double(), T_color_depth=taken.T_color_depth.double())
 
 
 def read_apart(sequence: RGBDSequence, index: int) -> tuple[Tensor, Tensor]:
     """Color (H', W', 3) and depth (H, W, 1) of a frame as `told_cameras` see them, not registered."""
-    number = sequence.indices[index]
-    color, depth = sequence.read_apart(number) if isinstance(sequence, FileSequence) else sequence.read(number)
+    color, depth = sequence.read_apart(sequence.indices[index])
     return color, torch.where(depth <= sequence.max_depth, depth, 0.0)
 
 

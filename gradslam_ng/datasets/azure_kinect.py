@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import Camera
+from gradslam_ng.datasets.camera import Camera, with_color
+from gradslam_ng.datasets.camera_files import with_given
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.images import decode_color
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.lens import parse_distortion
-from gradslam_ng.datasets.recorded import RecordedSequence, with_color, with_given
+from gradslam_ng.datasets.recorded import RecordedSequence
 from gradslam_ng.datasets.tum import associate
 from gradslam_ng.datasets.video_packets import VideoPackets, require_av
 from gradslam_ng.geometry import se3
@@ -65,7 +66,8 @@ class AzureKinect(RecordedSequence):
         depth_camera, T_depth = depth_calibration(calibration, sizes[self.depth_stream], str(path))
         color_camera, T_color = color_calibration(calibration, sizes[self.color_stream], str(path))
         times = [self.packets.times.get(stream, []) for stream in (self.color_stream, self.depth_stream)]
-        self.pairs = associate(times[0], times[1], MAX_DIFFERENCE)
+        camera = with_given(with_color(depth_camera, color_camera, T_color @ se3.inverse(T_depth)), intrinsics)
+        self.pairs = associate([time - camera.time_offset for time in times[0]], times[1], MAX_DIFFERENCE)
         if not self.pairs:
             raise ValueError(f"{path}: no color within {MAX_DIFFERENCE} s of a depth image")
         findings = []
@@ -76,7 +78,8 @@ class AzureKinect(RecordedSequence):
         super().__init__(
             name=path.stem,
             layout=self.layout,
-            camera=with_given(with_color(depth_camera, color_camera, T_color @ se3.inverse(T_depth)), intrinsics),
+            camera=camera,
+            is_paired_by_time=True,
             depth_scale=depth_scale,
             timestamps=torch.tensor([times[1][j] for _, j in self.pairs], dtype=torch.float64),
             notes=[f"{len(times[0])} color and {len(times[1])} depth images, {len(self.pairs)} pairs"],

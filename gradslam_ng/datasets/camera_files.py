@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
 import torch
-from torch import Tensor
 
+from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import visible_files
-from gradslam_ng.datasets.intrinsics import FORMS, ColorCamera, Intrinsics, parse_intrinsics
+from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.intrinsics_json import read_camera_json
 from gradslam_ng.datasets.intrinsics_markup import ENDINGS, read_camera_markup
 from gradslam_ng.datasets.intrinsics_text import read_camera_text, read_info
-from gradslam_ng.geometry.camera import scale_intrinsics
-from gradslam_ng.geometry.lens import LensModel
 from gradslam_ng.io.markup import BadMarkup
 
 # Looked for in this order; the first that is there tells the camera.
@@ -31,35 +29,6 @@ INFO = ("info.txt", "_info.txt")  # of BundleFusion and ScanNet: lines `name = v
 LISTED = (".json", ".txt", ".yaml", ".yml", ".xml", ".ini", ".cfg", ".toml", ".csv", ".npy", ".npz")
 LIKE_A_CAMERA = re.compile(r"calib|camera|intrinsic|cam_?param")
 NOT_A_CAMERA = re.compile(r"pose|traj|extrin|path|time")
-SAME_SHAPE = 0.01  # relative difference of the horizontal and the vertical scale of an image that was only resized
-
-
-@dataclass(frozen=True, eq=False)
-class Camera:
-    """A pinhole camera with what its file tells besides, and where it comes from."""
-
-    K: Tensor  # (3, 3) float64, pixels
-    source: str  # such as "intrinsics.txt"
-    size: tuple[int, int] | None = None  # height and width of the images that K belongs to; None: those at hand
-    distortion: tuple[float, ...] | None = None  # of the lens, k1, k2, p1, p2, ...
-    depth_scale: float | None = None  # units of the depth files in a meter
-    scale_source: str = ""  # where that comes from
-    findings: tuple[Finding, ...] = ()
-    is_assumed: bool = False  # nothing in the recording tells it
-    is_certain: bool = False  # if assumed: but for the names of folder and files, which leave no doubt
-    lens_model: LensModel = "brown_conrady"
-    color: ColorCamera | None = None  # of color images that are not registered to depth, whose camera this is then
-    time_offset: float = 0.0  # seconds: time stamps of color less those of depth of the same moment
-    depth_distortion: tuple[float, float] | None = None  # 1/m, see `geometry.depth_distortion`
-
-    @property
-    def note(self) -> str:
-        """One line for the user."""
-        undone = self.distortion or (self.color is not None and self.color.distortion)
-        registered = "" if self.color is None else ", color registered to depth"
-        offset = f", color {1e3 * self.time_offset:+g} ms" if self.time_offset else ""
-        depth = ", depth corrected" if self.depth_distortion else ""
-        return f"camera: {self.source}" + (", distortion undone" if undone else "") + depth + registered + offset
 
 
 @overload
@@ -94,15 +63,12 @@ def find_camera(
 ) -> Camera | None:
     """The camera as given, else of a file in the first folder that has one, else the default; None if there is none.
 
-    A camera that is given as numbers is that of images without distortion, which the file's is then taken for too; it
-    may also be given as the name of a file.
+    What is given may be the name of a file; see `with_given`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: what is given, or a file, does not tell a camera; names it.
     """
-    path = camera_path(given)
-    numbers = None if given is None or path is not None else parse_intrinsics(given, y_up=y_up)
     try:
         camera = _found_camera(folders, names, y_up)
     except ValueError as error:
@@ -110,10 +76,8 @@ def find_camera(
             raise
         text = f"the camera's file is not used, since the camera is given by option: {error}"
         camera = Camera(torch.eye(3), "", findings=(Finding("note", "camera.broken", text),))
-    if path is not None:
-        return _given_file(path, camera, y_up)
-    if numbers is not None:
-        return _override(numbers, camera)
+    if given is not None:
+        return read_given(given, y_up) if camera is None else with_given(camera, given, y_up)
     if camera is not None or default is None:
         return camera
     return replace(default, findings=(*default.findings, *_unread(folders[0], set())))
@@ -130,14 +94,43 @@ def camera_path(given: Intrinsics | None) -> Path | None:
     return None
 
 
-def _given_file(path: Path, found: Camera | None, y_up: bool) -> Camera:
-    """The camera of a file that is given; the depth scale may be that of the folder's own file."""
-    camera = read_camera(path, y_up)
-    if camera is None:
+def read_given(given: Intrinsics, y_up: bool = False) -> Camera:
+    """The camera that the user gives: numbers, which are of images without distortion, or a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: what is given does not tell a camera; names it.
+    """
+    path = camera_path(given)
+    if path is None:
+        return Camera(parse_intrinsics(given, y_up=y_up), "as given")
+    told = read_camera(path, y_up)
+    if told is None:
         raise ValueError(f"{path}: expected a camera, got a file that tells none")
-    if camera.depth_scale is None and found is not None:
-        return replace(camera, depth_scale=found.depth_scale, scale_source=found.scale_source)
-    return camera
+    return told
+
+
+def with_given(camera: Camera, given: Intrinsics | None, y_up: bool = False) -> Camera:
+    """The camera of a recording, or the one that the user gives: its K, its size and its lens; what that one does not
+    tell of the scale and the distortion of depth, and of a color camera and its time, is the recording's.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_given`.
+    """
+    if given is None:
+        return camera
+    told = read_given(given, y_up)
+    findings = tuple(finding for finding in camera.findings if finding.code in ("camera.unused", "camera.broken"))
+    if camera.distortion and camera_path(given) is None:
+        text = f"the distortion in {camera.source} is not undone, since the camera is given by option"
+        findings += (Finding("warning", "camera.distortion", text),)
+    if told.depth_scale is None:
+        told = replace(told, depth_scale=camera.depth_scale, scale_source=camera.scale_source)
+    if told.depth_distortion is None:
+        told = replace(told, depth_distortion=camera.depth_distortion)
+    if told.color is None:
+        told = replace(told, color=camera.color, time_offset=told.time_offset or camera.time_offset)
+    return replace(told, findings=(*told.findings, *findings))
 
 
 def _found_camera(folders: Sequence[Path], names: Sequence[str], y_up: bool) -> Camera | None:
@@ -155,15 +148,6 @@ def _found_camera(folders: Sequence[Path], names: Sequence[str], y_up: bool) -> 
             text = f"{other.source} tells another camera than {camera.source}, which is used"
             camera = replace(camera, findings=(*camera.findings, Finding("warning", "camera.contradiction", text)))
     return camera
-
-
-def assumed(values: Intrinsics, size: tuple[int, int], data_set: str, is_certain: bool) -> Camera:
-    """The camera of a data set, of images of `size` (H, W), for recordings that have its layout but tell no camera.
-
-    is_certain: the names of folder and files leave no doubt that it is one of that data set.
-    """
-    K = parse_intrinsics(values)
-    return Camera(K, f"that of {data_set}, assumed", size, is_assumed=True, is_certain=is_certain)
 
 
 def read_camera(path: Path, y_up: bool = False) -> Camera | None:
@@ -197,64 +181,6 @@ def read_camera(path: Path, y_up: bool = False) -> Camera | None:
         time_offset=told.time_offset,
         depth_distortion=told.depth_distortion,
     )
-
-
-def fit_camera(camera: Camera, size: tuple[int, int]) -> Camera:
-    """The camera of images of `size` (H, W), scaled where it belongs to images of another size and the same shape.
-
-    Raises:
-        ValueError: images of another shape, or a principal point outside of them.
-    """
-    height, width = size
-    if camera.is_assumed:
-        camera = replace(camera, findings=(*camera.findings, _assumption(camera, size)))
-    if camera.size is not None and camera.size != size:
-        scale = width / camera.size[1], height / camera.size[0]
-        sizes = f"belongs to images of {camera.size[1]}x{camera.size[0]}, these are {width}x{height}"
-        same_shape = abs(scale[0] / scale[1] - 1) <= SAME_SHAPE
-        if not same_shape and not camera.is_assumed:
-            raise ValueError(f"camera: {camera.source} {sizes}, of another shape; give that of these images")
-        shape = ": scaled to them" if same_shape else ", of another shape, so that it cannot be right: scaled to them"
-        text = f"the camera, {camera.source}, {sizes}{shape}"
-        finding = Finding("warning" if same_shape else "error", "camera.resized", text)
-        K = scale_intrinsics(camera.K, scale)
-        camera = replace(camera, K=K, size=size, findings=(*camera.findings, finding))
-    cx, cy = camera.K[:2, 2].tolist()
-    if not (0 < cx < width - 1 and 0 < cy < height - 1):
-        raise ValueError(
-            f"camera: {camera.source}: expected a principal point inside of the images, which are {width}x{height}; "
-            f"got ({cx:g}, {cy:g}): is it the camera of images of another size?"
-        )
-    if camera.distortion and camera.K[0, 1] != 0:
-        raise ValueError(f"camera: {camera.source}: expected no skew together with distortion, got {camera.K[0, 1]:g}")
-    return camera
-
-
-def _assumption(camera: Camera, size: tuple[int, int]) -> Finding:
-    """That a camera is that of a data set; a mere note where names and the size of the images are its too."""
-    K = camera.K
-    numbers = " ".join(f"{value:g}" for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
-    data_set = camera.source.removesuffix(", assumed")
-    if camera.is_certain and camera.size == size:
-        text = f"the camera is {data_set} (fx fy cx cy {numbers}), by the names of folder and files"
-        return Finding("note", "camera.assumed", text)
-    text = (
-        f"the camera is assumed to be {data_set} (fx fy cx cy {numbers}), since nothing in the recording tells it; "
-        "give it by --camera or in a file intrinsics.txt"
-    )
-    return Finding("warning", "camera.assumed", text)
-
-
-def _override(K: Tensor, file: Camera | None) -> Camera:
-    """The camera that is given, with the depth scale of the file, whose distortion is not undone."""
-    if file is None:
-        return Camera(K, "as given")
-    findings = tuple(finding for finding in file.findings if finding.code in ("camera.unused", "camera.broken"))
-    if file.distortion:
-        text = f"the distortion in {file.source} is not undone, since the camera is given by option"
-        findings += (Finding("warning", "camera.distortion", text),)
-    given = Camera(K, "as given", None, None, file.depth_scale, file.source, findings)
-    return replace(given, color=file.color, time_offset=file.time_offset)
 
 
 def _read_files(folders: Sequence[Path], names: Sequence[str], y_up: bool) -> list[Camera]:

@@ -1,99 +1,61 @@
-"""Sequences of image files: one color and one depth file for each frame, undistorted and registered on loading."""
+"""Sequences of image files: one color and one depth file for each frame."""
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import Camera, fit_camera
-from gradslam_ng.datasets.findings import Finding, RecordingWarning
-from gradslam_ng.datasets.images import check_depth_pixels, image_kind, read_color, read_depth
-from gradslam_ng.datasets.registration import Registration
-from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
-from gradslam_ng.geometry.camera import sample
-from gradslam_ng.geometry.depth_distortion import undistort_depth
-from gradslam_ng.geometry.lens import Lens, undistort_images, undistortion_map
+from gradslam_ng.datasets.images import check_depth_pixels, image_kind, load_color, load_depth
+from gradslam_ng.datasets.recorded import ImageKind, RawImages, RecordedSequence
 
-FRAME_RATE = 30.0  # Hz, of the cameras of these data sets, where a recording has no time stamps
 LOOKED_AT = 5  # frames whose headers tell the size of all
-Kind = tuple[tuple[int, ...], np.dtype]  # shape and type of an image
 
 
-class FileSequence(RGBDSequence):
+class FileSequence(RecordedSequence):
     """A sequence of image files; its loader finds the files, the camera and the ground truth.
 
-    A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError. What
-    is questionable is in `findings`, and warned of (`RecordingWarning`).
+    A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError.
 
     Args:
         color, depth: the files of each frame.
-        camera: of the images as taken; is scaled to their size, and its distortion undone on loading. With a color
-            camera of its own, color is registered to depth.
-        depth_scale: units of the depth files in a meter, as the user gives it; default: the camera file's.
-        default_scale: where neither tells it; files of floats are then in meters.
-        no_depth: the value, besides 0, that marks a pixel without depth.
-        **about: as for RGBDSequence, without `K` and `size`.
+        **about: as for RecordedSequence.
 
     Raises:
         FileNotFoundError: no frame has both its files.
-        ValueError: the first readable frame has depth of 8 bit or several channels, or color and depth differ in size;
-            the camera is not that of these images; a depth scale below 1.
+        ValueError: the first readable frame has depth of 8 bit or several channels, or color and depth differ in size
+            though there is but one camera; see also RecordedSequence.
     """
 
-    is_recorded = True
-    same_size = True  # color and depth are registered pixel to pixel
+    warning_level = 4
 
-    def __init__(
-        self,
-        *,
-        color: Sequence[Path],
-        depth: Sequence[Path],
-        camera: Camera,
-        depth_scale: float | None = None,
-        default_scale: float = 1000.0,
-        no_depth: int = 0,
-        findings: Sequence[Finding] = (),
-        notes: Sequence[str] = (),
-        **about,
-    ) -> None:
-        self.color, self.depth, self.no_depth = list(color), list(depth), no_depth
-        self.same_size = self.same_size and camera.color is None
-        kinds = self._look(about["name"])
-        size = _most_common(depth_kind for _, depth_kind in kinds)
-        camera = fit_camera(camera, size)
-        told = camera.depth_scale if depth_scale is None else depth_scale
-        scale = check_scale(default_scale if told is None else told)
-        # files of floats are in meters unless a scale is told
-        self.integer_scale, self.float_scale = scale, 1.0 if told is None else scale
-        origin = "as given" if depth_scale is not None else "the default" if told is None else camera.scale_source
-        floats = ", meters where files hold floats" if told is None else ""
-        super().__init__(
-            K=camera.K,
-            size=size,
-            depth_scale=self.float_scale if kinds[0][1][1].kind == "f" else scale,
-            notes=[camera.note, *notes, f"depth unit: 1/{scale:g} m ({origin}){floats}"],
-            findings=[*camera.findings, *findings],
-            **about,
-        )
-        lens = None if camera.distortion is None else Lens(camera.distortion, camera.lens_model)
-        self.seen_at = None if lens is None else undistortion_map(self.K, lens, size)  # (H, W, 2)
-        self.camera = camera
-        self.registration: Registration | None = None
-        if camera.color is not None:
-            color_size = _most_common(color_kind for color_kind, _ in kinds)
-            self.registration = Registration(camera, size=size, color_size=color_size)
-        for finding in self.findings:
-            if finding.is_serious:
-                warnings.warn(f"{self.name}: {finding.message}", RecordingWarning, stacklevel=3)
+    def __init__(self, *, color: Sequence[Path], depth: Sequence[Path], **about) -> None:
+        self.color, self.depth = list(color), list(depth)
+        self.same_size = about["camera"].color is None  # color and depth are registered pixel to pixel
+        super().__init__(**about)
 
-    def _look(self, name: str) -> list[tuple[Kind, Kind]]:
-        """Shape and type of color and depth of a few frames over the whole sequence, from their headers."""
+    def decode_color(self, index: int) -> np.ndarray:
+        return load_color(self.color[index])
+
+    def decode_depth(self, index: int) -> np.ndarray:
+        return load_depth(self.depth[index])
+
+    def image_path(self, index: int, kind: str) -> Path:
+        return (self.color if kind == "color" else self.depth)[index]
+
+    def image_files(self) -> dict[str, list[Path]]:
+        return {"color": self.color, "depth": self.depth}
+
+    def look(self, name: str, count: int) -> RawImages:
+        """What most of a few images over the whole sequence are like, by their headers."""
+        kinds = self._kinds(name)
+        color_size, depth_size = (_most_common(kind[which][0] for kind in kinds) for which in (0, 1))
+        return RawImages(color_size, depth_size, kinds[0][1][1])
+
+    def _kinds(self, name: str) -> list[tuple[ImageKind, ImageKind]]:
+        """Shape and type of color and depth of a few frames."""
         found, misfits, broken = [], [], ""
         count = len(self.color)
         spread = np.linspace(0, count - 1, LOOKED_AT).round().astype(int).tolist() if count else []
@@ -122,7 +84,7 @@ class FileSequence(RGBDSequence):
             raise FileNotFoundError(f"{name}: none of its {count} frames can be read{missing}{broken}")
         return found
 
-    def _misfit(self, index: int, color: Kind, depth: Kind) -> str:
+    def _misfit(self, index: int, color: ImageKind, depth: ImageKind) -> str:
         """What is wrong with the kinds of a frame's two images; empty where nothing is."""
         (color_shape, color_dtype), (depth_shape, depth_dtype) = color, depth
         try:
@@ -135,76 +97,11 @@ class FileSequence(RGBDSequence):
             return f"{self.color[index]}: {sizes}; expected one size, registered pixel to pixel"
         return ""
 
-    def read(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.register_images(index, *self._read_raw(index))
 
-    def _read_raw(self, index: int) -> tuple[Tensor, Tensor]:
-        """The two images as taken, but for what is known to be wrong with depth."""
-        color = self._read_file(index, self.color[index], read_color)
-        scales = self.integer_scale, self.no_depth, self.float_scale
-        depth = self._read_file(index, self.depth[index], read_depth, *scales)
-        if self.camera.depth_distortion is not None and depth.shape[:2] == self.size:
-            depth = undistort_depth(depth, self.K, torch.tensor(self.camera.depth_distortion, device="cpu"))
-        return color, depth
-
-    def read_apart(self, index: int) -> tuple[Tensor, Tensor]:
-        """Color (H', W', 3) and depth (H, W, 1), meters, of a frame, each as its own pinhole camera sees it."""
-        color, depth = self._read_raw(index)
-        if self.registration is None:
-            return self.register_images(index, color, depth)
-        self._check_sizes(index, color, depth)
-        if self.seen_at is not None:
-            depth = sample(depth, self.seen_at, mode="nearest")
-        return self.registration.undistort_color(color), depth
-
-    def register_images(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """The two images as taken, brought to one pinhole camera `self.K` of size `self.size`."""
-        self._check_sizes(index, color, depth)
-        if self.registration is not None:
-            return self.registration(color, depth)
-        if self.seen_at is None:
-            return color, depth
-        return undistort_images(color, depth, self.seen_at)
-
-    def _check_sizes(self, index: int, color: Tensor, depth: Tensor) -> None:
-        color_size = self.size if self.registration is None else self.registration.color_size
-        self.check_size(index, self.color[index], color, color_size)
-        self.check_size(index, self.depth[index], depth, self.size)
-
-    def check_size(self, index: int, path: Path, image: Tensor, size: tuple[int, int]) -> None:
-        if image.shape[:2] != size:
-            raise FrameError(
-                index, path=path, reason=f"is {_size(image.shape)}; expected {_size(size)} as in other frames"
-            )
-
-    @staticmethod
-    def _read_file(index: int, path: Path, reader, *args) -> Tensor:
-        try:
-            return reader(path, *args)
-        except FileNotFoundError:
-            raise FrameError(index, path=path, reason="no such file") from None
-        except (ValueError, OSError) as error:
-            raise FrameError(index, path=path, reason=str(error)) from error
-
-
-def _most_common(kinds: Iterable[Kind]) -> tuple[int, int]:
+def _most_common(shapes: Iterable[tuple[int, ...]]) -> tuple[int, int]:
     """The height and width that most images have."""
-    height, width = Counter(shape[:2] for shape, _ in kinds).most_common(1)[0][0]
+    height, width = Counter(shape[:2] for shape in shapes).most_common(1)[0][0]
     return height, width
-
-
-def check_scale(value: float) -> float:
-    """Units in a meter as a number; ValueError where it is none, or below 1."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        scale = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"depth_scale: expected a number of units in a meter, got {value!r}") from None
-    if not 1 <= scale < float("inf"):
-        swapped = f"; for units of {scale:g} m give {1 / scale:g}" if 0 < scale < 1 else ""
-        raise ValueError(f"depth_scale: expected a positive number of units in a meter, got {scale:g}{swapped}")
-    return scale
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -30,3 +30,11 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.message}"
+
+
+def unfinished(name: str, told: int, there: int) -> list[Finding]:
+    """That a file tells of another number of frames than are whole in it, if it does."""
+    if told == there:
+        return []
+    text = f"{name} tells of {told} frames, {there} whole ones are there"
+    return [Finding("warning", "files.unfinished", text)]

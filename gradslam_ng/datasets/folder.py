@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.camera_files import find_camera, unknown_camera
-from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
+from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import (
     COLOR_ENDINGS,
@@ -23,6 +23,7 @@ from gradslam_ng.datasets.image_files import (
     visible_files,
 )
 from gradslam_ng.datasets.intrinsics import Intrinsics
+from gradslam_ng.datasets.recorded import FRAME_RATE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, read_poses, read_trajectory
 from gradslam_ng.datasets.tum import associate
 from gradslam_ng.io.text import NoContent, read_lines
@@ -101,6 +102,7 @@ class Folder(FileSequence):
             color=list(color.values()),
             depth=[depth.get(key, folder / "depth" / f"{path.stem}.png") for key, path in color.items()],
             camera=camera,
+            is_paired_by_time=are_times,
             timestamps=timestamps,
             depth_scale=depth_scale,
             default_scale=DEPTH_SCALE,

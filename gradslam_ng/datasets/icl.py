@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import assumed, find_camera
-from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
+from gradslam_ng.datasets.camera import assumed
+from gradslam_ng.datasets.camera_files import find_camera
+from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.image_files import visible_files
 from gradslam_ng.datasets.intrinsics import Intrinsics
+from gradslam_ng.datasets.recorded import FRAME_RATE
 from gradslam_ng.datasets.text import WORD, listed_file, parse_poses, pose, read_list, read_trajectory, timestamp
 from gradslam_ng.io.text import BadLine, Line, NoContent, is_number, read_lines
 from gradslam_ng.structures import Trajectory

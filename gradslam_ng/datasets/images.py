@@ -18,16 +18,6 @@ ORIENTATION = 0x0112  # the tag of EXIF
 PGM_HEADER = re.compile(rb"P([25])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)" + rb"\s")  # width, height, largest value
 
 
-def read_color(path: Path) -> Tensor:
-    """Color (H, W, 3) float32 in [0, 1] of an image file; see `load_color`.
-
-    Raises:
-        ValueError: not an image, broken, or not 8 or 16 bit.
-        FileNotFoundError: no such file.
-    """
-    return unit_color(load_color(path))
-
-
 def load_color(path: Path) -> np.ndarray:
     """Color (H, W, 3) uint8 or uint16; gray is spread over the three channels, alpha is left out.
 
@@ -68,20 +58,6 @@ def unit_color(
     return torch.from_numpy(np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), dtype=np.float32))
 
 
-def read_depth(path: Path, scale: float, no_depth: int = 0, float_scale: float = 1.0) -> Tensor:
-    """Depth (H, W, 1) float32, meters, 0 where nothing was measured.
-
-    Integers are divided by `scale`, floats by `float_scale`, units in a meter. 0, `no_depth`, and what is not finite
-    or not positive is no measurement, and neither is the largest number that a file of integers can hold: what
-    saturates was farther than that, or not measured at all.
-
-    Raises:
-        ValueError: not an image, broken, not one channel, or of 8 bit, which cannot hold depth.
-        FileNotFoundError: no such file.
-    """
-    return depth_in_meters(load_depth(path), scale, no_depth, float_scale)
-
-
 def load_depth(path: Path) -> np.ndarray:
     """Depth as it is stored in a file, (H, W) or (H, W, 1), or of a color image what shows that it is none.
 
@@ -101,7 +77,11 @@ def depth_in_meters(
     no_depth: int = 0,
     float_scale: float = 1.0,
 ) -> Tensor:
-    """Depth (H, W, 1) float32, meters, of pixels as they were stored; see `read_depth`.
+    """Depth (H, W, 1) float32, meters, of pixels as they were stored, 0 where nothing was measured.
+
+    Integers are divided by `scale`, floats by `float_scale`, units in a meter. 0, `no_depth`, and what is not finite
+    or not positive is no measurement, and neither is the largest number that a file of integers can hold: what
+    saturates was farther than that, or not measured at all.
 
     Raises:
         ValueError: not one channel, or of 8 bit.

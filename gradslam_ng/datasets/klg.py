@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gradslam_ng.datasets.camera_files import Camera, assumed, find_camera
-from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.camera import assumed
+from gradslam_ng.datasets.camera_files import find_camera
+from gradslam_ng.datasets.findings import unfinished
 from gradslam_ng.datasets.images import decode_color
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.mapped_file import MappedFile
@@ -56,18 +57,14 @@ class Klg(RecordedSequence):
         if not self.places:
             raise ValueError(f"{path}: expected a .klg log, got a file without a whole frame")
         self.shape = self._find_shape(str(path))
-        findings = []
-        if told != len(self.places):
-            text = f"{path.name} tells of {told} frames, {len(self.places)} whole ones are there"
-            findings.append(Finding("warning", "files.unfinished", text))
-        camera: Camera = find_camera(intrinsics, [path.parent], assumed(*CAMERA, "ElasticFusion", False))
+        camera = find_camera(intrinsics, [path.parent], assumed(*CAMERA, "ElasticFusion", False))
         super().__init__(
             name=path.stem,
             layout=self.layout,
             camera=camera,
             depth_scale=depth_scale,
             timestamps=torch.tensor(times, dtype=torch.float64) * 1e-6,
-            findings=findings,
+            findings=unfinished(path.name, told, len(self.places)),
         )
 
     @staticmethod

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.axes import flip_camera_axes
-from gradslam_ng.datasets.camera_files import Camera
-from gradslam_ng.datasets.files import FRAME_RATE
+from gradslam_ng.datasets.camera import Camera
+from gradslam_ng.datasets.camera_files import with_given
 from gradslam_ng.datasets.image_files import visible_files
 from gradslam_ng.datasets.images import load_color, load_depth
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
-from gradslam_ng.datasets.recorded import RecordedSequence, with_given
+from gradslam_ng.datasets.recorded import FRAME_RATE, RecordedSequence
 from gradslam_ng.datasets.text import parse_poses, per_frame_truth, pose
 from gradslam_ng.datasets.transforms import varied_focal
 from gradslam_ng.io.text import BadLine, read_json
@@ -78,6 +78,9 @@ class Polycam(RecordedSequence):
         frames = _keyframes(path)
         has_cameras = (frames / "cameras").is_dir() or (frames / "corrected_cameras").is_dir()
         return has_cameras and (frames / "depth").is_dir()
+
+    def image_path(self, index: int, kind: str) -> Path:
+        return (self.color if kind == "color" else self.depth)[index]
 
     def decode_color(self, index: int) -> np.ndarray:
         return load_color(self.color[index])

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.axes import flip_camera_axes
-from gradslam_ng.datasets.camera_files import Camera
+from gradslam_ng.datasets.camera import Camera
+from gradslam_ng.datasets.camera_files import with_given
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.images import decode_color
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
-from gradslam_ng.datasets.recorded import RecordedSequence, with_given
+from gradslam_ng.datasets.recorded import RecordedSequence
 from gradslam_ng.datasets.text import per_frame_truth, unknown_pose
 from gradslam_ng.datasets.transforms import varied_focal
 from gradslam_ng.datasets.zip_file import ZipEntries

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import assumed, find_camera
-from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
+from gradslam_ng.datasets.camera import assumed
+from gradslam_ng.datasets.camera_files import find_camera
+from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import COLOR_ENDINGS, DEPTH_ENDINGS, find_images, has_images, match_numbers
 from gradslam_ng.datasets.intrinsics import Intrinsics
+from gradslam_ng.datasets.recorded import FRAME_RATE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_pose_table, unknown_pose
 
 CAMERA = (600.0, 600.0, 599.5, 339.5), (680, 1200)  # fx, fy, cx, cy, pixels, and height and width of the images

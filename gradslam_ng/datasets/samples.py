@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import Camera
-from gradslam_ng.datasets.files import FRAME_RATE
+from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.images import decode_color
 from gradslam_ng.datasets.intrinsics import parse_intrinsics
-from gradslam_ng.datasets.recorded import RecordedSequence
+from gradslam_ng.datasets.recorded import FRAME_RATE, RecordedSequence
 from gradslam_ng.datasets.text import per_frame_truth
 
 

@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import Camera
-from gradslam_ng.datasets.files import FRAME_RATE
-from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.camera import Camera, with_color
+from gradslam_ng.datasets.camera_files import with_given
+from gradslam_ng.datasets.findings import Finding, unfinished
 from gradslam_ng.datasets.images import decode_color
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.mapped_file import MappedFile
-from gradslam_ng.datasets.recorded import RecordedSequence, with_color, with_given
+from gradslam_ng.datasets.recorded import FRAME_RATE, RecordedSequence
 from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import per_frame_truth, pose, unknown_pose
+from gradslam_ng.geometry.camera import scale_intrinsics
 from gradslam_ng.io.text import BadLine
 
 VERSION = 4
@@ -79,9 +80,6 @@ class Sens(RecordedSequence):
         poses, times, self.places = _frames(self.file.bytes, self.header)
         timestamps, note = _timestamps(times)
         camera, findings = _camera(self.header)
-        if len(self.places) < self.header.frames:
-            text = f"{path.name} is cut off: {len(self.places)} of {self.header.frames} frames are there"
-            findings.append(Finding("warning", "files.unfinished", text))
         super().__init__(
             name=path.stem,
             layout=self.layout,
@@ -90,7 +88,7 @@ class Sens(RecordedSequence):
             default_scale=self.header.depth_scale,
             timestamps=timestamps,
             notes=[f"sensor: {self.header.sensor}", note],
-            findings=findings,
+            findings=[*findings, *unfinished(path.name, self.header.frames, len(self.places))],
             **per_frame_truth(poses, timestamps),
         )
 
@@ -173,7 +171,7 @@ def _timestamps(times: list[int]) -> tuple[Tensor, str]:
 
 
 def _camera(header: Header) -> tuple[Camera, list[Finding]]:
-    """The camera of depth with that of color beside it, and what is odd.
+    """The camera of depth with that of color beside it, where it is another, and what is odd.
 
     Some write K of depth twice, where color has another size: color is then taken to see what depth sees.
     """
@@ -184,11 +182,15 @@ def _camera(header: Header) -> tuple[Camera, list[Finding]]:
     color = Camera(K_color[:3, :3], "the file's", header.color_size)
     centered = abs(K_color[0, 2] / width - 0.5) < 0.15 and abs(K_color[1, 2] / height - 0.5) < 0.15
     if not centered or not bool(K_color[0, 0] > 0):
-        color = Camera(depth.K, "that of depth", depth.size or header.depth_size)
+        scale = width / header.depth_size[1], height / header.depth_size[0]
+        color = Camera(scale_intrinsics(depth.K, scale), "that of depth", header.color_size)
         text = f"the camera of color is not that of images of {width}x{height}: taken to see what depth sees"
         findings.append(Finding("warning", "camera.color", text))
     is_known = all(bool(T.isfinite().all()) and bool(T[:3, :3].det() > 0.9) for T in (T_color, T_depth))
     T = torch.linalg.inv(T_color) @ T_depth if is_known else torch.eye(4, dtype=torch.float64)
+    is_same = header.color_size == header.depth_size and torch.allclose(color.K, depth.K, atol=1e-3)
+    if is_same and torch.allclose(T, torch.eye(4, dtype=T.dtype), atol=1e-6):
+        return depth, findings
     return with_color(depth, color, T), findings
 
 

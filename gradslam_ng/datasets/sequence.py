@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from gradslam_ng.compute.caller_modes import on_cpu
 from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.rectification import Rectification
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
 STRUCTURED_LIGHT_RANGE = 10.0  # meters: farther a Kinect's disparity has steps of 0.3 m, and saturates
@@ -59,6 +60,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
     expected_files = ""  # by which a loader knows it, for messages
     is_recorded = False  # by a camera; a rendered one has no faults to look for
     max_depth: float = math.inf  # meters, the sensor's range: what is beyond is left out of frames
+    rectification: Rectification | None = None  # of images as cameras took them; None where they are of one pinhole
     mesh: tuple[Tensor, Tensor] | None = None  # the scene's surface, vertices (V, 3), meters, and faces (F, 3)
 
     def __init__(
@@ -85,7 +87,8 @@ class RGBDSequence(Dataset[RGBDFrames]):
         if T_wc is None and ground_truth is not None:
             T_wc, _ = ground_truth.at(self.timestamps, max_gap)
         self.T_wc = T_wc
-        self.indices = range(len(timestamps))  # of the recording, of which this may be a slice
+        self.recorded_frames = len(timestamps)
+        self.indices = range(self.recorded_frames)  # of the recording, of which this may be a slice
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -95,6 +98,15 @@ class RGBDSequence(Dataset[RGBDFrames]):
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Color (H, W, 3) in [0, 1] and depth (H, W, 1), meters, of the recording's frame; FrameError if it cannot."""
         raise NotImplementedError
+
+    def read_apart(self, index: int) -> tuple[Tensor, Tensor]:
+        """Color (H', W', 3) and depth (H, W, 1), meters, of the recording's frame, each as its own pinhole camera sees
+        it; of images of one camera, as `read`."""
+        return self.read(index)
+
+    def image_files(self) -> dict[str, list[Path]]:
+        """The files of the recording's frames by kind, "color" and "depth", where each image has its own."""
+        return {}
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from gradslam_ng.datasets.camera_files import assumed, find_camera
-from gradslam_ng.datasets.files import FRAME_RATE, FileSequence
+from gradslam_ng.datasets.camera import assumed
+from gradslam_ng.datasets.camera_files import find_camera
+from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.image_files import (
     COLOR_ENDINGS,
     DEPTH_ENDINGS,
@@ -19,6 +20,7 @@ from gradslam_ng.datasets.image_files import (
     visible_files,
 )
 from gradslam_ng.datasets.intrinsics import Intrinsics
+from gradslam_ng.datasets.recorded import FRAME_RATE
 from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import by_number, per_frame_truth, read_poses
 

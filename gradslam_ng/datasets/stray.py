@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gradslam_ng.datasets.camera_files import Camera
-from gradslam_ng.datasets.files import FRAME_RATE
+from gradslam_ng.datasets.camera import Camera
+from gradslam_ng.datasets.camera_files import with_given
 from gradslam_ng.datasets.image_files import visible_files
 from gradslam_ng.datasets.images import load_depth
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.intrinsics_text import read_camera_text
 from gradslam_ng.datasets.polycam import without_guesses
-from gradslam_ng.datasets.recorded import RecordedSequence, with_given
+from gradslam_ng.datasets.recorded import FRAME_RATE, RecordedSequence
 from gradslam_ng.datasets.text import by_number
 from gradslam_ng.datasets.video import VideoFrames
 from gradslam_ng.geometry import se3

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.axes import flip_camera_axes
-from gradslam_ng.datasets.camera_files import Camera, find_camera
-from gradslam_ng.datasets.files import FRAME_RATE
+from gradslam_ng.datasets.camera import Camera
+from gradslam_ng.datasets.camera_files import with_given
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.images import load_color, load_depth
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.intrinsics_names import CameraReader
-from gradslam_ng.datasets.recorded import RecordedSequence
+from gradslam_ng.datasets.recorded import FRAME_RATE, RecordedSequence
 from gradslam_ng.datasets.text import inside, parse_poses, per_frame_truth, pose
 from gradslam_ng.io.text import read_json
 
@@ -57,20 +57,19 @@ class Transforms(RecordedSequence):
         frames, findings = _frames_with_depth(data, path)
         self.color = [inside(path.parent, str(frame["file_path"]), str(path)) for frame in frames]
         self.depth = [inside(path.parent, str(depth_name(frame)), str(path)) for frame in frames]
-        given = None if intrinsics is None else find_camera(intrinsics, [])
-        camera, varied = _camera(data, frames, path) if given is None else (given, [])
+        camera, varied = _camera(data, frames, path)
         poses = parse_poses(frames, lambda frame: _pose(frame, str(path)), "frames")
         timestamps, note = _timestamps(frames)
         scale = next((float(data[name]) for name in SCALES if data.get(name)), 0.001)
         super().__init__(
             name=path.resolve().parent.name,
             layout=self.layout,
-            camera=camera,
+            camera=with_given(camera, intrinsics),
             depth_scale=depth_scale,
             default_scale=1 / scale if scale > 0 else 1000.0,
             timestamps=timestamps,
             notes=[note],
-            findings=[*findings, *varied],
+            findings=[*findings, *(varied if intrinsics is None else [])],
             **per_frame_truth([flip_camera_axes(T) for T in poses], timestamps),
         )
 
@@ -83,6 +82,12 @@ class Transforms(RecordedSequence):
 
     def decode_depth(self, index: int) -> np.ndarray:
         return load_depth(self.depth[index])
+
+    def image_path(self, index: int, kind: str) -> Path:
+        return (self.color if kind == "color" else self.depth)[index]
+
+    def image_files(self) -> dict[str, list[Path]]:
+        return {"color": self.color, "depth": self.depth}
 
 
 def depth_name(frame: dict[str, Any]) -> str | None:

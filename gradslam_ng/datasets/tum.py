@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from gradslam_ng.datasets.camera_files import Camera, find_camera, unknown_camera
+from gradslam_ng.datasets.camera import Camera
+from gradslam_ng.datasets.camera_files import find_camera, unknown_camera
 from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
@@ -88,6 +89,7 @@ class TUM(FileSequence):
             color=[color[i] for i, _ in pairs],
             depth=[depth[j] for _, j in pairs],
             camera=camera,
+            is_paired_by_time=True,
             timestamps=torch.tensor([depth_times[j] for _, j in pairs], dtype=torch.float64),
             depth_scale=depth_scale,
             default_scale=DEPTH_SCALE,

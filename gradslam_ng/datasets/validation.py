@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gradslam_ng.datasets.files import FileSequence
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sampling import Sample, sample_frames
 from gradslam_ng.datasets.sequence import RGBDSequence
@@ -42,10 +41,8 @@ def validate(sequence: RGBDSequence, sample: Sample | None = None) -> list[Findi
 
 def _files(sequence: RGBDSequence) -> list[Finding]:
     """Missing images."""
-    if not isinstance(sequence, FileSequence):
-        return []
     found = []
-    for kind, files in (("color", sequence.color), ("depth", sequence.depth)):
+    for kind, files in sequence.image_files().items():
         missing = [files[i] for i in sequence.indices if not files[i].is_file()]
         if missing:
             text = f"{len(missing)} {kind} files are missing, the first is {missing[0]}"
@@ -188,7 +185,7 @@ def _poses(sequence: RGBDSequence) -> list[Finding]:
 
 def _is_beside_truth(sequence: RGBDSequence) -> bool:
     """Whether these are some frames of a recording, before the ground truth begins or after it ends."""
-    is_part = isinstance(sequence, FileSequence) and len(sequence) < len(sequence.color)
+    is_part = sequence.is_recorded and len(sequence) < sequence.recorded_frames
     if not is_part or sequence.ground_truth is None or not len(sequence.ground_truth):
         return False
     truth, times = sequence.ground_truth.timestamps, sequence.timestamps

@@ -7,9 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from gradslam_ng.datasets.images import image_kind, read_color, read_depth
+from gradslam_ng.datasets.images import depth_in_meters, image_kind, load_color, load_depth, unit_color
 
 SIZE = (24, 32)
+
+
+def read_color(path):
+    return unit_color(load_color(path))
+
+
+def read_depth(path, scale, **options):
+    return depth_in_meters(load_depth(path), scale, **options)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_a_recording_of_two_cameras_without_the_second_is_refused(folder):
     (folder / "intrinsics.json").write_text(json.dumps(DEPTH))
     with pytest.raises(ValueError, match="color is 80x60, depth is 32x24; expected one size, registered"):
         Folder(folder)
-    assert Folder(folder, intrinsics=_file(folder.parent / "two.json", TWO)).registration is not None
+    assert not Folder(folder, intrinsics=_file(folder.parent / "two.json", TWO)).rectification.is_registered
 
 
 def test_color_of_another_size_costs_the_frame(folder):

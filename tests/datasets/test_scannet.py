@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gradslam_ng.datasets import FrameError, ScanNet
-from gradslam_ng.datasets.scannet import resample
+from gradslam_ng.datasets.images import load_color, unit_color
+from gradslam_ng.geometry.camera import pixel_grid
 
 
 def test_reads_frames_of_an_export_with_a_skip(recordings, tmp_path):
@@ -31,23 +32,29 @@ def test_lost_frame_has_no_pose(recordings, tmp_path):
     assert len(sequence.ground_truth) == 7
 
 
-def test_color_is_resampled_to_the_depth_camera():
+def test_color_is_looked_up_in_its_own_camera(recordings, tmp_path):
     """A color image that shows the direction of each of its rays still does so in the camera of the depth images."""
-    K_color = torch.tensor([[1170.0, 0, 640.0], [0, 1165.0, 490.0], [0, 0, 1]])
-    K_depth = torch.tensor([[572.0, 0, 319.5], [0, 570.0, 239.5], [0, 0, 1]])
-    v, u = torch.meshgrid(torch.arange(968.0), torch.arange(1296.0), indexing="ij")
-    directions = torch.stack([(u - 640) / 1170, (v - 490) / 1165, torch.zeros_like(u)], -1)
-    seen = resample(directions, K_color, K_depth, (480, 640))
-    v, u = torch.meshgrid(torch.arange(480.0), torch.arange(640.0), indexing="ij")
-    expected = torch.stack([(u - 319.5) / 572, (v - 239.5) / 570, torch.zeros_like(u)], -1)
-    inner = slice(12, -12), slice(12, -12)
-    torch.testing.assert_close(seen[inner], expected[inner], atol=2e-5, rtol=0)
+    folder = recordings.scannet(tmp_path / "scene")
+    directions = pixel_grid(48, 64) - torch.tensor([33.0, 22.5])  # of a camera of 66 pixels
+    image = torch.cat([2 * directions + 128, torch.zeros(48, 64, 1)], -1).round().byte()
+    for path in (folder / "color").iterdir():
+        path.unlink()
+        iio.imwrite(path.with_suffix(".png"), image.numpy())
+    frame = ScanNet(folder)[0]
+    expected = 66 / 30 * 2 * (pixel_grid(24, 32) - torch.tensor([15.5, 11.5])) + 128
+    seen = (frame.depth > 0) & (frame.color[..., 2:] == 0)
+    assert seen.float().mean() > 0.7  # color sees less than depth
+    difference = (frame.color[..., :2] * 255 - expected).abs()[seen[..., 0]]
+    assert difference.max() < 0.51  # images are halved by blocks of whole numbers before
 
 
-def test_resampling_from_an_unknown_camera_only_resizes():
-    image = torch.arange(8.0)[None, :, None].expand(4, 8, 3)
-    resized = resample(image, None, torch.eye(3), (2, 4))
-    torch.testing.assert_close(resized[0, 1:-1, 0], torch.tensor([2.5, 4.5]))
+def test_color_of_an_unknown_camera_sees_what_depth_sees(recordings, tmp_path):
+    folder = recordings.scannet(tmp_path / "scene")
+    (folder / "intrinsic" / "intrinsic_color.txt").unlink()
+    color = unit_color(load_color(folder / "color" / "0.jpg"))
+    frame = ScanNet(folder)[0]
+    torch.testing.assert_close(frame.color, color.unflatten(0, (24, 2)).unflatten(2, (32, 2)).mean((1, 3)))
+    assert (frame.depth > 0).sum() == 24 * 32 - 1  # the hole
 
 
 def test_missing_depth_and_wrong_size_cost_one_frame(recordings, tmp_path):
@@ -57,7 +64,7 @@ def test_missing_depth_and_wrong_size_cost_one_frame(recordings, tmp_path):
     sequence = ScanNet(folder)
     with pytest.raises(FrameError, match=r"frame 3: .*6\.png: no such file"):
         sequence[3]
-    with pytest.raises(FrameError, match=r"frame 4: .*8\.png: is 16x12; expected 32x24"):
+    with pytest.raises(FrameError, match=r"frame 4: .*8\.png: depth is 16x12; expected 32x24"):
         sequence[4]
 
 

@@ -80,7 +80,7 @@ def test_times_and_a_camera_that_the_file_does_not_tell(recordings, tmp_path):
 def test_a_file_that_is_cut_off_keeps_its_whole_frames(recordings, tmp_path):
     path = write_sens(tmp_path / "scene.sens", recordings)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.warns(RecordingWarning, match=r"scene\.sens is cut off: 7 of 8 frames are there"):
+    with pytest.warns(RecordingWarning, match=r"scene\.sens tells of 8 frames, 7 whole ones are there"):
         assert len(datasets.load(path)) == 7
 
 

@@ -14,11 +14,11 @@ from gradslam_ng.datasets.bags.index import BagIndex, Image, Indexer, open_files
 from gradslam_ng.datasets.bags.messages import Deserializer
 from gradslam_ng.datasets.bags.pictures import color_pixels, depth_pixels
 from gradslam_ng.datasets.bags.topics import choose_topics, find_camera, is_registered
-from gradslam_ng.datasets.camera_files import Camera
-from gradslam_ng.datasets.camera_files import find_camera as find_given_camera
+from gradslam_ng.datasets.camera import Camera, with_color
+from gradslam_ng.datasets.camera_files import read_given, with_given
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics
-from gradslam_ng.datasets.recorded import RecordedSequence, with_color, with_given
+from gradslam_ng.datasets.recorded import RecordedSequence
 from gradslam_ng.datasets.tum import associate
 
 ENDINGS = (".bag", ".db3", ".mcap")
@@ -59,17 +59,18 @@ class Bag(RecordedSequence):
         self.deserializer, self.files = Deserializer(), open_files(_files(path))
         found = Indexer(self.files, deserializer=self.deserializer).read()
         color, depth = choose_topics(found, topics)
-        pairs, clock = _pair(color, depth, max_difference)
+        camera, note, findings = _camera(path, found, color, depth, intrinsics)
+        pairs, clock = _pair(color, depth, max_difference, camera.time_offset)
         if not pairs:
             raise ValueError(f"{path}: no color within {max_difference:g} s of a depth image: {_ranges(color, depth)}")
         self.color_topic, self.depth_topic = color.topic, depth.topic
         self.places = [(color.places[i], depth.places[j]) for i, j in pairs]
         times = depth.times if clock else depth.recorded
-        camera, note, findings = _camera(path, found, color, depth, intrinsics)
         super().__init__(
             name=path.stem,
             layout=self.layout,
             camera=camera,
+            is_paired_by_time=True,
             depth_scale=depth_scale,
             default_scale=_scale(found, depth),
             timestamps=torch.tensor([times[j] for _, j in pairs], dtype=torch.float64),
@@ -107,8 +108,9 @@ def _files(path: Path) -> list[Path]:
     return sorted(found, key=lambda each: [int(digits) for digits in re.findall(r"\d+", each.stem)])
 
 
-def _pair(color: Image, depth: Image, max_difference: float) -> tuple[list[tuple[int, int]], bool]:
-    """Pairs of images by their times, and whether these are those in the headers, or those of recording.
+def _pair(color: Image, depth: Image, max_difference: float, time_offset: float) -> tuple[list[tuple[int, int]], bool]:
+    """Pairs of images by their times, of which those of color are late by `time_offset`, and whether these are those in
+    the headers, or those of recording.
 
     Headers without times, or of two clocks, do not tell what belongs together.
     """
@@ -116,6 +118,7 @@ def _pair(color: Image, depth: Image, max_difference: float) -> tuple[list[tuple
         times = [image.times if of_header else image.recorded for image in (color, depth)]
         if of_header and (max(times[0]) <= 0 or max(times[1]) <= 0):
             continue
+        times[0] = [time - time_offset for time in times[0]]
         orders = [sorted(range(len(each)), key=each.__getitem__) for each in times]
         ordered = [[each[k] for k in order] for each, order in zip(times, orders, strict=True)]
         pairs = associate(ordered[0], ordered[1], max_difference)
@@ -154,8 +157,8 @@ def _camera(
     if color_camera is None and depth_camera is not None and is_same:
         color_camera = depth_camera
     if color_camera is None:
-        if given is not None and (told := find_given_camera(given, [])) is not None:
-            return told, "registered to color", []
+        if given is not None:
+            return read_given(given), "registered to color", []
         text = f"{path}: the camera of {color.topic.name} is not known: no CameraInfo beside it"
         raise ValueError(f"{text}. Give it as the option intrinsics ({FORMS}, or a file)")
     if is_same or depth_camera is None:

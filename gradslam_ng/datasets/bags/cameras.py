@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradslam_ng.datasets.camera_files import Camera
+from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.intrinsics import parse_intrinsics
 from gradslam_ng.datasets.lens import parse_lens
 

@@ -7,7 +7,7 @@ import re
 from gradslam_ng.datasets.bags.cameras import camera_of_info, camera_of_text
 from gradslam_ng.datasets.bags.index import INFO, BagIndex, Image
 from gradslam_ng.datasets.bags.pictures import is_color_encoding, is_depth_encoding
-from gradslam_ng.datasets.camera_files import Camera
+from gradslam_ng.datasets.camera import Camera
 
 NOT_COLOR = re.compile(r"infra|/ir\b|/ir_|_ir/|fisheye|confidence|disparity|mask|label|theora", re.IGNORECASE)
 NOT_DEPTH = re.compile(r"infra|/ir/|confidence|disparity|amplitude|label", re.IGNORECASE)

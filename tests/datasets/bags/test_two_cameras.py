@@ -124,7 +124,7 @@ def test_bag_of_a_realsense_in_the_format_of_ros2(bags):
     sequence = datasets.load(bags.write("db3", filling=fill))
     T = torch.eye(4)
     T[1, 3] = -BASELINE
-    torch.testing.assert_close(sequence.registration.T_color_depth, T)
+    torch.testing.assert_close(sequence.rectification.T_color_depth, T)
     assert sequence.depth_scale == 1000 and sequence.size == DEPTH_SIZE
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -22,6 +23,7 @@ BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast
 NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}  # public, whatever their names say
 
 
+@functools.cache
 def read_package() -> dict[str, ast.Module]:
     """The syntax trees of the package's modules by dotted name; a package's own file has the package's name."""
     modules = {}

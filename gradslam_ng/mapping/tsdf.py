@@ -22,7 +22,7 @@ from gradslam_ng.preprocessing import measure_surface, with_raw_vertices
 from gradslam_ng.structures import LiveFrame, RGBDFrames, VoxelGrid
 from gradslam_ng.structures.frame_checks import check_frames
 from gradslam_ng.structures.origin import relative_to_origin
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, MAX_BLOCK, pack, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, MAX_BLOCK, pack, unpack, voxel_offsets
 
 MIN_SAMPLED_WIDTH = 200  # pixels across, at least, from which blocks are found
 DENSE_CELLS = (

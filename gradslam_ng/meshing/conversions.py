@@ -11,7 +11,7 @@ from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.safe import divide
 from gradslam_ng.meshing.marching_cubes import marching_cubes
 from gradslam_ng.structures import SurfelMap, VoxelGrid
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, VOXELS_PER_BLOCK, pack, voxel_index
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, VOXELS_PER_BLOCK, pack, voxel_index
 
 
 @mode_free

@@ -13,7 +13,7 @@ from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack, unpack
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, pack, unpack
 
 CHUNK = 2048  # blocks at a time
 CORNERS = tuple(itertools.product((0, 1), repeat=3))  # of a cube; number 4x + 2y + z

@@ -15,7 +15,7 @@ from gradslam_ng.geometry import camera, se3
 from gradslam_ng.planning.ground import Map, estimate_floor, level_axes, surface_points
 from gradslam_ng.structures import RGBDFrames, VoxelGrid
 from gradslam_ng.structures.frame_checks import check_frames
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, unpack, voxel_offsets
 
 UNKNOWN, FREE, OCCUPIED = 0, 1, 2
 MAX_CELLS = 1 << 26

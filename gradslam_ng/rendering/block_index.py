@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.structures import VoxelGrid
-from gradslam_ng.structures.voxel_grid import pack, unpack
+from gradslam_ng.structures.voxel_blocks import pack, unpack
 
 DENSE_CELLS = 1 << 27  # blocks of a box, those that do not exist included, up to which there is room for each
 

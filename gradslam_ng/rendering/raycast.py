@@ -23,10 +23,8 @@ from gradslam_ng.rendering.tile_bounds import TILE, project_spheres, tile_depth_
 from gradslam_ng.rendering.view import check_view
 from gradslam_ng.structures import VoxelGrid
 from gradslam_ng.structures.origin import relative_to_origin
-from gradslam_ng.structures.voxel_grid import (
-    BLOCK_RESOLUTION,
-    BLOCK_SHIFT,
-    VOXELS_PER_BLOCK,
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, BLOCK_SHIFT, VOXELS_PER_BLOCK, unpack, voxel_index
+from gradslam_ng.structures.voxel_interpolation import (
     Corners,
     are_known,
     find_corners,
@@ -34,8 +32,6 @@ from gradslam_ng.structures.voxel_grid import (
     gather_distances,
     gather_weight,
     trilinear,
-    unpack,
-    voxel_index,
 )
 
 CELL = 2  # voxels along an edge of the cells in which surfaces are looked for

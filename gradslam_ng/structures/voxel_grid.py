@@ -3,59 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free, on_cpu
-from gradslam_ng.compute.safe import divide
+from gradslam_ng.structures.voxel_blocks import (
+    BLOCK_RESOLUTION,
+    MAX_BATCH,
+    MAX_BLOCK,
+    VOXELS_PER_BLOCK,
+    pack,
+    unpack,
+)
+from gradslam_ng.structures.voxel_interpolation import (
+    are_known,
+    find_corners,
+    gather_distances,
+    gather_weight,
+    trilinear,
+)
 
-BLOCK_SHIFT = 3
-BLOCK_RESOLUTION = 1 << BLOCK_SHIFT  # voxels along a block's edge
-BLOCK_MASK = BLOCK_RESOLUTION - 1  # voxel & BLOCK_MASK is where it lies in its block, voxel >> BLOCK_SHIFT the block
-VOXELS_PER_BLOCK = BLOCK_RESOLUTION**3  # in the order of their x, y, z
-_COORDINATE_BITS = 16  # of each block coordinate in a key
-MAX_BLOCK = 1 << (_COORDINATE_BITS - 1)  # blocks on either side of the origin that a key has room for: 2.6 km of 8 cm
-MAX_BATCH = 1 << (63 - 3 * _COORDINATE_BITS)  # volumes that a key has room for
 _VALUES = ("sdf", "weight", "color", "color_weight")  # of every voxel
 _ARRAYS = ("keys", "slots", *_VALUES)
-
-
-def pack(
-    batch_index: Tensor,  # (...) int64
-    block: Tensor,  # (..., 3) int64
-) -> Tensor:
-    """One sortable key (...) int64 for the block coordinates in a batch element; -1, that of no block, where there are
-    more than `MAX_BLOCK` blocks to the origin."""
-    within = ((block >= -MAX_BLOCK) & (block < MAX_BLOCK)).all(-1)
-    x, y, z = (block + MAX_BLOCK).unbind(-1)
-    return torch.where(within, ((batch_index * 2 * MAX_BLOCK + x) * 2 * MAX_BLOCK + y) * 2 * MAX_BLOCK + z, -1)
-
-
-def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:  # keys (...) int64
-    """Batch element (...) and block coordinates (..., 3) of `pack`ed keys."""
-    parts = [(keys >> (i * _COORDINATE_BITS)) & (2 * MAX_BLOCK - 1) for i in (2, 1, 0)]
-    return keys >> (3 * _COORDINATE_BITS), torch.stack(parts, -1) - MAX_BLOCK
-
-
-def voxel_offsets(device: torch.device) -> Tensor:
-    """Coordinates (VOXELS_PER_BLOCK, 3) int64 of the voxels of a block relative to its first."""
-    number = torch.arange(VOXELS_PER_BLOCK, device=device)
-    x, y = number >> (2 * BLOCK_SHIFT), (number >> BLOCK_SHIFT) & BLOCK_MASK
-    return torch.stack([x, y, number & BLOCK_MASK], -1)
-
-
-def voxel_index(x: Tensor, y: Tensor, z: Tensor) -> Tensor:  # (...) int, voxels
-    """Where voxels lie in their blocks (...), in the order of `voxel_offsets`."""
-    return ((x & BLOCK_MASK) * BLOCK_RESOLUTION + (y & BLOCK_MASK)) * BLOCK_RESOLUTION + (z & BLOCK_MASK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,89 +266,3 @@ class VoxelGrid:
         voxel_size, truncation = sizes
         return VoxelGrid(keys, torch.arange(len(keys)), **values, batch=batch, voxel_size=voxel_size,
                          truncation=truncation, origin=origin)  # fmt: skip
-
-
-class Corners(NamedTuple):
-    """The eight voxels around points (...), their x, y and z counted up in turn, z fastest."""
-
-    cells: tuple[Tensor, ...]  # (...) int each, among all voxels of the arrays; any where there is no block
-    exists: tuple[Tensor, ...]  # (...) bool each
-    place: tuple[Tensor, Tensor, Tensor]  # (...) each: where between the first and the last, from 0 to 1
-
-
-def find_corners(
-    find_slot: Callable[[Tensor, Tensor, Tensor], Tensor],
-    x: Tensor,  # (...), voxels
-    y: Tensor,
-    z: Tensor,
-) -> Corners:
-    """The voxels around x, y, z: a discrete choice, but for the place between them.
-
-    find_slot(x, y, z) gives the slot of a block by its coordinates, -1 where there is none.
-    """
-    first = [c.detach().floor() for c in (x, y, z)]
-    px, py, pz = (c - low for c, low in zip((x, y, z), first, strict=True))
-    voxels = [c.int() for c in first]
-    index, exists = [], []
-    for corner in itertools.product((0, 1), repeat=3):
-        i, j, k = (c + step for c, step in zip(voxels, corner, strict=True))
-        slot = find_slot(i >> BLOCK_SHIFT, j >> BLOCK_SHIFT, k >> BLOCK_SHIFT)
-        index.append(slot.clamp(min=0) * VOXELS_PER_BLOCK + voxel_index(i, j, k))
-        exists.append(slot >= 0)
-    return Corners(tuple(index), tuple(exists), (px, py, pz))
-
-
-def are_known(grid: VoxelGrid, corners: Corners) -> Tensor:
-    """Whether all eight voxels around points are known, (...) bool."""
-    weight = grid.weight.detach().flatten()
-    known = (e & (weight[i] > 0) for i, e in zip(corners.cells, corners.exists, strict=True))
-    return functools.reduce(torch.logical_and, known)
-
-
-def gather_distances(grid: VoxelGrid, corners: Corners) -> list[Tensor]:
-    """The signed distances (...) of the eight voxels around points, meters."""
-    sdf = grid.sdf.flatten()
-    return [sdf[i] for i in corners.cells]
-
-
-def trilinear(
-    values: Sequence[Tensor],  # eight (...), in the order of `Corners`
-    place: Sequence[Tensor],  # three (...)
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The interpolated value (...), and its derivatives along x, y and z, a voxel."""
-    x, y, z = place
-    along = [b - a for a, b in zip(values[::2], values[1::2], strict=True)]
-    edges = [a + z * slope for a, slope in zip(values[::2], along, strict=True)]
-    across = [edges[1] - edges[0], edges[3] - edges[2]]
-    faces = [edges[0] + y * across[0], edges[2] + y * across[1]]
-    along = [along[0] + y * (along[1] - along[0]), along[2] + y * (along[3] - along[2])]
-    dx, dy, dz = faces[1] - faces[0], across[0] + x * (across[1] - across[0]), along[0] + x * (along[1] - along[0])
-    return faces[0] + x * dx, dx, dy, dz
-
-
-def gather_weight(
-    grid: VoxelGrid,
-    corners: Corners,
-    place: Sequence[Tensor],  # three (...)
-) -> Tensor:
-    """The weight (...) interpolated at a place between eight voxels that exist."""
-    weight = grid.weight.flatten()
-    return trilinear([weight[i] for i in corners.cells], place)[0]
-
-
-def gather_color(
-    grid: VoxelGrid,
-    corners: Corners,
-    place: Sequence[Tensor],  # three (...)
-) -> list[Tensor]:
-    """Red, green and blue (...) interpolated at a place between those of eight voxels that have a color; 0 for none."""
-    color, color_weight = grid.color.flatten(), grid.color_weight.detach().flatten()
-    x, y, z = place
-    total, rgb = torch.zeros_like(x), [torch.zeros_like(x)] * 3
-    for corner, index, exists in zip(itertools.product((0, 1), repeat=3), corners.cells, corners.exists, strict=True):
-        share = functools.reduce(torch.mul, [c if step else 1 - c for c, step in zip((x, y, z), corner, strict=True)])
-        share = torch.where(exists & (color_weight[index] > 0), share, 0.0)
-        total = total + share
-        first = index + 2 * (index & -VOXELS_PER_BLOCK)  # the red of a block, then the green, then the blue
-        rgb = [c + share * color[first + i * VOXELS_PER_BLOCK] for i, c in enumerate(rgb)]
-    return [divide(c, total, total > 1e-6) for c in rgb]

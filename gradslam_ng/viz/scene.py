@@ -13,7 +13,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.geometry.upright import estimate_upright
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, VoxelGrid
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, VOXELS_PER_BLOCK, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, VOXELS_PER_BLOCK, unpack, voxel_offsets
 
 MOST_POINTS = 200_000  # shown of a map
 VOXEL_STEP = 3  # every third voxel of a block is looked at: odd, so that rows of eight are not cut alike

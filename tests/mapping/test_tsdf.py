@@ -11,7 +11,7 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import camera
 from gradslam_ng.mapping import TSDFFuser, tsdf
 from gradslam_ng.preprocessing import measure_surface
-from gradslam_ng.structures.voxel_grid import unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import unpack, voxel_offsets
 
 SIZE = (48, 64)
 ARRAYS = ("sdf", "weight", "color", "color_weight")

@@ -16,7 +16,7 @@ from gradslam_ng.io.ply import read_ply
 from gradslam_ng.meshing import marching_cubes, surfels_to_tsdf, tsdf_to_surfels
 from gradslam_ng.meshing.marching_cubes import triangle_table
 from gradslam_ng.structures import Mesh
-from gradslam_ng.structures.voxel_grid import pack, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import pack, unpack, voxel_offsets
 
 
 def filled(function, n: int = 3, voxel: float = 0.05) -> gs.VoxelGrid:

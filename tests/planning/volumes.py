@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import gradslam_ng as gs
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, pack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, pack, voxel_offsets
 
 
 def volume_of(distance: Callable[[Tensor], Tensor], half: float = 1.0, voxel: float = 0.05) -> gs.VoxelGrid:

@@ -9,7 +9,7 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering import block_index, raycast
 from gradslam_ng.rendering.rays import low_discrepancy_offsets, pixel_rays
-from gradslam_ng.structures.voxel_grid import pack, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import pack, unpack, voxel_offsets
 
 SIZE = (30, 40)
 K = torch.tensor([[[40.0, 0, 19.5], [0, 40, 14.5], [0, 0, 1]]], dtype=torch.float64)

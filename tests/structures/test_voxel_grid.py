@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
-from gradslam_ng.structures.voxel_grid import pack, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import pack, unpack, voxel_offsets
 
 SIZE = (48, 64)
 

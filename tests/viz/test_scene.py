@@ -6,7 +6,7 @@ import torch
 
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, VoxelGrid
-from gradslam_ng.structures.voxel_grid import pack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import pack, voxel_offsets
 from gradslam_ng.viz.scene import LOST, TRACKED, UNCERTAIN, Cloud, Scene, outcomes_of, place_aside, sample
 
 

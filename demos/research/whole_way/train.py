@@ -12,7 +12,7 @@ import gradslam_ng as gs
 from demos.research.whole_way.model import TRUNCATION, Network, distances, fuse
 from demos.research.whole_way.world import RADIUS, Place
 from gradslam_ng import planning
-from gradslam_ng.structures.voxel_grid import BLOCK_RESOLUTION, unpack, voxel_offsets
+from gradslam_ng.structures.voxel_blocks import BLOCK_RESOLUTION, unpack, voxel_offsets
 
 MOVES = torch.tensor([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)])
 TOUCHING, SOFTNESS = 20.0, 0.04  # what a meter costs more where the robot touches something, and over how many meters

@@ -37,6 +37,27 @@ def test_every_command_has_help(name, capsys):
     assert all(re.search(rf"{option}\b", told) for option in options)  # none that there is not
 
 
+SOURCE = ("frames", "camera", "depth-scale", "max-depth", "topics", "noise")
+
+
+@pytest.mark.parametrize("name", ["run", "sweep", "calibrate", "info", "convert"])
+def test_commands_of_recordings_have_the_same_options(name, capsys):
+    """In the same words, and with the same errors."""
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    printed = " ".join(re.sub(r"[^\w.,:-]+", " ", capsys.readouterr().out).split())
+    for option in SOURCE:
+        assert f"--{option}" in printed
+    assert "Units of the depth files in a meter overrides the layout" in printed.replace(",", "").replace(";", "")
+    out = [] if name == "info" else ["--out", "camera.json"] + ["--to", "tum"] * (name == "convert")
+    if name == "sweep":  # whose runs are processes of their own
+        return
+    assert main([name, "nowhere", *out, "--depth-scale", "-1"]) == 2
+    assert "depth_scale: expected a positive number of units in a meter, got -1" in capsys.readouterr().err
+    assert main([name, "nowhere", *out, "--noise", "kinect"]) == 2
+    assert "noise: expected a rendered scene, synthetic:NAME, for it" in capsys.readouterr().err
+
+
 def test_an_unknown_command(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["fly"])

@@ -19,8 +19,8 @@ from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.progress import run_with_progress
+from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.run_folder import check_writable
-from gradslam_ng.commands.run_options import RecordingOptions
 from gradslam_ng.geometry import so3
 from gradslam_ng.slam import PointFusion
 
@@ -56,6 +56,7 @@ def calibrate(
     check_writable(out.parent)
     console = Console()
     sequence = recording.load(source)
+    recording.inspect(source, sequence, console)
     result = run_with_progress(PointFusion(), sequence, False, console, handlers=[])
     columns = (TextColumn("refined"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:

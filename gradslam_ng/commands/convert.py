@@ -10,9 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
-from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.recording import CameraOption, Topics, describe, load
-from gradslam_ng.commands.settings import parse_frames
+from gradslam_ng.commands.recording import SourceOptions, describe
 from gradslam_ng.datasets.convert import convert as convert_sequence
 from gradslam_ng.structures import Trajectory
 
@@ -26,12 +24,8 @@ def convert(
     to: Literal["tum", "folder", "transforms", "colmap"],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     trajectory: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    frames: str = "::",
     jpeg: int | None = None,
-    intrinsics: CameraOption = None,
-    depth_scale: float | None = None,
-    max_depth: float | None = None,
-    topics: Topics = None,
+    recording: Annotated[SourceOptions, tyro.conf.OmitArgPrefixes],
 ) -> None:
     """Write a recording in another layout: registered, undistorted images, 16 bit depth, camera and poses.
 
@@ -40,18 +34,9 @@ def convert(
         to: tum, folder, transforms (nerfstudio) or colmap (text, with points of the depth); the last two need poses.
         out: Folder to write; must be new or empty.
         trajectory: Poses to write in place of the recording's own, such as a run's trajectory.txt.
-        frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
         jpeg: Quality of color as JPEG, 1 to 100; PNG unless given.
-        intrinsics: fx,fy,cx,cy in pixels, or a file of one or two cameras (JSON, YAML, XML, text), instead of its own.
-        depth_scale: Units of the depth files in a meter; overrides the layout's.
-        max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor.
-        topics: COLOR,DEPTH of a bag of ROS; default: the likeliest ones.
     """
-    picked = parse_frames(frames)
-    options = {} if topics is None else {"topics": topics}
-    sequence = load(source, intrinsics=intrinsics, depth_scale=depth_scale, max_depth=max_depth, **options)[picked]
-    if not len(sequence):
-        raise UsageError(f"frames: {frames!r} leaves none of the frames of the sequence")
+    sequence = recording.load(source)
     poses = None if trajectory is None else Trajectory.load(trajectory)
     console = Console()
     console.print(escape(describe(sequence)), soft_wrap=True)

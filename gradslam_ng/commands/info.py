@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import datasets
-from gradslam_ng.commands.recording import CameraOption, Topics, describe, load, print_findings
+from gradslam_ng.commands.recording import SourceOptions, describe, print_findings
 from gradslam_ng.datasets.info import Info
 
 SAMPLED = 20  # frames that are looked at
@@ -20,22 +20,15 @@ Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 def info(
     source: Source,
     /,
-    intrinsics: CameraOption = None,
-    depth_scale: float | None = None,
-    max_depth: float | None = None,
-    topics: Topics = None,
+    *,
+    recording: Annotated[SourceOptions, tyro.conf.OmitArgPrefixes],
 ) -> None:
     """What a sequence holds: layout, frames, rates, intrinsics, depth statistics, and what is odd about it.
 
     Args:
         source: File or folder of a sequence, or synthetic:NAME.
-        intrinsics: fx,fy,cx,cy in pixels, or a file of one or two cameras (JSON, YAML, XML, text), instead of its own.
-        depth_scale: Units of the depth files in a meter; overrides the layout's.
-        max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor.
-        topics: COLOR,DEPTH of a bag of ROS; default: the likeliest ones.
     """
-    options = {} if topics is None else {"topics": topics}
-    sequence = load(source, intrinsics=intrinsics, depth_scale=depth_scale, max_depth=max_depth, **options)
+    sequence = recording.load(source)
     console = Console()
     console.print(escape(describe(sequence)), soft_wrap=True)
     with console.status(f"looking at {min(SAMPLED, len(sequence))} frames"):

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from gradslam_ng import planning
 from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableError, UnseenError, UsageError
-from gradslam_ng.commands.recording import load
+from gradslam_ng.commands.recording import SourceOptions, is_synthetic
 from gradslam_ng.commands.run_folder import check_writable
-from gradslam_ng.commands.settings import parse_frames
 from gradslam_ng.io.text import read_json
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.viz.floor_plan import plot_plan
@@ -182,14 +181,11 @@ def _recording(file: Path, options: GridOptions):
     source = options.recording or settings.get("source")
     if source is None:
         return None
-    if options.recording is None and not source.startswith("synthetic:") and not Path(source).exists():
+    if options.recording is None and not is_synthetic(source) and not Path(source).exists():
         raise FileNotFoundError(
             f"recording: {source}, of which the map was made, is not there to tell what is free; give --recording"
         )
-    given = {name: settings.get(name) for name in ("intrinsics", "depth_scale", "max_depth")}
-    own = ("noise",) if source.startswith("synthetic:") else ("topics",)
-    more = {name: settings[name] for name in own if settings.get(name)}
-    return load(source, **given, **more)[parse_frames(settings.get("frames", "::"))]
+    return SourceOptions.of_run(settings, source).load(source)
 
 
 def _check_place(name: str, p: Tensor, found: planning.ESDF, radius: float, unknown: str) -> None:

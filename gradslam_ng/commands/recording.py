@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -13,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng import datasets
-from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.commands.errors import RefusedError, UsageError
+from gradslam_ng.commands.settings import parse_frames
 from gradslam_ng.datasets.camera_files import camera_path
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.intrinsics import parse_intrinsics
@@ -24,33 +26,99 @@ from gradslam_ng.viz.scene_files import read_metrics
 
 CameraOption = Annotated[str | None, tyro.conf.arg(name="camera", aliases=["--intrinsics"])]
 Topics = Annotated[str | None, tyro.conf.arg(metavar="COLOR,DEPTH", help_behavior_hint="(bags only)")]
+Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
 COLORS = {"note": "cyan", "warning": "yellow", "error": "red"}
 SAMPLED = 8  # frames that are looked at before a run
 
 
-def load(
-    source: str, *, intrinsics: str | None, depth_scale: float | None, max_depth: float | None, **options
-) -> RGBDSequence:
-    """The recording, what is questionable about it in its findings; what is None is left to the loader.
+def is_synthetic(source: str) -> bool:
+    """Whether a source is a scene that is rendered."""
+    return source.startswith("synthetic:")
 
-    Raises:
-        UsageError: an option out of range.
-        FileNotFoundError, ValueError: see `datasets.load`.
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What is read.
+
+    Args:
+        frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
+        intrinsics: fx,fy,cx,cy in pixels, or a file of one or two cameras (JSON, YAML, XML, text), instead of its own.
+        depth_scale: Units of the depth files in a meter; overrides the layout's.
+        max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor.
+        topics: COLOR,DEPTH of a bag of ROS; default: the likeliest ones.
+        noise: Of the depth and color that a synthetic scene is rendered with.
     """
-    if intrinsics is not None and camera_path(intrinsics) is None:
-        try:
-            parse_intrinsics(intrinsics, y_up=True)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-    if depth_scale is not None:
-        if not 0 < depth_scale < float("inf"):
-            raise UsageError(f"depth_scale: expected a positive number of units in a meter, got {depth_scale:g}")
-        options["depth_scale"] = depth_scale
-    if max_depth is not None and not max_depth > 0:
-        raise UsageError(f"max_depth: expected a positive number of meters, got {max_depth:g}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return datasets.load(source, intrinsics=intrinsics, max_depth=max_depth, **options)
+
+    frames: str = "::"
+    intrinsics: CameraOption = None
+    depth_scale: float | None = None
+    max_depth: float | None = None
+    topics: Topics = None
+    noise: Noise = None
+
+    @classmethod
+    def of_run(cls, settings: Mapping[str, Any], source: str) -> SourceOptions:
+        """Those of an earlier run, as its `metrics.json` has them, for its recording or another source."""
+        names = {field.name for field in fields(SourceOptions)} - (set() if is_synthetic(source) else {"noise"})
+        return cls(**{name: settings[name] for name in names if settings.get(name) is not None})
+
+    def load(self, source: str) -> RGBDSequence:
+        """The frames of a sequence, what is questionable about it in its findings.
+
+        Raises:
+            UsageError: no frame is left, or an option out of range.
+            FileNotFoundError, ValueError: see `datasets.load`.
+        """
+        frames = parse_frames(self.frames)
+        self._check(source)
+        options = {name: getattr(self, name) for name in ("depth_scale", "topics", "noise")}
+        given = {name: value for name, value in options.items() if value is not None}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            whole = datasets.load(source, intrinsics=self.intrinsics, max_depth=self.max_depth, **given)
+        sequence = whole[frames]
+        if not len(sequence):
+            raise UsageError(f"frames: {self.frames!r} leaves none of the {len(whole)} frames of the sequence")
+        return sequence
+
+    def _check(self, source: str) -> None:
+        if self.intrinsics is not None and camera_path(self.intrinsics) is None:
+            try:
+                parse_intrinsics(self.intrinsics, y_up=True)
+            except ValueError as error:
+                raise UsageError(str(error)) from None
+        scale, reach = self.depth_scale, self.max_depth
+        if scale is not None and not 0 < scale < float("inf"):
+            raise UsageError(f"depth_scale: expected a positive number of units in a meter, got {scale:g}")
+        if reach is not None and not reach > 0:
+            raise UsageError(f"max_depth: expected a positive number of meters, got {reach:g}")
+        if self.noise is not None and not is_synthetic(source):
+            raise UsageError(f"noise: expected a rendered scene, synthetic:NAME, for it; got {source}")
+
+
+@dataclass(frozen=True)
+class RecordingOptions(SourceOptions):
+    """What is read, and whether it must be beyond doubt.
+
+    Args:
+        strict: Refuse a recording about which there is any warning, with exit status 4.
+    """
+
+    strict: bool = False
+
+    def inspect(self, source: str, sequence: RGBDSequence, console: Console) -> list[Finding]:
+        """Print what was found, in one line, and what is odd about it, which is returned.
+
+        Raises:
+            RefusedError: something is, and must not be.
+        """
+        console.print(escape(describe(sequence)), soft_wrap=True)
+        findings = inspect(sequence)
+        print_findings(findings, console)
+        serious = [finding.message for finding in findings if finding.is_serious]
+        if self.strict and serious:
+            raise RefusedError(f"{source}: refused by --strict: {'; '.join(serious)}")
+        return findings
 
 
 def inspect(sequence: RGBDSequence) -> list[Finding]:
@@ -93,6 +161,5 @@ def load_recording(folder: Path) -> RGBDSequence:
         FileNotFoundError, ValueError: no run is in the folder, or the recording is no longer where it was.
     """
     settings = read_metrics(folder)["settings"]
-    names = ("intrinsics", "depth_scale", "max_depth")
-    options = {name: settings[name] for name in ("topics",) if settings.get(name)}
-    return load(settings["source"], **{name: settings[name] for name in names}, **options)
+    options = replace(SourceOptions.of_run(settings, settings["source"]), frames="::")
+    return options.load(settings["source"])

@@ -10,17 +10,16 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from gradslam_ng.commands.errors import RefusedError, UnreliableError, UsageError
+from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
-from gradslam_ng.commands.recording import describe, inspect, print_findings
+from gradslam_ng.commands.recording import RecordingOptions, describe
 from gradslam_ng.commands.refinement import refine_run
 from gradslam_ng.commands.run_folder import begin_log, prepare_folder
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
-    RecordingOptions,
     RunRecord,
     SystemOptions,
     ViewOptions,
@@ -61,12 +60,7 @@ def run(
     device = compute.choose_device()
     console = Console()
     sequence = recording.load(source)
-    console.print(escape(describe(sequence)), soft_wrap=True)
-    findings = inspect(sequence)
-    print_findings(findings, console)
-    serious = [finding for finding in findings if finding.is_serious]
-    if recording.strict and serious:
-        raise RefusedError(f"{source}: refused by --strict: {'; '.join(finding.message for finding in serious)}")
+    findings = recording.inspect(source, sequence, console)
     slam = method.make(recording.max_depth).to(device)
     prepare_folder(out, overwrite)
     loops = method.closes_loops(len(sequence))

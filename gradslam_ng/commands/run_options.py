@@ -1,4 +1,4 @@
-"""Options of `gradslam-ng run`: what is read, what is run on it, and what it runs on."""
+"""Options of `gradslam-ng run`: what is run on a recording, and what it runs on; for what is read see `recording`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import tyro
 from rich.console import Console
 
 from gradslam_ng.commands.config import format_config
-from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.recording import CameraOption, Topics, image_reader, load
-from gradslam_ng.commands.settings import all_settings, make_system, parse_frames, parse_scale
+from gradslam_ng.commands.recording import RecordingOptions, image_reader
+from gradslam_ng.commands.settings import all_settings, make_system, parse_scale
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
 from gradslam_ng.slam.stream import WORTH_COMPILING, StreamingSystem
@@ -21,49 +20,6 @@ from gradslam_ng.viz.browser import BrowserView, announce
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
-Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
-
-
-@dataclass(frozen=True)
-class RecordingOptions:
-    """What is read.
-
-    Args:
-        frames: FIRST:LAST:STEP, any of them left out; LAST is not included.
-        intrinsics: fx,fy,cx,cy in pixels, or a file of one or two cameras (JSON, YAML, XML, text), instead of its own.
-        depth_scale: Units of the depth files in a meter; overrides the layout's.
-        max_depth: Depth beyond this, meters, is left out; default: the range of the layout's sensor, at most 50.
-        topics: COLOR,DEPTH of a bag of ROS; default: the likeliest ones.
-        noise: Of the depth and color that a synthetic scene is rendered with.
-        strict: Refuse a recording about which there is any warning, with exit status 4.
-    """
-
-    frames: str = "::"
-    intrinsics: CameraOption = None
-    depth_scale: float | None = None
-    max_depth: float | None = None
-    topics: Topics = None
-    noise: Noise = None
-    strict: bool = False
-
-    def load(self, source: str) -> RGBDSequence:
-        """The frames of a sequence.
-
-        Raises:
-            UsageError: no frame is left, or an option out of range.
-            FileNotFoundError, ValueError: see `datasets.load`.
-        """
-        frames = parse_frames(self.frames)
-        if self.noise is not None and not source.startswith("synthetic:"):
-            raise UsageError(f"noise: expected a rendered scene, synthetic:NAME, for it; got {source}")
-        given = {"topics": self.topics, "noise": self.noise}
-        options = {name: value for name, value in given.items() if value is not None}
-        scale, max_depth = self.depth_scale, self.max_depth
-        whole = load(source, intrinsics=self.intrinsics, depth_scale=scale, max_depth=max_depth, **options)
-        sequence = whole[frames]
-        if not len(sequence):
-            raise UsageError(f"frames: {self.frames!r} leaves none of the {len(whole)} frames of the sequence")
-        return sequence
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.run_folder import check_writable
-from gradslam_ng.commands.run_options import ComputeOptions, RecordingOptions, SystemOptions, as_arguments
+from gradslam_ng.commands.run_options import ComputeOptions, SystemOptions, as_arguments
 from gradslam_ng.commands.sweep_runs import LOGS, Outcome, Run, read_outcome, run_here, run_on_ray, unique_names
 from gradslam_ng.commands.sweep_table import last_line, read_metrics, state_of, write_tables
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gradslam_ng.cli import main
-from gradslam_ng.commands.run_options import ComputeOptions, RecordingOptions, SystemOptions
+from gradslam_ng.commands.recording import RecordingOptions
+from gradslam_ng.commands.run_options import ComputeOptions, SystemOptions
 from gradslam_ng.commands.sweep import as_arguments
 from gradslam_ng.commands.sweep_runs import Run, attempt, read_outcome, unique_names
 

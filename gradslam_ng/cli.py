@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
+import inspect
 import io
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable
+from importlib.abc import InspectLoader
 from typing import TextIO
-
-import tyro
-from rich.console import Console
-from rich.markup import escape
 
 from gradslam_ng import __version__
 from gradslam_ng.commands.errors import CommandError
@@ -32,7 +33,7 @@ COMMANDS = (
     "download",
 )
 HELP = {"-h", "--help"}
-DESCRIPTION = "Dense RGB-D SLAM, differentiable. --version tells the version."
+DESCRIPTION = "Dense RGB-D SLAM, differentiable."
 
 
 def main(args: list[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ImportError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(_message(error))}", soft_wrap=True, highlight=False)
+        _print_error("[red]error:[/red]", _message(error))
         return error.status if isinstance(error, CommandError) else 1
     return 0
 
@@ -57,18 +58,50 @@ def main(args: list[str] | None = None) -> int:
 def _run_subcommand(args: list[str]) -> None:
     if args == ["--version"]:
         print(f"gradslam-ng {__version__}")
-    elif args and args[0] in COMMANDS:  # only what is asked for is imported
+    elif not args or args[0] in HELP:
+        print(_help())
+        raise SystemExit(0)
+    elif args[0] in COMMANDS:  # only what is asked for is imported
+        import tyro
+
         try:
             tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
         except SystemExit:
             if HELP & set(args[1:]):
                 print("\nexamples:", *(f"  {line}" for line in EXAMPLES[args[0]]), "", sep="\n")
             raise
-    else:
+    elif args[0].startswith("--tyro-"):  # completion for a shell
+        import tyro
+
         app = tyro.extras.SubcommandApp()
         for name in COMMANDS:
             app.command(command(name))
-        app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args or ["--help"])
+        app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args)
+    else:
+        print(f"gradslam-ng: expected a command, one of {', '.join(COMMANDS)}, got {args[0]!r}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _help() -> str:
+    """What commands there are, by the first paragraph of their docstrings, which are read without importing them."""
+    width = max(map(len, COMMANDS)) + 4
+    lines = []
+    for name in COMMANDS:
+        told = textwrap.fill(_summary(name), 100, initial_indent=" " * width, subsequent_indent=" " * width)
+        lines.append(f"  {name}{told[len(name) + 2 :]}")
+    usage = "usage: gradslam-ng [-h] [--version] COMMAND ..."
+    more = "gradslam-ng COMMAND --help tells the options of one, with examples."
+    return "\n".join([usage, "", DESCRIPTION, "", "commands:", *lines, "", more])
+
+
+def _summary(name: str) -> str:
+    """The first paragraph of the docstring of a subcommand."""
+    spec = importlib.util.find_spec(f"gradslam_ng.commands.{name}")
+    source = spec.loader.get_source(spec.name) if spec and isinstance(spec.loader, InspectLoader) else None
+    for node in ast.parse(source or "").body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return " ".join(inspect.cleandoc(ast.get_docstring(node) or "").split("\n\n")[0].split())
+    return ""
 
 
 def _show_warning(
@@ -80,7 +113,15 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """A warning in one line, without the line of source that raised it."""
-    Console(stderr=True).print(f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True, highlight=False)
+    _print_error("[yellow]warning:[/yellow]", str(message))
+
+
+def _print_error(label: str, text: str) -> None:
+    """One line on the stream of errors."""
+    from rich.console import Console  # late, as tyro: help and version do without
+    from rich.markup import escape
+
+    Console(stderr=True).print(f"{label} {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _message(error: Exception) -> str:

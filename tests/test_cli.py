@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import pytest
 
 import gradslam_ng
-from gradslam_ng.cli import COMMANDS, main
+from gradslam_ng.cli import COMMANDS, command, main
 from gradslam_ng.commands import errors
 
 
@@ -21,6 +22,31 @@ def test_without_anything_it_tells_what_there_is(capsys):
         assert stop.value.code == 0
         printed = capsys.readouterr().out
         assert all(name in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_next_to_nothing(option):
+    """So that they answer at once: neither torch nor what draws the help of a command."""
+    code = f"""
+import sys
+from gradslam_ng.cli import main
+try:
+    main([{option!r}])
+except SystemExit:
+    pass
+print(sorted({{"torch", "numpy", "tyro", "rich", "gradslam_ng.datasets"}} & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]" and "gradslam-ng" in done.stdout
+
+
+def test_help_tells_what_each_command_does(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for name in COMMANDS:
+        told = inspect.cleandoc(command(name).__doc__).split("\n\n")[0]
+        assert f"{name} {' '.join(told.split())}" in printed
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import lzma
 import math
 import stat
@@ -27,6 +28,18 @@ def fetch(url: str, part: Path, progress: Callable[[int, int | None], None] | No
     Raises:
         OSError: the address cannot be read, or broke off before its announced end; what came is kept for another try.
     """
+    try:
+        _stream(url, part, progress)
+    except urllib.error.HTTPError as error:
+        raise OSError(f"{url}: the server answers {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        reason = (error.reason.strerror if isinstance(error.reason, OSError) else None) or error.reason
+        raise OSError(f"{url}: cannot be reached: {reason}; is this machine online?") from error
+    except (TimeoutError, http.client.HTTPException) as error:
+        raise ConnectionError(f"{url}: broke off: {error}; run again to go on") from error
+
+
+def _stream(url: str, part: Path, progress: Callable[[int, int | None], None] | None) -> None:
     have = part.stat().st_size if part.is_file() else 0
     try:
         response = _open(url, have)

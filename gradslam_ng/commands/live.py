@@ -49,7 +49,8 @@ class LiveView:
 def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
     """What a run has so far: submaps that are connected in one world, each of the others beside."""
     submaps = [submap for submap in stream.submaps if submap.records]
-    motions = largest_component(submaps, stream.link_search.connections())
+    poses = [poses_of(submap) for submap in submaps]
+    motions = largest_component(submaps, stream.link_search.connections(poses))
     numbers = [torch.tensor([record.number for record in submap.records]) for submap in submaps]
     count = 1 + max(int(each.max()) for each in numbers)
     T_wc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64)
@@ -58,7 +59,7 @@ def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
     clouds: list[Cloud] = []
     up = torch.tensor([0.0, -1.0, 0.0])
     for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
-        T_oc, found = poses_of(submaps[i]), submaps[i].statuses
+        T_oc, found = poses[i], submaps[i].statuses
         cloud = cloud_of(submaps[i], most, i)
         motion = motions[i] if i in motions else place_aside(clouds, cloud, T_oc, up)
         clouds.append(cloud.transform(motion))

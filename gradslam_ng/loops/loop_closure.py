@@ -73,9 +73,11 @@ class LoopCloser:
         sigma: of odometry between keyframes, meters, in a direction that every pixel constrains; more as fewer do.
         drift: of odometry, per meter and radian of the path.
         verifier: whether a frame fits an earlier pass, by default `PlaceVerifier.for_loop_closure()`.
-        describe: global descriptor (D,) of unit length of a frame, for instance a learned one.
+        describe: global descriptor of a frame, for instance a learned one; see `places.keyframes.Descriptor`.
         asynchronous: whether tracking goes on while a loop is looked for; the result is the same.
     """
+
+    moves_map = True
 
     def __init__(
         self,
@@ -176,6 +178,17 @@ class LoopCloser:
         meters, radians = map(float, se3.distance(self.keyframes.T_wk[-1], T_wc))
         return meters >= self.spacing[0] or math.degrees(radians) >= self.spacing[1]
 
+    @torch.no_grad()
+    def reactivate(self, state: State) -> State:
+        """The state after a frame in which a lost camera was found, what it sees of the archive in the map again."""
+        if not int(self.archive.count[0]):
+            return state
+        if self.pending is not None:
+            self.pending.exception()  # what is being detected looks at the archive
+        map_, frame = surfels_of(state.map), state.frames - 1
+        active, self.archive = reactivate(map_, self.archive, state.live, state.T_oc, frame)
+        return replace(state, map=active)
+
     def add_keyframe(
         self,
         live: LiveFrame,
@@ -245,7 +258,8 @@ class LoopCloser:
             return []
         near = int((away := meters / self.reach[0] + radians / math.radians(self.reach[1])).argmin())
         found = [(near, T_wc)] if float(away[near]) < 1 else []
-        similar = self.keyframes.similarities(self.keyframes.descriptors[-1], before)
+        assert self.keyframes.last_descriptors is not None
+        similar = self.keyframes.similarities(self.keyframes.last_descriptors, before)
         best = int(similar.argmax())
         if float(similar[best]) > self.similarity and (not found or best != near):
             found.append((best, self.keyframes.T_wk[best]))

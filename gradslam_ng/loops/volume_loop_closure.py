@@ -25,6 +25,8 @@ class VolumeLoopCloser:
     pose graph has them.
     """
 
+    moves_map = False
+
     def __init__(self, detector: LoopCloser | None = None) -> None:
         self.detector = LoopCloser() if detector is None else detector
         # keyframes alone are fused: a surfel is updated rarely
@@ -78,6 +80,10 @@ class VolumeLoopCloser:
             ok, number = state.tracking.ok, state.frames - 1
             self.surfels = self.mapper(self.surfels, live, corrected.T_oc, ok, number)
             self.surfels = self.mapper.prune_if_due(self.surfels, ok, number)
+        return state
+
+    def reactivate(self, state: State) -> State:
+        """The state as it is: all of the volume is tracked against."""
         return state
 
     @torch.no_grad()

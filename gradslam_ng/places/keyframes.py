@@ -7,27 +7,37 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, normalize
+from torch.nn.functional import adaptive_avg_pool2d, normalize, pad, unfold
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.places.features import FeatureFrame
 from gradslam_ng.structures import LiveFrame
 
-Descriptor = Callable[[LiveFrame], Tensor]  # of a batch of one, to (D,) of unit length
+# Of a batch of one, to (S, D) or (D,), rows of unit length: a frame, then what cameras turned away from it may see
+Descriptor = Callable[[LiveFrame], Tensor]
 TINY_IMAGE_SIZE = (12, 16)
+MAX_SHIFT = (3, 6)  # cells, up or down and to either side
 
 
 def tiny_image_descriptor(live: LiveFrame) -> Tensor:
-    """A tiny image (D,) of unit length (Milford and Wyeth 2012): color and inverse depth on 12 x 16 cells, each less
-    its mean.
+    """A tiny image (Milford and Wyeth 2012), color and inverse depth on 12 x 16 cells, each less its mean; then the
+    same image shifted by up to 3 and 6 cells, as a camera that is turned away would see it. Rows (91, 768) of unit
+    length.
 
-    No weights and no vocabulary; the dot product of two descriptors is a correlation, which brightness and contrast
-    leave alone. Similar from within about 0.3 m and 15 degrees.
+    No weights and no vocabulary; the dot product of two tiny images is a correlation, which brightness and contrast
+    leave alone. The greatest one of all shifts is high from within about 0.6 m and 40 degrees.
     """
     depth = live.surface.vertices[..., 2]  # (1, H, W)
     inverse = torch.where(depth > 0, 1 / torch.where(depth > 0, depth, 1.0), 0.0)
-    cells = adaptive_avg_pool2d(torch.cat([live.color.movedim(-1, 1), inverse[:, None]], 1), TINY_IMAGE_SIZE)[0]
-    return normalize(normalize((cells - cells.mean((-2, -1), keepdim=True)).flatten(1), dim=-1).flatten(), dim=-1)
+    cells = adaptive_avg_pool2d(torch.cat([live.color.movedim(-1, 1), inverse[:, None]], 1), TINY_IMAGE_SIZE)
+    windows, inside = (
+        unfold(pad(x, (MAX_SHIFT[1],) * 2 + (MAX_SHIFT[0],) * 2), TINY_IMAGE_SIZE)[0].mT.unflatten(1, (x.shape[1], -1))
+        for x in (cells, torch.ones_like(cells[:, :1]))
+    )  # (S, 4, 192) and (S, 1, 192)
+    mean = windows.sum(-1, keepdim=True) / inside.sum(-1, keepdim=True)
+    rows = normalize(normalize((windows - mean) * inside, dim=-1).flatten(1), dim=-1)
+    middle = len(rows) // 2  # not shifted
+    return torch.cat([rows[middle:], rows[:middle]])
 
 
 @dataclass(eq=False)
@@ -40,7 +50,8 @@ class Keyframes:
 
     frames: list[int] = field(default_factory=list)  # numbers of the frames that became keyframes
     T_wk: list[Tensor] = field(default_factory=list)  # (4, 4) float64
-    descriptors: list[Tensor] = field(default_factory=list)  # (D,)
+    descriptors: list[Tensor] = field(default_factory=list)  # (D,), of frames as they are
+    last_descriptors: Tensor | None = None  # (S, D), of the last one, all rows
     images: list[FeatureFrame] = field(default_factory=list)  # where a relocalizer keeps them
     relative_poses: list[tuple[int, Tensor]] = field(default_factory=list)  # of every frame: its keyframe and T_kf
 
@@ -51,12 +62,13 @@ class Keyframes:
         self,
         frame: int,
         T_wk: Tensor,  # (4, 4) float64
-        descriptor: Tensor,  # (D,)
+        descriptors: Tensor,  # (S, D) or (D,), see `Descriptor`
     ) -> None:
         """One keyframe more, which is frame number `frame`."""
         self.frames.append(frame)
         self.T_wk.append(T_wk)
-        self.descriptors.append(descriptor)
+        self.last_descriptors = torch.atleast_2d(descriptors)
+        self.descriptors.append(self.last_descriptors[0].clone())
 
     def attach(
         self,
@@ -64,6 +76,13 @@ class Keyframes:
     ) -> None:
         """One frame more, whose pose follows that of the last keyframe."""
         self.relative_poses.append((len(self) - 1, se3.inverse(self.T_wk[-1]) @ T_wf))
+
+    def follow(
+        self,
+        T_wf: Tensor,  # (L, 4, 4) float64, of all frames so far
+    ) -> None:
+        """Keyframes lie where their frames do."""
+        self.T_wk = list(T_wf[self.frames].unbind(0))
 
     def trajectory(self) -> Tensor:
         """All frames' poses T_wf (L, 4, 4), as the keyframes lie now."""
@@ -80,12 +99,15 @@ class Keyframes:
 
     def similarities(
         self,
-        descriptor: Tensor,  # (D,)
+        descriptors: Tensor,  # (S, D) or (D,), see `Descriptor`
         before: int | None = None,
     ) -> Tensor:
-        """Similarity (K,) in [-1, 1] of the keyframes of frames earlier than `before`, of all without it."""
+        """Similarity (K,) in [-1, 1] of a frame with the keyframes of frames earlier than `before`, with all without
+        it: that of the row that is most like each."""
         count = self._count(before)
-        return torch.stack(self.descriptors[:count]) @ descriptor if count else descriptor.new_zeros(0)
+        if not count:
+            return descriptors.new_zeros(0)
+        return (torch.stack(self.descriptors[:count]) @ torch.atleast_2d(descriptors).mT).amax(-1)
 
     def distances(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,11 +23,13 @@ AGREEMENT = 0.05, math.radians(3.0)  # meters and radians: two links that say th
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """A frame of submap j seen in submap i."""
+    """Frame b of submap j seen from frame a of submap i, each counted within its submap: loops may yet move both."""
 
     i: int
+    a: int
     j: int
-    T_ij: Tensor  # (4, 4) float64, from coordinates of j to those of i
+    b: int
+    T_ab: Tensor  # (4, 4) float64, from the camera of frame b to that of frame a
 
 
 class LinkSearch:
@@ -46,38 +49,46 @@ class LinkSearch:
         keyframes = recovery.relocalizer.keyframes
         if keyframes.frames[-1:] != [state.frames - 1]:
             return
-        for i, k in self.candidates(submaps, current, keyframes.descriptors[-1]):
-            T_ic = self.locate(submaps[i], k, state, keyframes.images[-1])
-            if T_ic is not None:
-                self.links.append(Link(i, current, T_ic @ se3.inverse(keyframes.T_wk[-1])))
+        assert keyframes.last_descriptors is not None
+        for i, k in self.candidates(submaps, current, keyframes.last_descriptors):
+            T_ab = self.locate(submaps[i], k, state, keyframes.images[-1])
+            if T_ab is not None:
+                recovery = submaps[i].recovery
+                assert recovery is not None and recovery.relocalizer is not None
+                a = recovery.relocalizer.keyframes.frames[k]
+                self.links.append(Link(i, a, current, state.frames - 1, T_ab))
 
-    def candidates(self, submaps: list[Submap], current: int, descriptor: Tensor) -> list[tuple[int, int]]:
+    def candidates(self, submaps: list[Submap], current: int, descriptors: Tensor) -> list[tuple[int, int]]:
         """Submap and keyframe of those most similar."""
         found = []
         for i, submap in enumerate(submaps):
             if i != current and submap.recovery is not None and submap.recovery.relocalizer is not None:
-                similar = submap.recovery.relocalizer.keyframes.similarities(descriptor)
+                similar = submap.recovery.relocalizer.keyframes.similarities(descriptors)
                 found += [(value, i, k) for k, value in enumerate(similar.tolist()) if value > MIN_SIMILARITY]
         return [(i, k) for _, i, k in sorted(found, reverse=True)[:CANDIDATES]]
 
     def locate(self, submap: Submap, k: int, state: State, image: FeatureFrame) -> Tensor | None:
-        """The pose (4, 4) float64, in a submap, of the last frame of a state, seen near keyframe k; None where it does
-        not fit."""
+        """The pose (4, 4) float64 of the last frame of a state in the camera of keyframe k of a submap; None where it
+        does not fit what that shows."""
         assert submap.state is not None and submap.recovery is not None and submap.recovery.relocalizer is not None
         keyframes = submap.recovery.relocalizer.keyframes
         T_init = locate(keyframes.images[k], keyframes.T_wk[k].to(state.T_oc)[None], image)
         if T_init is None:
             return None
-        predict = partial(self.system.predict_view, submap.state, camera=state.live.camera)
+        predict = partial(self.system.predict_view, submap.searched, camera=state.live.camera)
         match = self.verifier.locate(state.live, predict, T_init, T_init)
-        return None if match is None else match.T_wc[0].double().cpu()
+        return None if match is None else se3.inverse(keyframes.T_wk[k]) @ match.T_wc[0].double().cpu()
 
-    def connections(self) -> Connections:
+    def connections(self, poses: Sequence[Tensor]) -> Connections:
         """By pair of submaps i < j, T_ij (4, 4) where two links at least agree: one alone may be of two places that
-        look alike. The mean of those that agree with most."""
+        look alike. The mean of those that agree with most.
+
+        poses: of the frames of each submap, (L, 4, 4) float64, as loops have them.
+        """
         found: dict[tuple[int, int], list[Tensor]] = {}
         for link in self.links:
-            i, j, T = link.i, link.j, link.T_ij
+            i, j = link.i, link.j
+            T = poses[i][link.a] @ link.T_ab @ se3.inverse(poses[j][link.b])
             found.setdefault((min(i, j), max(i, j)), []).append(T if i < j else se3.inverse(T))
         return {pair: mean for pair, T in found.items() if (mean := mean_of_agreeing(torch.stack(T))) is not None}
 

@@ -20,6 +20,11 @@ class LoopClosure(Protocol):
         ...
 
     @property
+    def moves_map(self) -> bool:
+        """Whether the map that is tracked against moves with a loop at once, and not only at the end."""
+        ...
+
+    @property
     def archive(self) -> SurfelMap:
         """Surfels of the map that are not tracked against for now; empty where all are."""
         ...
@@ -37,6 +42,10 @@ class LoopClosure(Protocol):
 
         in_map: whether the frame was fused where it was tracked; a frame found by relocalization was not.
         """
+        ...
+
+    def reactivate(self, state: State) -> State:
+        """The state after a frame in which a lost camera was found, what it sees of the archive in the map again."""
         ...
 
     def finalize(self, map_: Any) -> tuple[Any, Tensor]:

@@ -172,8 +172,11 @@ class Stream:
         state = self.localize(timed)
         submap = self.submap
         if submap.loops is not None:
+            closed = len(submap.loops.loops)
             with self.timer.measure("loops"), defer_interrupts():
                 state = submap.loops.process(self.system, state, state.live, in_map)
+            if submap.loops.moves_map and len(submap.loops.loops) > closed:
+                submap.follow_loops()
         submap.state = state
         status, covariance = state.tracking.status[0], state.tracking.covariance[0]
         submap.records.append(Record(timed.number, timed.seconds, state.T_oc[0].double(), status, covariance))
@@ -218,11 +221,12 @@ class Stream:
             for number, near in self.places(live, timed.number).items():
                 submap = self.submaps[number]
                 assert submap.recovery is not None
-                tracking = submap.recovery.relocalize(submap.state_after, live, image, timed.number, near)
+                tracking = submap.recovery.relocalize(submap.searched, live, image, timed.number, near)
                 if tracking is not None:
                     self.go_on_in(number)
                     submap.is_lost = False
                     after = submap.state_after.advance_without_fusion(tracking, live)
+                    after = after if submap.loops is None else submap.loops.reactivate(after)
                     submap.recovery.add_tracked(after, timed.frame)
                     return after
         return state.advance_without_fusion(state.tracking, live)
@@ -266,7 +270,8 @@ class Stream:
     def result(self, seconds: float) -> Result:
         """What the run leaves; seconds: spent compiling."""
         submaps = [submap for submap in self.submaps if submap.records]
-        whole = join(submaps, [self.finalize(submap) for submap in submaps], self.link_search.connections())
+        parts = [self.finalize(submap) for submap in submaps]
+        whole = join(submaps, parts, self.link_search.connections([T_oc for _, T_oc in parts]))
         return Result(
             whole.map,
             whole.trajectory,

@@ -35,6 +35,7 @@ class Submap:
     state: State | None = None  # after the last of its frames
     is_lost: bool = False
     records: list[Record] = field(default_factory=list)  # of its frames
+    _searched: tuple[State, State] | None = None  # a state, and the same with all of its map
 
     @property
     def state_after(self) -> State:
@@ -46,6 +47,25 @@ class Submap:
         if self.state is None:
             raise ValueError("submap: expected a frame at least")
         return self.state
+
+    @property
+    def searched(self) -> State:
+        """The state after its last frame with all of its map: a camera may return to what has not been seen for long.
+
+        Raises:
+            ValueError: there was no frame.
+        """
+        state = self.state_after
+        if self.loops is None or not int(self.loops.archive.count[0]):
+            return state
+        if self._searched is None or self._searched[0] is not state:
+            self._searched = state, replace(state, map=concatenate(state.surfels, self.loops.archive))
+        return self._searched[1]
+
+    def follow_loops(self) -> None:
+        """Places where a camera is looked for go with the map that loops have moved."""
+        if self.loops is not None and self.recovery is not None and self.recovery.relocalizer is not None:
+            self.recovery.relocalizer.keyframes.follow(self.loops.poses())
 
     @property
     def relocalized(self) -> list[int]:

@@ -36,11 +36,38 @@ def test_frames_ride_on_their_keyframes():
 def test_descriptors_know_a_place_from_another(seen):
     here, near, away, dark = (seen(turned(yaw))[0] for yaw in (0.3, 0.38, 2.0, 0.3))
     dark = replace(dark, color=0.5 * dark.color)
-    code = tiny_image_descriptor(here)
-    assert code.norm() == pytest.approx(1)
-    similar = {
-        name: float(code @ tiny_image_descriptor(live))
-        for name, live in (("near", near), ("away", away), ("dark", dark))
-    }
-    assert similar["dark"] > 0.999
-    assert similar["near"] > similar["away"] + 0.2
+    keyframes, rows = Keyframes(), tiny_image_descriptor(here)
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(len(rows)))
+    for live in (near, away, dark):
+        keyframes.add(0, turned(0.0), tiny_image_descriptor(live))
+    similar = keyframes.similarities(rows)
+    assert similar[2] > 0.999 and similar[0] > similar[1] + 0.2
+    assert similar[2] == pytest.approx(float(keyframes.descriptors[2] @ rows[0]))  # as it is, not shifted
+
+
+def test_a_place_is_known_from_a_camera_that_is_turned(seen):
+    """By up to some 25 degrees; the image as it is would not tell."""
+    keyframes = Keyframes()
+    for yaw in (0.3, 2.0, 3.6):
+        keyframes.add(0, turned(yaw), tiny_image_descriptor(seen(turned(yaw))[0]))
+    for yaw in (-0.1, 0.7):
+        similar = keyframes.similarities(tiny_image_descriptor(seen(turned(yaw))[0]))
+        assert int(similar.argmax()) == 0 and similar[0] > similar[1:].max() + 0.1
+
+
+def test_a_descriptor_may_be_a_single_row():
+    keyframes = Keyframes()
+    for k in range(3):
+        keyframes.add(k, turned(0.0), torch.eye(3)[k])
+    assert keyframes.similarities(torch.eye(3)[1]).tolist() == [0, 1, 0]
+    assert keyframes.similarities(torch.eye(3)[1:]).tolist() == [0, 1, 1]
+    assert keyframes.similarities(torch.eye(3)[1], before=1).tolist() == [0]
+
+
+def test_keyframes_follow_the_frames_that_they_are():
+    keyframes = Keyframes()
+    for frame in (0, 2):
+        keyframes.add(frame, turned(0.0), torch.zeros(1))
+    T_wf = torch.stack([turned(0.1 * k, k) for k in range(4)])
+    keyframes.follow(T_wf)
+    torch.testing.assert_close(torch.stack(keyframes.T_wk), T_wf[[0, 2]])

@@ -12,7 +12,8 @@ import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser
 from gradslam_ng.odometry import TrackingStatus
-from gradslam_ng.slam.link_search import mean_of_agreeing
+from gradslam_ng.places import Relocalizer
+from gradslam_ng.slam.link_search import Link, LinkSearch, mean_of_agreeing
 from gradslam_ng.slam.recovery import Recovery
 from gradslam_ng.structures import RGBDFrames
 from tests.slam.test_recovery import SIZE, texture
@@ -121,6 +122,59 @@ def test_one_link_alone_joins_nothing():
     assert mean_of_agreeing(T[None]) is None and mean_of_agreeing(torch.stack([T, far])) is None
     mean = mean_of_agreeing(torch.stack([T, far, near]))
     assert torch.allclose(se3.log(mean @ se3.inverse(T)), 0.5 * se3.log(near @ se3.inverse(T)), atol=1e-6)
+
+
+def test_links_go_with_the_frames_that_they_are_between():
+    """Loops closed after a link was found move both of its frames; what it says of them stays."""
+    generator = torch.Generator().manual_seed(3)
+    T_a, T_b = (se3.exp(0.3 * torch.randn(4, 6, generator=generator, dtype=torch.float64)) for _ in range(2))
+    T_ij = se3.exp(torch.tensor([0.3, 0.1, -0.2, 0.1, 0.2, 0.0], dtype=torch.float64))
+    search = LinkSearch(gs.PointFusion())
+    for a, b in ((0, 1), (3, 2)):
+        search.links.append(Link(0, a, 1, b, se3.inverse(T_a[a]) @ T_ij @ T_b[b]))
+    torch.testing.assert_close(search.connections([T_a, T_b])[0, 1], T_ij)
+    moved = turn(torch.tensor([20.0]))[0]  # a loop that moves all of the second submap
+    torch.testing.assert_close(search.connections([T_a, moved @ T_b])[0, 1], T_ij @ se3.inverse(moved))
+    T_b[2] = moved @ T_b[2]  # or only one of the frames, so that links no longer agree
+    assert not search.connections([T_a, T_b])
+
+
+def test_a_camera_is_found_where_it_has_not_been_for_long(room):
+    """Surfels that wait in the archive of loops are looked into, and tracked against again."""
+    there, elsewhere = torch.full((4,), 0), torch.arange(0, 96, 6)
+    degrees = torch.cat([there, elsewhere, torch.full((3,), 90), torch.full((3,), 2)])
+    frames = clip(room, degrees, slice(20, 23))
+    result = gs.PointFusion().run(room.InMemory(frames), loops=LoopCloser(window=5, asynchronous=False))
+    assert result.relocalized == [23] and result.tracked[23:].all() and result.submaps == [23]
+    assert errors(result, frames)[result.tracked].max() < 0.02
+
+
+ASIDE = se3.exp(torch.tensor([0.4, 0, 0, 0, 0, 0], dtype=torch.float64))
+
+
+class MovesAll(LoopCloser):
+    """Closes one loop, which moves the map."""
+
+    def process(self, system, state, live, in_map=True):
+        state = super().process(system, state, live, in_map)
+        self.loops += [None] if state.frames == 3 else []
+        return state
+
+    def poses(self):
+        return ASIDE @ super().poses()
+
+    def loop_frames(self):
+        return []
+
+    def finalize(self, map_):
+        return map_, self.poses()
+
+
+def test_places_move_with_the_loops_that_move_the_map(room):
+    """Where a lost camera is looked for must be where the map shows it."""
+    relocalizer = Relocalizer()
+    gs.PointFusion().run(room.InMemory(clip(room, THERE[:3])), loops=MovesAll(), relocalizer=relocalizer)
+    torch.testing.assert_close(relocalizer.keyframes.T_wk[0], ASIDE)
 
 
 def test_frames_lost_in_a_smaller_submap_say_why(room):

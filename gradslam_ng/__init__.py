@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gradslam_ng import (
         calibration,
+        cameras,
         compute,
         datasets,
         evaluation,
@@ -61,6 +62,7 @@ __all__ = [
     "VolumeLoopCloser",
     "VoxelGrid",
     "calibration",
+    "cameras",
     "compute",
     "datasets",
     "evaluation",

@@ -20,6 +20,7 @@ from gradslam_ng.commands.examples import EXAMPLES
 
 COMMANDS = (
     "run",
+    "record",
     "sweep",
     "calibrate",
     "evaluate",

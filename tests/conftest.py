@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -175,3 +177,95 @@ def differences() -> Iterator[DifferenceCheck]:
     check = DifferenceCheck()
     with intercept_choices(check.choose):
         yield check
+
+
+SOFTWARE_SIZE, SOFTWARE_RATE = (60, 80), 30
+
+
+class SoftwareCamera:
+    """A RealSense without a camera: a software device of librealsense, with frames of a scene, 30 a second."""
+
+    def __init__(self, view: Callable[[int], tuple[np.ndarray, np.ndarray]], count: int = 10**9) -> None:
+        import pyrealsense2 as rs
+
+        self.rs, self.view, self.count = rs, view, count
+        self.device = rs.software_device()
+        self.device.register_info(rs.camera_info.name, "Software D400")
+        streams = (("depth", rs.format.z16, 2), ("color", rs.format.rgb8, 3))
+        self.sensors = [self.device.add_sensor(name) for name, _, _ in streams]
+        self.profiles = [
+            sensor.add_video_stream(self._stream(number, *stream)).as_video_stream_profile()
+            for number, (sensor, stream) in enumerate(zip(self.sensors, streams, strict=True))
+        ]
+        self.sensors[0].add_read_only_option(rs.option.depth_units, 0.001)
+        same = rs.extrinsics()
+        same.rotation, same.translation = [1, 0, 0, 0, 1, 0, 0, 0, 1], [0, 0, 0]
+        self.profiles[0].register_extrinsics_to(self.profiles[1], same)
+        self.profiles[1].register_extrinsics_to(self.profiles[0], same)
+        self.device.create_matcher(rs.matchers.default)
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._push_all, daemon=True)
+        self.thread.start()
+
+    def _stream(self, number: int, kind: str, form, depth: int):
+        camera = self.rs.intrinsics()
+        camera.height, camera.width = SOFTWARE_SIZE
+        camera.fx = camera.fy = 64.0
+        camera.ppx, camera.ppy, camera.coeffs = (SOFTWARE_SIZE[1] - 1) / 2, (SOFTWARE_SIZE[0] - 1) / 2, [0.0] * 5
+        camera.model = self.rs.distortion.none
+        stream = self.rs.video_stream()
+        stream.type, stream.uid, stream.index = getattr(self.rs.stream, kind), number, 0
+        stream.width, stream.height, stream.fps = SOFTWARE_SIZE[1], SOFTWARE_SIZE[0], SOFTWARE_RATE
+        stream.fmt, stream.bpp, stream.intrinsics = form, depth, camera
+        return stream
+
+    def _push_all(self) -> None:
+        for number in range(self.count):
+            depth, color = self.view(number)
+            for sensor, profile, pixels in zip(self.sensors, self.profiles, (depth, color), strict=True):
+                frame = self.rs.software_video_frame()
+                frame.pixels, frame.bpp = pixels, pixels.nbytes // (SOFTWARE_SIZE[0] * SOFTWARE_SIZE[1])
+                frame.stride, frame.frame_number, frame.profile = frame.bpp * SOFTWARE_SIZE[1], number, profile
+                frame.timestamp, frame.domain = (
+                    1e3 * (1000 + number / SOFTWARE_RATE),
+                    self.rs.timestamp_domain.system_time,
+                )
+                if pixels.dtype == np.uint16:
+                    frame.depth_units = 0.001
+                sensor.on_video_frame(frame)
+            if self.stopped.wait(1 / SOFTWARE_RATE):
+                return
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.thread.join()
+
+
+def moving_wall(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Depth, millimeters, and color of the frame of that number, both of which tell it."""
+    depth = np.full(SOFTWARE_SIZE, 1000 + number, np.uint16)
+    depth[:5] = 0
+    color = np.zeros((*SOFTWARE_SIZE, 3), np.uint8)
+    color[..., 0], color[..., 2] = number % 256, 200
+    return depth, color
+
+
+@pytest.fixture
+def software(monkeypatch) -> Iterator[SimpleNamespace]:
+    """`software.open(view, count)` gives a RealSense of a software device; `plug_in` makes it what `realsense:` is."""
+    pytest.importorskip("pyrealsense2")
+    from gradslam_ng.cameras import opening
+    from gradslam_ng.cameras.realsense import RealSense
+
+    pushed: list[SoftwareCamera] = []
+
+    def open_device(view=moving_wall, count: int = 10**9) -> RealSense:
+        pushed.append(SoftwareCamera(view, count))
+        return RealSense(device=pushed[-1].device)
+
+    def plug_in(*args) -> None:
+        monkeypatch.setitem(opening.CAMERAS, "realsense", lambda serial: open_device(*args))
+
+    yield SimpleNamespace(open=open_device, plug_in=plug_in, pushed=pushed, size=SOFTWARE_SIZE)
+    for each in pushed:
+        each.stop()

@@ -8,7 +8,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gradslam-ng run FOLDER --out out --frames 0:200:2 --preset fast",
         "gradslam-ng run FOLDER --out out --system kinectfusion --odometry ground-truth --overwrite",
         "gradslam-ng run synthetic:living_room --out out --noise kinect",
+        "gradslam-ng run realsense: --out out --view",
+        "gradslam-ng run FOLDER --out out --realtime",
     ),
+    "record": ("gradslam-ng record realsense: --out my_room", "gradslam-ng record oak: --out my_room --seconds 60"),
     "sweep": ("gradslam-ng sweep FOLDER1 FOLDER2 --out sweep --jobs 2 --preset fast",),
     "calibrate": ("gradslam-ng calibrate FOLDER --out camera.json",),
     "evaluate": (

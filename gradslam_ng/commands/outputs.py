@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from gradslam_ng import evaluation
+from gradslam_ng.cameras import LatestFrames
 from gradslam_ng.commands.errors import UnreliableError
 from gradslam_ng.commands.recording import image_reader
 from gradslam_ng.commands.run_folder import remove_results
@@ -49,10 +50,12 @@ def write(
     settings,
     findings: list[Finding],
     refinement: dict | None = None,
+    *,
+    frames: LatestFrames | None = None,
 ) -> tuple[dict, dict[str, bool]]:
     """Write everything; what fails is reported and does not keep the rest from being written.
 
-    refinement: what is told of one, None where there was none.
+    refinement: what is told of one, None where there was none. frames: as they came, where they did not wait.
 
     Returns the metrics, and for each file whether it was written.
     """
@@ -94,6 +97,7 @@ def write(
     metrics["map"] |= sizes
     metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
     metrics |= {} if refinement is None else {"refinement": refinement}
+    add_pace(metrics, frames)
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title, warning(metrics)))
@@ -101,6 +105,12 @@ def write(
         attempt("map.png", lambda path: snapshot(path, surfels, result.localized))
     attempt("report.html", lambda path: write_report(path, image_reader(sequence)))
     return metrics, written
+
+
+def add_pace(metrics: dict, frames: LatestFrames | None) -> None:
+    """How many frames were dropped and how late the others were done, where frames did not wait."""
+    if frames is not None:
+        metrics["frames"]["dropped"], metrics["latency_ms"] = frames.dropped, frames.latency()
 
 
 def warning(metrics: dict) -> str:

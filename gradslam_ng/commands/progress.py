@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from gradslam_ng.cameras import LatestFrames
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import peak_memory
 from gradslam_ng.compute.compiled import compiled_functions
@@ -44,27 +45,40 @@ def run_with_progress(
     *,
     live: LiveView | None = None,
     handlers: list[logging.Handler],
+    frames: LatestFrames | None = None,
+    total: int | None,
 ) -> Result:
-    """Run with a progress bar: the frame rate, whether the camera is tracked; below, what there is so far."""
+    """Run with a progress bar: the frame rate, whether the camera is tracked; below, what there is so far.
+
+    frames: as they come; None: all of the sequence. total: how many there are, None where nobody knows.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with RunProgress(*columns, TimeRemainingColumn(), console=console) as progress:
         shown = RichHandler(console=console)  # above the bar, not through it
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown, *handlers], force=True)
         logging.getLogger("websockets").setLevel(logging.WARNING)  # who came to look is nothing to tell
-        task = progress.add_task(escape(sequence.name), total=len(sequence), speed="")
+        task = progress.add_task(escape(sequence.name), total=total, speed="")
         due = 0.0
 
         def on_frame(index: int, state: State) -> None:
             nonlocal due
             rate = progress.tasks[task].finished_speed or progress.tasks[task].speed or 0.0
-            if time.monotonic() >= due or index + 1 == len(sequence):
-                progress.line = describe(stream)
+            if time.monotonic() >= due or index + 1 == total:
+                progress.line = describe(stream) + ("" if frames is None else f", {frames.dropped} frames dropped")
                 due = time.monotonic() + TOLD_EVERY
             progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {outcome(state)}")
             if live is not None:
-                live.update(stream, f"frame {index + 1} of {len(sequence)}: {progress.line}")
+                live.update(stream, f"frame {index + 1}{'' if total is None else f' of {total}'}: {progress.line}")
 
-        stream = Stream(slam, sequence=sequence, on_frame=on_frame, compile=compile, loops=loops, relocalizer=None)
+        stream = Stream(
+            slam,
+            sequence=sequence,
+            on_frame=on_frame,
+            compile=compile,
+            loops=loops,
+            relocalizer=None,
+            frames=frames,
+        )
         try:
             return stream.run()
         finally:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng import datasets
+from gradslam_ng.cameras import LiveSequence, is_camera
 from gradslam_ng.commands.errors import RefusedError, UsageError
 from gradslam_ng.commands.settings import parse_frames
 from gradslam_ng.datasets.camera_files import camera_path
@@ -143,6 +144,8 @@ def print_findings(findings: list[Finding], console: Console) -> None:
 
 def image_reader(sequence: RGBDSequence) -> Callable[[float], np.ndarray | None]:
     """Function (seconds) -> the color image (H, W, 3) uint8 of the frame of that time, None where it cannot be read."""
+    if isinstance(sequence, LiveSequence):
+        return sequence.image
 
     def read(seconds: float) -> np.ndarray | None:
         index = int((sequence.timestamps - seconds).abs().argmin())
@@ -158,8 +161,11 @@ def load_recording(folder: Path) -> RGBDSequence:
     """The recording that the run in a folder was of.
 
     Raises:
-        FileNotFoundError, ValueError: no run is in the folder, or the recording is no longer where it was.
+        FileNotFoundError, ValueError: no run is in the folder, the recording is no longer where it was, or there is
+            none, since the run was of a camera.
     """
     settings = read_metrics(folder)["settings"]
+    if is_camera(settings["source"]):
+        raise ValueError(f"{folder}: the run was of a camera, {settings['source']}, of which no recording was kept")
     options = replace(SourceOptions.of_run(settings, settings["source"]), frames="::")
     return options.load(settings["source"])

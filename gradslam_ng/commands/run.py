@@ -1,4 +1,4 @@
-"""`gradslam-ng run SOURCE --out DIR`: a recording to trajectory, map, metrics and pictures."""
+"""`gradslam-ng run SOURCE --out DIR`: a recording or a camera to trajectory, map, metrics and pictures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng.commands.errors import UnreliableError, UsageError
+from gradslam_ng.commands.incoming import Incoming, open_source
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
-from gradslam_ng.commands.recording import RecordingOptions, describe
+from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.refinement import refine_run
 from gradslam_ng.commands.run_folder import begin_log, prepare_folder
 from gradslam_ng.commands.run_options import (
@@ -41,14 +42,16 @@ def run(
     method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],
     compute: Annotated[ComputeOptions, tyro.conf.OmitArgPrefixes],
     seen: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
+    realtime: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     dump_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Reconstruct a sequence: trajectory, map, metrics and pictures, written to a folder.
 
     Args:
-        source: File or folder of a sequence, or synthetic:NAME.
+        source: File or folder of a sequence, synthetic:NAME, or a live camera, realsense: or oak:.
         out: Folder for the results; made if need be.
+        realtime: Play a recording at its own pace; frames that come while others are worked on are dropped.
         overwrite: Replace the results of another run in that folder; other files there stay.
         dump_config: Print all settings of [odometry] and [mapping] as TOML for --config, and run nothing.
     """
@@ -56,39 +59,63 @@ def run(
         print(method.format())
         return
     if source is None or out is None:
-        raise UsageError("run: expected the file or folder of a sequence, or synthetic:NAME, and --out DIR")
-    device = compute.choose_device()
+        raise UsageError("run: expected the file or folder of a sequence, synthetic:NAME or a camera, and --out DIR")
     console = Console()
-    sequence = recording.load(source)
-    findings = recording.inspect(source, sequence, console)
-    slam = method.make(recording.max_depth).to(device)
-    prepare_folder(out, overwrite)
-    loops = method.closes_loops(len(sequence))
-    compile, why = compute.compiles(len(sequence))
+    with open_source(source, recording, realtime, console) as incoming:
+        if method.refine and incoming.length is None:
+            raise UsageError(f"{source}: --refine reads frames again, which a camera shows once")
+        method.make(recording.max_depth)  # what is wrong with the settings is said before the folder is touched
+        prepare_folder(out, overwrite)
+        record = _record(source, out, recording, method, compute, method.closes_loops(incoming.length), realtime)
+        _run_on(incoming, out, record, method, compute, seen, console)
+
+
+def _run_on(
+    incoming: Incoming,
+    out: Path,
+    record: RunRecord,
+    method: SystemOptions,
+    compute: ComputeOptions,
+    seen: ViewOptions,
+    console: Console,
+) -> None:
+    """Run on the frames that come, and write what that leaves."""
+    sequence, findings, frames = incoming
+    slam = method.make(record.max_depth).to(record.device)
+    compile, why = compute.compiles(None if frames is not None else len(sequence))
     console.print(f"compiled functions: {why}")
-    record = _record(source, out, recording, method, compute, loops)
     told = (f"{finding.severity}: {finding.message}" for finding in findings)
-    handlers = begin_log(out, [record.command, describe(sequence), *told, f"compiled functions: {why}"])
+    handlers = begin_log(out, [record.command, incoming.describe(), *told, f"compiled functions: {why}"])
     page = seen.open(sequence, console)
     live = None if page is None else LiveView(page)
-    closer = CLOSERS[method.system]() if loops else None
-    result = run_with_progress(slam, sequence, compile, console, closer, live=live, handlers=handlers)
+    closer = CLOSERS[method.system]() if record.loops else None
+    result = run_with_progress(
+        slam, sequence, compile, console, closer, live=live, handlers=handlers, frames=frames, total=incoming.length
+    )
     result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
-    metrics, written = write(out, result, sequence, record, findings, refined)
+    metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
     if result.interrupted:
         raise KeyboardInterrupt  # all is written; the exit status still tells
+    if frames is not None and frames.error is not None:
+        raise frames.error  # likewise
     if not metrics["reliable"]:
         console.print(f"[red]unreliable:[/red] {escape(metrics['unreliable_because'])}", soft_wrap=True)
         raise UnreliableError(metrics["unreliable_because"])
 
 
 def _record(
-    source: str, out: Path, recording: RecordingOptions, method: SystemOptions, compute: ComputeOptions, loops: bool
+    source: str,
+    out: Path,
+    recording: RecordingOptions,
+    method: SystemOptions,
+    compute: ComputeOptions,
+    loops: bool,
+    realtime: bool,
 ) -> RunRecord:
-    words = ["gradslam-ng", "run", source, "--out", str(out)]
+    words = ["gradslam-ng", "run", source, "--out", str(out), *(["--realtime"] if realtime else [])]
     return RunRecord(
         source=source,
         system=method.system,
@@ -106,5 +133,6 @@ def _record(
         strict=recording.strict,
         loops=loops,
         refine=method.refine,
+        realtime=realtime,
         command=shlex.join([*words, *as_arguments(recording, method, compute)]),
     )

@@ -49,9 +49,14 @@ class SystemOptions:
         """The system, which leaves out depth beyond that, meters, None for its own limit."""
         return make_system(self.system, self.odometry, parse_scale(self.scale), self.config, self.preset, max_depth)
 
-    def closes_loops(self, frames: int) -> bool:
-        """Whether loops are looked for in a sequence of so many frames."""
-        return self.loops and frames >= LONG and self.system in CLOSERS and self.odometry != "ground-truth"
+    def closes_loops(self, frames: int | None) -> bool:
+        """Whether loops are looked for in a sequence of so many frames; None: nobody knows how many will come."""
+        return (
+            self.loops
+            and (frames is None or frames >= LONG)
+            and self.system in CLOSERS
+            and self.odometry != "ground-truth"
+        )
 
     def format(self) -> str:
         """A configuration file with every setting."""
@@ -87,10 +92,14 @@ class ComputeOptions:
             return self.device
         return "cuda" if has_gpu else "cpu"
 
-    def compiles(self, frames: int) -> tuple[bool, str]:
-        """Whether compiled functions are used for a sequence of so many frames, and why."""
+    def compiles(self, frames: int | None) -> tuple[bool, str]:
+        """Whether compiled functions are used for a sequence of so many frames, and why; None: frames do not wait."""
         if not self.compile:
             return False, "not used, as --no-compile says"
+        if frames is None and self.compile_from > 0:
+            return False, "not used, frames that come would not wait for it; --compile-from 0 uses them"
+        if frames is None:
+            return True, "used, as --compile-from 0 says"
         if frames < self.compile_from:
             return False, f"not used, {frames} frames are fewer than --compile-from {self.compile_from}"
         return True, f"used, {frames} frames are at least --compile-from {self.compile_from}"
@@ -146,6 +155,7 @@ class RunRecord:
     strict: bool
     loops: bool
     refine: bool
+    realtime: bool
     command: str  # that runs it again
 
 

@@ -20,6 +20,12 @@ def print_summary(metrics: dict, written: list[str], out: Path, console: Console
         table.add_row(
             "uncertain", f"{uncertain} of those tracked: {frames['unconfirmed']} unconfirmed, the rest degenerate"
         )
+    if "latency_ms" in metrics:
+        told = f"{frames['dropped']} frames, which came while others were worked on"
+        table.add_row("dropped", told)
+        table.add_row(
+            "latency", f"{metrics['latency_ms']['median']:.0f} ms, {metrics['latency_ms']['max']:.0f} ms at most"
+        )
     if len(metrics["submaps"]) > 1:
         rest = ", ".join(map(str, metrics["submaps"][1:]))
         table.add_row("submaps", f"{metrics['submaps'][0]} frames in the map; not connected with it: {rest}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation, seconds_compiling
-from gradslam_ng.datasets.prefetch import prefetch
+from gradslam_ng.datasets.prefetch import Numbered, prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.places import FeatureFrame, Relocalizer, in_turn, sift
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
@@ -50,6 +50,7 @@ class StreamingSystem(System):
         loops: LoopClosure | None = None,
         *,
         relocalizer: Relocalizer | None = None,
+        frames: Iterable[Numbered] | None = None,
     ) -> Result:
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C or a lack of memory ends
         the run, not its result.
@@ -62,6 +63,7 @@ class StreamingSystem(System):
             loops: closes loops and corrects map and trajectory, for instance `loops.LoopCloser()`.
             relocalizer: finds a camera that was lost, by default `Relocalizer()`. One for each run; not used where a
                 system does not support it or odometry knows the poses.
+            frames: number and frame, as they come, in place of reading all of the sequence; see `cameras.LatestFrames`.
 
         Raises:
             ValueError: no frame of the sequence could be read.
@@ -72,7 +74,13 @@ class StreamingSystem(System):
             raise TypeError(f"sequence: expected frames, such as datasets.load({str(sequence)!r}) gives, got a path")
         compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         stream = Stream(
-            self, sequence=sequence, on_frame=on_frame, compile=compile, loops=loops, relocalizer=relocalizer
+            self,
+            sequence=sequence,
+            on_frame=on_frame,
+            compile=compile,
+            loops=loops,
+            relocalizer=relocalizer,
+            frames=frames,
         )
         return stream.run()
 
@@ -97,8 +105,10 @@ class Stream:
         compile: bool,
         loops: LoopClosure | None,
         relocalizer: Relocalizer | None,
+        frames: Iterable[Numbered] | None = None,
     ) -> None:
         self.system, self.sequence, self.on_frame = system, sequence, on_frame
+        self.incoming = prefetch(sequence) if frames is None else frames
         self.compile, self.timer = compile, system.timer
         searches = system.supports_relocalization and not system.odometry.provides_pose
         relocalizer = (relocalizer or Relocalizer()) if searches else None
@@ -137,7 +147,7 @@ class Stream:
         compiling_before = seconds_compiling()
         try:
             with reserve_core(), compilation(self.compile):
-                for index, frame in self.timer.iterate("read", prefetch(self.sequence)):
+                for index, frame in self.timer.iterate("read", iter(self.incoming)):
                     self.process(index, frame)
         except KeyboardInterrupt:
             if not self.frames:

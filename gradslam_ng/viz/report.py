@@ -97,7 +97,7 @@ def numbers(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """What came out, name and value."""
     counts, map_ = metrics["frames"], metrics["map"]
     rows = [("tracked", f"{counts['tracked']} frames"), ("lost", f"{counts['lost']} frames")]
-    rows += [(name, f"{counts[name]} frames") for name in ("skipped", "relocalized") if counts[name]]
+    rows += [(name, f"{counts[name]} frames") for name in ("skipped", "dropped", "relocalized") if counts.get(name)]
     rows += [(name, f"{map_[name]}") for name in ("surfels", "blocks", "triangles") if map_.get(name)]
     rows += [("submaps", ", ".join(map(str, metrics["submaps"])) + " frames")] if len(metrics["submaps"]) > 1 else []
     rows += [("loops closed", f"{metrics['loops']}")] if metrics["settings"]["loops"] else []

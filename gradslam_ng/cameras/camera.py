@@ -1,0 +1,58 @@
+"""What a live camera is to this package: registered images, when they were taken, and what the camera is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from gradslam_ng.structures import RGBDFrames
+
+PATIENCE = 5.0  # seconds without a frame, after which a camera is taken to have stopped
+
+
+class CameraError(OSError):
+    """A camera is not there, or gives no more frames."""
+
+
+class Shot(NamedTuple):
+    """What a camera saw at one moment, color and depth registered to each other."""
+
+    seconds: float  # time stamp
+    color: np.ndarray  # (H, W, 3) uint8, red first
+    depth: np.ndarray  # (H, W) uint16, units of the camera; 0 is no measurement
+
+
+class LiveCamera(ABC):
+    """An open camera. Close it, or use it in a `with` statement."""
+
+    name: str  # of the device
+    kind: str  # of camera, as in "realsense:"
+    K: Tensor  # (3, 3), pixels, of registered images without distortion
+    size: tuple[int, int]  # image height and width
+    depth_scale: float  # units of depth in a meter
+
+    @abstractmethod
+    def grab(self) -> Shot:
+        """The next images, waited for.
+
+        Raises:
+            CameraError: none came within `PATIENCE`, or the camera is gone.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the camera."""
+
+    def frame(self, shot: Shot) -> RGBDFrames:
+        """A shot as a frame without leading axes."""
+        K, times = self.K.double().numpy(), np.float64(shot.seconds)
+        return RGBDFrames.from_numpy(shot.color, shot.depth, K, depth_scale=self.depth_scale, timestamps=times)
+
+    def __enter__(self) -> LiveCamera:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -27,7 +27,9 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 default_role = "code"  # docstrings write `name` for code
-nb_execution_mode = "off"
+nb_execution_mode = "auto"  # the tutorials
+nb_execution_timeout = 300  # seconds a cell, on a busy machine
+nb_execution_raise_on_error = True
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 myst_heading_anchors = 3
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from gradslam_ng.datasets.prefetch import Numbered, prefetch
+from gradslam_ng.datasets.prefetch import IndexedFrame, prefetch
 from gradslam_ng.datasets.sequence import RGBDSequence
 
 log = logging.getLogger("gradslam_ng")
@@ -24,23 +24,23 @@ class LatestFrames:
         frames: number and frame, as they come; read in another thread.
     """
 
-    def __init__(self, frames: Iterator[Numbered]) -> None:
+    def __init__(self, frames: Iterator[IndexedFrame]) -> None:
         self.frames = frames
         self.dropped = 0  # frames that were replaced before they were worked on
         self.latencies: list[float] = []  # seconds from when a frame came to when the next one was asked for
         self.error: Exception | None = None
         self._changed = threading.Condition()
-        self._waiting: tuple[float, Numbered] | None = None
+        self._waiting: tuple[float, IndexedFrame] | None = None
         self._taken = 0
         self._over = False
 
-    def __iter__(self) -> Iterator[Numbered]:
+    def __iter__(self) -> Iterator[IndexedFrame]:
         thread = threading.Thread(target=self._follow, name="camera", daemon=True)
         thread.start()
         try:
             while (found := self._take()) is not None:
-                came, numbered = found
-                yield numbered
+                came, frame = found
+                yield frame
                 self.latencies.append(time.monotonic() - came)
         finally:
             self._over = True
@@ -51,7 +51,7 @@ class LatestFrames:
         found = sorted(self.latencies)
         return {"median": round(1e3 * found[len(found) // 2], 1), "max": round(1e3 * found[-1], 1)} if found else {}
 
-    def _take(self) -> tuple[float, Numbered] | None:
+    def _take(self) -> tuple[float, IndexedFrame] | None:
         """The frame that waits, or the next one; None where there is none any more."""
         with self._changed:
             while self._waiting is None and not self._over:
@@ -66,8 +66,8 @@ class LatestFrames:
 
     def _follow(self) -> None:
         try:
-            for numbered in self.frames:
-                if not self._offer(numbered):
+            for frame in self.frames:
+                if not self._offer(frame):
                     break
         except Exception as error:  # whatever it is, it is the reader's
             self.error = error
@@ -75,17 +75,17 @@ class LatestFrames:
             self._over = True
             self._changed.notify()
 
-    def _offer(self, numbered: Numbered) -> bool:
+    def _offer(self, frame: IndexedFrame) -> bool:
         """Let a frame wait, in place of the one that does; False where nobody takes any more."""
         with self._changed:
             if not self._over:
                 self.dropped += self._waiting is not None
-                self._waiting = time.monotonic(), numbered
+                self._waiting = time.monotonic(), frame
                 self._changed.notify()
             return not self._over
 
 
-def at_own_pace(sequence: RGBDSequence) -> Iterator[Numbered]:
+def at_own_pace(sequence: RGBDSequence) -> Iterator[IndexedFrame]:
     """The frames of a recording when they would come from its camera, by their time stamps."""
     seconds = (sequence.timestamps - sequence.timestamps[0]).tolist()
     began = None

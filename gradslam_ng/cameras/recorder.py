@@ -57,10 +57,10 @@ class Recorder:
         """
         if self.error is not None:
             raise self.error
-        try:
-            self._queue.put_nowait(shot)
-        except queue.Full:
+        if self._queue.full():
             self.dropped += 1
+        else:
+            self._queue.put(shot)
 
     def __enter__(self) -> Recorder:
         return self

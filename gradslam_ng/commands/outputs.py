@@ -95,9 +95,7 @@ def write(
         attempt("map.ply", surfels.save)
     metrics, error = measure(result, sequence, settings)
     metrics["map"] |= sizes
-    metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
-    metrics |= {} if refinement is None else {"refinement": refinement}
-    add_pace(metrics, frames)
+    add_notes(metrics, findings, refinement, frames)
     attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title, warning(metrics)))
@@ -107,8 +105,12 @@ def write(
     return metrics, written
 
 
-def add_pace(metrics: dict, frames: LatestFrames | None) -> None:
-    """How many frames were dropped and how late the others were done, where frames did not wait."""
+def add_notes(metrics: dict, findings: list[Finding], refinement: dict | None, frames: LatestFrames | None) -> None:
+    """What is odd about the recording, what refinement did, and, where frames did not wait, how many were dropped and
+    how late the others were done."""
+    metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
+    if refinement is not None:
+        metrics["refinement"] = refinement
     if frames is not None:
         metrics["frames"]["dropped"], metrics["latency_ms"] = frames.dropped, frames.latency()
 

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.structures import RGBDFrames
 
-Numbered = tuple[int, RGBDFrames | FrameError]  # the number of a frame, and it, or why it cannot be read
+IndexedFrame = tuple[int, RGBDFrames | FrameError]  # the number of a frame, and it, or why it cannot be read
 
 
-def prefetch(sequence: RGBDSequence, workers: int = 2, lookahead: int = 4) -> Iterator[Numbered]:
+def prefetch(sequence: RGBDSequence, workers: int = 2, lookahead: int = 4) -> Iterator[IndexedFrame]:
     """Every frame's index and the frame, in order, or the FrameError of one that cannot be read.
 
     Up to `lookahead` frames are read in `workers` threads while the caller works. The threads end with the iterator,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation, seconds_compiling
-from gradslam_ng.datasets.prefetch import Numbered, prefetch
+from gradslam_ng.datasets.prefetch import IndexedFrame, prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.places import FeatureFrame, Relocalizer, in_turn, sift
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
@@ -50,7 +50,7 @@ class StreamingSystem(System):
         loops: LoopClosure | None = None,
         *,
         relocalizer: Relocalizer | None = None,
-        frames: Iterable[Numbered] | None = None,
+        frames: Iterable[IndexedFrame] | None = None,
     ) -> Result:
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C or a lack of memory ends
         the run, not its result.
@@ -105,7 +105,7 @@ class Stream:
         compile: bool,
         loops: LoopClosure | None,
         relocalizer: Relocalizer | None,
-        frames: Iterable[Numbered] | None = None,
+        frames: Iterable[IndexedFrame] | None = None,
     ) -> None:
         self.system, self.sequence, self.on_frame = system, sequence, on_frame
         self.incoming = prefetch(sequence) if frames is None else frames

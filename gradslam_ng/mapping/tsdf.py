@@ -104,9 +104,8 @@ class TSDFFuser(Mapper[VoxelGrid]):
         keys = self.find_blocks(grid, live, planes, T_wc, sign)
         grid = grid.allocate(keys)
         blocks = Blocks(grid.lookup(keys), *unpack(keys))
-        sdf, weight, color, color_weight = checkpoint(
-            average, grid, blocks, planes, se3.inverse(T_wc), float(sign), self.association == "soft"
-        )
+        soft = self.association == "soft"
+        sdf, weight, color, color_weight = fuse(grid, blocks, planes, se3.inverse(T_wc), float(sign), soft)
         return grid.scatter(blocks.slots, sdf=sdf, weight=weight, color=color, color_weight=color_weight)
 
     @discrete_choice
@@ -268,7 +267,7 @@ def in_free_space(
 
 
 @compiled
-def average(
+def fuse(
     grid: VoxelGrid,
     blocks: Blocks,
     planes: TangentPlanes,
@@ -276,12 +275,26 @@ def average(
     sign: float,
     soft: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Blocks after a frame: weighted averages of distance and color (Newcombe et al. 2011, equations 11 to 13).
+    """Blocks after a frame, see `average`; for its gradient these alone are kept, not the whole grid."""
+    slots = blocks.slots
+    before = grid.sdf[slots], grid.weight[slots], grid.color[slots], grid.color_weight[slots]
+    return checkpoint(average, before, blocks, planes, T_cw, (grid.voxel_size, grid.truncation), sign, soft)
 
-    sign -1 takes the frame out. Returns their sdf, weight, color and color_weight, (n, 512) and (n, 3, 512).
+
+def average(
+    before: tuple[Tensor, Tensor, Tensor, Tensor],  # sdf, weight, color and color_weight, (n, 512) and (n, 3, 512)
+    blocks: Blocks,
+    planes: TangentPlanes,
+    T_cw: Tensor,  # (B, 4, 4)
+    sizes: tuple[float, float | Tensor],  # of a voxel, and the truncation, meters
+    sign: float,
+    soft: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weighted averages of distance and color (Newcombe et al. 2011, equations 11 to 13), of the same shapes as before.
+
+    sign -1 takes the frame out.
     """
-    voxel_size, slots = grid.voxel_size, blocks.slots
-    sdf, weight, color, color_weight = grid.sdf[slots], grid.weight[slots], grid.color[slots], grid.color_weight[slots]
+    (sdf, weight, color, color_weight), (voxel_size, truncation) = before, sizes
     R, t, K = T_cw[blocks.batch_index, :3, :3], T_cw[blocks.batch_index, :3, 3], planes.K[blocks.batch_index]
     corner = (R @ (blocks.coordinates.to(R.dtype) * (BLOCK_RESOLUTION * voxel_size))[..., None])[..., 0] + t
     ox, oy, oz = (voxel_offsets(R.device).to(R.dtype) * voxel_size).unbind(-1)
@@ -289,7 +302,7 @@ def average(
         corner[:, i, None] + R[:, i, 0, None] * ox + R[:, i, 1, None] * oy + R[:, i, 2, None] * oz for i in range(3)
     )
     look = soft_measurement if soft else measurement
-    seen = look((x, y, z), blocks.batch_index, K, planes, voxel_size, grid.truncation)
+    seen = look((x, y, z), blocks.batch_index, K, planes, voxel_size, truncation)
     total = (weight + sign * seen.weight).clamp(min=0)
     kept = total > 1e-6
     share = divide(sign * seen.weight, total, kept)

@@ -29,12 +29,6 @@ class Limits(NamedTuple):
     low: Tensor
     high: Tensor
 
-    def clip(self, u: Tensor, active: ActiveSet, t: int) -> Tensor:
-        """Controls u (B, m) of step t: at their limit where they are active or beyond."""
-        low, high = self.low[:, t], self.high[:, t]
-        u = torch.where(active.low[:, t] | (u < low), low, u)
-        return torch.where(active.high[:, t] | (u > high), high, u)
-
 
 class ActiveSet(NamedTuple):
     """Controls (B, T, m) bool that are at a limit and stay there."""
@@ -89,14 +83,16 @@ class Problem(NamedTuple):
         """tau (B, T, n + m) with a share (B, 1) of the step, under its feedback and within limits."""
         n = x0.shape[-1]
         x, taus = x0, []
-        before = tau.unbind(1)
-        gains, offsets = quadratic.factors.gain.unbind(1), quadratic.offset.unbind(1)
-        for t, (tau_t, gain, offset) in enumerate(zip(before, gains, offsets, strict=True)):
-            u = tau_t[:, n:] + share * offset
+        (low, high), active = self.limits, quadratic.active
+        moved = tau[..., n:] + share[:, None] * quadratic.offset
+        at_limit = torch.where(active.low, low, high)
+        values = tau, moved, quadratic.factors.gain, low, high, active.any, at_limit
+        steps = zip(*(value.unbind(1) for value in values), strict=True)
+        for t, (tau_t, u, gain, low_t, high_t, held, bound) in enumerate(steps):
             u = torch.baddbmm(u[..., None], gain, (x - tau_t[:, :n])[..., None])[..., 0]
-            u = self.limits.clip(u, quadratic.active, t)
+            u = torch.where(held, bound, u.clamp(low_t, high_t))
             taus.append(torch.cat([x, u], -1))
-            if t + 1 < len(before):
+            if t + 1 < tau.shape[1]:
                 x = self.dynamics.step(x, u, t)
         return torch.stack(taus, 1)
 

@@ -22,14 +22,53 @@ from demos.research.whole_way.figure import draw
 from demos.research.whole_way.judge import drive, judge, judge_trips, noise_by_kind, trips
 from demos.research.whole_way.model import Network
 from demos.research.whole_way.train import LOSSES, train
-from demos.research.whole_way.world import cluttered, visit
-from gradslam_ng.preprocessing import axial_noise
+from demos.research.whole_way.world import Place, cluttered, visit
+from gradslam_ng.preprocessing import Noise, axial_noise
 
-UNSEEN, FIRST = (1, 2, 3), 100  # seeds of the rooms to be judged in, and of the first to train in
+UNSEEN, FIRST = (1, 2, 3, 4, 5, 6), 100  # seeds of the rooms to be judged in, and of the first to train in
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def train_all(known: list[Place], steps: int, rate: float, seeds: int) -> tuple[dict[str, list[Noise]], dict]:
+    """Noise models by what they were trained by, and seconds of processor time of each training."""
+    noises: dict[str, list[Noise]] = {"untrained": [Network()], "by hand": [axial_noise]}
+    seconds = {}
+    for name, loss in LOSSES.items():
+        began = time.process_time()
+        noises[name] = []
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            noises[name].append(train(Network(), known, loss, steps, rate, seed))
+        seconds[name] = (time.process_time() - began) / seeds
+    return noises, seconds
+
+
+def judge_all(places: dict[int, Place], noises: dict[str, list[Noise]], goals: int, starts: int) -> dict[str, dict]:
+    """Rows of each noise model, by room and by what it was trained by; beside them trips by what is true."""
+    tables: dict[str, dict] = {}
+    for k, place in places.items():
+        asked = trips(place, goals, starts, torch.Generator().manual_seed(k))
+        rows = {"the true room": [judge_trips(place, drive(place.distance, asked))]}
+        rows["exact depth"] = [judge(place, place.exact, axial_noise, asked)]
+        rows |= {way: [judge(place, place.frames, noise, asked) for noise in some] for way, some in noises.items()}
+        tables[f"room {k}"] = rows
+        print(f"room {k}", json.dumps({way: mean(some) for way, some in rows.items()}, indent=1), flush=True)
+    return tables
+
+
+def above_the_best(tables: dict[str, dict]) -> dict[str, list[float]]:
+    """What trips by each noise model cost over the best, all rooms together, %."""
+    rooms = list(tables.values())
+    least = sum(rows["the true room"][0]["cost, m"] for rows in rooms)
+    return {
+        way: [
+            100 * (sum(rows[way][seed]["cost, m"] for rows in rooms) / least - 1) for seed in range(len(rooms[0][way]))
+        ]
+        for way in rooms[0]
+    }
 
 
 def main(
@@ -39,7 +78,7 @@ def main(
     rooms: int = 6,
     steps: int = 24,
     rate: float = 0.03,
-    seeds: int = 1,
+    seeds: int = 3,
     goals: int = 8,
     starts: int = 6,
 ) -> dict:
@@ -58,36 +97,22 @@ def main(
     """
     torch.set_num_threads(1)
     known = [visit(cluttered(FIRST + k), FIRST + k, size, frames) for k in range(rooms)]
-    noises, seconds = {"untrained": [Network()], "by hand": [axial_noise]}, {}
-    for name, loss in LOSSES.items():
-        began = time.process_time()
-        noises[name] = []
-        for seed in range(seeds):
-            torch.manual_seed(seed)
-            noises[name].append(train(Network(), known, loss, steps, rate, seed))
-        seconds[name] = time.process_time() - began
-    places = [visit(cluttered(k), k, size, frames) for k in UNSEEN]
-    tables: dict[str, dict] = {}
-    for k, place in zip(UNSEEN, places, strict=True):
-        name = f"room {k}"
-        asked = trips(place, goals, starts, torch.Generator().manual_seed(k))
-        tables[name] = {"the true room": judge_trips(place, drive(place.distance, asked))}
-        tables[name]["exact depth"] = judge(place, place.exact, axial_noise, asked)
-        for way, some in noises.items():
-            tables[name][way] = mean([judge(place, place.frames, noise, asked) for noise in some])
-        print(name, json.dumps(tables[name], indent=1), flush=True)
+    noises, seconds = train_all(known, steps, rate, seeds)
+    places = {k: visit(cluttered(k), k, size, frames) for k in UNSEEN}
+    tables = judge_all(places, noises, goals, starts)
+    kinds = {way: [noise_by_kind(list(places.values()), one) for one in some] for way, some in noises.items()}
+    by_room = {name: {way: mean(some) for way, some in rows.items()} for name, rows in tables.items()}
     numbers = {
-        "rooms": tables,
-        "mean": {way: mean([rows[way] for rows in tables.values()]) for way in next(iter(tables.values()))},
-        "noise of kinds of pixels": {
-            way: mean([noise_by_kind(places, one) for one in some]) for way, some in noises.items()
-        },
-        "seconds": seconds,
+        "rooms": by_room,
+        "mean": {way: mean([rows[way] for rows in by_room.values()]) for way in next(iter(by_room.values()))},
+        "cost above the best, %, by seed": above_the_best(tables),
+        "noise of kinds of pixels": {way: mean(some) for way, some in kinds.items()},
+        "noise of kinds of pixels, by seed": kinds,
+        "seconds of a training": seconds,
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "whole_way.json").write_text(json.dumps(numbers, indent=2) + "\n")
-    first = {way: some[0] for way, some in noises.items()}
-    draw(out / "whole_way.png", places[0], first, numbers)
+    draw(out / "whole_way.png", places[UNSEEN[0]], {way: some[0] for way, some in noises.items()}, numbers)
     print(json.dumps({name: numbers[name] for name in numbers if name != "rooms"}, indent=2))
     return numbers
 

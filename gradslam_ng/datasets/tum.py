@@ -20,6 +20,7 @@ from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
 from gradslam_ng.datasets.sequence import STRUCTURED_LIGHT_RANGE
 from gradslam_ng.datasets.text import listed_file, read_list, read_trajectory, timestamp_and_rest
 from gradslam_ng.io.text import Line
+from gradslam_ng.structures.trajectory_columns import NANOSECONDS
 
 # Published calibration of the color cameras: fx, fy, cx, cy, pixels, and distortion k1, k2, p1, p2, k3. The depth
 # images are registered to them; those of freiburg3 are rectified already.
@@ -122,8 +123,13 @@ def _camera(folder: Path, intrinsics: Intrinsics | None) -> Camera:
 
 
 def read_images(path: Path) -> tuple[list[float], list[Path]]:
-    """Time stamps, seconds, in order, and files of a list with lines `timestamp filename`, relative to its folder."""
+    """Time stamps, seconds, in order, and files of a list with lines `timestamp filename`, relative to its folder.
+
+    Those of today in nanoseconds are told by their size, as in trajectories.
+    """
     listed = read_list(path, LIST_FORM, _parse_image)
+    if 2 * sum(time > NANOSECONDS for time, _ in listed) > len(listed):
+        listed = [(1e-9 * time, file) for time, file in listed]
     entries = list(dict.fromkeys(listed))
     if len(entries) < len(listed):
         warnings.warn(f"{path}: {len(listed) - len(entries)} lines are there twice, and count once", stacklevel=3)

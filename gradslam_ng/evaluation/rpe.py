@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.trajectory import COINCIDENT
 
 UNITS = ("frames", "seconds", "meters")
+ROUNDING = {"frames": 0.0, "seconds": COINCIDENT, "meters": 1e-6}  # by which sums of steps may miss a round number
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ def rpe(
     """
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, got {unit!r}")
-    if not delta > 0 or (unit == "frames" and delta != int(delta)):
+    if not 0 < delta < math.inf or (unit == "frames" and delta != int(delta)):
         number = "whole number" if unit == "frames" else "number"
         raise ValueError(f"delta: expected a positive {number} of {unit}, got {delta}")
     ground_truth, estimate = associate(ground_truth, estimate, max_gap)
@@ -64,7 +66,7 @@ def rpe(
 
     along = _along(estimate, unit)
     allowed = 0.0 if unit == "frames" else tolerance * delta
-    rounding = COINCIDENT if unit == "seconds" else 0.0
+    rounding = ROUNDING[unit]
     pairs = _all_pairs(along, delta, allowed + rounding) if all_pairs else _consecutive_pairs(along, delta - rounding)
     if not len(pairs):
         raise ValueError(f"no two of {len(estimate)} poses are {delta} {unit} apart; all span {along[-1]:.6g}")

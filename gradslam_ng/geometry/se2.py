@@ -44,7 +44,13 @@ def _turn(
 def exp(
     xi: Tensor,  # (..., 3), meters and radians
 ) -> Tensor:
-    """Rigid motion of a twist. Returns T (..., 3, 3)."""
+    """Rigid motion of a twist. Returns T (..., 3, 3).
+
+    Raises:
+        ValueError: other than three numbers a twist.
+    """
+    if xi.shape[-1:] != (3,):
+        raise ValueError(f"xi: expected shape (..., 3), got {tuple(xi.shape)}")
     theta = xi[..., 2]
     x = theta * theta
     s2, s3 = so3.stumpff(x, 3)

@@ -28,7 +28,13 @@ def _matrix(
 def exp(
     xi: Tensor,  # (..., 6), meters and radians
 ) -> Tensor:
-    """Rigid motion of a twist. Returns T (..., 4, 4)."""
+    """Rigid motion of a twist. Returns T (..., 4, 4).
+
+    Raises:
+        ValueError: other than six numbers a twist.
+    """
+    if xi.shape[-1:] != (6,):
+        raise ValueError(f"xi: expected shape (..., 6), got {tuple(xi.shape)}")
     rho, w = xi.split(3, dim=-1)
     x = (w * w).sum(-1)
     s2, s3 = so3.stumpff(x, 3)

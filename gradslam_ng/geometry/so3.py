@@ -74,7 +74,13 @@ def quadratic(
 def exp(
     w: Tensor,  # (..., 3)
 ) -> Tensor:
-    """Rotation by |w| radians about w (Rodrigues). Returns R (..., 3, 3)."""
+    """Rotation by |w| radians about w (Rodrigues). Returns R (..., 3, 3).
+
+    Raises:
+        ValueError: other than three numbers a rotation.
+    """
+    if w.shape[-1:] != (3,):
+        raise ValueError(f"w: expected shape (..., 3), got {tuple(w.shape)}")
     x = (w * w).sum(-1)
     s2, s3 = stumpff(x, 3)
     return quadratic(w, 1.0 - x * s3, s2)

@@ -21,6 +21,7 @@ from gradslam_ng.graph.residuals import Residual
 from gradslam_ng.optim.variables import SE2, SE3, TensorVariable
 
 SPACING = 16.0  # meters: a graph that begins within half of it of the origin stays as it is
+MAX_LEVER = 500.0  # meters: by 1 km gradients of priors on poses are off by half a percent, by 3 km all is
 Centers = dict[str, Tensor]  # by the names of variables: (..., n), meters, where their coordinates begin
 
 
@@ -36,6 +37,19 @@ def find_centers(variables: dict[str, TensorVariable], values: dict[str, Tensor]
         first = values[name].detach()[..., 0, :-1, -1]
         centers[name] = found.setdefault(group, SPACING * (first / SPACING).round())
     return centers if any(bool(center.any()) for center in found.values()) else {}
+
+
+def check_lever(name: str, variable: TensorVariable, z: Tensor) -> None:  # z (..., M, *event)
+    """Raise ValueError for poses z so far from the world's origin that what turns about it cannot be solved for."""
+    if type(variable) not in (SE2, SE3) or is_vmapped(z) or not z.numel():
+        return
+    farthest = float(z.detach()[..., :-1, -1].norm(dim=-1).max())
+    if farthest > MAX_LEVER:
+        raise ValueError(
+            f"prior of {name!r}: expected poses within {MAX_LEVER:g} m of the world's origin, which it turns about, "
+            f"got {farthest:.0f} m; subtract an offset from all poses, or give add_factor a function, such as "
+            "lambda x: log(inverse(z) @ x)"
+        )
 
 
 def translation(center: Tensor) -> Tensor:  # center (..., n)

@@ -13,7 +13,7 @@ from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.graph import residuals
-from gradslam_ng.graph.centering import Centered, Centers, find_centers, translation
+from gradslam_ng.graph.centering import Centered, Centers, check_lever, find_centers, translation
 from gradslam_ng.graph.checks import check_alike, check_elements, check_finite
 from gradslam_ng.graph.factor import Factor, Weight
 from gradslam_ng.graph.ordering import Ordering, check_index, gather
@@ -127,10 +127,14 @@ class FactorGraph:
     ) -> None:
         """Variables known to be z, up to noise in the frame of the world: log(x z^-1).
 
-        A rotation in it turns about the world's origin, however far: at the coordinates of a map projection leave these
-        out (subtract an offset from all poses), or give a function of x to `add_factor`.
+        A rotation in it turns about the world's origin, however far. So poses far from there are refused: subtract an
+        offset from all of them, or give a function of x to `add_factor`.
+
+        Raises:
+            ValueError: a pose more than `centering.MAX_LEVER` from the origin; see also `add_factor`.
         """
         self._check_measurement(name, z)
+        check_lever(name, self._variable(name), z)
         group = self._variable(name).group
         residual = residuals.VectorPrior(z) if group is None else residuals.Prior(group, z)
         self.add_factor(residual, (name, index), weight=weight, kernel=kernel)

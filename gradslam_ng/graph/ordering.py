@@ -28,6 +28,8 @@ def check_index(
     """
     if name not in counts:
         raise ValueError(f"expected one of the variables {', '.join(counts) or '(none)'}, got {name!r}")
+    if isinstance(index, slice):
+        raise ValueError(f"index: expected whole numbers of variables {name!r}, such as range(3), got {index}")
     given = torch.as_tensor(index)
     if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):
         raise ValueError(f"index: expected whole numbers of variables {name!r}, got {given.dtype}")

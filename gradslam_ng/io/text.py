@@ -3,7 +3,7 @@
 Lists, matrices, trajectories, g2o, TOML and JSON are read through this module, so that what one of them takes all take:
 
 - UTF-8, with a byte order mark or without, and bytes that are none as Windows-1252; UTF-16 and UTF-32 with a mark.
-- Lines that end in LF, CR LF or CR, the last one in nothing; NUL, and Ctrl-Z at the end of the file.
+- Lines that end in LF, CR LF, CR or as Unicode has it, the last one in nothing; NUL, and Ctrl-Z at the end of the file.
 - Comments from `#`, `//` or `%`, on lines of their own and after numbers; column names above the first numbers.
 - Blanks, commas, semicolons, brackets and quotes between numbers; a comma within a number is refused.
 - Fortran's exponents (1.0D-03); what C, MSVC and Python write for what is no number (nan, -1.#IND, null).
@@ -33,9 +33,10 @@ SAMPLE = 8192  # characters that show whether a file is text
 MAX_CONTROL = 0.02  # share of control characters from which it is not
 SHOWN = 100  # characters of a line in a message
 
+INVISIBLE = re.compile("[\ufeff\u200b\u2060]")  # byte order marks, and spaces without width as web pages have them
 CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
 LOST = re.compile(r"\x00+")  # what a file system leaves of blocks that were not written when the power went
-LINE_END = re.compile(r"\r*\n|\r")  # CR CR LF is a CR LF that was converted once more
+LINE_END = re.compile(r"\r*\n|[\r\x85\u2028\u2029]")  # CR CR LF is a CR LF that was converted once more
 COMMENT_LINE = re.compile(r"\s*(?:#|//|%)")
 # A comment after numbers; `1.#IND` is none.
 COMMENT = re.compile(r"(?:(?<![.\d])#|#(?!ind|inf|qnan|snan|[jr]\b)|//|%).*", re.IGNORECASE)
@@ -118,12 +119,12 @@ def decode(data: bytes) -> str:
     """The text that bytes hold, without byte order marks."""
     for mark, encoding in MARKS:
         if data.startswith(mark):
-            return data[len(mark) :].decode(encoding, errors="replace").replace("\ufeff", "")
+            return INVISIBLE.sub("", data[len(mark) :].decode(encoding, errors="replace"))
     half = max(len(data[:SAMPLE].rstrip(b"\x00")) // 2, 1)  # UTF-16 without a mark: every other byte is 0
     for encoding, zeros in (("utf-16-le", data[1:SAMPLE:2]), ("utf-16-be", data[0:SAMPLE:2])):
         if data[:SAMPLE].count(0) < 1.2 * half and zeros.count(0) > 0.8 * half:
             return data.decode(encoding, errors="replace")
-    return data.decode("utf-8", errors="gradslam_ng.windows-1252").replace("\ufeff", "")
+    return INVISIBLE.sub("", data.decode("utf-8", errors="gradslam_ng.windows-1252"))
 
 
 def _as_windows_1252(error: UnicodeError) -> tuple[str, int]:

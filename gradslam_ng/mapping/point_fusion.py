@@ -94,6 +94,8 @@ class PointFuser(Mapper[SurfelMap]):
         for name, value in settings.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected more than 0, got {value}")
+        if not max_angle <= 180:
+            raise ValueError(f"max_angle: expected at most 180 degrees, got {max_angle}")
         self.sigma, self.depth_gate, self.max_angle = sigma, depth_gate, max_angle
         self.stable_confidence, self.max_unseen_frames = stable_confidence, max_unseen_frames
         self.min_track_length, self.prune_every = min_track_length, prune_every

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from torch import Tensor
 
@@ -83,8 +84,9 @@ class ICPSettings:
     backward_iterations: int = 2
 
     def __post_init__(self) -> None:
-        if isinstance(self.iterations, (int, float)):
-            raise TypeError(f"iterations: expected a number for each level, such as (4, 3, 2), got {self.iterations}")
+        if isinstance(self.iterations, (int, float)) or not all(isinstance(n, Integral) for n in self.iterations):
+            expected = "a whole number for each level, such as (4, 3, 2)"
+            raise TypeError(f"iterations: expected {expected}, got {self.iterations!r}")
         self._check_learned()
         if not isinstance(self.photometric, bool):
             raise TypeError(f"photometric: expected True or False, got {self.photometric!r}")
@@ -122,6 +124,9 @@ class ICPSettings:
                 raise TypeError(f"{name}: expected a number, got a tensor to be learned: it has no gradient, {why}")
 
     def _check_ranges(self) -> None:
+        for name in ("rotation_iterations", "row_stride"):
+            if not isinstance(getattr(self, name), Integral):
+                raise TypeError(f"{name}: expected a whole number, got {getattr(self, name)!r}")
         limits = {
             "rotation_iterations": (0, math.inf),
             "row_stride": (1, math.inf),

@@ -43,7 +43,7 @@ def measure_surface(
     and weights are continuous in the depth (`images.soft_normal_map`).
 
     Raises:
-        ValueError: noise of another shape than the depth.
+        ValueError: noise that is no tensor, or of another shape than the depth.
     """
     color, depth, vertices, normals, weights, intensity, K, has_camera, T_wc = checkpoint(
         measure_images, frame.color, frame.depth, frame.K, frame.T_wc, factor, max_depth, soft
@@ -68,6 +68,8 @@ def measure_noise(
     filled = replace(surface, vertices=torch.where(vertices.detach()[..., 2:] > 0, vertices, away))
     with as_caller():
         sigma = noise(filled, color)
+    if not isinstance(sigma, Tensor):
+        raise ValueError(f"noise: expected a tensor of shape {tuple(surface.weights.shape)}, got {sigma!r:.100}")
     if sigma.shape != surface.weights.shape:
         raise ValueError(f"noise: expected shape {tuple(surface.weights.shape)}, got {tuple(sigma.shape)}")
     return limit_noise(sigma.to(vertices.dtype), vertices, surface.weights)

@@ -93,8 +93,11 @@ def raycast(
 
     Raises:
         ValueError: see `check_view`.
+        TypeError: another kind of map.
         RuntimeError: within `torch.vmap`.
     """
+    if not isinstance(grid, VoxelGrid):
+        raise TypeError(f"grid: expected a VoxelGrid, got {type(grid).__name__}; surfels are rendered")
     refuse_vmap("raycast", grid.sdf, grid.weight, grid.color, T_wc, K)
     check_view(T_wc, K, grid.batch, size, grid.sdf, "volume")
     T_wc, grid = relative_to_origin(T_wc, grid.origin, K.dtype), replace(grid, origin=None)

@@ -21,7 +21,7 @@ from gradslam_ng.compute.safe import divide, rsqrt
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.rendering.index_map import gather_pixels, nearest_centers
 from gradslam_ng.rendering.soft_splats import ABSORPTION, FAINT, blend, splat_pixels, unit
-from gradslam_ng.rendering.view import check_view
+from gradslam_ng.rendering.view import check_surfels, check_view
 from gradslam_ng.structures import SurfelMap
 from gradslam_ng.structures.origin import relative_to_origin
 
@@ -66,9 +66,13 @@ def render(
     their gradients hold over finite steps. They are blurred by a pixel. `max_radius` plays no part.
 
     Raises:
-        ValueError: see `check_view`; or a visibility that is neither hard nor soft.
+        ValueError: see `check_view` and `check_surfels`; or a visibility that is neither hard nor soft.
+        TypeError: another kind of map.
     """
+    if not isinstance(map_, SurfelMap):
+        raise TypeError(f"map: expected a SurfelMap, got {type(map_).__name__}; volumes are ray-cast")
     check_view(T_wc, K, map_.batch, size, map_.points, "map")
+    check_surfels(map_)
     T_oc, map_ = relative_to_origin(T_wc, map_.origin, K.dtype), replace(map_, origin=None)
     map_, T_cw = map_.prefix(map_.num_slots), se3.inverse(T_oc)
     if visibility == "soft":

@@ -15,6 +15,7 @@ from torch.utils.data._utils import collate as torch_collate  # which has no pub
 _HINTS = {
     "color": "; for depth alone give gray, torch.full((*depth.shape[:-1], 3), 0.5), and ICPSettings(photometric=False)"
 }
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PARAMETERS = "; of fx, fy, cx, cy make the matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
 
 
@@ -62,7 +63,8 @@ class RGBDFrames:
             precision = torch.float64 if self.T_wc.dtype == torch.float64 else dtype
             object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc.to(precision), (4, 4)))
         if self.timestamps is not None:
-            object.__setattr__(self, "timestamps", self._expanded("timestamps", self.timestamps, ()))
+            times = self.timestamps.to(torch.float64)  # seconds since 1970 need it
+            object.__setattr__(self, "timestamps", self._expanded("timestamps", times, ()))
 
     def _check_images(self) -> None:
         """Raise ValueError for fields that are no tensors, and for images of other shapes, types and devices."""
@@ -72,6 +74,8 @@ class RGBDFrames:
                 continue
             if not isinstance(value, Tensor):
                 raise ValueError(f"{f.name}: expected a tensor, got {type(value).__name__}{_HINTS.get(f.name, '')}")
+            if value.layout != torch.strided:
+                raise ValueError(f"{f.name}: expected a dense tensor, got one of layout {value.layout}")
             if value.device != self.color.device:
                 raise ValueError(f"{f.name}: expected it on {self.color.device} like color, got {value.device}")
         color, depth = self.color, self.depth
@@ -79,9 +83,9 @@ class RGBDFrames:
             raise ValueError(f"color: expected shape (..., H, W, 3), got {tuple(color.shape)}")
         if depth.shape != (*color.shape[:-1], 1):
             raise ValueError(f"depth: expected shape {(*color.shape[:-1], 1)} to match color, got {tuple(depth.shape)}")
-        if not (color.is_floating_point() or color.dtype == torch.uint8):
+        if color.dtype not in (*_PRECISIONS, torch.uint8):
             raise ValueError(f"color: expected a float type, in [0, 1], or torch.uint8, got {color.dtype}")
-        if not depth.is_floating_point():
+        if depth.dtype not in _PRECISIONS:
             how = "divide by the units in a meter: depth.float() / 1000 for millimeters, / 5000 for TUM's files"
             raise ValueError(f"depth: expected meters in a float type, got {depth.dtype}; {how}")
 

@@ -213,7 +213,12 @@ class SurfelMap:
         numbers created and updated.
 
         Coordinates are those of the world, as double where the map's origin is not the world's; a comment tells it.
+
+        Raises:
+            ValueError: a name that does not end in .ply.
         """
+        if Path(path).suffix.lower() != ".ply":
+            raise ValueError(f"{path}: expected a name that ends in .ply")
         one = self[b].detach().to("cpu")
         normals = one.normals[0].numpy()
         colors = (one.colors[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -94,8 +94,13 @@ class Trajectory:
 
         Returns:
             T_wc (N, 4, 4) float64, NaN where not valid, and valid (N,) bool.
+
+        Raises:
+            ValueError: times of another shape.
         """
-        times = times.to(self.timestamps).contiguous()
+        times = torch.as_tensor(times, dtype=torch.float64, device=self.timestamps.device).contiguous()
+        if times.ndim != 1:
+            raise ValueError(f"times: expected (N,) seconds, got shape {tuple(times.shape)}")
         keep = self.known
         known_times, known_poses = self.timestamps[keep], self.T_wc[keep]
         if len(known_times) == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from gradslam_ng.structures.voxel_interpolation import (
     trilinear,
 )
 
+MAX_TRUNCATION = 1000  # voxels: a band that wide has no room in memory
 _VALUES = ("sdf", "weight", "color", "color_weight")  # of every voxel
 _ARRAYS = ("keys", "slots", *_VALUES)
 
@@ -69,6 +70,9 @@ class VoxelGrid:
                 f"voxel_size, truncation: expected 0 < voxel_size < truncation, meters, got {self.voxel_size} and "
                 f"{self.truncation}"
             )
+        if isinstance(self.truncation, Real) and self.truncation > MAX_TRUNCATION * self.voxel_size:
+            limit = f"{MAX_TRUNCATION} voxels of {self.voxel_size:g} m"
+            raise ValueError(f"truncation: expected at most {limit}, got {self.truncation} m")
         if torch.compiler.is_compiling():
             return
         blocks, like = len(self.sdf), self.sdf
@@ -79,7 +83,7 @@ class VoxelGrid:
                 raise ValueError(f"{name}: expected shape {shape} in {like.dtype} on {like.device}, got {got}")
         if self.keys.ndim != 1 or self.keys.shape != self.slots.shape or self.keys.dtype != torch.int64:
             raise ValueError(f"keys, slots: expected (N,) int64, got {self.keys.shape} and {self.slots.shape}")
-        if not 0 < self.batch <= MAX_BATCH:
+        if not isinstance(self.batch, Integral) or not 0 < self.batch <= MAX_BATCH:
             raise ValueError(f"batch: expected 1 to {MAX_BATCH} volumes, got {self.batch}")
 
     def __repr__(self) -> str:

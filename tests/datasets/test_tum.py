@@ -352,6 +352,17 @@ def test_times_in_nanoseconds(recordings, tmp_path):
         TUM(folder)
 
 
+def test_times_of_today_in_nanoseconds_are_told_by_their_size(recordings, tmp_path):
+    usual = TUM(recordings.tum(tmp_path / "usual"))
+    folder = recordings.tum(tmp_path / "desk")
+    for name in ("rgb.txt", "depth.txt", "groundtruth.txt"):
+        lines = [line.split(maxsplit=1) for line in (folder / name).read_text().splitlines() if line[0] != "#"]
+        (folder / name).write_text("\n".join(f"{round(1e9 * (1.7e9 + float(time)))} {rest}" for time, rest in lines))
+    sequence = TUM(folder)
+    assert (sequence.timestamps - usual.timestamps - 1.7e9).abs().max() < 1e-6
+    torch.testing.assert_close(sequence.T_wc, usual.T_wc, atol=1e-5, rtol=0, equal_nan=True)
+
+
 def test_no_images_at_all(recordings, tmp_path):
     folder = recordings.tum(tmp_path / "desk")
     for path in (folder / "depth").iterdir():

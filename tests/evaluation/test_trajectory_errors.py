@@ -213,7 +213,9 @@ class TestHostile:
         with pytest.raises(ValueError, match="unit: expected one of frames, seconds, meters, got 'hours'"):
             evaluation.rpe(walk(), walk(), 1, "hours")
 
-    @pytest.mark.parametrize(("delta", "unit"), [(0, "frames"), (1.5, "frames"), (-1, "meters"), (math.nan, "seconds")])
+    @pytest.mark.parametrize(
+        ("delta", "unit"), [(0, "frames"), (1.5, "frames"), (-1, "meters"), (math.nan, "seconds"), (math.inf, "frames")]
+    )
     def test_delta_out_of_range(self, delta, unit):
         with pytest.raises(ValueError, match="delta: expected a positive"):
             evaluation.rpe(walk(), walk(), delta, unit)
@@ -249,6 +251,16 @@ def test_drift_over_seconds_that_are_just_reached(start):
     pairs = evaluation.rpe(truth, truth, 1.0, "seconds", all_pairs=False).pairs
     assert pairs.tolist() == [[0, 10], [10, 20], [20, 30]]
     assert len(evaluation.rpe(truth, truth, 2.9, "seconds", tolerance=0.1 / 2.9).pairs) == 3
+
+
+@pytest.mark.parametrize(("delta", "frames"), [(0.3, 3), (0.7, 7), (1.0, 10)])
+def test_drift_over_meters_whose_sum_is_rounded(delta, frames):
+    """0.1 + 0.1 + 0.1 is more than 0.3, and six more steps of it less than 0.9."""
+    positions = torch.arange(31, dtype=torch.float64)[:, None] * torch.tensor([0.1, 0, 0, 0, 0, 0], dtype=torch.float64)
+    walk = Trajectory(torch.arange(31) / 30, se3.exp(positions))
+    pairs = evaluation.rpe(walk, walk, delta, "meters", all_pairs=False).pairs
+    assert pairs.tolist() == [[i, i + frames] for i in range(0, 31 - frames, frames)]
+    assert len(evaluation.rpe(walk, walk, delta, "meters", tolerance=0.0).pairs) == 31 - frames
 
 
 def test_too_few_pairs_tell_what_times_there_are():

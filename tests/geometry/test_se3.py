@@ -10,7 +10,7 @@ from kornia.geometry.liegroup import Se3
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from gradslam_ng.geometry import se3
+from gradslam_ng.geometry import se2, se3, so3
 
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 5e-6}
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -110,6 +110,12 @@ def test_quaternions_are_ordered_x_y_z_w():
 def test_quaternion_round_trip(dtype, batch, angle):
     T = se3.exp(twists(batch, angle, dtype))
     assert_close(se3.from_quaternion(*se3.to_quaternion(T)), T)
+
+
+@pytest.mark.parametrize(("group", "count"), [(se3, 5), (so3, 4), (se2, 6)])
+def test_twists_of_another_length_are_refused(group, count):
+    with pytest.raises(ValueError, match=rf"expected shape .*, got \(2, {count}\)"):
+        group.exp(torch.zeros(2, count))
 
 
 def test_is_rigid_names_each_defect():

@@ -131,3 +131,25 @@ def test_far_smoothers_are_those_near_the_origin(lag):
 
     expected, found = (end(offset(place, 4)) for place in ([0.0, 0, 0], UTM["UTM"]))
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_priors_on_far_poses_are_right_or_refused(group):
+    """What they say of rotations turns about the world's origin; beyond some distance that cannot be solved for."""
+    module, _, n = GROUPS[group]
+    size = module.exp(torch.zeros(n, dtype=D)).shape[-1]
+
+    def value(e: Tensor, distance: float, backward: str = "implicit") -> Tensor:
+        shift = offset([distance, 0, 0], size)
+        graph = pose_graph(torch.zeros((), dtype=D), shift, group)
+        z = graph.values["pose"][[2, 4]] - shift
+        graph.add_prior("pose", [2, 4], z @ module.exp(e * random(6, 2, n)) + shift)
+        poses = graph.optimize(backward=backward)["pose"] - shift
+        return (random(5, *poses.shape) * poses).sum()
+
+    e, h = torch.zeros((), dtype=D, requires_grad=True), torch.tensor(1e-4, dtype=D)
+    for backward in ("unroll", "implicit"):
+        slope = torch.autograd.grad(value(e, 400.0, backward), e)[0]
+        torch.testing.assert_close((value(h, 400.0) - value(-h, 400.0)) / (2 * h), slope, rtol=1e-3, atol=0)
+    with pytest.raises(ValueError, match="prior of 'pose': expected poses within 500 m of the world's origin"):
+        value(e, 2000.0)

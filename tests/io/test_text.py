@@ -54,6 +54,23 @@ def test_what_is_no_text_is_refused(tmp_path, content, got):
         readers[0](tmp_path / "absent.txt")
 
 
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("invisible", ["", "\u200b", "\u2060", "\ufeff"])
+def test_line_ends_of_unicode_and_spaces_without_width(tmp_path, end, invisible):
+    """As text from web pages and word processors has them."""
+    path = tmp_path / "file.txt"
+    path.write_bytes(f"# pose{end}1.5 {invisible}1 2 3 0 0 0 1{end}2.5 4 5 6{invisible} 0 0 0 1{end}".encode())
+    trajectory = Trajectory.load(path)
+    assert trajectory.timestamps.tolist() == [1.5, 2.5]
+    assert trajectory.T_wc[:, :3, 3].tolist() == [[1, 2, 3], [4, 5, 6]]
+    path.write_bytes(f"# list{end}1.5 {invisible}a.png{end}2.5 b.png{invisible}{end}".encode())
+    assert read_images(path) == ([1.5, 2.5], [tmp_path / "a.png", tmp_path / "b.png"])
+    path.write_bytes(
+        f"VERTEX_SE2 0 0 {invisible}0 0{end}VERTEX_SE2 7 1 2 0.5{end}EDGE_SE2 0 7 1 0 0 4 0 0 4 0 4".encode()
+    )
+    assert g2o.load(path).names.tolist() == [0, 7]
+
+
 @pytest.mark.parametrize(
     ("word", "value"),
     [

@@ -277,3 +277,11 @@ def test_anywhere_in_the_world_and_in_float32(room):
     map_ = fused(fuser, live, T_wc=T, ok=ok, map_=SurfelMap.empty())
     first = map_.count.item()
     assert step(fuser, map_, live, T, ok, 1).count.item() == first
+
+
+@pytest.mark.parametrize(
+    "setting", [{"max_angle": 400.0}, {"sigma": 0.0}, {"prune_every": 0}, {"depth_gate": math.nan}]
+)
+def test_settings_out_of_range_are_refused(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))}: expected"):
+        PointFuser(**setting)

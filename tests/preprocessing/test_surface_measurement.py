@@ -135,6 +135,8 @@ def test_where_noise_is_no_number_a_pixel_weighs_nothing(room):
         assert said.grad.isfinite().all() and not said.grad[:, 20:30].any() and said.grad[:, :20].any()
     with pytest.raises(ValueError, match=r"noise: expected shape \(1, 48, 64\), got \(1, 48, 64, 1\)"):
         measure_surface(frame, noise=lambda surface, color: surface.vertices[..., 2:])
+    with pytest.raises(ValueError, match=r"noise: expected a tensor of shape \(1, 48, 64\), got 0.01"):
+        measure_surface(frame, noise=lambda surface, color: 0.01)
 
 
 def test_a_camera_or_pose_that_is_none_costs_its_own_frame_only(room):

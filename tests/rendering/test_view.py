@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -31,12 +32,34 @@ def maps(room):
     ("K", lambda x: 0 * x, "pinhole"),
     ("K", lambda x: x * math.nan, "pinhole"),
     ("size", lambda x: (0, 48), "size"),
+    ("size", lambda x: (36.0, 48.0), "size: expected height and width of an image, pixels, got"),
+    ("size", lambda x: 36, "size"),
+    ("size", lambda x: (9000, 9000), "in pixels of images of 9000x9000"),
 ])  # fmt: skip
 def test_views_that_make_no_sense_are_refused(maps, see, name, change, message):
     frames, by_view = maps
     given = {"T_wc": frames.T_wc, "K": frames.K, "size": SIZE}
     with pytest.raises(ValueError, match=message):
         see(by_view[see], **(given | {name: change(given[name])}))
+
+
+@pytest.mark.parametrize("visibility", ["hard", "soft"])
+@pytest.mark.parametrize("name", ["points", "normals", "colors", "radii", "confidences"])
+def test_surfels_that_are_no_numbers_are_refused(maps, name, visibility):
+    frames, by_view = maps
+    map_ = by_view[gs.render]
+    value = getattr(map_, name).clone()
+    value[0, 7] = math.nan
+    broken = dataclasses.replace(map_, **{name: value})
+    with pytest.raises(ValueError, match=f"map: expected finite {name}, got NaN or infinity in 1 surfels"):
+        gs.render(broken, frames.T_wc, frames.K, SIZE, visibility=visibility)
+
+
+def test_each_kind_of_map_has_its_own_way_to_be_seen(maps):
+    frames, by_view = maps
+    for see, other in ((gs.render, gs.raycast), (gs.raycast, gs.render)):
+        with pytest.raises(TypeError, match=r"expected a (SurfelMap|VoxelGrid), got"):
+            see(by_view[other], frames.T_wc, frames.K, SIZE)
 
 
 @pytest.mark.parametrize(("name", "change", "message"), [

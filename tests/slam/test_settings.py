@@ -42,7 +42,10 @@ def test_a_preset_that_there_is_not():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [({"photometric": "no"}, "photometric: expected True or False, got 'no'"),
-     ({"iterations": 5}, "iterations: expected a number for each level, such as .* got 5")],
+     ({"iterations": 5}, "iterations: expected a whole number for each level, such as .* got 5"),
+     ({"iterations": (1.5, 2)}, "iterations: expected a whole number for each level"),
+     ({"iterations": "43"}, "iterations: expected a whole number for each level"),
+     ({"row_stride": 1.5}, "row_stride: expected a whole number, got 1.5")],
 )  # fmt: skip
 def test_settings_of_another_type_are_refused(setting, message):
     """A text that says no would be true."""

@@ -59,6 +59,9 @@ def test_a_frame_is_neither_indexed_nor_counted():
         ({"depth": torch.zeros(5, 6, 4, 1)}, "depth: expected shape"),
         ({"depth": torch.zeros(5, 4, 6, 1, dtype=torch.int32)}, r"depth: .*float type.*int32; .* / 1000 for millim"),
         ({"color": torch.zeros(5, 4, 6, 3, dtype=torch.int64)}, r"color: .*torch.uint8, got torch.int64"),
+        ({"depth": torch.ones(5, 4, 6, 1).to_sparse()}, "depth: expected a dense tensor, got one of layout"),
+        ({"depth": torch.ones(5, 4, 6, 1).to(torch.float8_e4m3fn)}, "depth: .*float type, got torch.float8"),
+        ({"color": torch.ones(5, 4, 6, 3).to(torch.float8_e5m2)}, "color: .*float type.*got torch.float8"),
         ({"color": None}, r"color: expected a tensor, got NoneType; .*gray"),
         ({"T_wc": [[1.0]]}, "T_wc: expected a tensor, got list"),
         ({"K": torch.eye(3, device="meta")}, "K: expected it on cpu like color, got meta"),
@@ -92,6 +95,8 @@ def test_time_stays_in_double_precision():
     assert moved.color.dtype == moved.K.dtype == moved.T_wc.dtype == torch.float16
     assert moved.timestamps.dtype == torch.float64
     assert frames(5, timestamps=None).to("cpu").timestamps is None
+    for given in (torch.arange(5), torch.arange(5.0)):  # whole numbers, and less precision than seconds of today need
+        assert frames(5, timestamps=given).timestamps.dtype == torch.float64
 
 
 def test_stack():

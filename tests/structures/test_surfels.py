@@ -199,6 +199,11 @@ def test_a_saved_map_opens_in_open3d(pair, tmp_path):
     assert np.allclose(whole["confidence"].numpy()[:, 0], pair.confidences[0, :5].numpy())
 
 
+def test_a_name_of_another_kind_of_file_is_refused(pair, tmp_path):
+    with pytest.raises(ValueError, match=r"map\.xyz: expected a name that ends in \.ply"):
+        pair[0].save(tmp_path / "map.xyz")
+
+
 def test_load_says_what_is_wrong(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.ply"):
         SurfelMap.load(tmp_path / "none.ply")

@@ -91,6 +91,13 @@ def test_interpolates_on_the_geodesic():
     torch.testing.assert_close(poses, given.T_wc[:9], atol=1e-12, rtol=0)
 
 
+def test_times_are_a_list():
+    given = curve()
+    assert torch.equal(given.at([5.0, 5.1])[0], given.at(torch.tensor([5.0, 5.1], dtype=torch.float64))[0])
+    with pytest.raises(ValueError, match=r"times: expected \(N,\) seconds, got shape \(\)"):
+        given.at(5.0)
+
+
 def test_nothing_is_extrapolated():
     given = curve()
     poses, valid = given.at(torch.tensor([4.99, 5.0, 5.9, 5.91], dtype=torch.float64))

@@ -150,6 +150,11 @@ def test_sizes_that_make_no_sense_are_refused(voxel, truncation):
         gs.KinectFusion(voxel_size=voxel, truncation=truncation)
 
 
+def test_a_band_that_no_memory_holds_is_refused():
+    with pytest.raises(ValueError, match=r"truncation: expected at most 1000 voxels of 0\.04 m, got 1000000"):
+        gs.KinectFusion(voxel_size=0.04, truncation=1e6)
+
+
 def test_frames_without_a_pose_are_refused(room):
     frame = room.view(room.walk(1)[0], SIZE)
     with pytest.raises(ValueError, match="poses"):
@@ -167,6 +172,8 @@ def test_blocks_beyond_what_a_key_has_room_for_are_no_blocks():
     assert grown.lookup(keys)[:3].tolist() == [-1, -1, -1]
     with pytest.raises(ValueError, match="batch: expected 1 to 32768 volumes, got 32769"):
         gs.VoxelGrid.empty(32769)
+    with pytest.raises(ValueError, match=r"batch: expected 1 to 32768 volumes, got 2\.5"):
+        gs.VoxelGrid.empty(2.5)
 
 
 @pytest.mark.parametrize("sizes", [{"voxel_size": "0.01"}, {"voxel_size": None}, {"truncation": "a"}])

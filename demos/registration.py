@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import gradslam_ng as gs
+from demos.common.clips import resident_memory
 from demos.common.recordings import DATA, FOLDERS
 from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.paths import camera_path
@@ -105,8 +107,16 @@ def exposed(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     return gain * (a - mean_a) + mean_b - b
 
 
-def descend(clip: Clip, start: Cameras, free: Tensor, steps: int, rate: float) -> list[tuple[float, Cameras]]:
-    """Misfit and cameras at each step, by Adam on those of the nine offsets that are `free` (9,), 1 or 0."""
+class Step(NamedTuple):
+    """Of a descent."""
+
+    misfit: float
+    cameras: Cameras
+    megabytes: float  # that the process holds
+
+
+def descend(clip: Clip, start: Cameras, free: Tensor, steps: int, rate: float) -> list[Step]:
+    """Each step of Adam on those of the nine offsets that are `free` (9,), 1 or 0."""
     offset = torch.zeros(9, dtype=start.K.dtype).requires_grad_()
     descent = torch.optim.Adam([offset], lr=rate, betas=(0.8, 0.95))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps)
@@ -114,7 +124,8 @@ def descend(clip: Clip, start: Cameras, free: Tensor, steps: int, rate: float) -
     for _ in range(steps + 1):
         cameras = start.moved(offset * free)
         loss = misfit(clip, cameras)
-        history.append((float(loss.detach()), Cameras(cameras.K.detach(), cameras.T_color_depth.detach())))
+        cameras = Cameras(cameras.K.detach(), cameras.T_color_depth.detach())
+        history.append(Step(float(loss.detach()), cameras, resident_memory()))
         descent.zero_grad()
         loss.backward()
         descent.step()
@@ -172,7 +183,7 @@ def root_mean_square(d: Tensor) -> float:  # (N, 2)
     return float(d.square().sum(-1).mean().sqrt())
 
 
-def learn_rendered(frames: int, size: tuple[int, int], steps: int) -> tuple[dict, list[tuple[float, Cameras]], Clip]:
+def learn_rendered(frames: int, size: tuple[int, int], steps: int) -> tuple[dict, list[Step], Clip]:
     """Figures of the rendered room, the descent, and frames that were not learned from."""
     clip, truth = rendered(frames, size, seed=2)
     unseen, _ = rendered(max(3, frames // 4), size, seed=5)
@@ -180,14 +191,15 @@ def learn_rendered(frames: int, size: tuple[int, int], steps: int) -> tuple[dict
     history = descend(clip, start, torch.ones(9), steps, rate=0.3)
     at_first = displacement(unseen, start, truth)
     constant = displacement(clip, start, truth).mean(0)  # the best there is, from the truth
-    errors = [root_mean_square(displacement(unseen, cameras, truth)) for _, cameras in history]
+    errors = [root_mean_square(displacement(unseen, step.cameras, truth)) for step in history]
     numbers = {
         "frames": frames,
         "off before, pixels": root_mean_square(at_first),
         "off with the best constant, pixels": root_mean_square(at_first - constant),
         "off after, pixels": errors[-1],
-        "misfit before": history[0][0],
-        "misfit after": history[-1][0],
+        "misfit before": history[0].misfit,
+        "misfit after": history[-1].misfit,
+        "memory after a tenth of the steps and at the end, MB": [history[steps // 10].megabytes, history[-1].megabytes],
         "off by step, pixels": errors,
     }
     return numbers, history, unseen
@@ -203,7 +215,7 @@ def learn_recorded(folder: Path, frames: int, steps: int) -> dict:
     found = {"as recorded": start}
     for name, free in (("constant", center), ("learned", torch.ones(9))):
         with torch.enable_grad():
-            found[name] = descend(clip, start, free, steps, rate=0.15)[-1][1]
+            found[name] = descend(clip, start, free, steps, rate=0.15)[-1].cameras
     shift = 2 * displacement(unseen[0], found["learned"], start)
     return {
         "misfit of other frames": {
@@ -246,11 +258,11 @@ def main(
 
 
 @torch.no_grad()
-def draw(path: Path, result: dict, history: list[tuple[float, Cameras]], clip: Clip) -> None:
+def draw(path: Path, result: dict, history: list[Step], clip: Clip) -> None:
     """Misfit and error by step; the edges of depth over color as registered at first and in the end."""
     figure = Figure(figsize=(13.5, 4.2), dpi=120, layout="constrained")
     axes = figure.subplot_mosaic([["misfit", "first", "last"], ["off", "first", "last"]], width_ratios=[1, 1.3, 1.3])
-    axes["misfit"].plot([value for value, _ in history], color="0.2", lw=2)
+    axes["misfit"].plot([step.misfit for step in history], color="0.2", lw=2)
     axes["misfit"].set(ylabel="misfit", ylim=(0, None), xlim=(0, len(history) - 1))
     axes["off"].plot(result["rendered"]["off by step, pixels"], lw=2, label="learned")
     axes["off"].axhline(
@@ -262,8 +274,9 @@ def draw(path: Path, result: dict, history: list[tuple[float, Cameras]], clip: C
     jump = torch.zeros_like(z, dtype=torch.bool)
     jump[:, 1:] |= (z[:, 1:] - z[:, :-1]).abs() > 0.08 * z[:, 1:]
     jump[1:] |= (z[1:] - z[:-1]).abs() > 0.08 * z[1:]
-    for name, (_, cameras), title in (("first", history[0], "as guessed"), ("last", history[-1], "as learned")):
-        color, _ = register_color(clip.color[0], clip.depth[0], cameras.K, clip.K_depth, cameras.T_color_depth)
+    for name, step, title in (("first", history[0], "as guessed"), ("last", history[-1], "as learned")):
+        K, T_color_depth = step.cameras.K, step.cameras.T_color_depth
+        color, _ = register_color(clip.color[0], clip.depth[0], K, clip.K_depth, T_color_depth)
         color = torch.where((jump & (z > 0))[..., None], torch.tensor([1.0, 0.2, 0.9]), color.clamp(0, 1))
         axes[name].imshow(color.numpy())
         axes[name].set(title=f"color at depth's pixels, {title}; edges of depth", xticks=[], yticks=[])

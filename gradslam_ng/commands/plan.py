@@ -137,6 +137,8 @@ def _map_file(map_: Path) -> Path:
         raise FileNotFoundError(f"{map_}: expected {' or '.join(MAPS)} in it, as `gradslam-ng run` leaves them")
     if not map_.is_file():
         raise FileNotFoundError(f"no such file: {map_}")
+    if map_.suffix not in (".npz", ".ply"):
+        raise ValueError(f"{map_}: expected the folder of a run, or {' or '.join(MAPS)} in it")
     return map_
 
 
@@ -148,6 +150,8 @@ def _occupancy(file: Path, options: GridOptions, console: Console) -> planning.O
     if options.up is None and trajectory is None:
         raise ValueError(f"up: no {poses} whose cameras would tell what is up; give --up, such as --up 0 0 1")
     up = torch.tensor(options.up) if trajectory is None or options.up else planning.estimate_up(one, trajectory.T_wc)
+    if trajectory is not None and float(-trajectory.T_wc[:, :3, 1].nanmean(0).double() @ up.double()) < 0:
+        console.print("[yellow]warning:[/yellow] up: by it most cameras were upside down", soft_wrap=True)
     low = options.cell if not isinstance(one, VoxelGrid) else max(options.cell, one.voxel_size)
     grid = planning.Occupancy.of(one, up=up, heights=options.heights, cell=low)
     recording = _recording(file, options)

@@ -104,6 +104,13 @@ def test_each_thing_that_cannot_be_has_its_error_and_status(folder, tmp_path, sa
     assert error.startswith("error:") and message in error and "Traceback" not in error
 
 
+def test_a_direction_by_which_cameras_were_upside_down_is_told(folder, tmp_path, prints):
+    assert main(["plan", str(folder), "--out", str(tmp_path), "--up", "0", "0", "-1"]) == 0
+    assert "most cameras were upside down" in prints()
+    assert main(["plan", str(folder), "--out", str(tmp_path), "--up", "0", "0.1", "1"]) == 0
+    assert "upside down" not in prints()
+
+
 def test_a_corner_that_nobody_has_seen(folder, tmp_path, says):
     corner = gs.planning.Occupancy.of(gs.VoxelGrid.load(folder / "volume.npz"), up=(0, 0, 1)).origin[:2].tolist()
     options = ["--start", "-0.9", "0.6", "--goal", *(f"{x:.3f}" for x in corner)]
@@ -128,6 +135,9 @@ def test_a_folder_that_is_no_run_and_a_recording_that_is_gone(folder, tmp_path, 
     assert "expected volume.npz or map.ply" in says()
     assert main(["plan", str(tmp_path / "no.ply"), "--out", str(tmp_path / "out"), *GOOD]) == 1
     assert "no such file" in says()
+    (tmp_path / "no.txt").write_text("")
+    assert main(["plan", str(tmp_path / "no.txt"), "--out", str(tmp_path / "out"), *GOOD]) == 1
+    assert "expected the folder of a run, or volume.npz or map.ply in it" in says()
     shutil.copytree(folder, tmp_path / "run")
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["settings"]["source"] = str(tmp_path / "gone")

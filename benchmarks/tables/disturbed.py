@@ -92,6 +92,17 @@ def retrieval() -> str:
 
 
 @table
+def lost_frames() -> str:
+    columns = ("places more", "tracked, ms", "lost, ms", "times", "of it the first, ms", "frames lost")
+    rows = [
+        [f"{row['places']:,}", *(f"{row[name]:.0f}" for name in ("tracked_ms", "lost_ms")),
+         f"{row['lost_ms'] / row['tracked_ms']:.1f}", f"{row['first_lost_ms']:.0f}", str(row["lost"])]
+        for row in load("lost_frames")["rows"]
+    ]  # fmt: skip
+    return markdown(columns, rows, measured("lost_frames", ["lost_frames"], "1", FULL_AND_HALF))
+
+
+@table
 def refinement() -> str:
     columns = (
         "recording", "frames", "keyframes", "ATE, cm", "refined", "misfit", "refined", "sharpness, mm", "refined",

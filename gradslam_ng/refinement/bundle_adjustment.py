@@ -14,10 +14,11 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.geometry import camera, se3
-from gradslam_ng.refinement.elimination import Reduced, eliminate, robust_location, tukey
+from gradslam_ng.refinement.elimination import Reduced, eliminate, robust_location
 from gradslam_ng.refinement.observations import Observations, sample
 
 KERNEL_WIDTH = 4.685  # standard deviations from which a residual counts nothing more
+KERNEL = optim.Tukey(KERNEL_WIDTH)
 
 
 class Surfels(NamedTuple):
@@ -106,7 +107,7 @@ class BundleAdjustment:
     def place_surfels(self, T_wk: Tensor) -> Surfels:
         """The surfels moved along their normals to where all keyframes see them."""
         measured, points = self.measure_depth(T_wk)[0], self.surfels.points
-        offset = robust_location(measured, self.observed.depth_information, KERNEL_WIDTH)
+        offset = robust_location(measured, self.observed.depth_information, KERNEL)
         return self.surfels._replace(points=points + offset[:, None] * self.surfels.normals)
 
     def costs(self, T_wk: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,10 +117,11 @@ class BundleAdjustment:
             (self.measure_brightness(T_wk)[0], self.observed.brightness_information),
         )
         depth, brightness = (
-            tukey(measured - robust_location(measured, information, KERNEL_WIDTH), information, KERNEL_WIDTH)[1]
+            KERNEL.rho(information * (measured - robust_location(measured, information, KERNEL)).square())
             for measured, information in terms
         )
-        return depth, brightness
+        most = KERNEL_WIDTH**2 / 3  # of an outlier
+        return depth / most, brightness / most
 
     def _reduce(self, measured: Tensor, J: Tensor, information: Tensor) -> Reduced:
-        return eliminate(measured, J, information, KERNEL_WIDTH)
+        return eliminate(measured, J, information, KERNEL)

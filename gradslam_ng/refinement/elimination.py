@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.safe import denominator
+from gradslam_ng.optim import Kernel
 
 LOCATION_ITERATIONS = 16  # of reweighting, to find x_s
 
@@ -25,21 +26,10 @@ class Reduced(NamedTuple):
     error: Tensor  # ()
 
 
-def tukey(
-    r: Tensor,  # (K, N)
-    information: Tensor,  # (K, N), inverse variance of r, 0 where there is no residual
-    width: float,
-) -> tuple[Tensor, Tensor]:
-    """Weights of residuals under Tukey's biweight and their costs, each (K, N); a cost is 1 from `width` standard
-    deviations on."""
-    inlier = (1.0 - r * r * information / (width * width)).clamp(min=0.0)
-    return information * inlier * inlier, (information > 0).to(r.dtype) * (1.0 - inlier**3)
-
-
 def robust_location(
     measured: Tensor,  # (K, N)
-    information: Tensor,  # (K, N)
-    width: float,
+    information: Tensor,  # (K, N), inverse variance, 0 where nothing is measured
+    kernel: Kernel,
 ) -> Tensor:
     """The x (N,) for which the robust sum over k of measured - x is least, 0 where nothing is measured.
 
@@ -49,7 +39,7 @@ def robust_location(
     total = w.sum(0)
     x = (w * measured).sum(0) / denominator(total, total > 0)
     for _ in range(LOCATION_ITERATIONS):
-        w, _ = tukey(measured - x, information, width)
+        w = information * kernel.weight(information * (measured - x).square())
         total = w.sum(0)
         x = torch.where(total > 0, (w * measured).sum(0) / denominator(total, total > 0), x)
     return x
@@ -59,11 +49,12 @@ def eliminate(
     measured: Tensor,  # (K, N)
     J: Tensor,  # (K, N, 6), its Jacobian to a left update of each keyframe's pose
     information: Tensor,  # (K, N), inverse variance, 0 where a keyframe does not see a surfel
-    width: float,  # standard deviations from which a residual counts nothing more
+    kernel: Kernel,
 ) -> Reduced:
     """The least robust error of N surfels seen by K keyframes, as a function of the poses."""
-    r = measured - robust_location(measured, information, width)
-    w, cost = tukey(r, information, width)
+    r = measured - robust_location(measured, information, kernel)
+    square = information * r.square()
+    w = information * kernel.weight(square)
     A = w[..., None] * J
     count = len(J)
     own = A.mT @ J  # (K, 6, 6)
@@ -73,4 +64,4 @@ def eliminate(
     diagonal = torch.eye(count, dtype=J.dtype, device=J.device)[:, None, :, None] * own[:, :, None, :]
     H = diagonal.reshape(6 * count, 6 * count) - by_surfel.mT @ scaled
     g = (A.mT @ r[..., None])[..., 0].flatten()
-    return Reduced(H, g, width * width / 6.0 * cost.sum())
+    return Reduced(H, g, 0.5 * kernel.rho(square).sum())

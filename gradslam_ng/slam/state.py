@@ -157,7 +157,8 @@ class Result:
     relocalized: list[int] = field(default_factory=list)  # poses of the trajectory at which a lost camera was found
     seconds_compiling: float = 0.0  # beside the above
     submaps: list[int] = field(default_factory=list)  # frames with a pose: of the map, then of each submap not joined
-    others: list[tuple[Map, Trajectory]] = field(default_factory=list)  # submaps not joined, each in its own world
+    others: list[tuple[Map, Trajectory]] = field(default_factory=list)  # submaps not joined, each in its own world;
+    # one of a single frame, which tells of no motion, is left out
     loop_frames: list[tuple[int, int]] = field(
         default_factory=list
     )  # poses of the trajectory that each loop is between

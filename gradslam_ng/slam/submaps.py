@@ -21,6 +21,7 @@ from gradslam_ng.structures.origin import to_world
 from gradslam_ng.structures.surfels import concatenate
 
 UNKNOWN = -1  # status of a frame before any submap was asked
+MIN_TRACKED = 2  # frames of a submap that is kept though it is not joined: one alone tells of no motion
 Connections = dict[
     tuple[int, int], Tensor
 ]  # T_ij (4, 4) float64, from coordinates of submap j to those of submap i < j
@@ -120,7 +121,7 @@ class Connected(NamedTuple):
     statuses: Tensor  # (L,) int64
     covariances: Tensor  # (L, 6, 6) float64, NaN where a frame has no pose
     submaps: list[int]  # number of frames with a pose, of each submap, the joined ones first counted together
-    others: list[tuple[Map, Trajectory]]  # of the submaps that are not joined
+    others: list[tuple[Map, Trajectory]]  # of the submaps that are not joined, of more than one frame
 
 
 def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Connections) -> Connected:
@@ -146,7 +147,8 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
             covariances[numbers] = torch.stack([record.covariance for record in submaps[i].records]).double().cpu()
         else:
             apart = TrackingStatus.is_tracked(found)
-            found = torch.where(apart, int(TrackingStatus.UNCONNECTED), found)
+            why = TrackingStatus.UNCONNECTED if submaps[i].tracked >= MIN_TRACKED else TrackingStatus.NO_OVERLAP
+            found = torch.where(apart, int(why), found)
             takes = torch.where(apart, ~TrackingStatus.is_tracked(before), before == UNKNOWN)
             statuses[numbers] = torch.where(takes, found, before)
     origin = submaps[first].state_after.origin[0].cpu()
@@ -154,7 +156,7 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
     map_ = parts[first][0]
     for i in sorted(set(motions) - {first}):
         map_ = append_moved(map_, parts[i][0], motions[i])
-    rest = [i for i in range(len(submaps)) if i not in motions]
+    rest = [i for i in range(len(submaps)) if i not in motions and submaps[i].tracked >= MIN_TRACKED]
     others = [(parts[i][0], own_trajectory(submaps[i], parts[i][1])) for i in rest]
     sizes = [sum(submaps[i].tracked for i in motions), *(submaps[i].tracked for i in rest)]
     covariances[~TrackingStatus.is_tracked(statuses)] = torch.nan

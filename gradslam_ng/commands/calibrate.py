@@ -57,7 +57,7 @@ def calibrate(
     console = Console()
     sequence = recording.load(source)
     recording.inspect(source, sequence, console)
-    result = run_with_progress(PointFusion(), sequence, False, console, handlers=[])
+    result = run_with_progress(PointFusion(), sequence, False, console, handlers=[], total=len(sequence))
     columns = (TextColumn("refined"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=ROUNDS)

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gradslam-ng view mesh.glb",
         "gradslam-ng view out --host 0.0.0.0 --port 9000",
         "gradslam-ng view out/map.ply out/trajectory.txt --window",
+        "gradslam-ng view out --rerun out.rrd",
     ),
     "info": ("gradslam-ng info FOLDER", "gradslam-ng info FOLDER --depth-scale 1000"),
     "convert": (

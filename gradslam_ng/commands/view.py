@@ -11,12 +11,14 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import image_reader, load_recording
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.origin import read_origin, relative_to_origin
 from gradslam_ng.viz import browser, viewer
+from gradslam_ng.viz.rerun_file import write_rerun
 from gradslam_ng.viz.scene import Scene
 from gradslam_ng.viz.scene_files import read_metrics, read_scene
 
@@ -33,6 +35,7 @@ def view(
     port: int = 8080,
     window: bool = False,
     screenshot: Path | None = None,
+    rerun: Annotated[Path | None, tyro.conf.arg(metavar="FILE.rrd")] = None,
 ) -> None:
     """Look at what a run left, or at a map or mesh, and at the cameras that made it: a page in the browser.
 
@@ -43,6 +46,7 @@ def view(
         port: The next free one is taken where it is in use.
         window: Open3D's viewer in a window, in place of the page.
         screenshot: Write the first picture of that window to this PNG and close.
+        rerun: Write map, path and the camera's images to this file, which the viewer of Rerun opens, and show nothing.
     """
     if window or screenshot is not None:
         map_, path_file = (path, trajectory) if not path.is_dir() else window_files(path, trajectory)
@@ -52,6 +56,10 @@ def view(
     if trajectory is not None:
         scene = with_trajectory(scene, path, Trajectory.load(trajectory))
     K, size, images = camera_of(path)
+    if rerun is not None:
+        write_rerun(rerun, scene, K, size, images)
+        Console().print(f"{escape(str(rerun))}: {describe(scene)}", soft_wrap=True)
+        return
     page = browser.BrowserView(path.resolve().name, host=host, port=port, K=K, size=size, images=images)
     page.show(scene, describe(scene))
     browser.announce(page, Console())

@@ -72,7 +72,7 @@ class Row:
 class Bench:
     """Sequences by name, each rendered or read once, and what the system under test makes of them."""
 
-    def __init__(self, system: Callable[[], System], data: Path, cache: Path, compile: bool | None) -> None:
+    def __init__(self, system: Callable[[], System], data: Path, cache: Path, compile: bool) -> None:
         self.system, self.data, self.cache, self.compile = system, data, cache, compile
         self.run = functools.cache(self._run)
 
@@ -250,7 +250,7 @@ def main(
     photometric: bool = True,
     data: Path = DATA,
     cache: Path = CACHE,
-    compile: bool | None = None,
+    compile: bool = True,
 ) -> None:
     """Run every row and print the table; figures are saved when all rows ran.
 
@@ -260,7 +260,7 @@ def main(
         photometric: Align brightness too, as is the default of the system.
         data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
         cache: Folder for the rendered ones.
-        compile: Use the compiled kernels; default: on sequences of 1,000 frames and more.
+        compile: Use compiled kernels where they are on disk.
     """
     console, rows = Console(), {}
     bench = Bench(functools.partial(build, system, photometric), data, cache, compile)

@@ -107,7 +107,7 @@ def throughput(
         "open3d": Contender(dense.step, theirs, dense.seconds),
         "open3d_hybrid_odometry": Contender(hybrid.step, theirs, hybrid.seconds),
     }
-    with torch.no_grad(), compilation(compile), _disturbed(busy):
+    with torch.no_grad(), compilation(compile, wait=True), _disturbed(busy):
         for start in range(0, len(loaded), BLOCK):
             for contender in contenders.values():
                 contender.advance(start)

@@ -22,6 +22,7 @@ COMMANDS = (
     "run",
     "record",
     "sweep",
+    "compile",
     "calibrate",
     "evaluate",
     "mesh",

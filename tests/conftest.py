@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ from gradslam_ng.datasets import FrameError, RGBDSequence
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.slam import PointFusion
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap, Trajectory
+
+# what is compiled on this machine, or by the test before, makes no difference to a test
+os.environ["GRADSLAM_NG_KERNELS"] = tempfile.mkdtemp(prefix="gradslam_ng_kernels_")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from rich.text import Text
 from gradslam_ng.cameras import LatestFrames
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import peak_memory
-from gradslam_ng.compute.compiled import compiled_functions
+from gradslam_ng.compute.kernel_library import library
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import LoopClosure, Result, State
@@ -107,5 +107,6 @@ def describe(stream: Stream) -> str:
         parts.append(f"{len(stream.submaps)} submaps")
     if closers:
         parts.append(f"{sum(len(closer.loops) for closer in closers)} loops")
-    parts.append("compiled" if stream.compile and all(each.works for each in compiled_functions()) else "not compiled")
+    ready, missing = library().count() if stream.compile else (0, 0)
+    parts.append(f"{ready} of {ready + missing} functions compiled" if ready + missing else "not compiled")
     return ", ".join(parts)

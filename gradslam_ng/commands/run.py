@@ -82,15 +82,23 @@ def _run_on(
     """Run on the frames that come, and write what that leaves."""
     sequence, findings, frames = incoming
     slam = method.make(record.max_depth).to(record.device)
-    compile, why = compute.compiles(None if frames is not None else len(sequence))
-    console.print(f"compiled functions: {why}")
+    why = compute.describe_compilation()
+    console.print(f"compiled functions: {why}", soft_wrap=True)
     told = (f"{finding.severity}: {finding.message}" for finding in findings)
     handlers = begin_log(out, [record.command, incoming.describe(), *told, f"compiled functions: {why}"])
     page = seen.open(sequence, console)
     live = None if page is None else LiveView(page)
     closer = CLOSERS[method.system]() if record.loops else None
     result = run_with_progress(
-        slam, sequence, compile, console, closer, live=live, handlers=handlers, frames=frames, total=incoming.length
+        slam,
+        sequence,
+        compute.compile,
+        console,
+        closer,
+        live=live,
+        handlers=handlers,
+        frames=frames,
+        total=incoming.length,
     )
     result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)

@@ -13,9 +13,11 @@ from rich.console import Console
 from gradslam_ng.commands.config import format_config
 from gradslam_ng.commands.recording import RecordingOptions, image_reader
 from gradslam_ng.commands.settings import all_settings, make_system, parse_scale
+from gradslam_ng.compute.kernel_files import stamped_folder
+from gradslam_ng.compute.kernel_library import compiler_missing
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
-from gradslam_ng.slam.stream import WORTH_COMPILING, StreamingSystem
+from gradslam_ng.slam.stream import StreamingSystem
 from gradslam_ng.viz.browser import BrowserView, announce
 
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
@@ -71,13 +73,12 @@ class ComputeOptions:
 
     Args:
         device: Where to compute; auto takes a GPU where there is one.
-        compile: Compile the kernels for long sequences: a minute or two, once, then kept on disk.
-        compile_from: Frames that make a sequence long enough; some 150 where all is on disk.
+        compile: Use compiled functions: what is on disk from the first frame on, what is not once another process of
+            low priority has compiled it.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = True
-    compile_from: int = WORTH_COMPILING
 
     def choose_device(self) -> str:
         """The device that is meant.
@@ -92,17 +93,14 @@ class ComputeOptions:
             return self.device
         return "cuda" if has_gpu else "cpu"
 
-    def compiles(self, frames: int | None) -> tuple[bool, str]:
-        """Whether compiled functions are used for a sequence of so many frames, and why; None: frames do not wait."""
+    def describe_compilation(self) -> str:
+        """Whether compiled functions are used, and why not."""
         if not self.compile:
-            return False, "not used, as --no-compile says"
-        if frames is None and self.compile_from > 0:
-            return False, "not used, frames that come would not wait for it; --compile-from 0 uses them"
-        if frames is None:
-            return True, "used, as --compile-from 0 says"
-        if frames < self.compile_from:
-            return False, f"not used, {frames} frames are fewer than --compile-from {self.compile_from}"
-        return True, f"used, {frames} frames are at least --compile-from {self.compile_from}"
+            return "not used, as --no-compile says"
+        if self.choose_device() != "cpu":
+            return "not used, they are for a CPU"
+        missing = compiler_missing(stamped_folder())
+        return f"those on disk alone, {missing}" if missing else "those on disk, others once they are compiled"
 
 
 @dataclass(frozen=True)

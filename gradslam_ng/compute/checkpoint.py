@@ -38,14 +38,14 @@ def checkpoint(function: Callable[..., R], *args: Any) -> R:
 
     compiled_vjp = None
     if isinstance(function, CompiledFunction) and all(isinstance(x, Tensor) for x in args):
-        compiled_vjp = vjp(function.plain)
+        compiled_vjp = vjp(function)
     outputs = _Recomputed.apply(flat, compiled_vjp, *tree_leaves(args))
     return tree_unflatten(returned[0], iter(outputs))
 
 
 @functools.cache
 def vjp(
-    function: Callable[..., Tensors],
+    function: CompiledFunction[..., Tensors],
 ) -> CompiledFunction[[Tensors, tuple[int, ...], tuple[int, ...], Tensors], Any]:
     """The compiled function (tensors, wanted, given, grads) that brings gradients back through a function of tensors.
 
@@ -58,12 +58,13 @@ def vjp(
             arguments = list(tensors)
             for i, x in zip(wanted, chosen, strict=True):
                 arguments[i] = x
-            outputs = function(*arguments)
+            outputs = function.plain(*arguments)
             return tuple(outputs[i] for i in given)
 
         return torch.func.vjp(partial, *(tensors[i] for i in wanted))[1](grads)
 
-    backward.__qualname__ = f"{function.__qualname__}.vjp"
+    backward.__module__, backward.__qualname__ = function.__module__, f"{function.__qualname__}.vjp"
+    backward.made_by = (vjp, (function,))
     return backward
 
 

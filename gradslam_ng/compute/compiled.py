@@ -1,4 +1,4 @@
-"""torch.compile for pure functions of tensors: one source, plain or compiled, chosen by the context.
+"""Functions of tensors with compiled versions: one source, plain or compiled, chosen by the context.
 
 `compilation()` switches compiled versions on, `static_shapes()` keeps shapes apart from values for CUDA graphs.
 """
@@ -6,42 +6,69 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
+import importlib
 import inspect
-import logging
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+import operator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 import torch
 
-from gradslam_ng.compute.compiler_options import SIZE_HINT, compiler_options
+from gradslam_ng.compute.arguments import flatten
+from gradslam_ng.compute.kernel_files import Version
+from gradslam_ng.compute.kernel_library import Call, KernelLibrary, library
+from gradslam_ng.compute.transforms import transforms_active
+from gradslam_ng.compute.tree import tree_leaves
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-log = logging.getLogger("gradslam_ng")
-_compiling: ContextVar[bool] = ContextVar("compiling", default=False)
+SMALL = 16  # entries: an axis of a vector or matrix has no more, one of images has
+_active: ContextVar[Compilation | None] = ContextVar("compilation", default=None)
 _static: ContextVar[bool] = ContextVar("static_shapes", default=False)
 _functions: list[CompiledFunction] = []
 
 
+class Mode(enum.Enum):
+    """How functions decorated by `compiled` run where they may run compiled."""
+
+    BESIDE = enum.auto()  # what is missing is compiled by another process, beside this one
+    WAIT = enum.auto()  # what is missing is waited for
+    NESTED = enum.auto()  # within a plain function, which is what is missing
+
+
+class Compilation(NamedTuple):
+    """What is set within `compilation()`."""
+
+    mode: Mode
+    library: KernelLibrary
+
+
 @contextlib.contextmanager
-def compilation(enabled: bool = True) -> Iterator[None]:
-    """Inside, functions decorated by `compiled` run compiled. Compiling takes seconds; the result is kept on disk."""
-    token = _compiling.set(enabled)
+def compilation(enabled: bool = True, wait: bool = False) -> Iterator[None]:
+    """Inside, functions decorated by `compiled` run compiled where they can.
+
+    Versions on disk are loaded at the first call, some milliseconds each. What is missing is compiled by another
+    process of low priority, once plain functions have taken some seconds, and used from then on; or, with `wait`, it is
+    waited for. That process ends with the context.
+    """
+    active = Compilation(Mode.WAIT if wait else Mode.BESIDE, library()) if enabled else None
+    outer, token = _active.get(), _active.set(active)
     try:
-        with _compiler_settings() if enabled else contextlib.nullcontext():
-            yield
+        yield
     finally:
-        _compiling.reset(token)
+        _active.reset(token)
+        if active is not None and outer is None:
+            active.library.close()
 
 
 def compilation_enabled() -> bool:
     """Whether functions decorated by `compiled` run compiled here."""
-    return _compiling.get()
+    return _active.get() is not None
 
 
 @contextlib.contextmanager
@@ -64,10 +91,8 @@ def static_shapes_enabled() -> bool:
 
 
 def seconds_compiling() -> float:
-    """What compiling functions, and loading those compiled before, has taken in this process so far."""
-    if "torch._dynamo" not in sys.modules:
-        return 0.0
-    return torch._dynamo.utils.calculate_time_spent()["total_wall_time"]
+    """What calls have waited in this process for versions to be loaded or, in `compilation(wait=True)`, compiled."""
+    return library().seconds
 
 
 def compiled_functions() -> tuple[CompiledFunction, ...]:
@@ -75,30 +100,8 @@ def compiled_functions() -> tuple[CompiledFunction, ...]:
     return tuple(_functions)
 
 
-@contextlib.contextmanager
-def _compiler_settings() -> Iterator[None]:
-    """Floats among arguments are settings: compiled as variables they would keep whole loops from being vectorized.
-
-    A function may be compiled once for each kind of problem, strategy and number format it meets, but sizes that happen
-    to agree in its first call need not agree in others.
-    """
-    import torch._dynamo  # takes a second
-    import torch.fx.experimental._config
-
-    dynamo: Any = torch._dynamo.config
-    shapes: Any = torch.fx.experimental._config
-    with (
-        warnings.catch_warnings(),
-        dynamo.patch(specialize_float=True, recompile_limit=64),
-        shapes.patch(use_duck_shape=False),
-    ):
-        # one part of torch warns of another
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch._inductor")
-        yield
-
-
 class CompiledFunction(Generic[P, R]):
-    """A function with a compiled version beside it; see `compiled`.
+    """A function with compiled versions beside it; see `compiled`.
 
     plain: the function itself.
     """
@@ -109,35 +112,68 @@ class CompiledFunction(Generic[P, R]):
         self.plain = function
         self.fuse_reductions = fuse_reductions
         self.fixed_sizes = dynamic is not None
-        names = list(inspect.signature(function).parameters)
+        self.signature = inspect.signature(function)
+        names = list(self.signature.parameters)
         self.dynamic_places = [names.index(name) for name in dynamic or ()]
-        self.works = True
+        self.made_by: tuple[Callable, tuple] | None = None  # a function and its arguments, where it is found by no name
         _functions.append(self)
 
+    @property
+    def name(self) -> str:
+        """Of the function, with its module."""
+        return f"{self.__module__}.{self.__qualname__}"
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not (_compiling.get() and self.works):
+        active = _active.get()
+        if active is None or torch.is_grad_enabled() or transforms_active():
             return self.plain(*args, **kwargs)
+        values = self.signature.bind(*args, **kwargs).args if kwargs else args
+        tensors, key = flatten(values)
+        if not all(x.is_cpu for x in tensors):
+            return self.plain(*args, **kwargs)
+        place = (self.name, (*key, _static.get()))
+        version = active.library.find(place, tensors)
+        if version is not None:
+            return version(tensors)
+        if active.mode is Mode.NESTED:
+            return self.plain(*args, **kwargs)
+        return self._without_version(active, Call(self, place, values, tensors))
+
+    def _without_version(self, active: Compilation, call: Call) -> R:
+        found = active.library.provide(call, wait=active.mode is Mode.WAIT)
+        if isinstance(found, Version):
+            return found(call.tensors)
+        token = _active.set(active._replace(mode=Mode.NESTED))  # what is within it is not wanted by itself
+        began = time.perf_counter()
         try:
-            for place in self.dynamic_places:
-                _mark_dynamic(args[place])
-            return self.version(*args, **kwargs)
-        except Exception as error:  # of many kinds, none of them documented
-            result = self.plain(*args, **kwargs)  # an error of the caller's own making is raised here, as itself
-            self.works = False
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            _warn_once(f"running without compiled functions: {reason}")
-            return result
+            return self.plain(*call.args)
+        finally:
+            _active.reset(token)
+            if found is not None:
+                found.seconds += time.perf_counter() - began
 
-    @functools.cached_property
-    def version(self) -> Callable[P, R]:
-        """The compiled version, made when it is first called."""
-        dynamic = None if self.fixed_sizes else True
-        return torch.compile(
-            self.plain, dynamic=dynamic, fullgraph=True, options=compiler_options(self.fuse_reductions) or None
-        )
+    def dynamic_sizes(self, args: Sequence[Any]) -> list[list[bool]]:
+        """By tensor within arguments and axis, whether the size changes from call to call."""
+        free = []
+        for place, value in enumerate(args):
+            named = place in self.dynamic_places
+            for tensor in tree_leaves(value):
+                changing = [named and (axis == 1 or (axis > 1 and n > SMALL)) for axis, n in enumerate(tensor.shape)]
+                free.append(changing if self.fixed_sizes else [True] * tensor.ndim)
+        return free
 
-    def __reduce__(self) -> str:
-        return self.__qualname__  # copied and pickled by name, as functions are
+    def __reduce__(self) -> Any:
+        return self.made_by or (find_function, (self.__module__, self.__qualname__))  # by name, as functions are
+
+
+def find_function(module: str, name: str) -> CompiledFunction:
+    """The compiled function of that name.
+
+    Raises:
+        AttributeError: it lies within another function.
+    """
+    found = operator.attrgetter(name)(importlib.import_module(module))
+    return inspect.unwrap(found, stop=lambda each: isinstance(each, CompiledFunction))  # within other decorators
 
 
 @overload
@@ -153,26 +189,17 @@ def compiled(
 def compiled(
     function: Callable | None = None, /, *, dynamic: tuple[str, ...] | None = None, fuse_reductions: bool = False
 ) -> Any:
-    """A pure function of tensors whose calls inside `compilation()` go to its version by `torch.compile`.
+    """A pure function of tensors whose calls inside `compilation()` go to a version compiled by torch's inductor.
 
-    While gradients are recorded the plain function runs (`checkpoint` has a compiled version of the backward pass). So
-    it does where compilation fails, for want of a C++ compiler above all, which is said once.
+    A version is for one kind of arguments (types, settings, sizes that do not change) and lies on disk. Where there is
+    none yet, for want of a C++ compiler above all, where tensors are not on the CPU, and while gradients are recorded
+    the plain function runs (`checkpoint` has a compiled version of the backward pass).
 
     dynamic: names of the arguments, tensors or dataclasses of them, whose second axis changes in size from call to
-    call. With None every size may change, which takes twice as long to compile as sizes that are known.
+    call, and later ones but those of vectors and matrices. With None every size may change, which takes twice as long
+    to compile as sizes that are known.
     fuse_reductions: for functions that end in sums over all pixels: what these share is worked out within the one pass
     that adds them up, not stored in between.
     """
     decorate = functools.partial(CompiledFunction, dynamic=dynamic, fuse_reductions=fuse_reductions)
     return decorate if function is None else decorate(function)
-
-
-def _mark_dynamic(value: Any) -> None:
-    for tensor in (value,) if isinstance(value, torch.Tensor) else vars(value).values():
-        if isinstance(tensor, torch.Tensor) and tensor.ndim > 1:
-            torch._dynamo.mark_dynamic(tensor, 1, hint_override=SIZE_HINT)
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    log.warning(message)

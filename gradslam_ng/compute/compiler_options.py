@@ -14,7 +14,6 @@ import torch
 
 log = logging.getLogger("gradslam_ng")
 TESTED_VERSIONS = ("2.13",)  # major and minor, with which the tests compare every compiled function with its plain one
-SIZE_HINT = 100_000  # entries, the size for which loops over a dynamic axis are laid out
 
 
 class Option(NamedTuple):
@@ -23,17 +22,7 @@ class Option(NamedTuple):
     since: str  # version of PyTorch
 
 
-def _guards_to_keep(entries: list) -> list[bool]:
-    """Which guards are looked at before each call: arguments may change, the package's own code does not.
-
-    Of the 500 that an iteration of ICP would have, 50 are left; the others took 0.1 ms a call.
-    """
-    fixed = {"CLOSURE_MATCH", "NOT_PRESENT_IN_GENERIC_DICT"}  # methods of classes
-    return [not entry.is_global and entry.guard_type not in fixed for entry in entries]
-
-
 OPTIONS = {
-    "guard_filter_fn": Option(_guards_to_keep, "looking at every guard took 0.1 ms a call", "2.13"),
     "inplace_buffers": Option(False, "a pass over neighboring pixels could overwrite what it is still to read", "2.13"),
     "cpp.min_chunk_size": Option(2048, "less for each thread costs more to hand out than it takes", "2.13"),
     "cpp.enable_loop_tail_vec": Option(

@@ -5,6 +5,7 @@ Like `torch.utils._pytree`, for dataclasses too, and traced by `torch.compile`.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -18,7 +19,7 @@ from gradslam_ng.compute.safe import expand_mask
 T = TypeVar("T")
 
 
-class _Placeholder:
+class Placeholder:
     """Stands for a tensor in a structure."""
 
 
@@ -33,12 +34,12 @@ def tree_leaves(value: Any) -> Iterator[Tensor]:
 
 def tree_structure(value: Any) -> Any:
     """The value without its tensors, for `tree_unflatten`."""
-    return tree_unflatten(value, repeat(_Placeholder()))
+    return tree_unflatten(value, repeat(Placeholder()))
 
 
 def tree_unflatten(value: Any, leaves: Iterator[Any]) -> Any:
     """The value, or what `tree_structure` leaves of one, with others in the places of its tensors."""
-    if isinstance(value, (Tensor, _Placeholder)):
+    if isinstance(value, (Tensor, Placeholder)):
         return next(leaves)
     return _rebuild(value, {name: tree_unflatten(part, leaves) for name, part in _children(value).items()})
 
@@ -81,4 +82,11 @@ def _rebuild(value: Any, children: dict[Any, Any]) -> Any:
         return tuple(children.values()) if kind is tuple else kind(*children.values())  # a NamedTuple
     if isinstance(value, dict):
         return children
-    return dataclasses.replace(value, **children) if children else value
+    if not children:
+        return value
+    if type(value).__dataclass_params__.init:
+        return dataclasses.replace(value, **children)
+    made = copy.copy(value)  # its own constructor takes something else
+    for name, part in children.items():
+        object.__setattr__(made, name, part)
+    return made

@@ -270,7 +270,7 @@ def is_represented(
     return result
 
 
-@compiled(dynamic=("map_",))
+@compiled(dynamic=("map_", "pairs"))
 def merge(
     map_: SurfelMap,
     slots: Tensor,  # (B, P) int64

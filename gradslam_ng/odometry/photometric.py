@@ -237,7 +237,7 @@ def linearize_photometric(
     return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], tukey_error(found.cost, kernel_width, total)
 
 
-@compiled(fuse_reductions=True)
+@compiled(dynamic=(), fuse_reductions=True)
 def evaluate_photometric(
     T_mc: Tensor,  # (B, 4, 4)
     term: PhotometricTerm,

@@ -127,7 +127,7 @@ def linearize_point_to_plane(
     return H, g, tukey_error(found.cost, kernel_width, total)
 
 
-@compiled(fuse_reductions=True)
+@compiled(dynamic=(), fuse_reductions=True)
 def evaluate_point_to_plane(
     live: LivePoints,
     model: SurfaceView,

@@ -185,14 +185,14 @@ def _hold(problem: Problem, current: Iterate, step: Step, converged: Tensor) -> 
     return step._replace(delta=delta), problem.retract(current.x, delta)
 
 
-@compiled(dynamic=())
+@compiled(dynamic=("problem",))
 def _propose(problem: Problem, strategy: StepStrategy, current: Iterate, damping: Damping) -> tuple[Step, Point]:
     """The step to try, and where it leads."""
     step = strategy.propose(current.linearization, damping)
     return step, problem.retract(current.x, step.delta)
 
 
-@compiled(dynamic=())
+@compiled(dynamic=("problem",))
 def _accept(
     problem: Problem,
     strategy: StepStrategy,

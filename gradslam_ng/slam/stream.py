@@ -28,7 +28,6 @@ from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
-WORTH_COMPILING = 1000  # frames
 LOST_SECONDS = 1.0  # after which a new submap begins
 MAX_WAITING = 60  # frames that are kept until it begins, however close their time stamps, if they have any order at all
 
@@ -46,7 +45,7 @@ class StreamingSystem(System):
         self,
         sequence: RGBDSequence,
         on_frame: Callable[[int, State], None] | None = None,
-        compile: bool | None = None,
+        compile: bool = True,
         loops: LoopClosure | None = None,
         *,
         relocalizer: Relocalizer | None = None,
@@ -58,8 +57,8 @@ class StreamingSystem(System):
         Args:
             sequence: the frames.
             on_frame: called with index and state after every frame.
-            compile: use the compiled versions of kernels (see `compiled`, minutes at first, then kept on disk); None:
-                where the sequence is long enough to earn it.
+            compile: use compiled versions of functions, see `compilation`: those on disk from the first frame on,
+                others once another process has compiled them.
             loops: closes loops and corrects map and trajectory, for instance `loops.LoopCloser()`.
             relocalizer: finds a camera that was lost, by default `Relocalizer()`. One for each run; not used where a
                 system does not support it or odometry knows the poses.
@@ -72,7 +71,6 @@ class StreamingSystem(System):
         """
         if isinstance(sequence, str | os.PathLike):
             raise TypeError(f"sequence: expected frames, such as datasets.load({str(sequence)!r}) gives, got a path")
-        compile = len(sequence) >= WORTH_COMPILING if compile is None else compile
         stream = Stream(
             self,
             sequence=sequence,
@@ -144,11 +142,14 @@ class Stream:
     def run(self) -> Result:
         """All frames, and what they leave."""
         self.timer.seconds.clear()
-        compiling_before = seconds_compiling()
+        with reserve_core(), compilation(self.compile):
+            return self.run_compiled(seconds_compiling())
+
+    def run_compiled(self, compiling_before: float) -> Result:
+        """All frames, and what they leave; compiling took so many seconds before."""
         try:
-            with reserve_core(), compilation(self.compile):
-                for index, frame in self.timer.iterate("read", iter(self.incoming)):
-                    self.process(index, frame)
+            for index, frame in self.timer.iterate("read", iter(self.incoming)):
+                self.process(index, frame)
         except KeyboardInterrupt:
             if not self.frames:
                 raise
@@ -312,8 +313,7 @@ class Stream:
         map_, T_oc = self.system.mapper.finalize(state.map), torch.stack([x.T_oc for x in submap.records]).cpu()
         if submap.loops is not None:
             try:
-                # the number of threads as during the run: kernels are compiled for one number, and again for another
-                with reserve_core(), compilation(self.compile), self.timer.measure("loops"), defer_interrupts():
+                with self.timer.measure("loops"), defer_interrupts():
                     map_, T_oc = submap.loops.finalize(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 self.interrupted = True

@@ -46,7 +46,7 @@ def test_trajectory_and_metrics(full, recording, results):
     stages = {name: ms for name, ms in metrics["milliseconds_per_frame"].items() if name not in old}
     assert set(stages) == {"read", "preprocess", "predict", "localize", "map", "total"}
     assert stages["total"] == pytest.approx(sum(ms for name, ms in stages.items() if name != "total"), rel=1e-3)
-    assert metrics["seconds_compiling"] == 0  # so short a sequence is not worth it
+    assert metrics["seconds_compiling"] == 0  # nothing is on disk
     assert metrics["peak_memory_mb"] > 50
     assert metrics["map"]["surfels"] == int(map_.count)
     assert (metrics["reliable"], metrics["unreliable_because"], metrics["exit_status"]) == (True, None, 0)
@@ -161,7 +161,7 @@ def test_the_log_of_a_run(copy, tmp_path, run):
     run(copy, tmp_path / "out", "--preset", "fast")
     text = (tmp_path / "out" / "run.log").read_text()
     assert text.startswith(f"gradslam-ng run {copy} --out {tmp_path / 'out'} --preset=fast\n")
-    assert "compiled functions: not used, 6 frames are fewer than --compile-from 1000" in text
+    assert "compiled functions: those on disk" in text
     assert " WARNING skipped: " in text
 
 
@@ -416,15 +416,25 @@ def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, 
         assert results(tmp_path / name)[0]["settings"]["loops"] is False
 
 
-@pytest.mark.parametrize(("options", "compiles"), [([], False), (["--compile-from", "6"], True),
-                                                   (["--compile-from", "7"], False),
-                                                   (["--compile-from", "6", "--no-compile"], False)])  # fmt: skip
-def test_long_sequences_are_compiled_for_unless_refused(recording, tmp_path, run, monkeypatch, options, compiles):
+@pytest.mark.parametrize(("options", "compiler", "told"), [
+    ([], "sh", "those on disk, others once they are compiled"),
+    ([], "no-such-compiler", "those on disk alone, there is no C++ compiler (no-such-compiler)"),
+    (["--no-compile"], "sh", "not used, as --no-compile says"),
+])  # fmt: skip
+def test_what_is_compiled_is_told(recording, tmp_path, run, monkeypatch, capsys, options, compiler, told):
     asked = []
 
     def track(slam, sequence, compile, *others, **more):
         asked.append(compile)
         raise ValueError("enough")
 
+    monkeypatch.setenv("CXX", compiler)
     monkeypatch.setattr("gradslam_ng.commands.run.run_with_progress", track)
-    assert run(recording, tmp_path / "out", *options) == 1 and asked == [compiles]  # of six frames
+    assert run(recording, tmp_path / "out", *options) == 1 and asked == [not options]
+    assert f"compiled functions: {told}" in capsys.readouterr().out
+
+
+def test_the_option_of_before_is_refused_by_name(recording, tmp_path, run, capsys):
+    with pytest.raises(SystemExit):
+        run(recording, tmp_path / "out", "--compile-from", "150")
+    assert "--compile-from" in capsys.readouterr().err

@@ -1,43 +1,164 @@
-"""Compiled functions against the plain ones."""
+"""Compiled functions: what is on disk is loaded, what is not is compiled by another process, once."""
 
 from __future__ import annotations
 
+import os
+import queue
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from gradslam_ng.compute.compiled import compilation, compiled, seconds_compiling
+from gradslam_ng.compute import compiler_process, kernel_library
+from gradslam_ng.compute.compiled import compilation, compiled
+from gradslam_ng.compute.kernel_files import stamped_folder
+from gradslam_ng.compute.kernel_library import KernelLibrary, library
 
-COMPILER = shutil.which("g++") or shutil.which("clang++")
-
-
-@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for torch.compile")
-def test_compiling_is_counted():
-    before = seconds_compiling()
-    doubled = compiled(lambda x: 2 * x, dynamic=("x",))
-    with torch.no_grad(), compilation():
-        assert doubled(torch.ones(2, 3)).sum() == 12
-        after = seconds_compiling()
-        assert doubled(torch.ones(2, 5)).sum() == 20 and doubled(torch.ones(2, 7)).sum() == 28
-    assert after > before and seconds_compiling() == after  # a size that grows is compiled for once
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
 
-def test_a_function_that_cannot_be_compiled_runs_plain_and_says_so(monkeypatch, caplog):
-    def broken(*args, **kwargs):
-        raise RuntimeError("no compiler here")
-
-    monkeypatch.setattr(torch, "compile", lambda function, **options: broken)
-    twice = compiled(lambda x: 2 * x)
-    with torch.no_grad(), compilation():
-        assert twice(torch.ones(())) == 2 and twice(torch.ones(())) == 2
-    assert caplog.text.count("no compiler here") == 1
+@compiled(dynamic=("x",))
+def scale_rows(x: Tensor, factor: float) -> tuple[Tensor, Tensor]:  # x (B, N)
+    return factor * x, x
 
 
-def test_plain_while_gradients_are_recorded(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function, **options: pytest.fail("compiled"))
-    twice = compiled(lambda x: 2 * x)
+@compiled
+def add_in_place(x: Tensor, y: Tensor) -> Tensor:
+    return x.add_(y)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty folder of compiled functions."""
+    monkeypatch.setenv("GRADSLAM_NG_KERNELS", str(tmp_path / "kernels"))
+    return stamped_folder()
+
+
+@pytest.fixture
+def submitted(monkeypatch) -> list[str]:
+    """Functions that were handed to a compiler process."""
+    names = []
+    submit = KernelLibrary._submit
+
+    def note(self, request, niceness):
+        names.append(request.function.__qualname__)
+        return submit(self, request, niceness)
+
+    monkeypatch.setattr(KernelLibrary, "_submit", note)
+    return names
+
+
+@needs_compiler
+@torch.no_grad()
+def test_compiled_once_and_then_loaded(submitted):
+    """For sizes that change, in place, and anew from disk as another process would."""
+    x = torch.arange(12.0).reshape(2, 6)
+    with compilation(wait=True):
+        doubled, same = scale_rows(x, 2.0)
+        assert torch.equal(doubled, 2 * x) and same is x
+        assert torch.equal(scale_rows(x[:, :3].contiguous(), 2.0)[0], 2 * x[:, :3])
+        total = x.clone()
+        assert add_in_place(total, x) is total and torch.equal(total, 2 * x)
+    assert submitted == ["scale_rows", "add_in_place"]
+    kernel_library._library.cache_clear()
+    with compilation(wait=True):
+        assert torch.equal(scale_rows(x, 2.0)[0], 2 * x) and len(library().versions) == 1
+    assert submitted == ["scale_rows", "add_in_place"]
+
+
+@torch.no_grad()
+def test_a_run_goes_on_plainly_until_a_version_is_ready(monkeypatch, submitted):
+    """No call waits for the compiler, which is asked for what has cost most."""
+    monkeypatch.setattr(kernel_library, "WORTH_COMPILING", 0.0)
+    sent = []
+
+    class Process:
+        def __init__(self, folder, *, niceness):
+            self.finished = queue.SimpleQueue()
+            assert niceness > 0
+
+        def submit(self, request):
+            sent.append(request.digest)
+
+        def close(self):
+            sent.append("closed")
+
+    monkeypatch.setattr(kernel_library, "CompilerProcess", Process)
+    monkeypatch.setattr(kernel_library, "compiler_missing", lambda folder: "")
+    x = torch.ones(2, 3)
     with compilation():
-        x = torch.ones((), requires_grad=True)
-        twice(x).backward()
-    assert x.grad == 2
+        for _ in range(4):
+            assert torch.equal(scale_rows(x, 2.0)[0], 2 * x)
+        assert len(sent) == 1 and library().count() == (0, 1)
+    assert sent[1:] == ["closed"]
+
+
+@pytest.mark.parametrize("missing", ["compiler", "folder"])
+@torch.no_grad()
+def test_without_a_compiler_or_a_folder_functions_run_plainly(monkeypatch, tmp_path, missing):
+    monkeypatch.setattr(kernel_library, "WORTH_COMPILING", 0.0)
+    if missing == "compiler":
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    else:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("GRADSLAM_NG_KERNELS", str(tmp_path / "file"))
+    with compilation(wait=True):
+        assert scale_rows(torch.ones(2, 3), 2.0)[0].sum() == 12
+    assert ("no-such-compiler" if missing == "compiler" else "cannot be written") in library().refused
+
+
+@needs_compiler
+@torch.no_grad()
+def test_a_function_that_cannot_be_compiled_runs_plainly_and_says_so_once(caplog):
+    twice = compiled(lambda x: 2 * x)  # not found by its name in another process
+    for _ in range(2):
+        with compilation(wait=True):
+            assert twice(torch.ones(())) == 2 and twice(torch.ones(())) == 2
+    assert caplog.text.count("runs without a compiled version") == 1
+
+
+def test_plain_while_gradients_are_recorded():
+    with compilation(wait=True):
+        x = torch.ones(1, 1, requires_grad=True)
+        scale_rows(x, 2.0)[0].backward()
+    assert x.grad == 2 and not library().requests
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_compiler_process_outlives_its_run(number, tmp_path):
+    """Nor what it runs itself."""
+    code = (
+        "import runpy, time\nfrom pathlib import Path\n"
+        f"make = runpy.run_path({compiler_process.__file__!r})['CompilerProcess']\n"
+        f"process = make(Path({str(tmp_path)!r}), niceness=0)\n"
+        "print(process.process.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert run.stdout is not None
+    compiler = int(run.stdout.readline())
+    run.send_signal(number)
+    run.wait()
+    deadline = time.monotonic() + 60
+    while is_running(compiler) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(compiler)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_the_folder_is_the_users_unless_named(monkeypatch):
+    monkeypatch.delenv("GRADSLAM_NG_KERNELS")
+    monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "cache")
+    assert stamped_folder().parent == Path(os.sep) / "cache" / "gradslam_ng" / "kernels"

@@ -1,0 +1,93 @@
+"""Arguments of compiled functions taken apart: their tensors, and what of the rest a compiled version depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+SETTINGS = {bool, int, float, str, type(None), torch.dtype, torch.device}
+
+
+class TensorSpec(NamedTuple):
+    """What a version is compiled for, of one tensor."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dynamic: tuple[bool, ...]  # which sizes may be others in the next call
+
+    @classmethod
+    def of(cls, tensor: Tensor, dynamic: Sequence[bool]) -> TensorSpec:
+        sizes = tuple(free and size > 1 for free, size in zip(dynamic, tensor.shape, strict=True))
+        return cls(tensor.dtype, tuple(tensor.shape), tensor.stride(), sizes)
+
+    def describe(self) -> str:
+        """The same for all tensors that one version is for: sizes that may change are left out."""
+        sizes = ("*" if free else str(size) for size, free in zip(self.shape, self.dynamic, strict=True))
+        dense = self.stride == torch.empty(self.shape, device="meta").stride()
+        strides = "dense" if dense else "strided" if any(self.dynamic) else str(self.stride)
+        return f"{self.dtype}[{','.join(sizes)}] {strides}"
+
+
+def flatten(args: Sequence[Any]) -> tuple[list[Tensor], tuple[Any, ...]]:
+    """The tensors within arguments, in the order of `tree_leaves`, and all else that a version depends on but sizes:
+    types, number formats, settings."""
+    tensors: list[Tensor] = []
+    key: list[Any] = []
+    for value in args:
+        _flatten(value, tensors, key)
+    return tensors, tuple(key)
+
+
+def _flatten(value: Any, tensors: list[Tensor], key: list[Any]) -> None:
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        key.append(value.dtype)
+        key.append(value.dim())
+        return
+    kind = type(value)
+    key.append(kind)  # 1, 1.0 and True are equal
+    if isinstance(value, tuple):
+        key.append(len(value))
+        for part in value:
+            _flatten(part, tensors, key)
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            key.append(name)
+            _flatten(part, tensors, key)
+    elif dataclasses.is_dataclass(value):
+        for name in field_names(kind):
+            _flatten(getattr(value, name), tensors, key)
+    elif kind in SETTINGS or callable(value) or isinstance(value, enum.Enum) or vars(value):
+        key.append(value)  # else an object without attributes is told by its type
+
+
+@functools.cache
+def field_names(kind: type) -> tuple[str, ...]:
+    """Of a dataclass, those that its constructor takes."""
+    return tuple(field.name for field in dataclasses.fields(kind) if field.init)
+
+
+def digest(name: str, key: tuple[Any, ...], specs: Sequence[TensorSpec]) -> str:
+    """A name for the version of a function for such arguments, the same in every process."""
+    text = "\n".join([name, *map(_describe, key), *(spec.describe() for spec in specs)])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _describe(value: Any) -> str:
+    """
+    Raises:
+        TypeError: a value of a type that is no setting.
+    """
+    if isinstance(value, enum.Enum) or type(value) in SETTINGS:
+        return repr(value)
+    if isinstance(value, type) or callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    raise TypeError(f"expected numbers, names and dataclasses of them beside tensors, got {type(value).__name__}")

@@ -1,0 +1,96 @@
+"""Versions of functions that torch's inductor has generated for a CPU, run without it: importing it takes two seconds.
+
+The generated source is Python around C++ loops, which lie beside it as shared libraries.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HEADER_END = re.compile(r"^async_compile = AsyncCompile\(\)\n", re.MULTILINE)  # imports and names end there
+TAIL = "\ndef get_args():"  # where what is run alone begins
+
+
+class Libraries:
+    """In the place of the compiler in generated source: gives it its loops, in the order in which it asks for them."""
+
+    def __init__(self, load: Callable[[Sequence[str], str], Any]) -> None:
+        self.load = load  # (types of arguments, source in C++) -> the loop
+
+    def cpp_pybinding(self, argument_types: Sequence[str], source: str) -> Any:
+        return self.load(argument_types, source)
+
+    def wait(self, namespace: dict[str, Any]) -> None:
+        """All are there."""
+
+
+class Operations:
+    """torch's own operations by name, as generated source calls those that are not loops of its own."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+def run_source(source: str, libraries: Libraries, constants: dict[str, Tensor]) -> Callable[[list[Tensor]], Any]:
+    """The function (tensors) -> tensors that generated source defines; it empties the list that it is given.
+
+    Raises:
+        ValueError: source of another form.
+    """
+    parts = HEADER_END.split(source)
+    if len(parts) != 2:
+        raise ValueError("expected the source that torch's inductor generates for a CPU, got another")
+    body = parts[1].split(TAIL)[0]
+    namespace = {
+        "torch": torch,
+        "aten": torch.ops.aten,
+        "math": math,
+        "inf": math.inf,
+        "nan": math.nan,
+        "device": torch.device,
+        "empty_strided": torch.empty_strided,
+        "assert_size_stride": no_assertion,
+        "empty_strided_cpu": torch._C._dynamo.guards._empty_strided_cpu,
+        "reinterpret_tensor": torch._C._dynamo.guards._reinterpret_tensor,
+        "extern_kernels": Operations(),
+        "async_compile": libraries,
+    }
+    body = re.sub(r"^empty_strided_p2p = .*\n", "", body, flags=re.MULTILINE)
+    exec(compile(body, "<compiled function>", "exec"), namespace)
+    namespace.update(constants)  # in the source they are None
+    return namespace["call"]
+
+
+def no_assertion(*_: Any) -> None:
+    """Sizes have just been compared with those of the version."""
+
+
+def load_in_order(paths: Iterator[Path]) -> Libraries:
+    """Loops from shared libraries, each from the next file."""
+    return Libraries(lambda *_: load_library(next(paths)))
+
+
+def load_library(path: Path) -> Any:
+    """The loop in a shared library.
+
+    Raises:
+        ImportError: the file is damaged.
+    """
+    os.environ["_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"] = str(
+        torch._C._dynamo.guards._torchinductor_pyobject_tensor_data_ptr
+    )
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}.kernel", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path}: expected a shared library")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.kernel

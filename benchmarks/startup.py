@@ -31,8 +31,10 @@ def startup(sequence: str = "synthetic:living_room", frames: int = 300, preset: 
         preset: default, fast or accurate.
     """
     from benchmarks.report import save
+    from gradslam_ng import datasets
 
-    figures: dict = {"sequence": Path(sequence).name, "preset": preset}
+    height, width = datasets.load(sequence).size
+    figures: dict = {"sequence": Path(sequence).name, "preset": preset, "images": f"{width}x{height}"}
     with tempfile.TemporaryDirectory() as folder:
         for name, compile in RUNS.items():
             if name == "all on disk":
@@ -48,7 +50,9 @@ def startup(sequence: str = "synthetic:living_room", frames: int = 300, preset: 
     console = Console()
     console.print(table)
     console.print({name: round(ratio, 2) for name, ratio in figures["times_as_fast_as_plain"].items()})
-    console.print(f"written: {save(f'startup_{Path(sequence).name}', figures)}", soft_wrap=True)
+    threads = max(1, len(os.sched_getaffinity(0)) - 1)  # a run leaves one core to what reads frames
+    path = save(f"startup_{figures['sequence']}", figures, images=figures["images"], threads=threads)
+    console.print(f"written: {path}", soft_wrap=True)
 
 
 def _call(task: str, sequence: str, frames: int, preset: str, compile: bool, folder: str) -> dict:

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
-from gradslam_ng.commands.recording import CameraOption, load
+from gradslam_ng.commands.recording import SourceOptions
 from gradslam_ng.commands.run_options import SystemOptions
 from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.compute.kernel_files import stamped_folder
@@ -25,7 +25,7 @@ def compile(
     source: Source = "synthetic:living_room",
     /,
     *,
-    intrinsics: CameraOption = None,
+    recording: Annotated[SourceOptions, tyro.conf.OmitArgPrefixes],
     method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],
 ) -> None:
     """Compile what a run with the same options uses, for images of this size: some minutes, once a machine.
@@ -34,7 +34,6 @@ def compile(
 
     Args:
         source: File or folder of a sequence, or synthetic:NAME, whose images are 640x480.
-        intrinsics: fx,fy,cx,cy in pixels, or a file, instead of its own.
     """
     missing = compiler_missing(stamped_folder())
     if missing:
@@ -42,8 +41,8 @@ def compile(
     console = Console()
     handler = RichHandler(console=console, show_path=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
-    sequence = load(source, intrinsics=intrinsics, depth_scale=None, max_depth=None)
-    slam = method.make(None)
+    sequence = recording.load(source)
+    slam = method.make(recording.max_depth)
     with torch.no_grad(), reserve_core(), compilation(wait=True):
         state = None
         for i in range(min(FRAMES, len(sequence))):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+_field_names: dict[Any, tuple[str, ...]] = {}  # worked out once a type
 SETTINGS = {bool, int, float, str, type(None), torch.dtype, torch.device}
 
 
@@ -69,10 +69,11 @@ def _flatten(value: Any, tensors: list[Tensor], key: list[Any]) -> None:
         key.append(value)  # else an object without attributes is told by its type
 
 
-@functools.cache
-def field_names(kind: type) -> tuple[str, ...]:
+def field_names(kind: Any) -> tuple[str, ...]:
     """Of a dataclass, those that its constructor takes."""
-    return tuple(field.name for field in dataclasses.fields(kind) if field.init)
+    if kind not in _field_names:
+        _field_names[kind] = tuple(field.name for field in dataclasses.fields(kind) if field.init)
+    return _field_names[kind]
 
 
 def digest(name: str, key: tuple[Any, ...], specs: Sequence[TensorSpec]) -> str:

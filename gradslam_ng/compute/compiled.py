@@ -14,7 +14,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import torch
 
@@ -146,7 +146,7 @@ class CompiledFunction(Generic[P, R]):
         token = _active.set(active._replace(mode=Mode.NESTED))  # what is within it is not wanted by itself
         began = time.perf_counter()
         try:
-            return self.plain(*call.args)
+            return cast(Any, self.plain)(*call.args)
         finally:
             _active.reset(token)
             if found is not None:

@@ -47,7 +47,7 @@ class Traced(NamedTuple):
     """A function as a graph of operations."""
 
     graph: torch.fx.GraphModule
-    inputs: list[Tensor]  # without values
+    inputs: list[Any]  # tensors without values
     guard: str  # see `Generated`
     aliases: tuple[int | None, ...]
     structure: Any  # of what is returned
@@ -71,7 +71,7 @@ def trace(function: Callable[..., Any], structure: Any, specs: Sequence[TensorSp
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    shapes = ShapeEnv(duck_shape=False)  # sizes that happen to agree now need not agree in other calls
+    shapes: Any = ShapeEnv(duck_shape=False)  # sizes that happen to agree now need not agree in other calls
     mode = FakeTensorMode(shape_env=shapes)
     inputs = [_fake(mode, i, spec) for i, spec in enumerate(specs)]
     aliases: list[int | None] = []
@@ -97,7 +97,7 @@ def generate(traced: Traced, options: dict[str, Any]) -> tuple[str, dict[str, Te
 
     # the number of threads is that of the process in which it runs
     settings = options | {"cpp.dynamic_threads": True, "fx_graph_cache": False, "compile_threads": 1}
-    mode: Any = traced.inputs[0].fake_mode if traced.inputs else None
+    mode = traced.inputs[0].fake_mode if traced.inputs else None
     with config.patch(settings), torch._guards.tracing(torch._guards.TracingContext(mode)):
         _recursive_joint_graph_passes(traced.graph)
         made: Any = compile_fx_inner(traced.graph, traced.inputs)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 HEADER_END = re.compile(r"^async_compile = AsyncCompile\(\)\n", re.MULTILINE)  # imports and names end there
+_compiler: Any = vars(torch._C._dynamo.guards)  # a part of torch itself, whose compiler is not imported
 TAIL = "\ndef get_args():"  # where what is run alone begins
 
 
@@ -59,8 +60,8 @@ def run_source(source: str, libraries: Libraries, constants: dict[str, Tensor]) 
         "device": torch.device,
         "empty_strided": torch.empty_strided,
         "assert_size_stride": no_assertion,
-        "empty_strided_cpu": torch._C._dynamo.guards._empty_strided_cpu,
-        "reinterpret_tensor": torch._C._dynamo.guards._reinterpret_tensor,
+        "empty_strided_cpu": _compiler["_empty_strided_cpu"],
+        "reinterpret_tensor": _compiler["_reinterpret_tensor"],
         "extern_kernels": Operations(),
         "async_compile": libraries,
     }
@@ -85,9 +86,7 @@ def load_library(path: Path) -> Any:
     Raises:
         ImportError: the file is damaged.
     """
-    os.environ["_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"] = str(
-        torch._C._dynamo.guards._torchinductor_pyobject_tensor_data_ptr
-    )
+    os.environ["_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"] = str(_compiler["_torchinductor_pyobject_tensor_data_ptr"])
     spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}.kernel", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path}: expected a shared library")

@@ -140,7 +140,7 @@ RAY_CASTING = {
     "rendering.tile_bounds": {"project_spheres", "tile_depth_ranges"},
     "rendering.raycast": {"has_surface", "march", "step_to_surface", "search_surface", "intersect_surface"},
 }
-INTEGRATION = {"mapping.tsdf": {"pack_tangent_planes", "block_cells", "in_free_space", "average"}}
+INTEGRATION = {"mapping.tsdf": {"pack_tangent_planes", "block_cells", "in_free_space", "fuse"}}
 RUNS = {
     frames_of_surfels: PREPROCESSING | ODOMETRY | SPLATTING | FUSION,
     frames_of_a_volume: PREPROCESSING | ODOMETRY | RAY_CASTING | INTEGRATION,

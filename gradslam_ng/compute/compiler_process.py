@@ -6,7 +6,6 @@ It takes requests on its standard input, and ends with whoever started it, its C
 from __future__ import annotations
 
 import base64
-import fcntl
 import logging
 import os
 import pickle
@@ -108,6 +107,8 @@ def _compile(request: str, folder: Path) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Inside, no other process compiles into the folder."""
+    import fcntl  # not on Windows, where nothing is compiled
+
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -197,6 +197,8 @@ class KernelLibrary:
 
 def compiler_missing(folder: Path) -> str:
     """Why functions cannot be compiled here, empty where they can."""
+    if os.name != "posix":
+        return "compiling needs Linux or macOS"
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return f"there is no C++ compiler ({compiler})"

@@ -21,6 +21,7 @@ from gradslam_ng.commands.examples import EXAMPLES
 COMMANDS = (
     "run",
     "record",
+    "resume",
     "sweep",
     "compile",
     "calibrate",

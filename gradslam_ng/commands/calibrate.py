@@ -23,6 +23,7 @@ from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.run_folder import check_writable
 from gradslam_ng.geometry import so3
 from gradslam_ng.slam import PointFusion
+from gradslam_ng.slam.stream import Stream
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 MIN_KEYFRAMES, MAX_KEYFRAMES = 6, 60
@@ -57,7 +58,8 @@ def calibrate(
     console = Console()
     sequence = recording.load(source)
     recording.inspect(source, sequence, console)
-    result = run_with_progress(PointFusion(), sequence, False, console, handlers=[], total=len(sequence))
+    stream = Stream(PointFusion(), sequence=sequence, on_frame=None, compile=False, loops=None)
+    result = run_with_progress(stream, console, handlers=[], total=len(sequence))
     columns = (TextColumn("refined"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=ROUNDS)

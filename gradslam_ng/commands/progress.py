@@ -12,14 +12,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from gradslam_ng.cameras import LatestFrames
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import peak_memory
 from gradslam_ng.compute.kernel_library import library
-from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.odometry import TrackingStatus
-from gradslam_ng.slam import LoopClosure, Result, State
-from gradslam_ng.slam.stream import Stream, StreamingSystem
+from gradslam_ng.slam import Result, State
+from gradslam_ng.slam.stream import Stream
 from gradslam_ng.structures import VoxelGrid
 
 TOLD_EVERY = 0.5  # seconds between two looks at sizes, which wait for the device
@@ -37,27 +35,24 @@ class RunProgress(Progress):
 
 
 def run_with_progress(
-    slam: StreamingSystem,
-    sequence: RGBDSequence,
-    compile: bool,
+    stream: Stream,
     console: Console,
-    loops: LoopClosure | None = None,
     *,
     live: LiveView | None = None,
     handlers: list[logging.Handler],
-    frames: LatestFrames | None = None,
     total: int | None,
 ) -> Result:
     """Run with a progress bar: the frame rate, whether the camera is tracked; below, what there is so far.
 
-    frames: as they come; None: all of the sequence. total: how many there are, None where nobody knows.
+    total: how many frames there are, None where nobody knows.
     """
+    sequence = stream.sequence
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with RunProgress(*columns, TimeRemainingColumn(), console=console) as progress:
         shown = RichHandler(console=console)  # above the bar, not through it
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown, *handlers], force=True)
         logging.getLogger("websockets").setLevel(logging.WARNING)  # who came to look is nothing to tell
-        task = progress.add_task(escape(sequence.name), total=total, speed="")
+        task = progress.add_task(escape(sequence.name), total=total, completed=stream.following, speed="")
         due = 0.0
 
         def on_frame(index: int, state: State) -> None:
@@ -70,15 +65,7 @@ def run_with_progress(
             if live is not None:
                 live.update(stream, f"frame {index + 1}{'' if total is None else f' of {total}'}: {progress.line}")
 
-        stream = Stream(
-            slam,
-            sequence=sequence,
-            on_frame=on_frame,
-            compile=compile,
-            loops=loops,
-            relocalizer=None,
-            frames=frames,
-        )
+        stream.on_frame = on_frame
         try:
             return stream.run()
         finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -15,9 +18,9 @@ from gradslam_ng.commands.incoming import Incoming, open_source
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
-from gradslam_ng.commands.recording import RecordingOptions
+from gradslam_ng.commands.recording import RecordingOptions, is_synthetic
 from gradslam_ng.commands.refinement import refine_run
-from gradslam_ng.commands.run_folder import begin_log, prepare_folder
+from gradslam_ng.commands.run_folder import STATE, begin_log, prepare_folder
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
@@ -27,6 +30,8 @@ from gradslam_ng.commands.run_options import (
     as_arguments,
 )
 from gradslam_ng.commands.summary import print_summary
+from gradslam_ng.slam.saved_run import StateWriter
+from gradslam_ng.slam.stream import Stream
 
 REQUIRED = "(required, but for --dump-config)"
 Source = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint=REQUIRED)]
@@ -60,48 +65,88 @@ def run(
         return
     if source is None or out is None:
         raise UsageError("run: expected the file or folder of a sequence, synthetic:NAME or a camera, and --out DIR")
+    options = RunOptions(recording, method, compute)
+    reconstruct(source, out, options, seen, prepare=lambda: prepare_folder(out, overwrite), realtime=realtime)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What decides how a run ends."""
+
+    recording: RecordingOptions
+    method: SystemOptions
+    compute: ComputeOptions
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> RunOptions:
+        """Those written beside a state."""
+        config = about["method"]["config"]
+        method = SystemOptions(**about["method"] | {"config": None if config is None else Path(config)})
+        return cls(RecordingOptions(**about["recording"]), method, ComputeOptions(**about["compute"]))
+
+    def describe(self) -> dict[str, Any]:
+        """For `of`, and for JSON."""
+        return json.loads(json.dumps(asdict(self), default=lambda path: str(path.resolve())))
+
+
+def reconstruct(
+    source: str,
+    out: Path,
+    options: RunOptions,
+    seen: ViewOptions,
+    *,
+    prepare: Callable[[], None],
+    realtime: bool = False,
+    resume: Path | None = None,
+) -> None:
+    """Run over a recording or a camera, and write what comes of it.
+
+    prepare: makes the folder, once nothing is wrong with the rest. resume: a state to go on from.
+    """
+    recording, method = options.recording, options.method
     console = Console()
     with open_source(source, recording, realtime, console) as incoming:
         if method.refine and incoming.length is None:
             raise UsageError(f"{source}: --refine reads frames again, which a camera shows once")
         method.make(recording.max_depth)  # what is wrong with the settings is said before the folder is touched
-        prepare_folder(out, overwrite)
-        record = _record(source, out, recording, method, compute, method.closes_loops(incoming.length), realtime)
-        _run_on(incoming, out, record, method, compute, seen, console)
+        options.compute.check()
+        prepare()
+        record = _record(source, out, options, method.closes_loops(incoming.length), realtime)
+        _run_on(incoming, out, record, options, seen, console, resume)
 
 
 def _run_on(
     incoming: Incoming,
     out: Path,
     record: RunRecord,
-    method: SystemOptions,
-    compute: ComputeOptions,
+    options: RunOptions,
     seen: ViewOptions,
     console: Console,
+    resume: Path | None,
 ) -> None:
     """Run on the frames that come, and write what that leaves."""
+    method = options.method
     sequence, findings, frames = incoming
     slam = method.make(record.max_depth).to(record.device)
+    compute = options.compute
     why = compute.describe_compilation()
     console.print(f"compiled functions: {why}", soft_wrap=True)
+    closer = CLOSERS[method.system]() if record.loops else None
+    writer = None if frames is not None else _state_writer(record.source, out, options)
+    stream = Stream(
+        slam, sequence=sequence, on_frame=None, compile=compute.compile, loops=closer, frames=frames, state_writer=writer
+    )
+    if resume is not None:
+        stream.restore(resume)
     told = (f"{finding.severity}: {finding.message}" for finding in findings)
     handlers = begin_log(out, [record.command, incoming.describe(), *told, f"compiled functions: {why}"])
     page = seen.open(sequence, console)
     live = None if page is None else LiveView(page)
-    closer = CLOSERS[method.system]() if record.loops else None
-    result = run_with_progress(
-        slam,
-        sequence,
-        compute.compile,
-        console,
-        closer,
-        live=live,
-        handlers=handlers,
-        frames=frames,
-        total=incoming.length,
-    )
+    result = run_with_progress(stream, console, live=live, handlers=handlers, total=incoming.length)
     result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)
+    if writer is not None:
+        written[STATE] = writer.is_written
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
@@ -114,15 +159,15 @@ def _run_on(
         raise UnreliableError(metrics["unreliable_because"])
 
 
-def _record(
-    source: str,
-    out: Path,
-    recording: RecordingOptions,
-    method: SystemOptions,
-    compute: ComputeOptions,
-    loops: bool,
-    realtime: bool,
-) -> RunRecord:
+def _state_writer(source: str, out: Path, options: RunOptions) -> StateWriter:
+    """What saves the state of a run over a recording, with what `resume` needs to know of it."""
+    place = source if is_synthetic(source) else str(Path(source).resolve())
+    about = {"source": place, "options": options.describe()}
+    return StateWriter(out / STATE, seconds=options.compute.save_every, about=about)
+
+
+def _record(source: str, out: Path, options: RunOptions, loops: bool, realtime: bool) -> RunRecord:
+    recording, method, compute = options.recording, options.method, options.compute
     words = ["gradslam-ng", "run", source, "--out", str(out), *(["--realtime"] if realtime else [])]
     return RunRecord(
         source=source,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gradslam_ng.commands.errors import UsageError
 
-LOG = "run.log"
+LOG, STATE = "run.log", "state.safetensors"
 RESULTS = re.compile(  # what runs write, and nothing else
     r"(trajectory|covariance)(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
     r"|metrics\.json|report\.html|covariance\.txt"
@@ -44,10 +44,11 @@ def prepare_folder(out: Path, overwrite: bool) -> None:
         UsageError: it holds the results of another run, and these are not to be overwritten.
     """
     check_writable(out)
-    found = [path.name for path in results_in(out)]
+    found = [path.name for path in results_in(out)] + [STATE] * (out / STATE).is_file()
     if found and not overwrite:
         told = ", ".join(found[:SHOWN]) + ", ..." * (len(found) > SHOWN)
         raise UsageError(f"out: {out} holds the results of another run ({told}); take another folder, or --overwrite")
+    (out / STATE).unlink(missing_ok=True)  # of another run: this one must not go on from it
 
 
 def results_in(out: Path) -> list[Path]:

@@ -11,12 +11,14 @@ import tyro
 from rich.console import Console
 
 from gradslam_ng.commands.config import format_config
+from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import RecordingOptions, image_reader
 from gradslam_ng.commands.settings import all_settings, make_system, parse_scale
 from gradslam_ng.compute.kernel_files import stamped_folder
 from gradslam_ng.compute.kernel_library import compiler_missing
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
+from gradslam_ng.slam.saved_run import SAVE_EVERY
 from gradslam_ng.slam.stream import StreamingSystem
 from gradslam_ng.viz.browser import BrowserView, announce
 
@@ -75,10 +77,17 @@ class ComputeOptions:
         device: Where to compute; auto takes a GPU where there is one.
         compile: Use compiled functions: what is on disk from the first frame on, what is not once another process of
             low priority has compiled it.
+        save_every: Seconds between two times that the state is saved, from which resume goes on; 0: after each frame.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = True
+    save_every: float = SAVE_EVERY
+
+    def check(self) -> None:
+        """Raise UsageError where save_every is no number of seconds."""
+        if not self.save_every >= 0:
+            raise UsageError(f"save_every: expected a number of seconds, got {self.save_every:g}")
 
     def choose_device(self) -> str:
         """The device that is meant.

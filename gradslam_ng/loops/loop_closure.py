@@ -19,6 +19,7 @@ from contextvars import copy_context
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -116,6 +117,25 @@ class LoopCloser:
         other = copy(self)
         other._begin()
         return other
+
+    saved_types = (SurfelMap, Keyframes, Edge, Loop, Closure, optim.FullWeight)
+
+    def saved(self) -> dict[str, Any]:
+        """What it knows between two frames; waits for what is being detected."""
+        closure = None if self.pending is None else self.pending.result()
+        names = ("keyframes", "loops", "odometry_edges", "path_length", "T_wc_last", "archive", "pending_correction")
+        known = {name: value for name, value in vars(self).items() if name in names}
+        return known | {"closure": closure, "is_pending": self.pending is not None}
+
+    def restore(self, saved: dict[str, Any], system: System) -> None:
+        """Go on from where another one of the same settings was."""
+        self.keyframes, self.loops, self.archive = (saved[name] for name in ("keyframes", "loops", "archive"))
+        self.odometry_edges, self.path_length = saved["odometry_edges"], saved["path_length"]
+        self.T_wc_last, self.pending_correction = saved["T_wc_last"], saved["pending_correction"]
+        self.pending = None
+        if saved["is_pending"]:
+            self.pending = Future()
+            self.pending.set_result(saved["closure"])
 
     def loop_frames(self) -> list[tuple[int, int]]:
         """The two frames of each loop closed, counted from 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops.loop_closure import LoopCloser, surfels_of
 from gradslam_ng.loops.pose_graph import Loop
-from gradslam_ng.loops.reintegration import Reintegration
+from gradslam_ng.loops.reintegration import FusedFrame, Reintegration
 from gradslam_ng.mapping import PointFuser
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.system import System
@@ -41,6 +42,20 @@ class VolumeLoopCloser:
     def fresh(self) -> VolumeLoopCloser:
         """Another one of the same settings, for another map."""
         return VolumeLoopCloser(self.detector.fresh())
+
+    saved_types = (*LoopCloser.saved_types, FusedFrame)
+
+    def saved(self) -> dict[str, Any]:
+        """What it knows between two frames, for `restore`."""
+        known = {name: value for name, value in vars(self).items() if name in ("surfels", "correction", "fused_frames")}
+        return known | {"detector": self.detector.saved(), "fused": self.fused.frames}
+
+    def restore(self, saved: dict[str, Any], system: System) -> None:
+        """Go on from where another one of the same settings was."""
+        self.detector.restore(saved["detector"], system)
+        self.surfels, self.correction = saved["surfels"], saved["correction"]
+        self.fused = Reintegration(system.noise)
+        self.fused.frames, self.fused_frames = saved["fused"], saved["fused_frames"]
 
     @property
     def loops(self) -> list[Loop]:

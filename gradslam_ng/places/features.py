@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn.functional import normalize
 
 from gradslam_ng.geometry import images
 from gradslam_ng.geometry.depth_noise import axial_sigma
+from gradslam_ng.io.tensor_tree import Saveable
 from gradslam_ng.structures import RGBDFrames
 
 MAX_FEATURES = 1000
@@ -74,7 +76,7 @@ class LocalFeatures:
         return self.points[:, 2] > 0
 
 
-class FeatureFrame:
+class FeatureFrame(Saveable):
     """What is kept of a frame, one byte of brightness and two of depth a pixel, until its features are asked for.
 
     Args:
@@ -91,6 +93,24 @@ class FeatureFrame:
         self._gray = (255 * gray).clamp(0, 255).round().byte().cpu()
         self._depth = torch.where(valid, depth, 0.0).half().cpu()  # to a thousandth
         self._K, self._extract = frame.K.detach().float().cpu(), extract
+        self._is_extracted = False
+
+    def saved(self) -> dict[str, Any]:
+        """Its features, or its images where these were not asked for yet."""
+        if self._is_extracted:
+            return {"features": self.features}
+        return {"gray": self._gray, "depth": self._depth, "K": self._K}
+
+    @classmethod
+    def from_saved(cls, saved: dict[str, Any]) -> FeatureFrame:
+        """The same again; features not extracted yet will be those of `sift`."""
+        frame = cls.__new__(cls)
+        frame._is_extracted, frame._extract = "features" in saved, sift
+        if "features" in saved:
+            frame.features = saved["features"]
+        else:
+            frame._gray, frame._depth, frame._K = (saved[name] for name in ("gray", "depth", "K"))
+        return frame
 
     @cached_property
     def features(self) -> LocalFeatures:
@@ -102,4 +122,5 @@ class FeatureFrame:
         x = (pixels - self._K[:2, 2]) / self._K[[0, 1], [0, 1]]
         points = torch.cat([x * z[:, None], z[:, None]], -1)
         del self._gray, self._depth
+        self._is_extracted = True
         return LocalFeatures(pixels, points, axial_sigma(z), normalize(descriptors.float(), dim=-1), self._K)

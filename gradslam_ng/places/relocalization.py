@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,14 @@ class Relocalizer:
         other = copy(self)
         other.keyframes, other.relocalized = Keyframes(), []
         return other
+
+    def saved(self) -> dict[str, Any]:
+        """What it remembers, for `restore`."""
+        return {"keyframes": self.keyframes, "relocalized": self.relocalized}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Remember what another one of the same settings did."""
+        self.keyframes, self.relocalized = saved["keyframes"], saved["relocalized"]
 
     def needs(
         self,

@@ -53,6 +53,19 @@ class LoopClosure(Protocol):
         handed in, to the origin of the states."""
         ...
 
+    @property
+    def saved_types(self) -> tuple[type, ...]:
+        """Data structures in what `saved` returns, see `io.tensor_tree`."""
+        ...
+
+    def saved(self) -> dict[str, Any]:
+        """What it knows between two frames, for `restore`."""
+        ...
+
+    def restore(self, saved: dict[str, Any], system: System) -> None:
+        """Go on from where another one of the same settings was."""
+        ...
+
     def fresh(self) -> LoopClosure:
         """Another one of the same settings, for another map."""
         ...

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,16 @@ class Recovery:
         self.system, self.relocalizer, self.extract = system, relocalizer, extract
         self.last: TrackedFrame | None = None
         self.image: FeatureFrame | None = None  # of the frame at hand, where it was asked for
+
+    def saved(self) -> dict[str, Any]:
+        """What it remembers between two frames, for `restore`."""
+        return {"last": self.last, "relocalizer": None if self.relocalizer is None else self.relocalizer.saved()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Remember what another one did."""
+        self.last = saved["last"]
+        if self.relocalizer is not None:
+            self.relocalizer.restore(saved["relocalizer"])
 
     def image_of(self, frame: RGBDFrames) -> FeatureFrame:
         """A frame from which features are extracted when they are asked for."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +16,14 @@ from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import compilation, seconds_compiling
 from gradslam_ng.datasets.prefetch import IndexedFrame, prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
+from gradslam_ng.io.tensor_tree import load_tree
 from gradslam_ng.places import FeatureFrame, Relocalizer, in_turn, sift
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
 from gradslam_ng.slam.link_search import LinkSearch
 from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.recovery import TRUSTED_STEP, Recovery
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
+from gradslam_ng.slam.saved_run import SAVED_TYPES, StateWriter, check_run, describe_run
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.slam.submaps import Record, Submap, join
 from gradslam_ng.slam.system import System
@@ -29,6 +32,7 @@ from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
 LOST_SECONDS = 1.0  # after which a new submap begins
+CARRIED = ("current", "frames", "following", "skipped")  # numbers of a `Stream`, from frame to frame
 MAX_WAITING = 60  # frames that are kept until it begins, however close their time stamps, if they have any order at all
 
 
@@ -50,6 +54,8 @@ class StreamingSystem(System):
         *,
         relocalizer: Relocalizer | None = None,
         frames: Iterable[IndexedFrame] | None = None,
+        state_writer: StateWriter | None = None,
+        resume: Path | None = None,
     ) -> Result:
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C or a lack of memory ends
         the run, not its result.
@@ -63,9 +69,11 @@ class StreamingSystem(System):
             relocalizer: finds a camera that was lost, by default `Relocalizer()`. One for each run; not used where a
                 system does not support it or odometry knows the poses.
             frames: number and frame, as they come, in place of reading all of the sequence; see `cameras.LatestFrames`.
+            state_writer: writes the state of the run to a file now and then, and after the last frame.
+            resume: such a file, of a run of the same system over the same sequence, which goes on from there.
 
         Raises:
-            ValueError: no frame of the sequence could be read.
+            ValueError: no frame of the sequence could be read; resume: no state of such a run.
             TypeError: a path.
             KeyboardInterrupt: before the first frame was done.
         """
@@ -79,7 +87,10 @@ class StreamingSystem(System):
             loops=loops,
             relocalizer=relocalizer,
             frames=frames,
+            state_writer=state_writer,
         )
+        if resume is not None:
+            stream.restore(resume)
         return stream.run()
 
 
@@ -102,12 +113,14 @@ class Stream:
         on_frame: Callable[[int, State], None] | None,
         compile: bool,
         loops: LoopClosure | None,
-        relocalizer: Relocalizer | None,
+        relocalizer: Relocalizer | None = None,
         frames: Iterable[IndexedFrame] | None = None,
+        state_writer: StateWriter | None = None,
     ) -> None:
-        self.system, self.sequence, self.on_frame = system, sequence, on_frame
-        self.incoming = prefetch(sequence) if frames is None else frames
+        self.system, self.sequence, self.on_frame, self.incoming = system, sequence, on_frame, frames
+        self.state_writer = state_writer
         self.compile, self.timer = compile, system.timer
+        self.about = {} if state_writer is None else describe_run(system, sequence, loops)
         searches = system.supports_relocalization and not system.odometry.provides_pose
         relocalizer = (relocalizer or Relocalizer()) if searches else None
         tracks = not system.odometry.provides_pose
@@ -119,6 +132,8 @@ class Stream:
         self.waiting: list[TimedFrame] = []  # since the camera was lost
         self.interrupted = False
         self.frames = 0  # that could be read
+        self.following = 0  # of the sequence, the frame that comes next
+        self.seconds_before: dict[str, float] = {}  # by stage, of the run that this one goes on from
         self.skipped: list[str] = []
 
     @property
@@ -142,14 +157,17 @@ class Stream:
     def run(self) -> Result:
         """All frames, and what they leave."""
         self.timer.seconds.clear()
+        self.timer.seconds.update(self.seconds_before)
         with reserve_core(), compilation(self.compile):
             return self.run_compiled(seconds_compiling())
 
     def run_compiled(self, compiling_before: float) -> Result:
         """All frames, and what they leave; compiling took so many seconds before."""
         try:
-            for index, frame in self.timer.iterate("read", iter(self.incoming)):
+            for index, frame in self.timer.iterate("read", self.frames_left()):
                 self.process(index, frame)
+                self.following = index + 1
+                self.save_if_due()
         except KeyboardInterrupt:
             if not self.frames:
                 raise
@@ -164,6 +182,57 @@ class Stream:
             name, count = self.sequence.name, len(self.sequence)
             raise ValueError(f"{name}: none of its {count} frames could be read: {self.skipped[:1]}")
         return self.result(seconds_compiling() - compiling_before)
+
+    def frames_left(self) -> Iterator[IndexedFrame]:
+        """Those that come, or those of the sequence from the next one on."""
+        if self.incoming is not None:
+            yield from self.incoming
+            return
+        first = self.following
+        for index, frame in prefetch(self.sequence[first:] if first else self.sequence):
+            yield first + index, frame
+
+    def save_if_due(self) -> None:
+        """Write the state where it is time to, and after the last frame."""
+        if self.state_writer is not None:
+            is_last = self.following == len(self.sequence)
+            with self.timer.measure("save"), defer_interrupts():
+                (self.state_writer.save if is_last else self.state_writer.after_frame)(self.saved, self.about)
+
+    def saved(self) -> dict[str, Any]:
+        """All that the run carries from frame to frame, for `restore`."""
+        return {
+            "submaps": [submap.saved() for submap in self.submaps],
+            "links": self.link_search.links,
+            "waiting": self.waiting,
+            "seconds": dict(self.timer.seconds),
+            "numbers": [getattr(self, name) for name in CARRIED],
+        }
+
+    def restore(self, path: Path) -> None:
+        """Go on from the state in a file.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, or no state of a run of this system over this sequence.
+        """
+        loops = self.submap.loops
+        check_run(path, describe_run(self.system, self.sequence, loops))
+        types = (*SAVED_TYPES, TimedFrame, *(() if loops is None else loops.saved_types))
+        saved = load_tree(path, types, self.system.device)
+        self.submaps += [self.new_submap() for _ in saved["submaps"][1:]]
+        for submap, values in zip(self.submaps, saved["submaps"], strict=True):
+            submap.restore(values, self.system)
+        self.link_search.links, self.waiting, self.seconds_before = saved["links"], saved["waiting"], saved["seconds"]
+        self.current, self.frames, self.following, self.skipped = saved["numbers"]
+        self.step = self.new_step()
+
+    def new_submap(self) -> Submap:
+        """One without a frame, of the same settings as those there are."""
+        recovery, loops = self.submap.recovery, self.submap.loops
+        if recovery is not None:
+            relocalizer = None if recovery.relocalizer is None else recovery.relocalizer.fresh()
+            recovery = Recovery(self.system, relocalizer=relocalizer, extract=self.extract)
+        return Submap(recovery, None if loops is None else loops.fresh())
 
     def process(self, index: int, frame: RGBDFrames | FrameError) -> None:
         """One frame, or the error in its place."""
@@ -266,9 +335,7 @@ class Stream:
         if start == len(waiting) or before.recovery is None or before.recovery.relocalizer is None:
             return
         log.info("lost for %d frames: a new submap begins", len(waiting))
-        relocalizer = before.recovery.relocalizer.fresh()
-        recovery = Recovery(self.system, relocalizer=relocalizer, extract=self.extract)
-        self.submaps.append(Submap(recovery, None if before.loops is None else before.loops.fresh()))
+        self.submaps.append(self.new_submap())
         self.go_on_in(len(self.submaps) - 1)
         for timed in waiting[start:]:  # where its world lies in that of the others is not known
             self.process_frame(timed._replace(frame=replace(timed.frame, T_wc=None)))

@@ -6,7 +6,7 @@ After the Atlas of ORB-SLAM3 (Campos et al. 2021) and the sessions of RTAB-Map (
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.recovery import Recovery
 from gradslam_ng.slam.state import Map, State
+from gradslam_ng.slam.system import System
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.origin import to_world
 from gradslam_ng.structures.surfels import concatenate
@@ -48,6 +49,24 @@ class Submap:
         if self.state is None:
             raise ValueError("submap: expected a frame at least")
         return self.state
+
+    def saved(self) -> dict[str, Any]:
+        """All of it, for `restore`."""
+        return {
+            "state": self.state,
+            "is_lost": self.is_lost,
+            "records": self.records,
+            "recovery": None if self.recovery is None else self.recovery.saved(),
+            "loops": None if self.loops is None else self.loops.saved(),
+        }
+
+    def restore(self, saved: dict[str, Any], system: System) -> None:
+        """Go on from where another one was."""
+        self.state, self.is_lost, self.records = (saved[name] for name in ("state", "is_lost", "records"))
+        if self.recovery is not None:
+            self.recovery.restore(saved["recovery"])
+        if self.loops is not None:
+            self.loops.restore(saved["loops"], system)
 
     @property
     def searched(self) -> State:

@@ -15,6 +15,7 @@ from gradslam_ng.structures import SurfelMap, Trajectory
 
 FILES = {
     "run.log",
+    "state.safetensors",
     "report.html",
     "trajectory.txt",
     "covariance.txt",

@@ -424,8 +424,8 @@ def test_loops_are_closed_in_long_sequences_unless_refused(recording, tmp_path, 
 def test_what_is_compiled_is_told(recording, tmp_path, run, monkeypatch, capsys, options, compiler, told):
     asked = []
 
-    def track(slam, sequence, compile, *others, **more):
-        asked.append(compile)
+    def track(stream, *others, **more):
+        asked.append(stream.compile)
         raise ValueError("enough")
 
     monkeypatch.setenv("CXX", compiler)

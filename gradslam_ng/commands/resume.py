@@ -1,0 +1,38 @@
+"""`gradslam-ng resume DIR`: a run that was broken off goes on where its state was last saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gradslam_ng.commands.run import RunOptions, reconstruct
+from gradslam_ng.commands.run_folder import STATE, check_writable
+from gradslam_ng.commands.run_options import ViewOptions
+from gradslam_ng.io.tensor_tree import load_about
+
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+
+
+def resume(
+    folder: RunFolder,
+    /,
+    *,
+    seen: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
+) -> None:
+    """Go on with a run that was broken off, from where its state was last saved; the results are those of a run that
+    was not.
+
+    Args:
+        folder: Of the run, with state.safetensors in it.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not there: expected the folder of a run that has saved its state")
+    about = load_about(path)
+    try:
+        source, options = about["source"], RunOptions.of(about["options"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected the state of gradslam-ng run, of this version: {error}") from None
+    reconstruct(source, folder, options, seen, prepare=lambda: check_writable(folder), resume=path)

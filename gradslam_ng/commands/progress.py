@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from gradslam_ng.cameras import LatestFrames
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import peak_memory
 from gradslam_ng.compute.kernel_library import library
@@ -40,11 +41,12 @@ def run_with_progress(
     *,
     live: LiveView | None = None,
     handlers: list[logging.Handler],
+    frames: LatestFrames | None = None,
     total: int | None,
 ) -> Result:
     """Run with a progress bar: the frame rate, whether the camera is tracked; below, what there is so far.
 
-    total: how many frames there are, None where nobody knows.
+    frames: what counts those that are dropped; None: none is. total: how many there are, None where nobody knows.
     """
     sequence = stream.sequence
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))

@@ -142,7 +142,7 @@ def _run_on(
     handlers = begin_log(out, [record.command, incoming.describe(), *told, f"compiled functions: {why}"])
     page = seen.open(sequence, console)
     live = None if page is None else LiveView(page)
-    result = run_with_progress(stream, console, live=live, handlers=handlers, total=incoming.length)
+    result = run_with_progress(stream, console, live=live, handlers=handlers, frames=frames, total=incoming.length)
     result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)
     if writer is not None:

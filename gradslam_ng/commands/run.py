@@ -145,7 +145,7 @@ def _run_on(
     result = run_with_progress(stream, console, live=live, handlers=handlers, frames=frames, total=incoming.length)
     result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)
-    if writer is not None:
+    if writer is not None and (not writer.is_written or (out / STATE).is_file()):  # of a short run there may be none
         written[STATE] = writer.is_written
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):

@@ -44,7 +44,7 @@ def test_trajectory_and_metrics(full, recording, results):
     assert metrics["settings"]["source"] == str(recording) and metrics["interrupted"] is False
     old = [key.rpartition(".")[2] for key in metrics["deprecated_keys"] if key.startswith("milliseconds")]
     stages = {name: ms for name, ms in metrics["milliseconds_per_frame"].items() if name not in old}
-    assert set(stages) == {"read", "preprocess", "predict", "localize", "map", "total"}
+    assert set(stages) == {"read", "preprocess", "predict", "localize", "map", "save", "total"}
     assert stages["total"] == pytest.approx(sum(ms for name, ms in stages.items() if name != "total"), rel=1e-3)
     assert metrics["seconds_compiling"] == 0  # nothing is on disk
     assert metrics["peak_memory_mb"] > 50

@@ -134,7 +134,13 @@ def _run_on(
     closer = CLOSERS[method.system]() if record.loops else None
     writer = None if frames is not None else _state_writer(record.source, out, options)
     stream = Stream(
-        slam, sequence=sequence, on_frame=None, compile=compute.compile, loops=closer, frames=frames, state_writer=writer
+        slam,
+        sequence=sequence,
+        on_frame=None,
+        compile=compute.compile,
+        loops=closer,
+        frames=frames,
+        state_writer=writer,
     )
     if resume is not None:
         stream.restore(resume)

@@ -39,7 +39,7 @@ def killed(recording, tmp_path):
         out = tmp_path / "killed"
         count = random.randint(1, 4)
         code = f"import os, signal, sys\n{KILLS[when].format(count=count)}\nfrom gradslam_ng.cli import main\n"
-        arguments = ["run", str(recording), "--out", str(out), "--save-every", "0", *options]
+        arguments = ["run", str(recording), "--out", str(out), "--save-every", "0", "--no-compile", *options]
         command = [sys.executable, "-c", f"{code}main({arguments!r})"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
@@ -52,7 +52,7 @@ def killed(recording, tmp_path):
 @pytest.mark.parametrize("when", KILLS)
 def test_a_killed_run_goes_on_and_leaves_the_same(recording, killed, tmp_path, run, no_pictures, when):
     expected = tmp_path / "whole"
-    assert run(recording, expected) == 0
+    assert run(recording, expected, "--no-compile") == 0
     out = killed(when)
     assert main(["resume", str(out)]) == 0
     for name in RESULTS:

@@ -48,7 +48,7 @@ class LiveCamera(ABC):
 
     def frame(self, shot: Shot) -> RGBDFrames:
         """A shot as a frame without leading axes."""
-        K, times = self.K.double().numpy(), np.float64(shot.seconds)
+        K, times = self.K.double().numpy(), np.array(shot.seconds)
         return RGBDFrames.from_numpy(shot.color, shot.depth, K, depth_scale=self.depth_scale, timestamps=times)
 
     def __enter__(self) -> LiveCamera:

@@ -97,5 +97,5 @@ class Recorder:
         if not done:
             raise OSError(f"{path}: the image could not be encoded")
         partial = path.with_name(f".{path.name}.part")
-        partial.write_bytes(data)
+        partial.write_bytes(data.tobytes())
         os.replace(partial, path)

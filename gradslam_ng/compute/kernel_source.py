@@ -5,12 +5,15 @@ The generated source is Python around C++ loops, which lie beside it as shared l
 
 from __future__ import annotations
 
+import builtins
+import dis
 import importlib.util
 import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import torch
@@ -66,9 +69,22 @@ def run_source(source: str, libraries: Libraries, constants: dict[str, Tensor]) 
         "async_compile": libraries,
     }
     body = re.sub(r"^empty_strided_p2p = .*\n", "", body, flags=re.MULTILINE)
-    exec(compile(body, "<compiled function>", "exec"), namespace)
+    code = compile(body, "<compiled function>", "exec")
+    exec(code, namespace)
     namespace.update(constants)  # in the source they are None
+    if unknown := {"call", *_globals_of(code)} - namespace.keys() - vars(builtins).keys():
+        raise ValueError(f"generated source: expected to know all names in it, not {', '.join(sorted(unknown))}")
     return namespace["call"]
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    """The global names that functions within code use; those outside of functions have been used once it has run."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "LOAD_GLOBAL":
+            yield instruction.argval
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _globals_of(part)
 
 
 def no_assertion(*_: Any) -> None:

@@ -20,6 +20,7 @@ from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry.association import XYZ, unbind_xyz
 from gradslam_ng.odometry.normal_equations import Blocks, block_sums, normal_equations, tukey_error, tukey_weights
 
+AT_PIXEL = 2.0**-10  # pixels: a point that is so little left of or above a pixel counts as beyond it
 MIN_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
 MIN_GRADIENT = 0.02  # of intensity, per pixel: less may be noise, which would pass for texture
 
@@ -166,8 +167,11 @@ def bilinear_cell(
     in_front: Tensor,  # (B, P) bool
     size: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The pixel left and above of u, v, whole numbers, and whether all four around are in the image; 0, 0 if not."""
-    u, v = u.detach(), v.detach()
+    """The pixel left and above of u, v, whole numbers, and whether all four around are in the image; 0, 0 if not.
+
+    A search that starts where the last frame was has its points at centers of pixels, where rounding would choose.
+    """
+    u, v = u.detach() + AT_PIXEL, v.detach() + AT_PIXEL
     inside = in_front & (u >= 0) & (u < size[1] - 1) & (v >= 0) & (v < size[0] - 1)
     return torch.where(inside, u, 0.0).floor(), torch.where(inside, v, 0.0).floor(), inside
 

@@ -104,6 +104,28 @@ def test_with_brightness(differences, pairs, strategy):
     assert sorted(errors.values())[1] <= 1e-6 and max(errors.values()) <= 1e-4, errors
 
 
+def test_brightness_from_where_the_last_frame_was(pairs):
+    """The model's points lie at centers of pixels there, where brightness has its kinks: rounding must not choose the
+    side. So no discrete choice is held while the model's depth is changed."""
+    odometer = ProjectiveICP(RULES["soft"], iterations=(1, 1, 1))
+    pattern = 0.3 * torch.sin(torch.linspace(0, 9, 48, dtype=torch.float64))[:, None]
+    T_wm, K = pairs.T_wc[:, 0], pairs.K[:, 0]
+    live = measure_surface(RGBDFrames(pairs.color[:, 1] + pattern, pairs.depth[:, 1], K))
+    noise = torch.Generator().manual_seed(4)
+    direction = torch.randn(pairs.depth[:, 0].shape, generator=noise, dtype=torch.float64)
+    weight = torch.randn(T_wm.shape, generator=noise, dtype=torch.float64)
+
+    def found(step: Tensor) -> Tensor:
+        model = RGBDFrames(pairs.color[:, 0] + pattern, pairs.depth[:, 0] + step * direction, K)
+        return (weight * odometer(live, measure_surface(model).surface.with_pose(T_wm), T_wm).T_wc).sum()
+
+    step = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(found(step), step)
+    with torch.no_grad():
+        difference = (found(step + 1e-8) - found(step - 1e-8)) / 2e-8
+    assert abs(difference / gradient - 1) < 1e-5
+
+
 @pytest.mark.parametrize(("mode", "limit"), [("implicit", 1e-8), ("direct", 1e-3), ("implicit-gn", 0.2)])
 def test_at_the_optimum_the_ways_back_agree(pose, inputs, converged, mode, limit):
     """And where the search started has no part in it. Gauss-Newton's bias is that of the residuals that remain."""

@@ -84,10 +84,11 @@ class ICPSettings:
     backward_iterations: int = 2
 
     def __post_init__(self) -> None:
-        if isinstance(self.iterations, (int, float)) or not all(isinstance(n, Integral) for n in self.iterations):
+        self._check_learned()
+        single = isinstance(self.iterations, (int, float, Tensor))
+        if single or not all(isinstance(n, Integral) for n in self.iterations):
             expected = "a whole number for each level, such as (4, 3, 2)"
             raise TypeError(f"iterations: expected {expected}, got {self.iterations!r}")
-        self._check_learned()
         if not isinstance(self.photometric, bool):
             raise TypeError(f"photometric: expected True or False, got {self.photometric!r}")
         self._check_ranges()

@@ -42,6 +42,7 @@ def test_a_run_leaves_a_volume_and_its_mesh_beside_the_rest(left):
         "report.html",
         "frames.csv",
         "run.log",
+        "state.safetensors",
     }
     assert {path.name for path in left.iterdir()} == names | {"settings.toml"}
     columns, faces = read_ply(left / "mesh.ply")

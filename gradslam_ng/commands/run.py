@@ -31,7 +31,7 @@ from gradslam_ng.commands.run_options import (
 )
 from gradslam_ng.commands.summary import print_summary
 from gradslam_ng.slam.saved_run import StateWriter
-from gradslam_ng.slam.stream import Stream
+from gradslam_ng.slam.stream import Stream, StreamingSystem
 
 REQUIRED = "(required, but for --dump-config)"
 Source = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint=REQUIRED)]
@@ -108,26 +108,27 @@ def reconstruct(
     with open_source(source, recording, realtime, console) as incoming:
         if method.refine and incoming.length is None:
             raise UsageError(f"{source}: --refine reads frames again, which a camera shows once")
-        method.make(recording.max_depth)  # what is wrong with the settings is said before the folder is touched
+        slam = method.make(recording.max_depth)  # what is wrong with it is said before the folder is touched
         options.compute.check()
         prepare()
         record = _record(source, out, options, method.closes_loops(incoming.length), realtime)
-        _run_on(incoming, out, record, options, seen, console, resume)
+        _run_on(slam.to(record.device), incoming, out, record, options, seen, console, resume=resume)
 
 
 def _run_on(
+    slam: StreamingSystem,
     incoming: Incoming,
     out: Path,
     record: RunRecord,
     options: RunOptions,
     seen: ViewOptions,
     console: Console,
+    *,
     resume: Path | None,
 ) -> None:
     """Run on the frames that come, and write what that leaves."""
     method = options.method
     sequence, findings, frames = incoming
-    slam = method.make(record.max_depth).to(record.device)
     compute = options.compute
     why = compute.describe_compilation()
     console.print(f"compiled functions: {why}", soft_wrap=True)

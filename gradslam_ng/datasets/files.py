@@ -14,26 +14,18 @@ from gradslam_ng.datasets.recorded import ImageKind, RawImages, RecordedSequence
 LOOKED_AT = 5  # frames whose headers tell the size of all
 
 
-class FileSequence(RecordedSequence):
-    """A sequence of image files; its loader finds the files, the camera and the ground truth.
-
-    A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError.
+class ImageFiles(RecordedSequence):
+    """A recording of image files, one of color and one of depth for each frame, whatever the camera of each.
 
     Args:
         color, depth: the files of each frame.
         **about: as for RecordedSequence.
-
-    Raises:
-        FileNotFoundError: no frame has both its files.
-        ValueError: the first readable frame has depth of 8 bit or several channels, or color and depth differ in size
-            though there is but one camera; see also RecordedSequence.
     """
 
     warning_level = 4
 
     def __init__(self, *, color: Sequence[Path], depth: Sequence[Path], **about) -> None:
         self.color, self.depth = list(color), list(depth)
-        self.same_size = about["camera"].color is None  # color and depth are registered pixel to pixel
         super().__init__(**about)
 
     def decode_color(self, index: int) -> np.ndarray:
@@ -47,6 +39,28 @@ class FileSequence(RecordedSequence):
 
     def image_files(self) -> dict[str, list[Path]]:
         return {"color": self.color, "depth": self.depth}
+
+
+class FileSequence(ImageFiles):
+    """A sequence of image files; its loader finds the files, the camera and the ground truth.
+
+    A file that is named but missing, or broken, does not stop the sequence: reading that frame raises FrameError.
+
+    Args:
+        color, depth: the files of each frame.
+        **about: as for ImageFiles.
+
+    Raises:
+        FileNotFoundError: no frame has both its files.
+        ValueError: the first readable frame has depth of 8 bit or several channels, or color and depth differ in size
+            though there is but one camera; see also RecordedSequence.
+    """
+
+    warning_level = 5
+
+    def __init__(self, **about) -> None:
+        self.same_size = about["camera"].color is None  # color and depth are registered pixel to pixel
+        super().__init__(**about)
 
     def look(self, name: str, count: int) -> RawImages:
         """What most of a few images over the whole sequence are like, by their headers."""

@@ -13,11 +13,11 @@ from torch import Tensor
 from gradslam_ng.datasets.axes import flip_camera_axes
 from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.camera_files import with_given
+from gradslam_ng.datasets.files import ImageFiles
 from gradslam_ng.datasets.findings import Finding
-from gradslam_ng.datasets.images import load_color, load_depth
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.intrinsics_names import CameraReader
-from gradslam_ng.datasets.recorded import FRAME_RATE, RecordedSequence
+from gradslam_ng.datasets.recorded import FRAME_RATE
 from gradslam_ng.datasets.text import inside, parse_poses, per_frame_truth, pose
 from gradslam_ng.io.text import read_json
 
@@ -31,7 +31,7 @@ CORNER = 0.5  # pixels: nerfstudio and instant-ngp count from the corner of the 
 VARIED = 0.02  # relative difference of focal lengths within a recording, from which one camera is not all of it
 
 
-class Transforms(RecordedSequence):
+class Transforms(ImageFiles):
     """A folder with `transforms.json`; depth may be smaller than color, as a phone's is.
 
     Poses are brought from OpenGL's axes to ours; the world stays as it is. Frames without depth are left out. Where
@@ -55,13 +55,15 @@ class Transforms(RecordedSequence):
         path = Path(folder) if Path(folder).is_file() else Path(folder) / "transforms.json"
         data = read_json(path, FORM)
         frames, findings = _frames_with_depth(data, path)
-        self.color = [inside(path.parent, str(frame["file_path"]), str(path)) for frame in frames]
-        self.depth = [inside(path.parent, str(depth_name(frame)), str(path)) for frame in frames]
+        color = [inside(path.parent, str(frame["file_path"]), str(path)) for frame in frames]
+        depth = [inside(path.parent, str(depth_name(frame)), str(path)) for frame in frames]
         camera, varied = _camera(data, frames, path)
         poses = parse_poses(frames, lambda frame: _pose(frame, str(path)), "frames")
         timestamps, note = _timestamps(frames)
         scale = next((float(data[name]) for name in SCALES if data.get(name)), 0.001)
         super().__init__(
+            color=color,
+            depth=depth,
             name=path.resolve().parent.name,
             layout=self.layout,
             camera=with_given(camera, intrinsics),
@@ -76,18 +78,6 @@ class Transforms(RecordedSequence):
     @staticmethod
     def recognizes(path: Path) -> bool:
         return (path / "transforms.json").is_file() or (path.is_file() and path.name == "transforms.json")
-
-    def decode_color(self, index: int) -> np.ndarray:
-        return load_color(self.color[index])
-
-    def decode_depth(self, index: int) -> np.ndarray:
-        return load_depth(self.depth[index])
-
-    def image_path(self, index: int, kind: str) -> Path:
-        return (self.color if kind == "color" else self.depth)[index]
-
-    def image_files(self) -> dict[str, list[Path]]:
-        return {"color": self.color, "depth": self.depth}
 
 
 def depth_name(frame: dict[str, Any]) -> str | None:

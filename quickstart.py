@@ -27,7 +27,7 @@ CHECKS = {
     "types": ["tests/test_types.py"],
     "documentation": [
         *["-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html"],
-        *["-D", "nb_execution_mode=off", "docs", "docs/_build"],  # tutorials are run by the tests
+        *["-D", "nb_execution_mode=off", "docs", "docs/_build/html"],  # tutorials are run by the tests
     ],
 }
 

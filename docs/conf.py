@@ -1,4 +1,4 @@
-"""How the documentation is built: `python -m sphinx -W -b html docs docs/_build`. Needs no network."""
+"""How the documentation is built: `python -m sphinx -W -b html docs docs/_build/html`. Needs no network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ extensions = [
     "docstrings",
     "root_pages",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]  # what a build leaves, beside its folder in the second case
 default_role = "code"  # docstrings write `name` for code
 nb_execution_mode = "auto"  # the tutorials
 nb_execution_timeout = 300  # seconds a cell, on a busy machine

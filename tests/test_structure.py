@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import subprocess
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -192,6 +193,17 @@ CHECKS = (large_functions, upward_imports, import_circles, probing, undocumented
 def test_the_package_keeps_to_its_structure(check):
     violations = check(read_package())
     assert not violations, "\n" + "\n".join(violations)
+
+
+def test_nothing_a_run_wrote_is_kept_beside_the_package():
+    """A folder of results, committed once without a thought, is cloned by everyone."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a checkout")
+    files = [Path(line) for line in listed.stdout.splitlines()]
+    folders = {file.parts[0] for file in files if len(file.parts) > 1}
+    assert folders <= {".ci", "benchmarks", "datasets", "demos", "docs", "gradslam_ng", "tests"}
+    assert not [file for file in files if file.name in ("frames.csv", "state.safetensors", "map.ply", "run.log")]
 
 
 def test_sizes_are_counted_as_they_are_meant():

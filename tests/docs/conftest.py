@@ -50,7 +50,8 @@ def read_pages() -> list[Page]:
     """The README, those of folders, and the documentation's pages, generated ones left out."""
     paths = [ROOT / "README.md", ROOT / "datasets/README.md", ROOT / "demos/README.md", ROOT / "CONTRIBUTING.md"]
     docs = ROOT / "docs"
-    paths += [path for path in docs.rglob("*.md") if path.relative_to(docs).parts[0] not in ("_build", "api")]
+    generated = ("_build", "jupyter_execute", "api")
+    paths += [path for path in docs.rglob("*.md") if path.relative_to(docs).parts[0] not in generated]
     return [Page(path, path.read_text()) for path in sorted(paths)]
 
 

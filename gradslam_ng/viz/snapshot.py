@@ -19,7 +19,7 @@ from gradslam_ng.structures.origin import relative_to_origin
 
 PITCH, YAW = math.radians(38), math.radians(20)  # looking down on the scene, and past the cameras' shoulder
 FIELD = math.radians(42)  # of view, across
-REACH = 6  # pixels, the greatest radius of a surfel, at twice the picture's size
+REACH = 4  # pixels, the greatest radius of a surfel; each pixel looks at (2 REACH + 1)^2 of them
 COLORS = "plasma_r"
 
 
@@ -101,13 +101,10 @@ def draw(map_: SurfelMap, T_wv: Tensor, K: Tensor, size: tuple[int, int]) -> Ten
     facing = map_.compact((map_.normals * towards).sum(-1) > 0)
     if not int(facing.count):
         return torch.ones(*size, 3)
-    scale = 2  # drawn at twice the size and averaged, for smooth outlines
-    K_large, size_large = camera.scale_intrinsics(K[None], scale), (scale * size[0], scale * size[1])
-    large = render(facing, T_wv[None], K_large, size_large, max_radius=REACH)
-    light = normalize(torch.tensor([-0.4, -0.8, -1.0]), dim=0).to(large.normal)
-    shade = 0.75 + 0.3 * (large.normal * light).sum(-1, keepdim=True).clamp(min=0)
-    image = (large.color * shade).clamp(0, 1) * large.alpha + (1 - large.alpha)
-    return torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), scale)[0].permute(1, 2, 0).float()
+    seen = render(facing, T_wv[None], K[None], size, max_radius=REACH)
+    light = normalize(torch.tensor([-0.4, -0.8, -1.0]), dim=0).to(seen.normal)
+    shade = 0.75 + 0.3 * (seen.normal * light).sum(-1, keepdim=True).clamp(min=0)
+    return ((seen.color * shade).clamp(0, 1) * seen.alpha + (1 - seen.alpha))[0].float()
 
 
 def _draw_path(axes, uv: np.ndarray) -> None:

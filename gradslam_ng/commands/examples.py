@@ -10,6 +10,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gradslam-ng run synthetic:living_room --out out --noise kinect",
         "gradslam-ng run realsense: --out out --view",
         "gradslam-ng run FOLDER --out out --realtime",
+        "gradslam-ng run FOLDER2 --out out2 --map out",
     ),
     "record": ("gradslam-ng record realsense: --out my_room", "gradslam-ng record oak: --out my_room --seconds 60"),
     "resume": ("gradslam-ng resume out", "gradslam-ng resume out --view"),

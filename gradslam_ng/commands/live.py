@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam.stream import Stream
-from gradslam_ng.slam.submaps import Submap, hold_last, largest_component
+from gradslam_ng.slam.submaps import Submap, hold_last, main_component
 from gradslam_ng.viz.browser import BrowserView
 from gradslam_ng.viz.scene import Cloud, Scene, outcomes_of, place_aside, sample
 
@@ -41,7 +40,7 @@ class LiveView:
 
     def close(self, stream: Stream, note: str) -> None:
         """Show what there is at the end; the page is served no longer, and stays in the browser as it is."""
-        if stream.frames:
+        if stream.done:
             self.show(stream, note)
         self.page.close()
 
@@ -49,9 +48,9 @@ class LiveView:
 def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
     """What a run has so far: submaps that are connected in one world, each of the others beside."""
     submaps = [submap for submap in stream.submaps if submap.records]
-    poses = [poses_of(submap) for submap in submaps]
-    motions = largest_component(submaps, stream.link_search.connections(poses))
-    numbers = [torch.tensor([record.number for record in submap.records]) for submap in submaps]
+    poses = [submap.poses for submap in submaps]
+    motions = main_component(submaps, stream.link_search.connections(poses), stream.home)
+    numbers = [submap.numbers for submap in submaps]
     count = 1 + max(int(each.max()) for each in numbers)
     T_wc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64)
     statuses = torch.full((count,), int(TrackingStatus.NO_OVERLAP))
@@ -60,7 +59,7 @@ def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
     up = torch.tensor([0.0, -1.0, 0.0])
     for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
         T_oc, found = poses[i], submaps[i].statuses
-        cloud = cloud_of(submaps[i], most, i)
+        cloud = cloud_of(submaps[i], most, i, stream.before)
         motion = motions[i] if i in motions else place_aside(clouds, cloud, T_oc, up)
         clouds.append(cloud.transform(motion))
         ok = TrackingStatus.is_tracked(found)
@@ -68,20 +67,17 @@ def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
         statuses[numbers[i]] = torch.where(ok, found, statuses[numbers[i]])
         seconds[numbers[i]] = torch.tensor([record.seconds for record in submaps[i].records], dtype=torch.float64)
     T_wc = hold_last(T_wc) if bool(T_wc.isfinite().any()) else torch.eye(4, dtype=torch.float64).expand(count, 4, 4)
-    return Scene(Cloud.join(clouds), T_wc, outcomes_of(statuses), seconds, tuple(stream.loop_frames()))
+    own = slice(stream.before, None)
+    loops = tuple(stream.loop_frames())
+    return Scene(Cloud.join(clouds), T_wc[own], outcomes_of(statuses)[own], seconds[own], loops)
 
 
-def cloud_of(submap: Submap, most: int, number: int) -> Cloud:
-    """Some points of a submap, those that wait in its archive too, relative to its origin."""
+def cloud_of(submap: Submap, most: int, number: int, before: int) -> Cloud:
+    """Some points of a submap, those that wait in its archive too, relative to its origin; frames are counted from
+    those before the run on."""
     state = submap.state_after
     parts = [sample(state.map, most, number)]
     if submap.loops is not None and int(submap.loops.archive.count[0]):
         parts.append(sample(submap.loops.archive, most, number))
-    return Cloud.join(parts)
-
-
-def poses_of(submap: Submap) -> Tensor:
-    """The poses (L, 4, 4) float64 of its frames, as the loops closed so far have them."""
-    if submap.loops is not None and submap.loops.loops:
-        return submap.loops.poses()[: len(submap.records)]
-    return se3.renormalize(torch.stack([record.T_oc for record in submap.records]).cpu())
+    cloud = Cloud.join(parts)
+    return replace(cloud, created=submap.numbers[cloud.created.clamp(max=len(submap.records) - 1)] - before)

@@ -31,8 +31,11 @@ def resume(
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there: expected the folder of a run that has saved its state")
     about = load_about(path)
+    if "source" not in about:
+        raise ValueError(f"{path}: of a run whose frames cannot be read again; run --map goes on with its map")
     try:
         source, options = about["source"], RunOptions.of(about["options"])
+        earlier = None if about["map"] is None else Path(about["map"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the state of gradslam-ng run, of this version: {error}") from None
-    reconstruct(source, folder, options, seen, prepare=lambda: check_writable(folder), resume=path)
+    reconstruct(source, folder, options, seen, prepare=lambda: check_writable(folder), earlier=earlier, resume=path)

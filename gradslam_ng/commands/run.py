@@ -30,12 +30,14 @@ from gradslam_ng.commands.run_options import (
     as_arguments,
 )
 from gradslam_ng.commands.summary import print_summary
+from gradslam_ng.io.tensor_tree import load_about
 from gradslam_ng.slam.saved_run import StateWriter
 from gradslam_ng.slam.stream import Stream, StreamingSystem
 
 REQUIRED = "(required, but for --dump-config)"
 Source = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint=REQUIRED)]
 Out = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=REQUIRED)]
+EarlierRun = Annotated[Path | None, tyro.conf.arg(name="map", metavar="DIR")]
 
 
 def run(
@@ -43,6 +45,7 @@ def run(
     /,
     *,
     out: Out = None,
+    earlier: EarlierRun = None,
     recording: Annotated[RecordingOptions, tyro.conf.OmitArgPrefixes],
     method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],
     compute: Annotated[ComputeOptions, tyro.conf.OmitArgPrefixes],
@@ -56,6 +59,7 @@ def run(
     Args:
         source: File or folder of a sequence, synthetic:NAME, or a live camera, realsense: or oak:.
         out: Folder for the results; made if need be.
+        earlier: Folder of an earlier run: the camera is looked for in its map, and goes on with it.
         realtime: Play a recording at its own pace; frames that come while others are worked on are dropped.
         overwrite: Replace the results of another run in that folder; other files there stay.
         dump_config: Print all settings of [odometry] and [mapping] as TOML for --config, and run nothing.
@@ -66,7 +70,10 @@ def run(
     if source is None or out is None:
         raise UsageError("run: expected the file or folder of a sequence, synthetic:NAME or a camera, and --out DIR")
     options = RunOptions(recording, method, compute)
-    reconstruct(source, out, options, seen, prepare=lambda: prepare_folder(out, overwrite), realtime=realtime)
+    if earlier is not None:
+        check_earlier(earlier, out, options)
+    prepare = lambda: prepare_folder(out, overwrite)  # noqa: E731
+    reconstruct(source, out, options, seen, prepare=prepare, realtime=realtime, earlier=earlier)
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,13 @@ def reconstruct(
     *,
     prepare: Callable[[], None],
     realtime: bool = False,
+    earlier: Path | None = None,
     resume: Path | None = None,
 ) -> None:
     """Run over a recording or a camera, and write what comes of it.
 
-    prepare: makes the folder, once nothing is wrong with the rest. resume: a state to go on from.
+    prepare: makes the folder, once nothing is wrong with the rest. earlier: folder of the run whose map this one goes
+    on with. resume: a state to go on from.
     """
     recording, method = options.recording, options.method
     console = Console()
@@ -110,9 +119,39 @@ def reconstruct(
             raise UsageError(f"{source}: --refine reads frames again, which a camera shows once")
         slam = method.make(recording.max_depth)  # what is wrong with it is said before the folder is touched
         options.compute.check()
+        begin, loops = _beginning(method, incoming.length, earlier, resume)
         prepare()
-        record = _record(source, out, options, method.closes_loops(incoming.length), realtime)
-        _run_on(slam.to(record.device), incoming, out, record, options, seen, console, resume=resume)
+        record = _record(source, out, options, loops, realtime, earlier)
+        _run_on(slam.to(record.device), incoming, out, record, options, seen, console, begin=begin)
+
+
+def check_earlier(earlier: Path, out: Path, options: RunOptions) -> None:
+    """Raise an error where a run cannot go on with the map of an earlier one.
+
+    Raises:
+        FileNotFoundError: there is no state of a run.
+        UsageError: the results would replace it, or an option that does not go with it.
+    """
+    if not (earlier / STATE).is_file():
+        raise FileNotFoundError(f"map: {earlier / STATE}: not there: expected the folder of a run that saved its state")
+    if out.exists() and out.samefile(earlier):
+        raise UsageError(f"out: expected another folder than that of --map, {earlier}")
+    if options.method.refine:
+        raise UsageError("--refine reads all frames again, and those of --map are not there")
+
+
+def _beginning(
+    method: SystemOptions, length: int | None, earlier: Path | None, resume: Path | None
+) -> tuple[Callable[[Stream], None] | None, bool]:
+    """What a stream begins with, None for nothing, and whether loops are closed: of a run that goes on, as before."""
+    state = earlier / STATE if resume is None and earlier is not None else resume
+    if state is None:
+        return None, method.closes_loops(length)
+    closed = load_about(state).get("loops") is not None
+    if closed and not method.loops:
+        raise UsageError(f"--no-loops: the run of {state.parent} closes loops, and goes on")
+    begin = (lambda stream: stream.begin_in(state)) if resume is None else lambda stream: stream.restore(state)
+    return begin, closed and method.system in CLOSERS
 
 
 def _run_on(
@@ -124,7 +163,7 @@ def _run_on(
     seen: ViewOptions,
     console: Console,
     *,
-    resume: Path | None,
+    begin: Callable[[Stream], None] | None,
 ) -> None:
     """Run on the frames that come, and write what that leaves."""
     method = options.method
@@ -133,7 +172,8 @@ def _run_on(
     why = compute.describe_compilation()
     console.print(f"compiled functions: {why}", soft_wrap=True)
     closer = CLOSERS[method.system]() if record.loops else None
-    writer = None if frames is not None else _state_writer(record.source, out, options)
+    about = {} if frames is not None else _about(record, options)  # what a camera saw cannot be read again
+    writer = StateWriter(out / STATE, seconds=compute.save_every, about=about)
     stream = Stream(
         slam,
         sequence=sequence,
@@ -143,8 +183,8 @@ def _run_on(
         frames=frames,
         state_writer=writer,
     )
-    if resume is not None:
-        stream.restore(resume)
+    if begin is not None:
+        begin(stream)
     told = (f"{finding.severity}: {finding.message}" for finding in findings)
     handlers = begin_log(out, [record.command, incoming.describe(), *told, f"compiled functions: {why}"])
     page = seen.open(sequence, console)
@@ -152,7 +192,7 @@ def _run_on(
     result = run_with_progress(stream, console, live=live, handlers=handlers, frames=frames, total=incoming.length)
     result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)
-    if writer is not None and (not writer.is_written or (out / STATE).is_file()):  # of a short run there may be none
+    if not writer.is_written or (out / STATE).is_file():  # where a frame was left half done there may be none
         written[STATE] = writer.is_written
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
@@ -166,16 +206,18 @@ def _run_on(
         raise UnreliableError(metrics["unreliable_because"])
 
 
-def _state_writer(source: str, out: Path, options: RunOptions) -> StateWriter:
-    """What saves the state of a run over a recording, with what `resume` needs to know of it."""
-    place = source if is_synthetic(source) else str(Path(source).resolve())
-    about = {"source": place, "options": options.describe()}
-    return StateWriter(out / STATE, seconds=options.compute.save_every, about=about)
+def _about(record: RunRecord, options: RunOptions) -> dict[str, Any]:
+    """What `resume` needs to know of a run over a recording."""
+    source = record.source if is_synthetic(record.source) else str(Path(record.source).resolve())
+    return {"source": source, "options": options.describe(), "map": record.map}
 
 
-def _record(source: str, out: Path, options: RunOptions, loops: bool, realtime: bool) -> RunRecord:
+def _record(
+    source: str, out: Path, options: RunOptions, loops: bool, realtime: bool, earlier: Path | None
+) -> RunRecord:
     recording, method, compute = options.recording, options.method, options.compute
     words = ["gradslam-ng", "run", source, "--out", str(out), *(["--realtime"] if realtime else [])]
+    words += [] if earlier is None else ["--map", str(earlier.resolve())]
     return RunRecord(
         source=source,
         system=method.system,
@@ -194,5 +236,6 @@ def _record(source: str, out: Path, options: RunOptions, loops: bool, realtime: 
         loops=loops,
         refine=method.refine,
         realtime=realtime,
+        map=None if earlier is None else str(earlier.resolve()),
         command=shlex.join([*words, *as_arguments(recording, method, compute)]),
     )

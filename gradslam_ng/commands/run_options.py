@@ -163,6 +163,7 @@ class RunRecord:
     loops: bool
     refine: bool
     realtime: bool
+    map: str | None  # folder of the run that it went on from
     command: str  # that runs it again
 
 

@@ -24,7 +24,7 @@ from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView, SurfelMap
 
 log = logging.getLogger("gradslam_ng")
 
-FORMAT = 1  # of the tree that `Stream.saved` makes
+FORMAT = 2  # of the tree that `Stream.saved` makes
 SAVE_EVERY = 30.0  # seconds
 SHARE = 0.05  # of the time of a run that may go to writing it
 SAVED_TYPES: tuple[type, ...] = (
@@ -90,7 +90,7 @@ def describe_run(system: System, sequence: RGBDSequence, loops: LoopClosure | No
 
 def describe_sequence(sequence: RGBDSequence) -> dict[str, Any]:
     """By what a recording is known again."""
-    first, last = (float(sequence.timestamps[i]) for i in (0, -1))
+    first, last = (float(sequence.timestamps[i]) for i in (0, -1)) if len(sequence.timestamps) else (0.0, 0.0)
     K = [round(value, 3) for value in sequence.K.flatten().tolist()]
     return {"frames": len(sequence), "size": list(sequence.size), "times": [first, last], "K": K}
 

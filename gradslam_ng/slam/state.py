@@ -136,8 +136,10 @@ class State:
 
     def advance_without_fusion(self, tracking: TrackingResult, live: LiveFrame) -> State:
         """After one frame more of a camera that was lost, relocalized or not: the map stays as it is, and the velocity
-        is zero, since what was known of it is out of date."""
-        state = self.advance(self.map, tracking, live)
+        is zero, since what was known of it is out of date. The frame may be of another camera than those before."""
+        same = self.last.size == live.surface.size
+        before = self if same else replace(self, last=live.surface.without_readings())
+        state = before.advance(self.map, tracking, live)
         still = torch.eye(4, dtype=self.T_oc.dtype, device=self.T_oc.device).expand_as(self.T_oc)
         return replace(state, motion=still)
 

@@ -25,14 +25,15 @@ from gradslam_ng.slam.recovery import TRUSTED_STEP, Recovery
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.saved_run import SAVED_TYPES, StateWriter, check_run, describe_run
 from gradslam_ng.slam.state import Map, Result, State
-from gradslam_ng.slam.submaps import Record, Submap, join
+from gradslam_ng.slam.submaps import Record, Submap, join, main_component
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
 LOST_SECONDS = 1.0  # after which a new submap begins
-CARRIED = ("current", "frames", "following", "skipped")  # numbers of a `Stream`, from frame to frame
+# Of a `Stream`, from frame to frame
+CARRIED = ("current", "frames", "following", "skipped", "before", "closed_before", "home")
 MAX_WAITING = 60  # frames that are kept until it begins, however close their time stamps, if they have any order at all
 
 
@@ -56,6 +57,7 @@ class StreamingSystem(System):
         frames: Iterable[IndexedFrame] | None = None,
         state_writer: StateWriter | None = None,
         resume: Path | None = None,
+        earlier: Path | None = None,
     ) -> Result:
         """A whole sequence, streamed. Frames that cannot be read are skipped; Ctrl-C or a lack of memory ends
         the run, not its result.
@@ -71,9 +73,11 @@ class StreamingSystem(System):
             frames: number and frame, as they come, in place of reading all of the sequence; see `cameras.LatestFrames`.
             state_writer: writes the state of the run to a file now and then, and after the last frame.
             resume: such a file, of a run of the same system over the same sequence, which goes on from there.
+            earlier: such a file, of an earlier run whose map this one goes on with: the camera is looked for in it, and
+                poses are in its world. Loops are closed where they were in that run.
 
         Raises:
-            ValueError: no frame of the sequence could be read; resume: no state of such a run.
+            ValueError: no frame of the sequence could be read; resume, earlier: no state of such a run.
             TypeError: a path.
             KeyboardInterrupt: before the first frame was done.
         """
@@ -91,6 +95,8 @@ class StreamingSystem(System):
         )
         if resume is not None:
             stream.restore(resume)
+        elif earlier is not None:
+            stream.begin_in(earlier)
         return stream.run()
 
 
@@ -131,7 +137,11 @@ class Stream:
         self.link_search = LinkSearch(system)
         self.waiting: list[TimedFrame] = []  # since the camera was lost
         self.interrupted = False
-        self.frames = 0  # that could be read
+        self.is_whole = True  # no frame is half done
+        self.frames = 0  # that could be read, those before this run included
+        self.before = 0  # of these, frames of the run in whose map this one goes on
+        self.home: int | None = None  # the submap in whose world the results are; None: the largest component's first
+        self.closed_before = 0  # loops, in those frames
         self.following = 0  # of the sequence, the frame that comes next
         self.seconds_before: dict[str, float] = {}  # by stage, of the run that this one goes on from
         self.skipped: list[str] = []
@@ -152,6 +162,11 @@ class Stream:
         if number != self.current:
             self.current, self.step = number, self.new_step()
 
+    @property
+    def done(self) -> int:
+        """Frames of this run that could be read."""
+        return self.frames - self.before
+
     @torch.no_grad()
     @mode_free
     def run(self) -> Result:
@@ -165,22 +180,25 @@ class Stream:
         """All frames, and what they leave; compiling took so many seconds before."""
         try:
             for index, frame in self.timer.iterate("read", self.frames_left()):
-                self.process(index, frame)
-                self.following = index + 1
+                self.is_whole = False
+                with defer_interrupts():
+                    self.process(index, frame)
+                    self.following, self.is_whole = index + 1, True
                 self.save_if_due()
         except KeyboardInterrupt:
-            if not self.frames:
+            if not self.done:
                 raise
             self.interrupted = True
-            log.warning("interrupted after %d of %d frames", self.frames, len(self.sequence))
+            log.warning("interrupted after %d of %d frames", self.done, len(self.sequence))
         except (MemoryError, torch.OutOfMemoryError) as error:
-            if not self.frames:
+            if not self.done:
                 raise
             self.interrupted = True
-            log.warning("out of memory after %d of %d frames: %s", self.frames, len(self.sequence), error)
-        if not self.frames:
+            log.warning("out of memory after %d of %d frames: %s", self.done, len(self.sequence), error)
+        if not self.done:
             name, count = self.sequence.name, len(self.sequence)
             raise ValueError(f"{name}: none of its {count} frames could be read: {self.skipped[:1]}")
+        self.save()
         return self.result(seconds_compiling() - compiling_before)
 
     def frames_left(self) -> Iterator[IndexedFrame]:
@@ -193,11 +211,20 @@ class Stream:
             yield first + index, frame
 
     def save_if_due(self) -> None:
-        """Write the state where it is time to, and after the last frame."""
-        if self.state_writer is not None:
-            is_last = self.following == len(self.sequence)
+        """Write the state where it is time to, if frames wait for it."""
+        if self.state_writer is not None and self.incoming is None and self.following < len(self.sequence):
             with self.timer.measure("save"), defer_interrupts():
-                (self.state_writer.save if is_last else self.state_writer.after_frame)(self.saved, self.about)
+                self.state_writer.after_frame(self.saved, self.about)
+
+    def save(self) -> None:
+        """Write the state after the last frame."""
+        if self.state_writer is None or not self.is_whole:
+            return
+        try:
+            with self.timer.measure("save"), defer_interrupts():
+                self.state_writer.save(self.saved, self.about)
+        except KeyboardInterrupt:  # the frames are done, and so is this
+            self.interrupted = True
 
     def saved(self) -> dict[str, Any]:
         """All that the run carries from frame to frame, for `restore`."""
@@ -206,7 +233,7 @@ class Stream:
             "links": self.link_search.links,
             "waiting": self.waiting,
             "seconds": dict(self.timer.seconds),
-            "numbers": [getattr(self, name) for name in CARRIED],
+            "numbers": {name: getattr(self, name) for name in CARRIED},
         }
 
     def restore(self, path: Path) -> None:
@@ -215,16 +242,44 @@ class Stream:
         Raises:
             FileNotFoundError, ValueError: no such file, or no state of a run of this system over this sequence.
         """
+        saved = self.load(path, describe_run(self.system, self.sequence, self.submap.loops))
+        self.waiting, self.seconds_before = saved["waiting"], saved["seconds"]
+        for name in CARRIED:
+            setattr(self, name, saved["numbers"][name])
+        self.step = self.new_step()
+
+    def begin_in(self, path: Path) -> None:
+        """Begin with the map of the run whose state is in a file, its camera lost: it is looked for there.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, no state of a run of such a system, or a system that cannot
+                look for a camera.
+        """
+        submap = self.submap
+        if submap.recovery is not None and submap.recovery.relocalizer is None:
+            raise ValueError(f"earlier: expected a system that finds a lost camera, got {type(self.system).__name__}")
+        expected = describe_run(self.system, self.sequence, submap.loops)
+        saved = self.load(path, {name: expected[name] for name in ("format", "version", "system", "loops")})
+        self.before = self.frames = saved["numbers"]["frames"]
+        self.closed_before = self.closed
+        connections = self.link_search.connections([each.poses for each in self.submaps])
+        self.home = next(iter(main_component(self.submaps, connections, saved["numbers"]["home"])))
+        for each in self.submaps:
+            each.leave()
+        self.current, self.step = self.home, self.new_step()
+
+    def load(self, path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+        """The tree of the state in a file, of a run that is as expected; submaps and the links between them are taken
+        from it."""
         loops = self.submap.loops
-        check_run(path, describe_run(self.system, self.sequence, loops))
+        check_run(path, expected)
         types = (*SAVED_TYPES, TimedFrame, *(() if loops is None else loops.saved_types))
         saved = load_tree(path, types, self.system.device)
         self.submaps += [self.new_submap() for _ in saved["submaps"][1:]]
         for submap, values in zip(self.submaps, saved["submaps"], strict=True):
             submap.restore(values, self.system)
-        self.link_search.links, self.waiting, self.seconds_before = saved["links"], saved["waiting"], saved["seconds"]
-        self.current, self.frames, self.following, self.skipped = saved["numbers"]
-        self.step = self.new_step()
+        self.link_search.links = saved["links"]
+        return saved
 
     def new_submap(self) -> Submap:
         """One without a frame, of the same settings as those there are."""
@@ -349,29 +404,36 @@ class Stream:
         """What the run leaves; seconds: spent compiling."""
         submaps = [submap for submap in self.submaps if submap.records]
         parts = [self.finalize(submap) for submap in submaps]
-        whole = join(submaps, parts, self.link_search.connections([T_oc for _, T_oc in parts]))
+        connections = self.link_search.connections([T_oc for _, T_oc in parts])
+        whole = join(submaps, parts, connections, self.home, self.before)
         return Result(
             whole.map,
             whole.trajectory,
             whole.statuses,
             whole.covariances,
             self.skipped,
-            {name: 1e3 * spent / self.frames for name, spent in self.timer.seconds.items()},
+            {name: 1e3 * spent / self.done for name, spent in self.timer.seconds.items()},
             self.interrupted,
-            sum(len(submap.loops.loops) for submap in self.submaps if submap.loops is not None),
-            sorted(number for submap in self.submaps for number in submap.relocalized),
+            self.closed - self.closed_before,
+            sorted(i for submap in self.submaps for number in submap.relocalized if (i := number - self.before) >= 0),
             seconds,
             whole.submaps,
             whole.others,
             self.loop_frames(),
         )
 
+    @property
+    def closed(self) -> int:
+        """Loops closed, those before this run included."""
+        return sum(len(submap.loops.loops) for submap in self.submaps if submap.loops is not None)
+
     def loop_frames(self) -> list[tuple[int, int]]:
-        """The two frames of each loop closed, among those that could be read."""
+        """The two frames of each loop closed, among those of this run that could be read."""
         found = []
         for submap in self.submaps:
             pairs = [] if submap.loops is None else submap.loops.loop_frames()
-            found += [(submap.records[i].number, submap.records[j].number) for i, j in pairs]
+            numbers = submap.numbers - self.before
+            found += [(a, b) for i, j in pairs if min(a := int(numbers[i]), b := int(numbers[j])) >= 0]
         return found
 
     def finalize(self, submap: Submap) -> tuple[Map, Tensor]:
@@ -384,4 +446,4 @@ class Stream:
                     map_, T_oc = submap.loops.finalize(map_)
             except KeyboardInterrupt:  # the frames are done, and so is this
                 self.interrupted = True
-        return replace(map_, origin=state.origin), T_oc.cpu()[: len(submap.records)]
+        return replace(submap.renumber(map_, self.before), origin=state.origin), T_oc.cpu()[: len(submap.records)]

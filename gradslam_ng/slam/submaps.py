@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
-from gradslam_ng.odometry import TrackingStatus
+from gradslam_ng.odometry import TrackingResult, TrackingStatus
 from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.recovery import Recovery
 from gradslam_ng.slam.state import Map, State
@@ -82,6 +82,15 @@ class Submap:
             self._searched = state, replace(state, map=concatenate(state.surfels, self.loops.archive))
         return self._searched[1]
 
+    def leave(self) -> None:
+        """The camera is no longer here, but somewhere: it is looked for, unless poses come with the frames."""
+        if self.state is not None:
+            T_oc, no = self.state.T_oc, torch.zeros_like(self.state.initialized)
+            lost = TrackingResult.from_pose(T_oc, no, TrackingStatus.NO_OVERLAP)
+            self.state = replace(self.state, tracking=lost)
+        if self.recovery is not None:
+            self.is_lost, self.recovery.last = True, None
+
     def follow_loops(self) -> None:
         """Places where a camera is looked for go with the map that loops have moved."""
         if self.loops is not None and self.recovery is not None and self.recovery.relocalizer is not None:
@@ -95,14 +104,38 @@ class Submap:
         return self.recovery.relocalizer.relocalized
 
     @property
+    def poses(self) -> Tensor:
+        """The poses T_oc (L, 4, 4) float64 of its frames, on the CPU, as the loops closed so far have them."""
+        if self.loops is not None and self.loops.loops:
+            return self.loops.poses()[: len(self.records)]
+        return se3.renormalize(torch.stack([record.T_oc for record in self.records]).cpu())
+
+    @property
+    def numbers(self) -> Tensor:
+        """(L,) int64, on the CPU, of its frames among those of the run."""
+        return torch.tensor([record.number for record in self.records], dtype=torch.int64, device="cpu")
+
+    def renumber(self, map_: Map, before: int) -> Map:
+        """Its map with frames numbered as in the run, less so many before it."""
+        if not isinstance(map_, SurfelMap):
+            return map_
+        numbers = self.numbers.to(map_.created.device) - before
+        created, updated = (numbers[x.clamp(max=len(numbers) - 1)] for x in (map_.created, map_.updated))
+        return replace(map_, created=created, updated=updated)
+
+    @property
     def statuses(self) -> Tensor:
         """(L,) int64, on the CPU, of its frames."""
         return torch.stack([record.status for record in self.records]).cpu()
 
+    def has_pose(self, before: int = 0) -> Tensor:
+        """(L,) bool, of its frames, but for those of so many first ones of the run."""
+        return TrackingStatus.is_tracked(self.statuses) & (self.numbers >= before)
+
     @property
     def tracked(self) -> int:
         """How many of its frames have a pose."""
-        return int(TrackingStatus.is_tracked(self.statuses).sum())
+        return int(self.has_pose().sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +149,13 @@ class Record:
     covariance: Tensor  # (6, 6), as in `TrackingResult`
 
 
-def largest_component(submaps: list[Submap], connections: Connections) -> dict[int, Tensor]:
-    """The submaps of the connected component with most tracked frames, by number, each with the motion (4, 4) float64
-    from its coordinates to those of the first of them."""
+def main_component(submaps: list[Submap], connections: Connections, home: int | None = None) -> dict[int, Tensor]:
+    """The submaps of the connected component of one of them, by default of that with most tracked frames: by number,
+    that one (by default the first of them) before all, each with the motion (4, 4) float64 from its coordinates to
+    those of that one."""
     edges = connections | {(j, i): se3.inverse(T) for (i, j), T in connections.items()}
     components: list[dict[int, Tensor]] = []
-    for first in range(len(submaps)):
+    for first in range(len(submaps)) if home is None else [home]:
         motions, waiting = {first: torch.eye(4, dtype=torch.float64, device="cpu")}, [first]
         while waiting:
             i = waiting.pop()
@@ -139,23 +173,32 @@ class Connected(NamedTuple):
     trajectory: Trajectory  # of all frames; where one is not in the largest component, the pose of the one before
     statuses: Tensor  # (L,) int64
     covariances: Tensor  # (L, 6, 6) float64, NaN where a frame has no pose
-    submaps: list[int]  # number of frames with a pose, of each submap, the joined ones first counted together
+    submaps: list[int]  # of frames with a pose, of each submap, the joined ones first counted together
     others: list[tuple[Map, Trajectory]]  # of the submaps that are not joined, of more than one frame
 
 
-def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Connections) -> Connected:
-    """The maps and poses, relative to their origins, of the submaps of the largest connected component in the world of
-    the first of them, and those of all others."""
-    motions = largest_component(submaps, connections)
-    first = min(motions)
+def join(
+    submaps: list[Submap],
+    parts: list[tuple[Map, Tensor]],
+    connections: Connections,
+    home: int | None = None,
+    before: int = 0,
+) -> Connected:
+    """The maps and poses, relative to their origins, of the submaps of the main component in the world of the first of
+    them, and those of all others; see `main_component`.
+
+    before: so many frames come before the run, whose maps count but not their poses.
+    """
+    motions = main_component(submaps, connections, home)
+    first = next(iter(motions))
     count = 1 + max(record.number for submap in submaps for record in submap.records)
     T_oc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64, device="cpu")
     statuses = torch.full((count,), UNKNOWN, device="cpu")
     seconds = torch.zeros(count, dtype=torch.float64, device="cpu")
     covariances = torch.full((count, 6, 6), torch.nan, dtype=torch.float64, device="cpu")
     for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
-        numbers = torch.tensor([record.number for record in submaps[i].records], device="cpu")
-        found, before = submaps[i].statuses, statuses[numbers]
+        numbers = submaps[i].numbers
+        found, so_far = submaps[i].statuses, statuses[numbers]
         seconds[numbers] = torch.tensor(
             [record.seconds for record in submaps[i].records], dtype=torch.float64, device="cpu"
         )
@@ -168,23 +211,25 @@ def join(submaps: list[Submap], parts: list[tuple[Map, Tensor]], connections: Co
             apart = TrackingStatus.is_tracked(found)
             why = TrackingStatus.UNCONNECTED if submaps[i].tracked >= MIN_TRACKED else TrackingStatus.NO_OVERLAP
             found = torch.where(apart, int(why), found)
-            takes = torch.where(apart, ~TrackingStatus.is_tracked(before), before == UNKNOWN)
-            statuses[numbers] = torch.where(takes, found, before)
+            takes = torch.where(apart, ~TrackingStatus.is_tracked(so_far), so_far == UNKNOWN)
+            statuses[numbers] = torch.where(takes, found, so_far)
     origin = submaps[first].state_after.origin[0].cpu()
-    trajectory = Trajectory(seconds, to_world(hold_last(T_oc), origin, torch.float64))
+    trajectory = Trajectory(seconds[before:], to_world(hold_last(T_oc)[before:], origin, torch.float64))
     map_ = parts[first][0]
     for i in sorted(set(motions) - {first}):
         map_ = append_moved(map_, parts[i][0], motions[i])
-    rest = [i for i in range(len(submaps)) if i not in motions and submaps[i].tracked >= MIN_TRACKED]
-    others = [(parts[i][0], own_trajectory(submaps[i], parts[i][1])) for i in rest]
-    sizes = [sum(submaps[i].tracked for i in motions), *(submaps[i].tracked for i in rest)]
+    sizes = [int(submap.has_pose(before).sum()) for submap in submaps]
+    rest = [i for i in range(len(submaps)) if i not in motions and sizes[i] >= MIN_TRACKED]
+    others = [(parts[i][0], own_trajectory(submaps[i], parts[i][1], before)) for i in rest]
     covariances[~TrackingStatus.is_tracked(statuses)] = torch.nan
-    return Connected(map_, trajectory, statuses, covariances, sizes, others)
+    counts = [sum(sizes[i] for i in motions), *(sizes[i] for i in rest)]
+    return Connected(map_, trajectory, statuses[before:], covariances[before:], counts, others)
 
 
-def own_trajectory(submap: Submap, T_oc: Tensor) -> Trajectory:  # T_oc (L, 4, 4)
-    """The poses of the frames of a submap that were tracked, in its own world."""
-    ok = TrackingStatus.is_tracked(submap.statuses)
+def own_trajectory(submap: Submap, T_oc: Tensor, before: int) -> Trajectory:  # T_oc (L, 4, 4)
+    """The poses of the frames of a submap that were tracked, in its own world, but for those of so many first frames of
+    the run."""
+    ok = submap.has_pose(before)
     seconds = torch.tensor([record.seconds for record in submap.records], dtype=torch.float64, device="cpu")
     return Trajectory(seconds[ok], to_world(T_oc[ok], submap.state_after.origin[0].cpu(), torch.float64))
 

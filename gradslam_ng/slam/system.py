@@ -158,12 +158,10 @@ class System(nn.Module):
             origin = nearest_origin(live.T_wc)
         T_oc = provided_pose(live, origin, still)
         no = torch.zeros(batch, device=device, dtype=torch.bool)
-        nothing = surface.map(torch.zeros_like)
-        nothing = replace(nothing, K=surface.K, intensity=torch.zeros_like(surface.weights), T_wm=None)
         map_, index = self.empty_map(batch, device, dtype), torch.zeros((), dtype=torch.int64, device=device)
         anywhere = torch.full((2,), torch.inf, device=device, dtype=dtype)
         tracking = TrackingResult.from_pose(T_oc, no)
-        return State(map_, T_oc, still, 0, index, tracking, live, nothing, no, origin, anywhere)
+        return State(map_, T_oc, still, 0, index, tracking, live, surface.without_readings(), no, origin, anywhere)
 
     def empty_map(self, batch: int, device: torch.device, dtype: torch.dtype) -> Map:
         """The maps before the first frame."""

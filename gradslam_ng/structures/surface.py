@@ -45,6 +45,11 @@ class SurfaceView:
         """The same view of a camera at T_wm (B, 4, 4)."""
         return replace(self, T_wm=T_wm)
 
+    def without_readings(self) -> SurfaceView:
+        """A view of the same size in which nothing is seen."""
+        nothing = self.map(torch.zeros_like)
+        return replace(nothing, K=self.K, intensity=torch.zeros_like(self.weights), T_wm=None)
+
     def map(self, function: Callable[[Tensor], Tensor]) -> SurfaceView:
         """`function` applied to every tensor there is."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}

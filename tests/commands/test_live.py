@@ -44,6 +44,16 @@ def test_a_camera_is_run(software, view, tmp_path, prints):
     assert main(["evaluate", str(out)]) == 1  # there is no recording to compare with
 
 
+def test_a_camera_goes_on_in_the_map_of_another_day(software, view, tmp_path, says):
+    software.plug_in(view)
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["run", "realsense:", "--out", str(first), "--frames", ":20"]) == 0
+    assert main(["run", "realsense:", "--out", str(second), "--frames", ":20", "--map", str(first)]) == 0
+    metrics = json.loads((second / "metrics.json").read_text())
+    assert metrics["frames"]["lost"] == 0 and metrics["relocalized_at"] == [0]
+    assert main(["resume", str(first)]) == 1 and "frames cannot be read again" in says()
+
+
 def test_a_camera_that_is_unplugged_leaves_all(software, view, tmp_path, monkeypatch, says):
     monkeypatch.setattr(realsense, "PATIENCE", 0.5)
     software.plug_in(view, 12)

@@ -12,6 +12,7 @@ import pytest
 
 from gradslam_ng.cli import main
 from gradslam_ng.commands.run_folder import STATE
+from gradslam_ng.structures import Trajectory
 
 KILLS = {  # a program that kills itself, with no chance to clean up
     "in a frame": """
@@ -92,3 +93,31 @@ def test_what_cannot_be_resumed(copy, tmp_path, run, no_pictures, capsys):
 
 def said(capsys) -> str:
     return " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_goes_on_in_the_map_of_an_earlier_one(recording, tmp_path, run, no_pictures, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(recording, first, "--frames", ":4") == 0
+    assert run(recording, second, "--frames", "2:", "--map", str(first)) == 0
+    metrics = json.loads((second / "metrics.json").read_text())
+    assert metrics["frames"]["tracked"] == 4 and metrics["relocalized_at"] == [0]
+    assert f"--map {first}" in metrics["settings"]["command"] and metrics["settings"]["map"] == str(first)
+    truth = Trajectory.load(recording / "groundtruth.txt").T_wc  # where the first frame of the earlier run was
+    found = Trajectory.load(second / "trajectory.txt").T_wc
+    assert (found[:, :3, 3] - truth[2:, :3, 3]).norm(dim=-1).max() < 0.01
+    before = (second / "trajectory.txt").read_bytes()
+    assert main(["resume", str(second)]) == 0 and (second / "trajectory.txt").read_bytes() == before
+    assert main(["evaluate", str(second), "--out", str(tmp_path / "plot.png")]) == 0
+
+
+def test_what_cannot_go_on_in_a_map(recording, tmp_path, run, no_pictures, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(recording, second, "--map", str(first)) == 1
+    assert "map: " in (text := said(capsys)) and "expected the folder of a run that saved its state" in text
+    assert run(recording, first, "--frames", ":4") == 0
+    assert run(recording, first, "--map", str(first), "--overwrite") == 2
+    assert "expected another folder than that of --map" in said(capsys)
+    assert run(recording, second, "--map", str(first), "--refine") == 2
+    assert run(recording, second, "--map", str(first), "--system", "icpslam") == 1
+    assert "expected a system that finds a lost camera, got ICPSLAM" in said(capsys)
+    assert not list(second.glob("*.txt"))

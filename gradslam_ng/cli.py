@@ -17,6 +17,7 @@ from typing import TextIO
 from gradslam_ng import __version__
 from gradslam_ng.commands.errors import CommandError
 from gradslam_ng.commands.examples import EXAMPLES
+from gradslam_ng.commands.signatures import signature_of
 
 COMMANDS = (
     "run",
@@ -67,12 +68,9 @@ def _run_subcommand(args: list[str]) -> None:
     elif args[0] in COMMANDS:  # only what is asked for is imported
         import tyro
 
-        try:
-            tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
-        except SystemExit:
-            if HELP & set(args[1:]):
-                print("\nexamples:", *(f"  {line}" for line in EXAMPLES[args[0]]), "", sep="\n")
-            raise
+        if HELP & set(args[1:]):
+            _help_of(args[0], args[1:])
+        tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
     elif args[0].startswith("--tyro-"):  # completion for a shell
         import tyro
 
@@ -83,6 +81,18 @@ def _run_subcommand(args: list[str]) -> None:
     else:
         print(f"gradslam-ng: expected a command, one of {', '.join(COMMANDS)}, got {args[0]!r}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _help_of(name: str, args: list[str]) -> None:
+    """Print the help of a subcommand, and end, if that is what these arguments ask for."""
+    import tyro
+
+    try:
+        with signature_of(name) as signature:
+            tyro.cli(signature, prog=f"gradslam-ng {name}", args=args)
+    except SystemExit:
+        print("\nexamples:", *(f"  {line}" for line in EXAMPLES[name]), "", sep="\n")
+        raise
 
 
 def _help() -> str:

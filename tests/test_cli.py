@@ -63,6 +63,32 @@ def test_every_command_has_help(name, capsys):
     assert all(re.search(rf"{option}\b", told) for option in options)  # none that there is not
 
 
+def test_help_of_commands_is_drawn_without_what_they_work_with():
+    """And is the same as that drawn from the functions themselves."""
+    code = f"""
+import contextlib, sys
+from gradslam_ng.cli import main
+for name in {COMMANDS}:
+    with contextlib.suppress(SystemExit):
+        main([name, "--help"])
+modules = {{"torch", "numpy", "scipy", "matplotlib"}} & set(sys.modules)
+print(sorted(modules | {{name for name in sys.modules if name.startswith("gradslam_ng.")}}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    light = ["cli", "commands", "commands.errors", "commands.examples", "commands.signatures"]
+    assert done.stderr.strip() == str([f"gradslam_ng.{name}" for name in light])
+    whole = f"""
+import contextlib, tyro
+from gradslam_ng.cli import command
+for name in {COMMANDS}:
+    with contextlib.suppress(SystemExit):
+        tyro.cli(command(name), prog=f"gradslam-ng {{name}}", args=["--help"])
+"""
+    expected = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=120, check=True)
+    told = re.sub(r"\nexamples:\n.*?\n\n(?=usage|$)", "", done.stdout, flags=re.DOTALL)
+    assert told.split() == expected.stdout.split()
+
+
 SOURCE = ("frames", "camera", "depth-scale", "max-depth", "topics", "noise")
 
 

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from gradslam_ng.cameras import LatestFrames
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.incoming import Incoming, open_source
 from gradslam_ng.commands.live import LiveView
@@ -31,6 +32,7 @@ from gradslam_ng.commands.run_options import (
 )
 from gradslam_ng.commands.summary import print_summary
 from gradslam_ng.io.tensor_tree import load_about
+from gradslam_ng.slam import Result
 from gradslam_ng.slam.saved_run import StateWriter
 from gradslam_ng.slam.stream import Stream, StreamingSystem
 
@@ -197,10 +199,15 @@ def _run_on(
     print_summary(metrics, [name for name, done in written.items() if done], out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
+    _conclude(result, metrics, frames, console)
+
+
+def _conclude(result: Result, metrics: dict, frames: LatestFrames | None, console: Console) -> None:
+    """What is written is written; whether the run ended as it should is told by an error and its exit status."""
     if result.interrupted:
-        raise KeyboardInterrupt  # all is written; the exit status still tells
+        raise KeyboardInterrupt
     if frames is not None and frames.error is not None:
-        raise frames.error  # likewise
+        raise frames.error
     if not metrics["reliable"]:
         console.print(f"[red]unreliable:[/red] {escape(metrics['unreliable_because'])}", soft_wrap=True)
         raise UnreliableError(metrics["unreliable_because"])

@@ -31,7 +31,7 @@ def test_a_large_correction_waits_for_a_second_loop_that_agrees():
 @pytest.fixture(scope="module")
 def there_and_back(room):
     """Looking from one corner of the closed-form room to the next and back, noise in the depth."""
-    count = 90
+    count = 48
     yaw = 0.1 + 0.65 * (1 - torch.cos(torch.arange(count, dtype=torch.float64) / count * 2 * math.pi))
     tilt = se3.exp(torch.tensor([0, 0, 0, -0.4, 0, 0], dtype=torch.float64))
     clip = room.view(torch.stack([turned(float(a), 0.1 * float(a)) @ tilt for a in yaw]))
@@ -51,7 +51,7 @@ def test_a_map_of_the_other_kind_is_refused(there_and_back):
 def test_a_system_that_is_followed(there_and_back):
     """Looking beside tracking comes to the same as tracking that waits; loops are true, and do no harm."""
     sequence, errors, ways = there_and_back, {}, {}
-    for name, loops in (("without", None), ("beside", LoopCloser(40)), ("waiting", LoopCloser(40, asynchronous=False))):
+    for name, loops in (("without", None), ("beside", LoopCloser(20)), ("waiting", LoopCloser(20, asynchronous=False))):
         result = gs.PointFusion().run(sequence, loops=loops)
         assert len(result.trajectory) == len(sequence) and bool(result.tracked.all())
         errors[name] = gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse

@@ -74,13 +74,13 @@ def test_frames_move_by_half_a_voxel_or_stay(frames, meters, moves):
 @pytest.mark.slow
 def test_a_volume_follows_its_loops(room):
     """There and back with noise: loops are found, and frames lie in the volume where the trajectory has them."""
-    yaw = 0.1 + 0.65 * (1 - torch.cos(torch.arange(90, dtype=torch.float64) / 90 * 2 * math.pi))
+    yaw = 0.1 + 0.65 * (1 - torch.cos(torch.arange(48, dtype=torch.float64) / 48 * 2 * math.pi))
     way = [se3.exp(torch.tensor([0.1 * float(a), 0, 0, 0, float(a), 0], dtype=torch.float64)) for a in yaw]
     tilt = se3.exp(torch.tensor([0, 0, 0, -0.4, 0, 0], dtype=torch.float64))
     clip = room.view(torch.stack(way) @ tilt)
     clip.depth.mul_(1 + 0.004 * torch.randn(clip.depth.shape, generator=torch.Generator().manual_seed(0)))
     sequence, errors = room.InMemory(clip), {}
-    for name, loops in (("without", None), ("with", VolumeLoopCloser(LoopCloser(40)))):
+    for name, loops in (("without", None), ("with", VolumeLoopCloser(LoopCloser(20)))):
         result = gs.KinectFusion(voxel_size=0.04, truncation=0.16).run(sequence, loops=loops)
         assert len(result.trajectory) == len(sequence) and bool(result.tracked.all())
         errors[name] = gs.evaluation.ate(sequence.ground_truth, result.trajectory).rmse

@@ -315,6 +315,41 @@ def test_an_indefinite_lagrangian_at_a_minimum_has_the_right_gradient():
     assert_gradients(loss, tensor(0.3), 1e-7)
 
 
+@pytest.mark.parametrize("part", ["transition", "effect", "weight"])
+@pytest.mark.parametrize("effect", [[[0.3], [0.0]], [[0.0], [0.0]]], ids=["one state", "no state"])
+def test_uncontrollable_dynamics_have_a_plan_and_its_gradient(effect, part):
+    """One state grows by itself, and controls move the other, or nothing at all."""
+    values = {"transition": tensor([1.0, 0.2], [0.0, 1.1]), "effect": tensor(*effect), "weight": tensor(0.1)}
+
+    def loss(x):
+        given = values | {part: x}
+
+        def dynamics(x, u):
+            return x @ given["transition"].T + u @ given["effect"].T
+
+        def cost(x, u):
+            return x.square().sum(-1) + given["weight"] * (u - 0.2).square().sum(-1)
+
+        plan = MPC(dynamics, cost=cost, horizon=6, controls=1, limits=(-3.0, 3.0))(tensor([1.0, 0.5]))
+        assert plan.converged.all()
+        if not given["effect"].any():
+            torch.testing.assert_close(plan.u, torch.full_like(plan.u, 0.2))
+        return plan.u.sum() + plan.x.square().sum() + given["weight"]
+
+    assert_gradients(loss, values[part], 1e-6)
+
+
+@pytest.mark.parametrize("limits", [None, (-1.0, 1.0)])
+def test_controls_that_neither_cost_nor_do_anything_have_no_gradient_and_say_so(limits):
+    weight = tensor(0.0).requires_grad_()
+    mpc = MPC(lambda x, u: x, cost=lambda x, u: x.square().sum(-1) + weight * u.square().sum(-1), horizon=5, controls=1,
+              limits=limits)  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="strict minimum"):
+        plan = mpc(tensor([1.0]))
+    assert not plan.converged.any() and plan.u.abs().max() == 0
+    assert torch.autograd.grad(plan.u.sum(), weight)[0] == 0
+
+
 # ---- forms ----
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,7 +80,7 @@ def plan(
     where one could go.
 
     Args:
-        map_: The folder of a run; or map.ply or volume.npz in it.
+        map_: The folder of a run; or map.ply, that of a submap, or volume.npz in it.
         out: Folder for the results; made if need be.
         start: Meters, in the axes of plan.png, which are the map's where its z is up; yaw in degrees.
         goal: Meters.
@@ -145,7 +146,8 @@ def _map_file(map_: Path) -> Path:
 def _occupancy(file: Path, options: GridOptions, console: Console) -> planning.Occupancy:
     """The grid in the plane of a map, with what its recording's cameras saw to be free."""
     one = VoxelGrid.load(file) if file.suffix == ".npz" else SurfelMap.load(file)
-    poses = file.with_name("trajectory.txt")
+    submap = re.fullmatch(r"map(_\d+)", file.stem)
+    poses = file.with_name(f"trajectory{submap[1] if submap else ''}.txt")
     trajectory = Trajectory.load(poses) if poses.is_file() else None
     if options.up is None and trajectory is None:
         raise ValueError(f"up: no {poses} whose cameras would tell what is up; give --up, such as --up 0 0 1")
@@ -207,7 +209,7 @@ def _check_place(name: str, p: Tensor, found: planning.ESDF, radius: float, unkn
     distance = float(found.distance[at])
     if distance < radius:
         what = "an obstacle, or unknown space," if unknown == "blocked" else "an obstacle"
-        away = f"{place} is in {what}" if distance < 0 else f"{place} is {distance:.2f} m from {what}"
+        away = f"{place} is in {what}" if distance < 0 else f"{place} is {distance:.3f} m from {what}"
         raise NoRoomError(f"{name}: {away} and {radius:g} m are needed{_nearest_room(p, found, radius)}")
 
 

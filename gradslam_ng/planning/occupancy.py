@@ -226,7 +226,8 @@ def _extent(
     first, last = ((bound[:2] / cell).round() for bound in (some.amin(0), some.amax(0)))
     shape = [*(int(n) + 1 for n in (last - first).tolist()), max(1, round((high - low) / cell))]
     if shape[0] * shape[1] * shape[2] > MAX_CELLS:
-        raise ValueError(f"cell: {' x '.join(map(str, shape))} cells of {cell:g} m are too many; larger ones need less")
+        cells = f"{' x '.join(map(str, shape))} cells of {cell:g} m"
+        raise ValueError(f"cell: {cells} are too many; larger ones need less, if the map is in meters")
     bottom = points.new_tensor([floor + low + (high - low) / shape[2] / 2])
     return torch.cat([first * cell, bottom]), shape
 

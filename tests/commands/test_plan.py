@@ -60,6 +60,20 @@ def test_surfels_and_single_files_do_as_well(folder, tmp_path):
         assert not json.loads((tmp_path / name / "plan.json").read_text())["smoothed"]
 
 
+def test_a_submap_is_seen_from_its_own_poses(folder, tmp_path):
+    """Of the run's poses nothing would be carved, and up would be another direction."""
+    shutil.copy(folder / "map.ply", tmp_path / "map_1.ply")
+    shutil.copy(folder / "metrics.json", tmp_path / "metrics.json")
+    shutil.copy(folder / "trajectory.txt", tmp_path / "trajectory_1.txt")
+    tilted = gs.Trajectory.load(folder / "trajectory.txt")
+    tilted.T_wc[:, :3] = tilted.T_wc[:, [2, 0, 1]]
+    tilted.save(tmp_path / "trajectory.txt")
+    for path in (folder / "map.ply", tmp_path / "map_1.ply"):
+        assert main(["plan", str(path), "--out", str(tmp_path / path.stem), *GOOD]) == 0
+    one, other = (json.loads((tmp_path / name / "plan.json").read_text()) for name in ("map", "map_1"))
+    assert one == other
+
+
 def test_the_turn_at_the_start(folder, tmp_path):
     for yaw in (30, 350):
         options = ["--start", "-0.9", "0.6", str(yaw), "--goal", "0.7", "0.6", "--radius", "0.1"]

@@ -47,9 +47,9 @@ class LiveView:
 
 def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
     """What a run has so far: submaps that are connected in one world, each of the others beside."""
-    submaps = [submap for submap in stream.submaps if submap.records]
+    submaps = [submap for submap in stream.tracker.submaps if submap.records]
     poses = [submap.poses for submap in submaps]
-    motions = main_component(submaps, stream.link_search.connections(poses), stream.home)
+    motions = main_component(submaps, stream.tracker.link_search.connections(poses), stream.home)
     numbers = [submap.numbers for submap in submaps]
     count = 1 + max(int(each.max()) for each in numbers)
     T_wc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64)

@@ -85,15 +85,15 @@ def outcome(state: State) -> str:
 
 def describe(stream: Stream) -> str:
     """Sizes of the map, memory, submaps and loops of a run, and whether compiled functions are in use."""
-    states = [submap.state for submap in stream.submaps if submap.state is not None]
+    states = [submap.state for submap in stream.tracker.submaps if submap.state is not None]
     volumes = [state.map for state in states if isinstance(state.map, VoxelGrid)]
     surfels = sum(int(state.map.count[0]) for state in states if not isinstance(state.map, VoxelGrid))
-    closers = [submap.loops for submap in stream.submaps if submap.loops is not None]
+    closers = [submap.loops for submap in stream.tracker.submaps if submap.loops is not None]
     surfels += sum(int(closer.archive.count[0]) for closer in closers)
     parts = [f"{sum(len(volume.keys) for volume in volumes)} blocks" if volumes else f"{surfels} surfels"]
     parts.append(f"{peak_memory():.0f} MB at most")
-    if len(stream.submaps) > 1:
-        parts.append(f"{len(stream.submaps)} submaps")
+    if len(stream.tracker.submaps) > 1:
+        parts.append(f"{len(stream.tracker.submaps)} submaps")
     if closers:
         parts.append(f"{sum(len(closer.loops) for closer in closers)} loops")
     ready, missing = library().count() if stream.compile else (0, 0)

@@ -1,4 +1,4 @@
-"""Run of a SLAM system over a sequence: read, localize or relocalize, close loops, record."""
+"""Run of a SLAM system over a sequence: read, track, save, and what it leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,24 +17,21 @@ from gradslam_ng.compute.compiled import compilation, seconds_compiling
 from gradslam_ng.datasets.prefetch import IndexedFrame, prefetch
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.io.tensor_tree import load_tree
-from gradslam_ng.places import FeatureFrame, Relocalizer, in_turn, sift
+from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
-from gradslam_ng.slam.link_search import LinkSearch
 from gradslam_ng.slam.loop_closure import LoopClosure
-from gradslam_ng.slam.recovery import TRUSTED_STEP, Recovery
 from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
 from gradslam_ng.slam.saved_run import SAVED_TYPES, StateWriter, check_run, describe_run
 from gradslam_ng.slam.state import Map, Result, State
-from gradslam_ng.slam.submaps import Record, Submap, join, main_component
+from gradslam_ng.slam.submap_tracking import Step, SubmapTracker, TimedFrame
+from gradslam_ng.slam.submaps import Submap, join
 from gradslam_ng.slam.system import System
-from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfelMap
+from gradslam_ng.structures import RGBDFrames
 
 log = logging.getLogger("gradslam_ng")
 FRAME_RATE = 30.0  # of streams that come without time stamps
-LOST_SECONDS = 1.0  # after which a new submap begins
 # Of a `Stream`, from frame to frame
-CARRIED = ("current", "frames", "following", "skipped", "before", "closed_before", "home")
-MAX_WAITING = 60  # frames that are kept until it begins, however close their time stamps, if they have any order at all
+CARRIED = ("frames", "following", "skipped", "before", "closed_before", "home")
 
 
 class StreamingSystem(System):
@@ -100,14 +97,6 @@ class StreamingSystem(System):
         return stream.run()
 
 
-class TimedFrame(NamedTuple):
-    """A frame as it was read."""
-
-    number: int  # among those that could be read
-    seconds: float
-    frame: RGBDFrames
-
-
 class Stream:
     """One run of a system over a sequence. For the arguments see `StreamingSystem.run`."""
 
@@ -127,15 +116,7 @@ class Stream:
         self.state_writer = state_writer
         self.compile, self.timer = compile, system.timer
         self.about = {} if state_writer is None else describe_run(system, sequence, loops)
-        searches = system.supports_relocalization and not system.odometry.provides_pose
-        relocalizer = (relocalizer or Relocalizer()) if searches else None
-        tracks = not system.odometry.provides_pose
-        self.extract = sift
-        recovery = Recovery(system, relocalizer=relocalizer, extract=self.extract) if tracks else None
-        self.step = self.new_step()
-        self.submaps, self.current = [Submap(recovery, loops)], 0
-        self.link_search = LinkSearch(system)
-        self.waiting: list[TimedFrame] = []  # since the camera was lost
+        self.tracker = SubmapTracker(system, new_step=self.new_step, relocalizer=relocalizer, loops=loops)
         self.interrupted = False
         self.is_whole = True  # no frame is half done
         self.frames = 0  # that could be read, those before this run included
@@ -146,21 +127,11 @@ class Stream:
         self.seconds_before: dict[str, float] = {}  # by stage, of the run that this one goes on from
         self.skipped: list[str] = []
 
-    @property
-    def submap(self) -> Submap:
-        """The one that frames are tracked in."""
-        return self.submaps[self.current]
-
-    def new_step(self) -> Callable[[State | None, RGBDFrames], State]:
+    def new_step(self) -> Step:
         """The system's step, recorded where that is possible. One for each time that a submap is at hand: what is
         recorded updates the map of the state that it returned last, which must stay as it is while another goes on."""
         recorder = self.system.graph_recorder()
         return self.system.step if recorder is None else GraphedStep(self.system, record=recorder)
-
-    def go_on_in(self, number: int) -> None:
-        """The submap of that number is the one at hand."""
-        if number != self.current:
-            self.current, self.step = number, self.new_step()
 
     @property
     def done(self) -> int:
@@ -228,13 +199,8 @@ class Stream:
 
     def saved(self) -> dict[str, Any]:
         """All that the run carries from frame to frame, for `restore`."""
-        return {
-            "submaps": [submap.saved() for submap in self.submaps],
-            "links": self.link_search.links,
-            "waiting": self.waiting,
-            "seconds": dict(self.timer.seconds),
-            "numbers": {name: getattr(self, name) for name in CARRIED},
-        }
+        numbers = {name: getattr(self, name) for name in CARRIED}
+        return {"tracker": self.tracker.saved(), "seconds": dict(self.timer.seconds), "numbers": numbers}
 
     def restore(self, path: Path) -> None:
         """Go on from the state in a file.
@@ -242,11 +208,10 @@ class Stream:
         Raises:
             FileNotFoundError, ValueError: no such file, or no state of a run of this system over this sequence.
         """
-        saved = self.load(path, describe_run(self.system, self.sequence, self.submap.loops))
-        self.waiting, self.seconds_before = saved["waiting"], saved["seconds"]
+        saved = self.load(path, describe_run(self.system, self.sequence, self.tracker.submap.loops))
+        self.seconds_before = saved["seconds"]
         for name in CARRIED:
             setattr(self, name, saved["numbers"][name])
-        self.step = self.new_step()
 
     def begin_in(self, path: Path) -> None:
         """Begin with the map of the run whose state is in a file, its camera lost: it is looked for there.
@@ -255,39 +220,22 @@ class Stream:
             FileNotFoundError, ValueError: no such file, no state of a run of such a system, or a system that cannot
                 look for a camera.
         """
-        submap = self.submap
-        if submap.recovery is not None and submap.recovery.relocalizer is None:
+        if not self.tracker.can_be_found:
             raise ValueError(f"earlier: expected a system that finds a lost camera, got {type(self.system).__name__}")
-        expected = describe_run(self.system, self.sequence, submap.loops)
+        expected = describe_run(self.system, self.sequence, self.tracker.submap.loops)
         saved = self.load(path, {name: expected[name] for name in ("format", "version", "system", "loops")})
         self.before = self.frames = saved["numbers"]["frames"]
-        self.closed_before = self.closed
-        connections = self.link_search.connections([each.poses for each in self.submaps])
-        self.home = next(iter(main_component(self.submaps, connections, saved["numbers"]["home"])))
-        for each in self.submaps:
-            each.leave()
-        self.current, self.step = self.home, self.new_step()
+        self.closed_before = self.tracker.closed
+        self.home = self.tracker.leave(saved["numbers"]["home"])
 
     def load(self, path: Path, expected: dict[str, Any]) -> dict[str, Any]:
-        """The tree of the state in a file, of a run that is as expected; submaps and the links between them are taken
-        from it."""
-        loops = self.submap.loops
+        """The tree of the state in a file, of a run that is as expected, from which the tracker goes on."""
+        loops = self.tracker.submap.loops
         check_run(path, expected)
         types = (*SAVED_TYPES, TimedFrame, *(() if loops is None else loops.saved_types))
         saved = load_tree(path, types, self.system.device)
-        self.submaps += [self.new_submap() for _ in saved["submaps"][1:]]
-        for submap, values in zip(self.submaps, saved["submaps"], strict=True):
-            submap.restore(values, self.system)
-        self.link_search.links = saved["links"]
+        self.tracker.restore(saved["tracker"])
         return saved
-
-    def new_submap(self) -> Submap:
-        """One without a frame, of the same settings as those there are."""
-        recovery, loops = self.submap.recovery, self.submap.loops
-        if recovery is not None:
-            relocalizer = None if recovery.relocalizer is None else recovery.relocalizer.fresh()
-            recovery = Recovery(self.system, relocalizer=relocalizer, extract=self.extract)
-        return Submap(recovery, None if loops is None else loops.fresh())
 
     def process(self, index: int, frame: RGBDFrames | FrameError) -> None:
         """One frame, or the error in its place."""
@@ -296,115 +244,17 @@ class Stream:
             self.skipped.append(str(frame))
             return
         seconds = index / FRAME_RATE if frame.timestamps is None else float(frame.timestamps)
-        self.process_frame(TimedFrame(self.frames, seconds, frame.to(self.system.device)))
+        self.tracker.track(TimedFrame(self.frames, seconds, frame.to(self.system.device)))
         self.frames += 1
-        if self.on_frame is not None and self.submap.state is not None:
-            self.on_frame(index, self.submap.state)
-
-    def process_frame(self, timed: TimedFrame) -> None:
-        """One frame in the submap at hand, or in another one where the camera is found."""
-        in_map = not self.submap.is_lost  # a camera that is found again is tracked from the next frame on
-        state = self.localize(timed)
-        submap = self.submap
-        if submap.loops is not None:
-            closed = len(submap.loops.loops)
-            with self.timer.measure("loops"), defer_interrupts():
-                state = submap.loops.process(self.system, state, state.live, in_map)
-            if submap.loops.moves_map and len(submap.loops.loops) > closed:
-                submap.follow_loops()
-        submap.state = state
-        status, covariance = state.tracking.status[0], state.tracking.covariance[0]
-        submap.records.append(Record(timed.number, timed.seconds, state.T_oc[0].double(), status, covariance))
-        if not submap.is_lost:
-            self.waiting.clear()
-            return
-        if self.system.map_type is not SurfelMap:
-            return
-        self.waiting.append(timed)
-        if timed.seconds - self.waiting[0].seconds > LOST_SECONDS or len(self.waiting) >= MAX_WAITING:
-            self.begin_submap()
-
-    def localize(self, timed: TimedFrame) -> State:
-        """The state after a frame, which is looked for in more than one way where a step does not find it."""
-        submap, state, frame = self.submap, self.submap.state, timed.frame
-        if submap.recovery is None:
-            return self.step(state, frame)
-        if submap.is_lost and state is not None:
-            with self.timer.measure("relocalize"):
-                return self.relocalize(state, timed)
-        after = self.step(state, frame)
-        if state is None:
-            after = replace(after, trusted_step=after.trusted_step.new_tensor(TRUSTED_STEP))
-        with self.timer.measure("localize"):  # where a run waits for the device
-            ok, initialized = torch.stack([after.tracking.ok[0], after.initialized[0]]).tolist()
-        if initialized and not ok:
-            with self.timer.measure("relocalize"):
-                after = submap.recovery.recover(after, frame)
-                ok = bool(after.tracking.ok[0])
-        submap.is_lost = self.system.supports_relocalization and initialized and not ok
-        if ok:
-            submap.recovery.add_tracked(after, frame)
-            self.link_search.search(self.submaps, self.current, after)
-        return after
-
-    def relocalize(self, state: State, timed: TimedFrame) -> State:
-        """The state after a frame of a camera that is lost, which is fused nowhere: lost still, or found in the submap
-        at hand or in another one, which is then that at hand."""
-        live = self.system.preprocess(timed.frame)
-        if bool((live.surface.weights > 0).any()):
-            image = FeatureFrame(timed.frame, max_depth=self.system.max_depth, extract=self.extract)
-            for number, near in self.places(live, timed.number).items():
-                submap = self.submaps[number]
-                assert submap.recovery is not None
-                tracking = submap.recovery.relocalize(submap.searched, live, image, timed.number, near)
-                if tracking is not None:
-                    self.go_on_in(number)
-                    submap.is_lost = False
-                    after = submap.state_after.advance_without_fusion(tracking, live)
-                    after = after if submap.loops is None else submap.loops.reactivate(after)
-                    submap.recovery.add_tracked(after, timed.frame)
-                    return after
-        return state.advance_without_fusion(state.tracking, live)
-
-    def places(self, live: LiveFrame, frame: int) -> dict[int, list[int]]:
-        """By submap, the keyframes near which a lost camera is looked for in a frame: however many places there are,
-        the one that is most alike, and of the next ones one a frame."""
-        found: list[tuple[float, int, int]] = []
-        candidates = 0
-        for number, submap in enumerate(self.submaps):
-            relocalizer = None if submap.recovery is None else submap.recovery.relocalizer
-            if relocalizer is None or submap.state is None:
-                continue
-            candidates = relocalizer.num_candidates
-            found += [(value, number, k) for k, value in enumerate(relocalizer.similarities(live).tolist())]
-        near: dict[int, list[int]] = {}
-        for _, number, k in in_turn(sorted(found, reverse=True)[:candidates], frame):
-            near.setdefault(number, []).append(k)
-        return near or {self.current: []}  # the last pose known is left
-
-    def begin_submap(self) -> None:
-        """The frames since the camera was lost become the first of a new submap, from the first with depth on."""
-        waiting, self.waiting = self.waiting, []
-        start = next((i for i, timed in enumerate(waiting) if self.has_depth(timed.frame)), len(waiting))
-        before = self.submap
-        if start == len(waiting) or before.recovery is None or before.recovery.relocalizer is None:
-            return
-        log.info("lost for %d frames: a new submap begins", len(waiting))
-        self.submaps.append(self.new_submap())
-        self.go_on_in(len(self.submaps) - 1)
-        for timed in waiting[start:]:  # where its world lies in that of the others is not known
-            self.process_frame(timed._replace(frame=replace(timed.frame, T_wc=None)))
-        del self.waiting[:-1]  # lost again: the next one begins in a second, not with each frame
-
-    def has_depth(self, frame: RGBDFrames) -> bool:
-        """Whether a map can begin with a frame: a tenth of its pixels at least have depth."""
-        return bool(((frame.depth > 0) & (frame.depth <= self.system.max_depth)).double().mean() > 0.1)
+        if self.on_frame is not None and self.tracker.submap.state is not None:
+            self.on_frame(index, self.tracker.submap.state)
 
     def result(self, seconds: float) -> Result:
         """What the run leaves; seconds: spent compiling."""
-        submaps = [submap for submap in self.submaps if submap.records]
+        tracker = self.tracker
+        submaps = [submap for submap in tracker.submaps if submap.records]
         parts = [self.finalize(submap) for submap in submaps]
-        connections = self.link_search.connections([T_oc for _, T_oc in parts])
+        connections = tracker.link_search.connections([T_oc for _, T_oc in parts])
         whole = join(submaps, parts, connections, self.home, self.before)
         return Result(
             whole.map,
@@ -414,23 +264,18 @@ class Stream:
             self.skipped,
             {name: 1e3 * spent / self.done for name, spent in self.timer.seconds.items()},
             self.interrupted,
-            self.closed - self.closed_before,
-            sorted(i for submap in self.submaps for number in submap.relocalized if (i := number - self.before) >= 0),
+            tracker.closed - self.closed_before,
+            sorted(i for submap in submaps for number in submap.relocalized if (i := number - self.before) >= 0),
             seconds,
             whole.submaps,
             whole.others,
             self.loop_frames(),
         )
 
-    @property
-    def closed(self) -> int:
-        """Loops closed, those before this run included."""
-        return sum(len(submap.loops.loops) for submap in self.submaps if submap.loops is not None)
-
     def loop_frames(self) -> list[tuple[int, int]]:
         """The two frames of each loop closed, among those of this run that could be read."""
         found = []
-        for submap in self.submaps:
+        for submap in self.tracker.submaps:
             pairs = [] if submap.loops is None else submap.loops.loop_frames()
             numbers = submap.numbers - self.before
             found += [(a, b) for i, j in pairs if min(a := int(numbers[i]), b := int(numbers[j])) >= 0]

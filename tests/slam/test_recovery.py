@@ -67,7 +67,7 @@ def test_a_step_alone_does_not_find_them(room):
 
 def test_steps_that_are_not_wide_ask_for_no_features(room, monkeypatch):
     asked = []
-    monkeypatch.setattr("gradslam_ng.slam.stream.sift", lambda image: asked.append(image))
+    monkeypatch.setattr("gradslam_ng.slam.submap_tracking.sift", lambda image: asked.append(image))
     frames = texture(room.view(room.walk(12), SIZE))
     result = gs.PointFusion().run(room.InMemory(frames))
     assert result.tracked.all() and not asked

@@ -224,7 +224,7 @@ def test_what_is_beyond_max_depth_begins_no_submap(room):
 @pytest.mark.parametrize("seconds", ["equal", "decreasing", "nanoseconds"])
 def test_time_stamps_without_order_or_in_other_units(room, monkeypatch, seconds):
     """A submap begins nonetheless, and frames do not pile up until it does."""
-    monkeypatch.setattr("gradslam_ng.slam.stream.MAX_WAITING", 5)
+    monkeypatch.setattr("gradslam_ng.slam.submap_tracking.MAX_WAITING", 5)
     frames = clip(room, torch.cat([THERE, ELSEWHERE]))
     order = torch.arange(len(frames), dtype=torch.float64)
     times = {"equal": 0 * order, "decreasing": -order / 30, "nanoseconds": 1e9 * order / 30}[seconds]

@@ -186,3 +186,13 @@ def loops() -> str:
     images = "rendered as tracked; recordings 640x480"
     command = "loops [--size 120 160] [--system KinectFusion] [--no-photometric]"
     return markdown(columns, rows, measured(command, ["loops"], BY_RUN, images))
+
+
+@table
+def fuzz() -> str:
+    data = load("fuzz")
+    kinds = ("read", "frames skipped", "error", "failure")
+    rows = [[name, *(str(row[kind]) for kind in kinds)] for name, row in data["rows"].items()]
+    total = ["all", *(str(sum(row[kind] for row in data["rows"].values())) for kind in kinds)]
+    columns = ("format", "read", "frames skipped", "one clear error", "failures")
+    return markdown(columns, [*rows, total], measured("fuzz", ["fuzz"], "1", "64x48, four frames"))

@@ -78,6 +78,8 @@ class Sens(RecordedSequence):
         self.file = MappedFile(path)
         self.header = read_header(self.file.bytes, str(path))
         poses, times, self.places = _frames(self.file.bytes, self.header)
+        if not poses:
+            raise ValueError(f"{path}: expected a .sens file, got one without a whole frame")
         timestamps, note = _timestamps(times)
         camera, findings = _camera(self.header)
         super().__init__(

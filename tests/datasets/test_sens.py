@@ -106,7 +106,8 @@ def test_hostile_bytes_give_one_error_or_cost_frames(recordings, tmp_path):
             except FrameError:
                 outcomes.append("skipped")
     assert "read" in outcomes and "skipped" in outcomes
-    for data in (b"", b"\x04\0\0\0", bytes(1000)):
+    before_frames = whole[: 12 + len("StructureSensor") + struct.calcsize("<64f2i4IfQ") + 40]
+    for data in (b"", b"\x04\0\0\0", bytes(1000), before_frames):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=r"scene\.sens: expected a \.sens file"):
             datasets.load(path)

@@ -1,0 +1,174 @@
+"""Damaged recordings and files: `python -m benchmarks.fuzz`.
+
+Samples of every format (`benchmarks.damage`), one to three of their files with bits flipped, cut, emptied, pieces
+swapped, huge numbers and odd names put in. Each is read whole: a frame that is skipped, or one clear error as the
+command line would print it (ValueError, OSError, ImportError), is what is wanted. Anything else that is raised, more
+than 60 seconds, more than 4 GB, or a file written elsewhere is a failure, with the seed that gives it again:
+`python -m benchmarks.fuzz --first SEED --cases 1`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+SECONDS, BYTES = 60, 4 << 30
+EXPECTED = (ValueError, OSError, ImportError)  # what the command line says in a line of its own
+
+
+def read(name: str, path: Path) -> str:
+    """Read one sample of that name whole; what came of it."""
+    import gradslam_ng as gs
+    from gradslam_ng import datasets
+    from gradslam_ng.graph import g2o
+    from gradslam_ng.io.ply import read_ply
+    from gradslam_ng.io.tensor_tree import load_tree
+    from gradslam_ng.slam.saved_run import SAVED_TYPES
+
+    readers = {
+        "surfels": gs.SurfelMap.load,
+        "mesh": read_ply,
+        "volume": gs.VoxelGrid.load,
+        "state": lambda path: load_tree(path, SAVED_TYPES),
+        "g2o": g2o.load,
+        "trajectory": gs.Trajectory.load,
+    }
+    if name in readers:
+        readers[name](next(iter(sorted(path.iterdir())), path / "none") if path.is_dir() else path)
+        return "read"
+    sequence, skipped = datasets.load(path), 0
+    for index in range(min(len(sequence), 100)):
+        try:
+            sequence[index]
+        except datasets.FrameError:
+            skipped += 1
+    return "frames skipped" if skipped else "read"
+
+
+def one(seed: int, samples: dict[str, Path], folder: Path) -> tuple[str, str, str]:
+    """The sample's name, what came of it, and how it was damaged, with the traceback of a failure."""
+    from benchmarks.damage import damaged
+
+    chance = random.Random(seed)
+    name = sorted(samples)[seed % len(samples)]
+    path, told = damaged(samples[name], folder, chance)
+    before = {each.name for each in folder.iterdir()}
+    began = time.monotonic()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            came = read(name, path)
+    except EXPECTED as error:
+        came = "error" if str(error).strip() else "failure: an error that says nothing"
+    except Exception:
+        came, told = "failure", f"{told}\n{traceback.format_exc()}"
+    if time.monotonic() - began > SECONDS:
+        came = f"failure: more than {SECONDS} s"
+    if strange := {each.name for each in folder.iterdir()} - before:
+        came = f"failure: wrote {sorted(strange)}"
+    return name, came, told
+
+
+def work(samples: Path, seeds: list[int]) -> None:
+    """In a process of its own: a line of JSON for each seed."""
+    import torch
+
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
+    found = {name: Path(path) for name, path in json.loads((samples / "samples.json").read_text()).items()}
+    for seed in seeds:
+        with tempfile.TemporaryDirectory(prefix="fuzz_") as folder:
+            home = Path(folder) / "home"
+            home.mkdir()
+            os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = str(home)
+            os.chdir(home)
+            came = one(seed, found, Path(folder))
+            os.chdir("/")
+        print(json.dumps([seed, *came]), flush=True)
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), flush=True)
+
+
+def run(samples: Path, seeds: list[int]) -> tuple[list[tuple[int, str, str, str]], float]:
+    """What came of all seeds, and the most memory, MB; a worker that hangs or dies costs its seed."""
+    results: list[tuple[int, str, str, str]] = []
+    most, left = 0.0, list(seeds)
+    while left:
+        command = [sys.executable, "-m", "benchmarks.fuzz", "work", str(samples), json.dumps(left)]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert worker.stdout is not None
+        while True:
+            ready = select.select([worker.stdout], [], [], 2 * SECONDS)[0]
+            line = worker.stdout.readline() if ready else ""
+            if not line:
+                break
+            answer = json.loads(line)
+            if isinstance(answer, float):
+                most = max(most, answer)
+                break
+            results.append(tuple(answer))
+            left.remove(answer[0])
+        worker.kill()
+        worker.wait()
+        if left and not (line and isinstance(answer, float)):
+            results.append((left.pop(0), "?", "failure: hangs or dies", ""))
+    return results, most
+
+
+def prepare(folder: Path) -> Path:
+    """All samples, in a folder that is made if need be, and the list of them that workers read."""
+    from benchmarks.damage import write_samples
+
+    folder.mkdir(exist_ok=True)
+    found = {name: str(path) for name, path in write_samples(folder).items()}
+    (folder / "samples.json").write_text(json.dumps(found))
+    return folder
+
+
+def main(cases: int = 2250, first: int = 0) -> None:
+    """Damage, read, and print a table; ends with status 1 where something failed.
+
+    Args:
+        cases: How many.
+        first: The first seed.
+    """
+    from benchmarks.report import save
+
+    with tempfile.TemporaryDirectory() as folder:
+        results, most = run(prepare(Path(folder)), list(range(first, first + cases)))
+    counts: dict[str, Counter] = {}
+    for _, name, came, _ in results:
+        counts.setdefault(name, Counter())[came.partition(":")[0]] += 1
+    kinds = ("read", "frames skipped", "error", "failure")
+    table = Table("format", *kinds)
+    for name in sorted(counts):
+        table.add_row(name, *(str(counts[name][kind]) for kind in kinds))
+    console = Console()
+    console.print(table, f"{most:.0f} MB at most", sep="\n")
+    failures = [result for result in results if result[2].startswith("failure")]
+    for seed, name, came, told in failures:
+        console.print(f"seed {seed}, {name}: {came}: {told}", markup=False)
+    rows = {name: {kind: count[kind] for kind in kinds} for name, count in sorted(counts.items())}
+    save("fuzz", {"cases": cases, "first": first, "rows": rows, "most_mb": most}, images="64x48", threads=1)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["work"]:
+        work(Path(sys.argv[2]), json.loads(sys.argv[3]))
+    else:
+        tyro.cli(main)

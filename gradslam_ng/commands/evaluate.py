@@ -22,7 +22,7 @@ FEW_PAIRS = 0.5  # share of the poses of the shorter trajectory
 STILL = 1e-3  # meters
 SAME = 1e-9  # meters: errors of the alignment alone
 OTHER_UNIT = 5.0  # how many times as large one trajectory is as the other where their units differ
-UNITS = {"frames": "frame(s)", "seconds": "s", "meters": "m"}
+UNITS = {"frames": "frame(s)", "seconds": "s", "meters": "m", "metres": "m"}
 GroundTruth = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GROUND_TRUTH")]
 Estimate = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="ESTIMATE")]
 
@@ -58,7 +58,7 @@ def evaluate(
     *,
     align: Literal["none", "se3", "sim3"] = "se3",
     delta: float = 1,
-    unit: Literal["frames", "seconds", "meters"] = "seconds",
+    unit: Literal["frames", "seconds", "meters", "metres"] = "seconds",
     max_gap: float = 0.02,
     output: Annotated[OutputOptions, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff],
 ) -> None:

@@ -21,6 +21,7 @@ from gradslam_ng.datasets.image_files import (
     match_numbers,
     match_places,
     visible_files,
+    visible_paths,
 )
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.recorded import FRAME_RATE
@@ -31,7 +32,13 @@ from gradslam_ng.io.text import NoContent, read_lines
 DEPTH_SCALE = 1000.0
 COLOR_FOLDERS = ("color", "rgb", "image", "images")  # the first that is there counts
 EPOCH = {13: 1e3, 16: 1e6, 19: 1e9}  # digits of milli-, micro- and nanoseconds since 1970, and of these in a second
-TABLES = ("poses.txt", "groundtruth.txt", "traj.txt", "trajectory.txt")  # of poses; the first that is there counts
+TABLES = (
+    "poses.txt",
+    "groundtruth.txt",
+    "traj.txt",
+    "trajectory.txt",
+    "trajectory.log",
+)  # of poses; the first that is there counts
 LIKE_POSES = re.compile(r"pose|traj|ground_?truth|extrinsic|odometry")
 MAX_DIFFERENCE = 0.02  # seconds between color and depth of a frame, where their names are times of their own
 Images = dict[tuple[int, ...], Path]  # by the numbers in their names
@@ -47,8 +54,8 @@ class Folder(FileSequence):
     Where names have several numbers, it is that which they share, as 12 in `cam0_0012.png` and `cam1_0012.png`. Time
     stamps are the names, where they are decimal numbers (seconds) or whole ones of 13, 16 or 19 digits (milli-, micro-,
     nanoseconds since 1970), else those of `poses.txt`, else the place in the sequence at `rate`. `poses.txt` is in the
-    TUM format, or has one 4x4 pose for each frame, a line each; so may `groundtruth.txt`, `traj.txt` and
-    `trajectory.txt`. `poses/`, or `pose/`, has a text file for each frame.
+    TUM format, or has one 4x4 pose for each frame, a line or four lines each; so may `groundtruth.txt`, `traj.txt`,
+    `trajectory.txt` and `trajectory.log`. `poses/`, or `pose/`, has a text file for each frame.
 
     Depth is PNG, PGM or TIFF of 16 bit, divided by the depth scale, or float TIFF or `.npy`, in meters unless a scale
     is given.
@@ -213,10 +220,11 @@ def _unread_poses(folder: Path, color: Images, files: Images) -> list[Finding]:
     """That files may tell the ground truth, where none was read."""
     if files.keys() & color.keys():
         return []
-    like = [path.name for path in visible_files(folder) if LIKE_POSES.search(path.name.lower())]
+    like = [path.name for path in visible_paths(folder) if LIKE_POSES.search(path.name.lower())]
     if not like:
         return []
-    text = f"{', '.join(like[:3])}: may tell the ground truth, and is not read; {' and '.join(TABLES[:2])} are"
+    read = f"{TABLES[0]}, {TABLES[1]} and text files in poses/"
+    text = f"{', '.join(like[:3])}: may tell the ground truth, and is not read; {read} are"
     return [Finding("note", "poses.unread", text)]
 
 

@@ -40,10 +40,12 @@ def has_images(folder: Path, endings: tuple[str, ...], pattern: str = "*") -> bo
 
 def visible_files(folder: Path, ending: str = "") -> list[Path]:
     """Files and links of a folder in order of their names, without hidden ones; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    named = [path for path in folder.iterdir() if path.name.lower().endswith(ending) and path.name[0] != "."]
-    return sorted(path for path in named if not path.is_dir())
+    return [path for path in visible_paths(folder) if path.name.lower().endswith(ending) and not path.is_dir()]
+
+
+def visible_paths(folder: Path) -> list[Path]:
+    """What is in a folder, folders included, in order of their names, without what is hidden."""
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
 
 
 def match_places(color: dict[Numbers, Path], depth: dict[Numbers, Path]) -> tuple[dict[Numbers, Path], ...]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
+from gradslam_ng.geometry import camera, se3, so3
+
+PAIRS = 3  # of frames, that poses are held against
+MOVED, TURNED = 0.05, math.radians(5)  # share of the depth, radians: from where a motion shows in depth
+NEXT = 60  # frames within which the other of a pair is looked for
+GRID = 40  # points across an image that are compared
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Sample:
     repeated: int  # frames that are equal to the one picked before
     repeated_color: int  # of whose images color alone is, and not all of one value
     repeated_depth: int  # of whose images depth alone is, and not all of one value
+    pose_errors: tuple[tuple[float, float], ...]  # see `_pose_errors`
 
     @property
     def read(self) -> int:
@@ -47,14 +56,13 @@ class Sample:
 def sample_frames(sequence: RGBDSequence, count: int, far: float) -> Sample:
     """Up to `count` frames spread evenly over a sequence. Depth is far from beyond `far` meters."""
     picked = torch.linspace(0, len(sequence) - 1, min(count, len(sequence))).round().long().unique().tolist()
-    failed, frames = [], []
+    failed, readable = [], {}
     for index in picked:
         try:
-            color, depth = sequence.read(sequence.indices[index])
+            readable[index] = sequence.read(sequence.indices[index])
         except FrameError as error:
             failed.append(error)
-            continue
-        frames.append((color, depth))
+    frames = list(readable.values())
     depths = [depth[depth > 0] for _, depth in frames]
     same = [tuple(map(_repeats, a, b)) for a, b in itertools.pairwise(frames)]
     colors = torch.tensor([[float(c.min()), float(c.max()), float(c.mean())] for c, _ in frames]).reshape(-1, 3)
@@ -69,7 +77,50 @@ def sample_frames(sequence: RGBDSequence, count: int, far: float) -> Sample:
         repeated=sum(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in itertools.pairwise(frames)),
         repeated_color=same.count((True, False)),
         repeated_depth=same.count((False, True)),
+        pose_errors=tuple(_pose_errors(sequence, {index: depth for index, (_, depth) in readable.items()})),
     )
+
+
+def _pose_errors(sequence: RGBDSequence, depths: dict[int, Tensor]) -> Iterator[tuple[float, float]]:
+    """Of some frames by how much depth (H, W, 1) is off in a frame soon after, median, as a share of it: by the ground
+    truth, and as if the camera had stood still."""
+    if sequence.T_wc is None:
+        return
+    K, still = sequence.K.double(), torch.eye(4, dtype=torch.float64)
+    for first in list(depths)[:: max(1, len(depths) // PAIRS)][:PAIRS]:
+        depth = depths[first].double()
+        other = _moved(sequence, first, float(depth[depth > 0].median()) if bool((depth > 0).any()) else math.nan)
+        if other is None:
+            continue
+        try:
+            seen = sequence.read(sequence.indices[other])[1].double()
+        except FrameError:
+            continue
+        T = se3.inverse(sequence.T_wc[other]) @ sequence.T_wc[first]
+        errors = _depth_error(depth, seen, K, T), _depth_error(depth, seen, K, still)
+        if not any(map(math.isnan, errors)):
+            yield errors
+
+
+def _moved(sequence: RGBDSequence, first: int, depth: float) -> int | None:
+    """The next frame whose pose is known and differs enough, of a scene so far away, meters; None where none is."""
+    assert sequence.T_wc is not None
+    T = se3.inverse(sequence.T_wc[first]) @ sequence.T_wc[first + 1 : first + 1 + NEXT]
+    enough = (T[:, :3, 3].norm(dim=-1) > MOVED * depth) | (so3.log(T[:, :3, :3]).norm(dim=-1) > TURNED)
+    found = enough.nonzero().flatten().tolist()
+    return first + 1 + found[0] if found else None
+
+
+def _depth_error(depth: Tensor, seen: Tensor, K: Tensor, T: Tensor) -> float:
+    """By how much depth (H, W, 1) is off in a camera at T, which sees (H, W, 1): median, as a share; NaN if unknown."""
+    height, width, _ = depth.shape
+    stride = max(1, width // GRID)
+    points = camera.unproject(depth, K)[::stride, ::stride][depth[::stride, ::stride, 0] > 0]
+    uv, z = camera.project(se3.transform(T, points), K)
+    column, row = uv.round().long().unbind(-1)
+    inside = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    z, measured = z[inside], seen[row[inside], column[inside], 0]
+    return float(((z - measured).abs() / z)[measured > 0].nanmedian())
 
 
 def _repeats(before: Tensor, image: Tensor) -> bool:

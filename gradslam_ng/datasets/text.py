@@ -116,7 +116,7 @@ def pose(numbers: Sequence[float], where: str) -> Tensor:
     written, which rounding and chained products leave a little off.
 
     Raises:
-        BadLine: another number of numbers, or no rigid motion.
+        BadLine: another number of numbers, no rigid motion, or one written column by column.
     """
     values = torch.tensor(numbers, dtype=torch.float64)
     if len(values) not in (12, 16):
@@ -128,6 +128,11 @@ def pose(numbers: Sequence[float], where: str) -> Tensor:
     U, scale, V_t = torch.linalg.svd(T[:3, :3])
     if bool((scale - 1).abs().max() > NOT_RIGID) or torch.linalg.det(U @ V_t) < 0:
         raise BadLine(f"{where}: expected a rigid motion, got {' '.join(f'{x:g}' for x in numbers)[:100]!r}")
+    last = values[12:]
+    if bool(last[:3].any()):
+        raise BadLine(
+            f"{where}: expected 0 0 0 1 in the last row, got {last.tolist()}; is it written column by column?"
+        )
     T[:3, :3] = U @ V_t
     return T
 
@@ -160,17 +165,39 @@ def read_poses(paths: Sequence[Path | None]) -> list[Tensor]:
 
 
 def read_pose_table(path: Path) -> list[Tensor]:
-    """The poses (4, 4) of a file with one a line, NaN where one is not known or cannot be read, with a warning.
+    """The poses (4, 4) of a file with one a line, or four lines each, NaN where one is not known or cannot be read,
+    with a warning. Above each four lines there may be one of whole numbers, as in Redwood's trajectory.log.
 
     Raises:
-        ValueError: more than half of the lines cannot be read; names the first.
+        ValueError: more than half of the poses cannot be read, or of those of four lines a line is lost; names the
+            first.
     """
     try:
         lines = read_lines(path, f"lines of {MATRIX}").lines
     except NoContent as error:
         warnings.warn(f"{error}; no pose is known", stacklevel=3)
         return []
+    counts = [len(line.words()) for line in lines]
+    if 2 * counts.count(4) > len(lines):
+        return parse_poses(_blocks(lines, counts), _pose_of_block, f"poses of {path.name}")
     return parse_poses(lines, lambda line: pose(line.numbers(MATRIX, (12, 16)), line.where), f"lines of {path.name}")
+
+
+def _blocks(lines: Sequence[Line], counts: Sequence[int]) -> list[Sequence[Line]]:
+    """Lines of four numbers by four, without those above each four; ValueError where that does not come out even."""
+    has_header = counts[0] != 4
+    size = 4 + has_header
+    expected = [counts[0], 4, 4, 4, 4] if has_header else [4] * 4
+    blocks = [lines[start : start + size] for start in range(0, len(lines), size)]
+    for start, block in zip(range(0, len(lines), size), blocks, strict=True):
+        if list(counts[start : start + size]) != expected:
+            raise ValueError(f"{block[0].where}: expected {MATRIX}, four lines for each, got {block[0].text[:100]!r}")
+    return [block[has_header:] for block in blocks]
+
+
+def _pose_of_block(block: Sequence[Line]) -> Tensor:
+    """The pose of four lines."""
+    return pose([number for line in block for number in line.numbers(MATRIX)], block[0].where)
 
 
 def parse_poses(items: Sequence[Item], parse: Callable[[Item], Tensor], what: str) -> list[Tensor]:

@@ -18,12 +18,14 @@ FAR = 20.0  # meters: beyond the range of any sensor
 FEW_FAR = 0.01  # share of the pixels with such depth that is not worth a warning
 FEW_VALID = 0.3  # share of the pixels with depth
 SPEED = (5.0, 8.0)  # m/s and rad/s: faster is no hand-held camera but a jump of the ground truth
+NO_BETTER, MISFIT = 0.5, 0.01  # of what standing still leaves, and of the depth: from where poses do not fit images
 STILL = 1e-9  # meters, and of a rotation's entries: poses that differ by less are the same
 BESIDE = 60.0  # seconds: ground truth that begins or ends so near to some frames of a recording is of its others
 OFF_CENTER = 0.15  # distance of the principal point from the image's center, in image sizes
 FOCAL = (0.3, 5.0)  # focal lengths, in image widths, between 118 and 11 degrees
 SQUARE = 0.25  # relative difference of fx and fy
 DARK = 0.01  # mean brightness
+FEW_BITS = 1 / 8  # of white: where nothing is brighter, 12 bit in files of 16
 
 
 def validate(sequence: RGBDSequence, sample: Sample | None = None) -> list[Finding]:
@@ -34,7 +36,7 @@ def validate(sequence: RGBDSequence, sample: Sample | None = None) -> list[Findi
     sample = sample_frames(sequence, 20, FAR) if sample is None else sample
     found = [*sequence.findings, *_files(sequence), *_times(sequence.timestamps), *_camera(sequence)]
     found += _frames(sample) + _depth(sample, sequence.depth_scale, sequence.max_depth)
-    found += _color(sample) + _poses(sequence)
+    found += _color(sample) + _poses(sequence) + _pose_fit(sample)
     order = ("error", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
@@ -147,6 +149,9 @@ def _color(sample: Sample) -> list[Finding]:
         return [Finding("warning", "color.constant", "every sampled frame is of one color throughout")]
     if sample.brightness < DARK:
         return [Finding("warning", "color.dark", f"color is nearly black, {sample.brightness:.1%} of white")]
+    if high < FEW_BITS:
+        text = f"color reaches {high:.1%} of white at most: has it fewer bits than its files hold?"
+        return [Finding("warning", "color.bits", text)]
     return []
 
 
@@ -181,6 +186,21 @@ def _poses(sequence: RGBDSequence) -> list[Finding]:
         text = f"the ground truth jumps {int(jumps.sum())} times, first before frame {first}{unit}"
         found.append(Finding("warning", "poses.jump", text))
     return found
+
+
+def _pose_fit(sample: Sample) -> list[Finding]:
+    """Ground truth by which the images fit each other no better than if the camera had never moved."""
+    if len(sample.pose_errors) < 2:
+        return []
+    by_truth, still = (sum(errors) / len(errors) for errors in zip(*sample.pose_errors, strict=True))
+    if by_truth < max(NO_BETTER * still, MISFIT):
+        return []
+    text = (
+        f"the ground truth does not fit the images: by it depth is off by {by_truth:.1%} from frame to frame, and if "
+        f"the camera had stood still by {still:.1%}; are the poses camera to world, with x right, y down, z forward, "
+        "quaternions as x y z w, of these frames? Are camera and depth unit right?"
+    )
+    return [Finding("warning", "poses.images", text)]
 
 
 def _is_beside_truth(sequence: RGBDSequence) -> bool:

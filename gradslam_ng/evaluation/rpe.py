@@ -17,6 +17,7 @@ from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.trajectory import COINCIDENT
 
 UNITS = ("frames", "seconds", "meters")
+SPELLINGS = {"metres": "meters"}  # that mean one of them
 ROUNDING = {"frames": 0.0, "seconds": COINCIDENT, "meters": 1e-6}  # by which sums of steps may miss a round number
 
 
@@ -56,6 +57,7 @@ def rpe(
         ValueError: an unknown unit or alignment, a delta that is not positive (or not whole frames), no pair that far
             apart, no overlap in time, or no known pose.
     """
+    unit = SPELLINGS.get(unit, unit)
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, got {unit!r}")
     if not 0 < delta < math.inf or (unit == "frames" and delta != int(delta)):

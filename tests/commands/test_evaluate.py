@@ -61,7 +61,9 @@ def cut(folder, frames: int) -> None:
         Trajectory.load(folder / name)[:frames].save(folder / name)
 
 
-@pytest.mark.parametrize("options", [(), ("--unit", "meters"), ("--unit", "frames", "--delta", "50")])
+@pytest.mark.parametrize(
+    "options", [(), ("--unit", "meters"), ("--unit", "metres"), ("--unit", "frames", "--delta", "50")]
+)
 def test_what_is_too_short_for_drift_has_its_absolute_error(files, capsys, options):
     cut(files, 12)
     assert evaluate(files, *options) == 0

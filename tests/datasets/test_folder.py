@@ -198,6 +198,44 @@ def test_matrix_poses_in_a_table_or_in_files(recordings, tmp_path):
     torch.testing.assert_close(Folder(folder).T_wc, T, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("head", ["", "{i} {i} {next}\n", "{i}\n"])
+@pytest.mark.parametrize("gap", ["", "\n"])
+def test_matrix_poses_of_four_lines_each(recordings, tmp_path, head, gap):
+    """As NumPy writes them, and as Redwood's trajectory.log has them."""
+    folder = recordings.folder(tmp_path / "desk")
+    T = recordings.poses()
+    blocks = [head.format(i=i, next=i + 1) + recordings.matrix_text(T[i]) for i in range(8)]
+    table = folder / ("trajectory.log" if head else "poses.txt")
+    table.write_text(gap.join(blocks))
+    torch.testing.assert_close(Folder(folder).T_wc, T, atol=1e-12, rtol=0)
+    blocks[3] = blocks[3].replace("0.0 0.0 0.0 1.0", "0.0 0.0 0.0 one")
+    table.write_text(gap.join(blocks))
+    with pytest.warns(UserWarning, match=r"1 of 8 poses of .* have no pose; 1 cannot be read"):
+        known = Folder(folder).T_wc.isfinite().flatten(1).all(-1)
+    assert known.tolist() == [i != 3 for i in range(8)]
+    table.rename(folder / "poses.txt")
+    (folder / "poses.txt").write_text(gap.join(blocks[:2]) + "1 0 0 0\n" + gap.join(blocks[2:]))
+    with pytest.raises(ValueError, match=r"poses\.txt, line .*four lines for each"):
+        Folder(folder)
+
+
+@pytest.mark.parametrize("where", ["table", "files", "blocks"])
+def test_poses_written_column_by_column_are_refused(recordings, tmp_path, where):
+    """Read row by row, they would have no position."""
+    folder = recordings.folder(tmp_path / "desk")
+    turned = recordings.poses().mT
+    if where == "files":
+        (folder / "poses").mkdir()
+        for i in range(8):
+            (folder / "poses" / f"{i}.txt").write_text(recordings.matrix_text(turned[i]))
+    else:
+        between = " " if where == "table" else "\n"
+        rows = [between.join(" ".join(map(repr, row)) for row in T) for T in turned.tolist()]
+        (folder / "poses.txt").write_text("\n".join(rows))
+    with pytest.raises(ValueError, match=r"expected 0 0 0 1 in the last row, got .* is it written column by column"):
+        Folder(folder)
+
+
 def test_tum_poses_give_the_times(recordings, tmp_path):
     folder = recordings.folder(tmp_path / "desk")
     T = recordings.poses()
@@ -323,9 +361,12 @@ def test_poses_under_other_names(recordings, tmp_path, name, has_times):
 def test_poses_that_are_not_read_are_told(recordings, tmp_path):
     """Of a file by another name than ours what does not fit costs nothing."""
     folder = recordings.folder(tmp_path / "desk")
-    (folder / "trajectory.log").write_text("0 0 1\n" + recordings.matrix_text(recordings.poses()[0]))
-    (found,) = Folder(folder).findings
-    assert (found.severity, found.code) == ("note", "poses.unread") and "trajectory.log" in found.message
+    for name in ("odometry.json", "extrinsics/0000.npy", "poses/0000.npy"):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+        (found,) = Folder(folder).findings
+        assert (found.severity, found.code) == ("note", "poses.unread") and name.split("/")[0] in found.message
     (folder / "groundtruth.txt").write_text(recordings.tum_line(0, recordings.poses()[0]))
     with pytest.warns(RecordingWarning, match=r"groundtruth\.txt is not used as ground truth: .* 1 poses for 8 frames"):
         assert Folder(folder).T_wc is None

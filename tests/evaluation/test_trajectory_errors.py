@@ -62,7 +62,8 @@ def test_ate_equals_evo(align, every):
 @pytest.mark.parametrize("align", ["none", "sim3"])
 @pytest.mark.parametrize("all_pairs", [True, False])
 @pytest.mark.parametrize(
-    ("delta", "unit", "evo_unit"), [(1, "frames", "frames"), (10, "frames", "frames"), (0.5, "meters", "meters")]
+    ("delta", "unit", "evo_unit"),
+    [(1, "frames", "frames"), (10, "frames", "frames"), (0.5, "meters", "meters"), (0.5, "metres", "meters")],
 )
 def test_rpe_equals_evo(delta, unit, evo_unit, all_pairs, align):
     metrics = pytest.importorskip("evo.core.metrics")

@@ -38,14 +38,15 @@ def mode_free(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def on_cpu(function: Callable[P, R]) -> Callable[P, R]:
-    """A function of files or of trajectories, which are on the CPU whatever device is torch's default."""
+    """A `mode_free` function of files or of trajectories, which are on the CPU whatever device is torch's default."""
+    free = mode_free(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.get_default_device().type == "cpu":
-            return function(*args, **kwargs)
+            return free(*args, **kwargs)
         with torch.device("cpu"):
-            return function(*args, **kwargs)
+            return free(*args, **kwargs)
 
     return call
 

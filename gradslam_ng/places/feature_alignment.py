@@ -190,7 +190,9 @@ def estimate_motion(a: LocalFeatures, b: LocalFeatures) -> Motion | None:
     if len(both) < MIN_INLIERS:
         return None
     generator = torch.Generator("cpu").manual_seed(0)
-    draws = torch.rand(HYPOTHESES, len(both), generator=generator, device="cpu").topk(3, dim=1).indices
+    draws = (
+        torch.rand(HYPOTHESES, len(both), generator=generator, device="cpu", dtype=torch.float32).topk(3, dim=1).indices
+    )
     chosen = both[draws]
     T_ba = fit_rigid(matches.points_a[chosen], matches.points_b[chosen])
     count = matches.agree(T_ba).sum(-1)

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import gradslam_ng as gs
+from gradslam_ng import datasets
 from gradslam_ng.compute.tree import tree_leaves
+from gradslam_ng.datasets.synthetic import Corrupted, Dropout, LensCover, Synthetic
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import ProjectiveICP, align_points
 from gradslam_ng.structures import RGBDFrames, SurfelMap
@@ -79,6 +82,23 @@ def test_systems_and_images_of_maps_do_not_depend_on_modes(clip, name, mode):
         expected = outputs(make(name), clip)
     with torch.no_grad(), MODES[mode]():
         same(outputs(make(name), clip), expected)
+
+
+def read_frames() -> list[torch.Tensor]:
+    """Of a rendered and of a recorded sequence, with what comes with them."""
+    scene = Synthetic("corner", frames=2, size=(24, 32), noise="kinect")
+    corrupted = Corrupted(scene, Dropout(0.1), LensCover(1, 1))
+    recorded = datasets.load(Path(__file__).resolve().parents[2] / "datasets" / "living_room")
+    frames = [scene[1], corrupted[0], corrupted[1], recorded[1]]
+    return [scene.K, scene.mesh[0], *(x for f in frames for x in (f.color, f.depth, f.K, f.T_wc))]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sequences_do_not_depend_on_modes(mode):
+    """Neither by the noise that is drawn for them, nor by their type: what is read can be learned from later."""
+    expected = read_frames()
+    with MODES[mode]():
+        same(read_frames(), expected)
 
 
 @SYSTEMS

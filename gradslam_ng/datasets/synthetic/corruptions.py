@@ -103,7 +103,7 @@ class Dropout:
 
     def __call__(self, index: int, color: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(STRIDE * self.seed + index)
-        missing = torch.rand(depth.shape, generator=generator).to(depth) < self.share
+        missing = torch.rand(depth.shape, generator=generator, dtype=torch.float32, device="cpu").to(depth) < self.share
         return color, torch.where(missing, 0, depth)
 
 
@@ -149,7 +149,7 @@ class LensCover:
 
     def _palm(self, index: int, depth: Tensor) -> Tensor:
         near, far = self.palm
-        y, x = (torch.linspace(-1, 1, n).to(depth) for n in depth.shape[:2])
+        y, x = (torch.linspace(-1, 1, n, dtype=torch.float32).to(depth) for n in depth.shape[:2])
         bend = torch.cos(2.0 * x + 0.3 * math.sin(index)) * torch.cos(1.5 * y[:, None] + 0.3 * math.cos(index))
         return (near + (far - near) * (0.5 - 0.5 * bend))[..., None]
 

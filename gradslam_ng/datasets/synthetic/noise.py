@@ -35,8 +35,8 @@ def kinect_depth(
     Returns:
         (H, W) meters; 0 where the looked-up pixels have none or the measurement is outside 0.4 to 5 m.
     """
-    shift = SHIFT * focal * torch.randn(*depth.shape, 2, generator=generator)
-    noise = DISPARITY * torch.randn(depth.shape, generator=generator)
+    shift = SHIFT * focal * torch.randn(*depth.shape, 2, generator=generator, dtype=torch.float32, device="cpu")
+    noise = DISPARITY * torch.randn(depth.shape, generator=generator, dtype=torch.float32, device="cpu")
     shifted = _bilinear(depth, shift.to(depth))
     some = shifted > 0
     eighths = torch.floor(BASELINE_DISPARITY / (100 * torch.where(some, shifted, 1)) + noise.to(depth) + 0.5)
@@ -83,7 +83,7 @@ def dropout(
     slope = 4 * torch.tan(torch.deg2rad(tilt.clamp(max=80))) / focal
     edge = (far - near) > (0.05 + slope) * depth
     chance = torch.maximum(0.5 * edge.to(depth), ((tilt - 70) / (85 - 70)).clamp(0, 1))
-    return torch.rand(depth.shape, generator=generator).to(depth) < chance
+    return torch.rand(depth.shape, generator=generator, dtype=torch.float32, device="cpu").to(depth) < chance
 
 
 def kinect(
@@ -113,6 +113,6 @@ def kinect(
     focal = float(K[0, 0])
     lost = dropout(z, cosine, focal, generator)
     measured = torch.where(lost, 0, kinect_depth(z, focal, generator))
-    grain = COLOR * torch.randn(color.shape, generator=generator)
+    grain = COLOR * torch.randn(color.shape, generator=generator, dtype=torch.float32, device="cpu")
     noisy = ((color + grain.to(color)).clamp(0, 1) * 255).round() / 255
     return noisy, measured[..., None]

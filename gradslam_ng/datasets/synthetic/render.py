@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.synthetic.scene import Room
 from gradslam_ng.datasets.synthetic.solids import Solid
 
@@ -31,6 +32,7 @@ class RenderedView:
     solid: Tensor  # (..., H, W) index into room.solids
 
 
+@mode_free
 def render(
     room: Room,
     T_wc: Tensor,  # (..., 4, 4)
@@ -152,11 +154,11 @@ def nearest(
     spread = torch.arccos((unit * axis[:, None]).sum(-1).amin(-1).clamp(-1, 1))
     center = torch.stack([one.T_ws[:3, 3] for one in solids]).to(o_w) - o_w
     distance = center.norm(dim=-1).clamp(min=1e-9)
-    radius = torch.tensor([one.shape.radius for one in solids]).to(o_w)
+    radius = torch.tensor([one.shape.radius for one in solids], dtype=torch.float32).to(o_w)
     opening = torch.where(radius < distance, torch.arcsin((radius / distance).clamp(max=1)), torch.pi).float()
     away = torch.arccos(((center / distance[:, None]).float() @ axis.mT).clamp(-1, 1))  # (S, bundles)
     meets = (away <= opening[:, None] + spread + 1e-3).cpu()
-    depth = torch.full((bundles, BUNDLE), torch.inf, device=d.device)
+    depth = torch.full((bundles, BUNDLE), torch.inf, device=d.device, dtype=torch.float32)
     index = torch.full((bundles, BUNDLE), -1, dtype=torch.long, device=d.device)
     for number, one in enumerate(solids):
         mine = meets[number].nonzero()[:, 0].to(d.device)

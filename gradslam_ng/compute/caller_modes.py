@@ -1,9 +1,9 @@
 """Modes of torch that a caller may have on and that results must not depend on: autocast, inference mode, a default
 device.
 
-Geometry needs single precision, state that is made in inference mode could not be differentiated later, and what is
-read from files is on the CPU. So public functions and methods turn these modes off, by one decorator. Networks that are
-handed in run as their owner set things up (`as_caller`).
+Geometry needs single precision, what is made in inference mode could not be differentiated later, and tensors belong
+where those are that they are computed from, or on the CPU. So public functions and methods turn these modes off, by one
+decorator. Networks that are handed in run as their owner set things up (`as_caller`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from torch._C import _is_any_autocast_enabled as any_autocast_on  # asking for each device takes ten times as long
+from torch._C import _len_torch_function_stack as number_of_modes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,11 +26,14 @@ _autocast: ContextVar[tuple[tuple[str, torch.dtype], ...]] = ContextVar("autocas
 
 
 def mode_free(function: Callable[P, R]) -> Callable[P, R]:
-    """A function or method that computes the same whatever the caller's modes; where none is on it costs nothing."""
+    """A function or method that computes the same whatever the caller's modes; where none is on it costs nothing.
+
+    It makes tensors where those that it is given are, and on the CPU where there are none, such as of files.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling() or not (any_autocast_on() or torch.is_inference_mode_enabled()):
+        if torch.compiler.is_compiling() or not _any_mode_on():
             return function(*args, **kwargs)
         with _without_modes():
             return function(*args, **kwargs)
@@ -37,18 +41,13 @@ def mode_free(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def on_cpu(function: Callable[P, R]) -> Callable[P, R]:
-    """A `mode_free` function of files or of trajectories, which are on the CPU whatever device is torch's default."""
-    free = mode_free(function)
+def _any_mode_on() -> bool:
+    return any_autocast_on() or torch.is_inference_mode_enabled() or _device_mode_on()
 
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.get_default_device().type == "cpu":
-            return free(*args, **kwargs)
-        with torch.device("cpu"):
-            return free(*args, **kwargs)
 
-    return call
+def _device_mode_on() -> bool:
+    """Whether tensors are made elsewhere than on the CPU unless told; asking torch takes long where no mode is on."""
+    return number_of_modes() > 0 and torch.get_default_device().type != "cpu"
 
 
 def autocast_on() -> tuple[tuple[str, torch.dtype], ...]:
@@ -64,6 +63,8 @@ def _without_modes() -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for kind, _ in on:
                 stack.enter_context(torch.autocast(kind, enabled=False))
+            if _device_mode_on():
+                stack.enter_context(torch.device("cpu"))
             if torch.is_inference_mode_enabled():
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.no_grad())

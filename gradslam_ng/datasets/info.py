@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sampling import DepthStatistics, sample_frames
 from gradslam_ng.datasets.sequence import RGBDSequence
@@ -38,7 +38,7 @@ class Info:
         return [finding.message for finding in self.findings if finding.is_serious]
 
 
-@on_cpu
+@mode_free
 def info(sequence: RGBDSequence, sample: int = 20) -> Info:
     """Facts and findings about a sequence; images are read from `sample` frames spread over it."""
     steps = sequence.timestamps.diff()

@@ -7,7 +7,7 @@ import os
 import warnings
 from pathlib import Path
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.azure_kinect import AzureKinect
 from gradslam_ng.datasets.bags.bag import Bag
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
@@ -44,7 +44,7 @@ DEEPEST = 3  # folders down, in which a sequence is looked for, to name it
 LOOKED_INTO = 2000  # of these at most
 
 
-@on_cpu
+@mode_free
 def load(
     source: str | os.PathLike, *, intrinsics: Intrinsics | None = None, max_depth: float | None = None, **options
 ) -> RGBDSequence:

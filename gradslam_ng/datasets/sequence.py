@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.rectification import Rectification
 from gradslam_ng.structures import RGBDFrames, Trajectory
@@ -111,7 +111,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    @on_cpu
+    @mode_free
     def __getitem__(self, index: int | slice):
         if isinstance(index, slice):
             if index.step is not None and index.step < 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.evaluation.alignment import align as align_to
 from gradslam_ng.evaluation.alignment import associate, spans
 from gradslam_ng.evaluation.statistics import Statistics, as_errors
@@ -22,7 +22,7 @@ class ATE(Statistics):
     T_align: Tensor  # (4, 4), maps estimated positions onto the ground truth; scale in the upper left block
 
 
-@on_cpu
+@mode_free
 def ate(ground_truth: Trajectory, estimate: Trajectory, align: str = "se3", max_gap: float = 0.02) -> ATE:
     """Absolute trajectory error of the positions, as the TUM tools and evo define it.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.evaluation.alignment import align as align_to
 from gradslam_ng.evaluation.alignment import associate
 from gradslam_ng.evaluation.statistics import Statistics, as_errors
@@ -30,7 +30,7 @@ class RPE:
     pairs: Tensor  # (N, 2), indices of the associated poses
 
 
-@on_cpu
+@mode_free
 def rpe(
     ground_truth: Trajectory,
     estimate: Trajectory,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.evaluation import mesh as meshes
 from gradslam_ng.evaluation.statistics import Statistics, as_errors
 from gradslam_ng.geometry import camera, se3
@@ -32,7 +32,7 @@ class SurfaceErrors:
         return {"accuracy": self.accuracy.summary(), "completion": self.completion.summary(), **figures}
 
 
-@on_cpu
+@mode_free
 def surface(
     points: Tensor,  # (N, 3), meters
     mesh: meshes.Mesh,
@@ -78,7 +78,7 @@ def surface(
     return SurfaceErrors(accuracy, completion, threshold, precision, recall, f_score)
 
 
-@on_cpu
+@mode_free
 def seen_samples(
     samples: Tensor,  # (M, 3), meters
     frames: Iterable[RGBDFrames],

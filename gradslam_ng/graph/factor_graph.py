@@ -317,6 +317,7 @@ class FactorGraph:
         named = self._named(x)
         return [named[name].index_select(-1 - self.variables[name].event_ndim, index) for name, index in factor.keys]
 
+    @mode_free
     def index_of(self, name: str, index: Index) -> Tensor:
         """An index (M,) int64 of the variables of that name.
 

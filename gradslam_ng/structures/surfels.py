@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.io.ply import read_ply, write_ply
@@ -230,7 +230,7 @@ class SurfelMap:
         write_ply(path, columns | {"created": one.created[0], "updated": one.updated[0]}, comments=comments)
 
     @staticmethod
-    @on_cpu
+    @mode_free
     def load(path: Path | str) -> SurfelMap:
         """A map written by `save`, as a batch of one, with the same origin. Frame numbers are 0 if the file has none.
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.text import BadLine, parse_each, read_lines
 from gradslam_ng.structures.trajectory_columns import TUM, recognize_columns
@@ -37,7 +37,7 @@ class Trajectory:
     timestamps: Tensor  # (L,) seconds
     T_wc: Tensor  # (L, 4, 4)
 
-    @on_cpu
+    @mode_free
     def __post_init__(self) -> None:
         times = torch.as_tensor(self.timestamps, dtype=torch.float64)
         poses = torch.as_tensor(self.T_wc, dtype=torch.float64)
@@ -131,7 +131,7 @@ class Trajectory:
         return torch.minimum((times - unknown[before]).abs(), (times - unknown[after]).abs()) <= COINCIDENT
 
     @classmethod
-    @on_cpu
+    @mode_free
     def load(cls, path: str | os.PathLike) -> Trajectory:
         """Read a file of poses, one a line; `gradslam_ng.io.text` says how it is written. Told apart by their columns:
 

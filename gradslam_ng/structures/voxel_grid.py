@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import mode_free, on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.structures.voxel_blocks import (
     BLOCK_RESOLUTION,
     MAX_BATCH,
@@ -239,7 +239,7 @@ class VoxelGrid:
             np.savez_compressed(file, keys=one.keys.numpy(), **arrays)
 
     @staticmethod
-    @on_cpu
+    @mode_free
     def load(path: Path | str) -> VoxelGrid:
         """Volumes written by `save`.
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import gradslam_ng as gs
-from gradslam_ng import datasets
+from gradslam_ng import datasets, planning
 from gradslam_ng.compute.tree import tree_leaves
 from gradslam_ng.datasets.synthetic import Corrupted, Dropout, LensCover, Synthetic
 from gradslam_ng.geometry import se3
@@ -191,3 +191,42 @@ def test_geometry_and_solvers_stay_in_single_precision(clip):
     with torch.inference_mode():
         values = compute()
     assert all(torch.equal(x, y) for x, y in zip(values, expected, strict=True))
+
+
+PLANNED = {
+    "travel_time": lambda cost: planning.travel_time(cost, (3, 3)).time,
+    "shortest_path": lambda cost: planning.shortest_path(cost, [5, 5]).cost_to_go,
+    "value iteration": lambda cost: planning.ValueIteration(8, temperature=0.1)(cost, (3, 3)).cost_to_go,
+    "dare": lambda cost: planning.dare(cost.new_ones(1, 1), cost.new_ones(1, 1), cost[:1, :1], cost[1:2, :1]),
+    "smooth": lambda cost: (
+        planning.smooth(cost[:, :2].cumsum(0), lambda p: p.norm(dim=-1) - 0.3, radius=0.2, iterations=20).position
+    ),
+}
+
+
+@pytest.mark.parametrize("plan", PLANNED.values(), ids=PLANNED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_plans_do_not_depend_on_modes(plan, dtype):
+    """Nor does it matter where torch would put the numbers that a goal is given by."""
+    cost = 0.1 + torch.rand(6, 6, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    expected = plan(cost)
+    for mode in MODES.values():
+        with mode():
+            found = plan(cost)
+        assert found.dtype == expected.dtype and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_graphs_with_indices_in_lists_do_not_depend_on_modes(mode):
+    T = se3.exp(0.2 * torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+
+    def solve() -> torch.Tensor:
+        graph = gs.FactorGraph()
+        graph.add_variables("pose", gs.optim.SE3(), T)
+        graph.add_between("pose", [0, 1, 2], [1, 2, 3], T[1:])
+        graph.add_between("pose", [0], [3], T[:1])
+        return graph.optimize()["pose"]
+
+    expected = solve()
+    with MODES[mode]():
+        assert torch.equal(solve(), expected)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.synthetic import tessellate
 from gradslam_ng.datasets.synthetic.placement import Point
 from gradslam_ng.datasets.synthetic.solids import Solid
@@ -73,7 +73,7 @@ class Room:
         return torch.stack([solid.distance(p_w) for solid in self.solids]).amin(0)
 
     @functools.cached_property
-    @on_cpu
+    @mode_free
     def surface(self) -> tuple[Tensor, Tensor]:
         """The exact surface as small triangles: vertices (V, 3) float64, meters, and faces (F, 3) int64.
 

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import on_cpu
+from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.datasets.synthetic import noise as sensor
 from gradslam_ng.datasets.synthetic.paths import RATE, camera_path
@@ -43,7 +43,7 @@ class Synthetic(RGBDSequence):
         ValueError: an unknown room, path or noise (the message lists those known), no frames, or no pixels.
     """
 
-    @on_cpu
+    @mode_free
     def __init__(
         self,
         name: str = "living_room",
@@ -99,7 +99,7 @@ class Synthetic(RGBDSequence):
             return color, depth
         return sensor.kinect(color, depth, view.normal.float(), self.K, 1_000_003 * self.seed + index)
 
-    @on_cpu
+    @mode_free
     @torch.no_grad()
     def seen(self, points: Tensor, every: int = 10, tolerance: float = 0.005) -> Tensor:
         """Which points of the surface (N, 3), meters, the camera saw: (N,) bool, for the completion of a map.

@@ -255,7 +255,6 @@ def distance(
     T_a: Tensor,  # (..., 4, 4)
     T_b: Tensor,  # (..., 4, 4)
 ) -> tuple[Tensor, Tensor]:
-    """Meters and radians (...) between two poses."""
+    """Meters and radians (...) between two poses, whose gradients are zero where they are equal."""
     T_ab = inverse(T_a) @ T_b
-    cosine = (T_ab[..., :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    return T_ab[..., :3, 3].norm(dim=-1), cosine.clamp(-1, 1).arccos()
+    return so3.length(T_ab[..., :3, 3]), so3.length(so3.log(T_ab[..., :3, :3]))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.safe import denominator
+from gradslam_ng.compute.transforms import transforms_active
 
 _SERIES_BELOW = 2.0  # radians squared: under it the power series, above it sine and cosine
 _SERIES_TERMS = 11  # the first term left out, 2^11 / 24! beside 1 / 2!, is far below double precision
@@ -168,6 +169,15 @@ def log(
     return v * torch.where(small, series, 2.0 * torch.atan2(s, w) / s)
 
 
+def length(
+    v: Tensor,  # (..., n)
+) -> Tensor:
+    """Length (...) of vectors, with zero for all derivatives of that of zero."""
+    square = (v * v).sum(-1)
+    some = square > 0
+    return torch.where(some, torch.where(some, square, 1.0).sqrt(), 0.0)
+
+
 def from_quaternion(
     q_xyzw: Tensor,  # (..., 4)
 ) -> Tensor:
@@ -181,8 +191,35 @@ def from_quaternion(
 def nearest_rotation(
     M: Tensor,  # (..., d, d)
 ) -> Tensor:
-    """The rotation (..., d, d) nearest to each matrix (Umeyama 1991), itself if it is one; of 3 or of 2 dimensions."""
-    U, _, Vh = torch.linalg.svd(M)
-    sign = torch.ones(M.shape[:-1], dtype=M.dtype, device=M.device)
-    sign[..., -1] = torch.linalg.det(U @ Vh)
-    return (U * sign[..., None, :]) @ Vh
+    """The rotation (..., d, d) nearest to each matrix (Umeyama 1991), itself if it is one; of 3 or of 2 dimensions.
+
+    Derivatives, to second order, are those of R with R^T M symmetric, by two Newton steps from the solution, which
+    leave it where it is: those of the singular vectors, which are not unique for a rotation, are not needed. Where
+    rotations about some axis are equally near there are none.
+    """
+    U, S, Vh = torch.linalg.svd(M.detach())
+    sign = torch.cat([torch.ones_like(S[..., :-1]), torch.linalg.det(U @ Vh)[..., None]], dim=-1)
+    R = (U * sign[..., None, :]) @ Vh
+    if not M.requires_grad and not transforms_active():
+        return R
+    S = sign * S
+    unique = S[..., -1] + S[..., -2] > torch.finfo(M.dtype).eps * S[..., 0]  # else the last two axes may turn
+    eye = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+    M = torch.where(unique[..., None, None], M, R)
+    for _ in range(2):
+        R = R @ _newton_turn(R.mT @ M, eye)
+    return R
+
+
+def _newton_turn(
+    A: Tensor,  # (..., d, d)
+    eye: Tensor,  # (d, d)
+) -> Tensor:
+    """The rotation (..., d, d) that, to first order, makes A symmetric when it is taken off."""
+    trace = A.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    skew = A - A.mT
+    if A.shape[-1] == 2:
+        half = skew / (2 * trace)  # half the angle's tangent: Cayley's map, a rotation exactly
+        return torch.linalg.solve(eye - half, eye + half)
+    axis = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+    return exp(torch.linalg.solve(trace * eye - 0.5 * (A + A.mT), axis[..., None])[..., 0])

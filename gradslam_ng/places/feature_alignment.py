@@ -173,9 +173,9 @@ def fit_rigid(
 ) -> Tensor:
     """T (..., 4, 4) with T p nearest to q in the least squares (Kabsch 1976; Umeyama 1991)."""
     mean_p, mean_q = p.mean(-2, keepdim=True), q.mean(-2, keepdim=True)
+    R = so3.nearest_rotation((q - mean_q).mT @ (p - mean_p))
     T = torch.eye(4, dtype=p.dtype, device=p.device).expand(*p.shape[:-2], 4, 4).clone()
-    T[..., :3, :3] = so3.nearest_rotation((q - mean_q).mT @ (p - mean_p))
-    T[..., :3, 3] = (mean_q.mT - T[..., :3, :3] @ mean_p.mT)[..., 0]
+    T[..., :3, :3], T[..., :3, 3] = R, (mean_q.mT - R @ mean_p.mT)[..., 0]
     return T
 
 

@@ -203,3 +203,19 @@ def test_poses_of_the_world_move_single_precision_points_in_double():
     p = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
     for function in (se3.transform, se3.rotate):
         assert torch.equal(function(T, p), function(T, p.double()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_distance_of_poses_that_are_nearly_or_quite_the_same(dtype):
+    """Also in single precision, whose cosine knows no angle below 3e-4, and with a gradient."""
+    for angle in (1e-1, 1e-4, 1e-6, 0.0, math.pi):
+        xi = torch.tensor([0, 2 * angle, 0, 0, angle, 0], dtype=dtype, requires_grad=True)
+        upper = torch.cat([so3.exp(xi[3:]), xi[:3, None]], dim=-1)
+        meters, radians = se3.distance(torch.eye(4, dtype=dtype), torch.cat([upper, torch.eye(4, dtype=dtype)[3:]]))
+        tolerance = 1e-7 if dtype == torch.float32 else 1e-14
+        assert float(meters) == pytest.approx(2 * angle, rel=1e-6, abs=tolerance)
+        assert float(radians) == pytest.approx(angle, rel=1e-5, abs=tolerance)
+        (meters + radians).backward()
+        assert xi.grad.isfinite().all()
+        if 0 < angle < 1:
+            torch.testing.assert_close(xi.grad, torch.tensor([0, 1, 0, 0, 1, 0], dtype=dtype), rtol=1e-3, atol=1e-3)

@@ -110,3 +110,44 @@ def test_gradients_of_second_order(angle):
     w = rotation_vectors((), angle, torch.float64).requires_grad_()
     for function in (so3.exp, so3.left_jacobian, so3.left_jacobian_inverse):
         assert torch.autograd.gradgradcheck(function, w)
+
+
+WITHOUT_A_BASIS = {  # of singular vectors of their own, since singular values are equal
+    "identity": torch.eye(3),
+    "rotation": so3.exp(torch.tensor([0.3, -0.5, 0.2])),
+    "two alike": torch.diag(torch.tensor([2.0, 2.0, 1.0])),
+    "a plane": torch.diag(torch.tensor([2.0, 1.0, 0.0])),
+    "mirrored": torch.diag(torch.tensor([3.0, 2.0, -1.0])),
+    "two dimensions": torch.eye(2),
+    "any": torch.tensor([[0.9, 0.2, -0.4], [0.1, 1.3, 0.3], [0.5, -0.2, 0.7]]),
+}
+
+
+@pytest.mark.parametrize("M", WITHOUT_A_BASIS.values(), ids=WITHOUT_A_BASIS)
+def test_derivatives_of_the_nearest_rotation(M):
+    """To second order, in reverse and forward mode, one by one and in a batch, as of the value without gradients."""
+    M = M.double()
+    leaf = M.clone().requires_grad_()
+    R = so3.nearest_rotation(leaf)
+    torch.testing.assert_close(R, so3.nearest_rotation(M), rtol=0, atol=1e-14)
+    torch.testing.assert_close(R @ R.mT, torch.eye(len(M), dtype=torch.float64), rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(so3.nearest_rotation, (leaf,), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(so3.nearest_rotation, (leaf,))
+    batch = torch.stack([M, 1.5 * M])
+    jacobians = torch.func.vmap(torch.func.jacrev(so3.nearest_rotation))(batch)
+    torch.testing.assert_close(jacobians[0], torch.func.jacfwd(so3.nearest_rotation)(M), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (2.0, 1.0, -1.0)])
+def test_a_nearest_rotation_that_is_not_the_only_one_has_no_gradient(values):
+    M = torch.diag(torch.tensor(values)).requires_grad_()
+    so3.nearest_rotation(M).sum().backward()
+    assert not M.grad.any()
+
+
+def test_length_of_nothing_has_derivatives_of_zero():
+    v = torch.tensor([[0.0, 0, 0], [3, 0, 4]], dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(so3.length(v).sum(), v, create_graph=True)
+    assert so3.length(v).tolist() == [0, 5] and not grad[0].any()
+    torch.testing.assert_close(grad[1], 0.2 * v[1].detach())
+    assert torch.autograd.grad(grad.square().sum(), v)[0].isfinite().all()

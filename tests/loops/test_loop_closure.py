@@ -65,7 +65,7 @@ def test_a_system_that_is_followed(there_and_back):
 
 
 def test_ctrl_c_while_a_loop_is_put_into_effect_waits_for_its_end(there_and_back):
-    """Keyframes and map move together, and what was done stays."""
+    """Keyframes and map move together, and the frame is done."""
     done = []
 
     class Closer(LoopCloser):
@@ -82,4 +82,4 @@ def test_ctrl_c_while_a_loop_is_put_into_effect_waits_for_its_end(there_and_back
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.interrupted and done == list(range(1, 13))
-    assert len(result.trajectory) == 11 and int(result.map.count[0]) > 0
+    assert len(result.trajectory) == 12 and int(result.map.count[0]) > 0

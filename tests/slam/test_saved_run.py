@@ -14,7 +14,7 @@ import gradslam_ng as gs
 from gradslam_ng.compute.tree import tree_leaves
 from gradslam_ng.io import tensor_tree
 from gradslam_ng.odometry import ProjectiveICP
-from gradslam_ng.slam import stream
+from gradslam_ng.slam import submap_tracking
 from gradslam_ng.slam.saved_run import StateWriter
 
 SYSTEMS = {
@@ -95,7 +95,7 @@ def test_a_run_that_is_done_leaves_the_same_once_more(sequence, tmp_path):
 
 def test_submaps_and_frames_that_wait(sequence, tmp_path, monkeypatch):
     """Lost for more than three frames, a new submap begins: with the frames that waited for it."""
-    monkeypatch.setattr(stream, "LOST_SECONDS", 0.06)
+    monkeypatch.setattr(submap_tracking, "LOST_SECONDS", 0.06)
     clip = sequence.clip
     depth, color = clip.depth.clone(), clip.color.clone()
     depth[4:], color[4:] = depth[4:].flip(-2), color[4:].flip(-2)  # another place

@@ -10,6 +10,7 @@ it is (`gs.datasets.load`).
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -46,17 +47,22 @@ def frames_of(pairs: queue.Queue[Pair | None]) -> Iterator[tuple[int, gs.RGBDFra
         number += 1
 
 
-def track(pairs: queue.Queue[Pair | None], found: Callable[[float, torch.Tensor], None], out: Path) -> gs.Trajectory:
-    """Track the pairs that come, until None, and write map.ply and trajectory.txt; found: called with the seconds and
-    the pose T_wc (4, 4) of each frame that was tracked."""
+def track(
+    pairs: queue.Queue[Pair | None], found: Callable[[float, torch.Tensor], None], out: Path
+) -> gs.Trajectory | None:
+    """Track the pairs that come, until None or Ctrl-C, and write map.ply and trajectory.txt; found: called with the
+    seconds and the pose T_wc (4, 4) of each frame that was tracked. None, and nothing written, where none was."""
     slam, state, seconds, poses = gs.PointFusion(settings="fast"), None, [], []
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.suppress(KeyboardInterrupt):
         for _, frame in gs.cameras.LatestFrames(frames_of(pairs)):
             state = slam.step(state, frame)
             if bool(state.tracking.ok[0]):
                 seconds.append(float(frame.timestamps))
                 poses.append(state.T_wc[0].double())
                 found(seconds[-1], poses[-1])
+    if state is None or not poses:
+        print("no frame was tracked")
+        return None
     out.mkdir(parents=True, exist_ok=True)
     trajectory = gs.Trajectory(torch.tensor(seconds, dtype=torch.float64), torch.stack(poses))
     trajectory.save(out / "trajectory.txt")
@@ -82,6 +88,7 @@ def main(
     import rclpy
     from geometry_msgs.msg import PoseStamped
     from nav_msgs.msg import Path as PathMessage
+    from rclpy.executors import ExternalShutdownException
     from sensor_msgs.msg import CameraInfo, Image
 
     rclpy.init()
@@ -107,7 +114,8 @@ def main(
         paths.publish(path)
 
     def spin() -> None:
-        rclpy.spin(node)  # until Ctrl-C
+        with contextlib.suppress(ExternalShutdownException):  # by Ctrl-C, or from outside
+            rclpy.spin(node)
         pairs.put(None)
 
     threading.Thread(target=spin, daemon=True).start()

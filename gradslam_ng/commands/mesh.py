@@ -12,11 +12,12 @@ from torch import Tensor
 
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.geometry.upright import estimate_upright
-from gradslam_ng.meshing import decimate, marching_cubes, remove_small_components, surfels_to_tsdf
+from gradslam_ng.meshing import bake_texture, decimate, marching_cubes, remove_small_components, surfels_to_tsdf
 from gradslam_ng.structures import SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
 
 FORMATS = (".ply", ".glb", ".obj", ".stl")
+TEXTURED = (".glb", ".obj")
 MapFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR|MAP")]
 
 
@@ -27,6 +28,7 @@ def mesh(
     voxel_size: float = 0.01,
     min_component: int = 0,
     decimate: int | None = None,
+    texture: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Make a mesh of either kind of map.
 
@@ -37,6 +39,7 @@ def mesh(
         voxel_size: Meters; of the mesh of surfels. A volume has its own.
         min_component: Connected parts of fewer triangles are left out.
         decimate: Triangles that are left at most.
+        texture: Colors in an image, of a .glb or .obj, which keeps what larger triangles would blur.
     """
     if map_.is_dir():
         map_ = next((map_ / name for name in ("volume.npz", "map.ply") if (map_ / name).is_file()), map_ / "map.ply")
@@ -49,13 +52,19 @@ def mesh(
         raise UsageError(f"min_component: expected a number of triangles, got {min_component}")
     if decimate is not None and decimate < 1:
         raise UsageError(f"decimate: expected a positive number of triangles, got {decimate}")
+    if texture and out.suffix.lower() not in TEXTURED:
+        raise UsageError(f"texture: expected an --out that ends in {' or '.join(TEXTURED)}, got {out.name!r}")
     with Console(stderr=True).status("[dim]surface[/]") as status:
-        volume = VoxelGrid.load(map_) if map_.suffix == ".npz" else surfels_to_tsdf(SurfelMap.load(map_), voxel_size)
+        surfels = None if map_.suffix == ".npz" else SurfelMap.load(map_)
+        volume = VoxelGrid.load(map_) if surfels is None else surfels_to_tsdf(surfels, voxel_size)
         if out.exists() and out.samefile(map_):
             raise UsageError(f"out: expected another file than the map itself, got {out}")
         whole = marching_cubes(volume)
         status.update(f"[dim]{len(whole.faces)} triangles[/]")
         smaller = _make_smaller(whole, min_component, decimate)
+        if texture and len(smaller.faces):
+            status.update("[dim]texture[/]")
+            smaller = _with_texture(smaller, whole, surfels, volume.voxel_size / 2)
         out.parent.mkdir(parents=True, exist_ok=True)
         smaller.save(out, _up(map_, whole))
     faces, vertices, before = len(smaller.faces), len(smaller.vertices), len(whole.faces)
@@ -66,6 +75,13 @@ def mesh(
 def _make_smaller(mesh: Mesh, min_component: int, faces: int | None) -> Mesh:
     mesh = remove_small_components(mesh, min_component)
     return mesh if faces is None else decimate(mesh, faces)
+
+
+def _with_texture(mesh: Mesh, whole: Mesh, surfels: SurfelMap | None, texel: float) -> Mesh:
+    """Colored by surfels where there are any, else by the corners of all triangles before they became fewer."""
+    if surfels is None:
+        return bake_texture(mesh, whole.vertices, whole.colors, texel)
+    return bake_texture(mesh, surfels.points[surfels.mask], surfels.colors[surfels.mask], texel)
 
 
 def _up(map_: Path, mesh: Mesh) -> Tensor | None:

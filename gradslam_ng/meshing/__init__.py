@@ -3,5 +3,13 @@
 from gradslam_ng.meshing.conversions import surfels_to_tsdf, tsdf_to_surfels
 from gradslam_ng.meshing.marching_cubes import marching_cubes
 from gradslam_ng.meshing.simplification import decimate, remove_small_components
+from gradslam_ng.meshing.texturing import bake_texture
 
-__all__ = ["decimate", "marching_cubes", "remove_small_components", "surfels_to_tsdf", "tsdf_to_surfels"]
+__all__ = [
+    "bake_texture",
+    "decimate",
+    "marching_cubes",
+    "remove_small_components",
+    "surfels_to_tsdf",
+    "tsdf_to_surfels",
+]

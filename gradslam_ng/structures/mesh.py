@@ -6,10 +6,13 @@ import json
 import os
 import struct
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from gradslam_ng.io.open3d_import import import_open3d
@@ -17,7 +20,22 @@ from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures.origin import world_columns
 
 _FLOAT, _UINT, _UBYTE = 5126, 5125, 5121  # component types of glTF 2.0
+_LINEAR = 9729
 _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
+
+
+@dataclass(frozen=True, eq=False)
+class Texture:
+    """An image on a mesh."""
+
+    image: Tensor  # (H, W, 3) uint8
+    uv: Tensor  # (V, 2), where in it each vertex lies, from its upper left corner (0, 0) to the lower right one (1, 1)
+
+    def png(self) -> bytes:
+        """The image as a file."""
+        data = BytesIO()
+        Image.fromarray(self.image.cpu().numpy()).save(data, "PNG")
+        return data.getvalue()
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +48,7 @@ class Mesh:
     colors: Tensor  # (V, 3), in [0, 1]
     weights: Tensor  # (V,), how much was measured there
     origin: Tensor | None = None  # (3,) float64, meters, where in the world coordinates begin; None: at its origin
+    texture: Texture | None = None  # which .glb and .obj are written with, instead of the colors of the vertices
 
     def __repr__(self) -> str:
         """In one line; a mesh prints pages otherwise."""
@@ -65,7 +84,13 @@ class Mesh:
         )
         mesh.vertex_colors = vector(self._bytes().cpu().double().numpy() / 255)
         mesh.vertex_normals = vector(self.normals.detach().cpu().double().numpy())
-        mesh.compute_triangle_normals()  # those of STL
+        if Path(path).suffix.lower() == ".stl":
+            mesh.compute_triangle_normals()
+        if self.texture is not None:
+            uv = self.texture.uv[self.faces.flatten()].double()
+            mesh.triangle_uvs = o3d.utility.Vector2dVector(uv.cpu().numpy())  # the image is turned over when written
+            mesh.triangle_material_ids = o3d.utility.IntVector([0] * len(self.faces))
+            mesh.textures = [o3d.geometry.Image(np.ascontiguousarray(self.texture.image.cpu().numpy()))]
         if not o3d.io.write_triangle_mesh(os.fspath(path), mesh):
             raise OSError(f"{path}: cannot be written")
 
@@ -87,11 +112,11 @@ class Mesh:
         positions, normals = (
             (x.detach().cpu().double().numpy() @ R_gw.T).astype(np.float32) for x in (self.vertices, self.normals)
         )
-        colors = self.colors.detach().cpu().double().clamp(0, 1).numpy()
-        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-        rgba = np.full((len(colors), 4), 255, np.uint8)
-        rgba[:, :3] = np.round(255 * linear)
-        arrays = {"POSITION": positions, "NORMAL": normals, "COLOR_0": rgba}
+        arrays = {"POSITION": positions, "NORMAL": normals}
+        if self.texture is None:
+            arrays["COLOR_0"] = self._linear_colors()
+        else:
+            arrays["TEXCOORD_0"] = self.texture.uv.float().cpu().numpy()
         indices = self.faces.detach().cpu().numpy().astype(np.uint32).reshape(-1)
 
         body, views, accessors = b"", [], []
@@ -110,25 +135,49 @@ class Mesh:
         primitive = {"attributes": {name: i for i, name in enumerate(arrays)}, "indices": len(arrays), "mode": 4}
         document = {"asset": {"version": "2.0", "generator": "gradslam_ng"}, "scene": 0, "scenes": [{}]}
         if len(indices):  # the format knows no empty arrays
-            material = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}, "doubleSided": True}
+            look: dict[str, Any] = {"metallicFactor": 0, "roughnessFactor": 1}
+            if self.texture is not None:
+                data = self.texture.png()
+                views.append({"buffer": 0, "byteOffset": len(body), "byteLength": len(data)})
+                body += data
+                look["baseColorTexture"] = {"index": 0}
+                document |= {
+                    "images": [{"bufferView": len(views) - 1, "mimeType": "image/png"}],
+                    "samplers": [{"magFilter": _LINEAR, "minFilter": _LINEAR}],  # smaller images would mix triangles
+                    "textures": [{"sampler": 0, "source": 0}],
+                }
+            material = {"pbrMetallicRoughness": look, "doubleSided": True}
             document |= {
                 "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0} | self._place(R_gw)], "materials": [material],
                 "meshes": [{"primitives": [primitive | {"material": 0}]}], "buffers": [{"byteLength": len(body)}],
                 "bufferViews": views, "accessors": accessors,
             }  # fmt: skip
-        text = json.dumps(document, separators=(",", ":")).encode()
-        chunks = [(b"JSON", text + b" " * (-len(text) % 4)), (b"BIN\0", body + b"\0" * (-len(body) % 4))]
-        chunks = chunks if len(indices) else chunks[:1]
-        with Path(path).open("wb") as file:
-            file.write(struct.pack("<4sII", b"glTF", 2, 12 + sum(8 + len(data) for _, data in chunks)))
-            for tag, data in chunks:
-                file.write(struct.pack("<I4s", len(data), tag) + data)
+        _write_glb(path, document, body if len(indices) else b"")
+
+    def _linear_colors(self) -> np.ndarray:
+        """(V, 4) uint8: linear, opaque."""
+        colors = self.colors.detach().cpu().double().clamp(0, 1).numpy()
+        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+        rgba = np.full((len(colors), 4), 255, np.uint8)
+        rgba[:, :3] = np.round(255 * linear)
+        return rgba
 
     def _place(self, R_gw: np.ndarray) -> dict[str, list[float]]:
         """Where a node of glTF, whose coordinates are float32, lies: the origin, unless it is the world's."""
         if self.origin is None or not bool(self.origin.any()):
             return {}
         return {"translation": (R_gw @ self.origin.cpu().double().numpy()).tolist()}
+
+
+def _write_glb(path: Path | str, document: dict[str, Any], body: bytes) -> None:
+    """Write binary glTF: a document, and what its buffer holds, if it has one."""
+    text = json.dumps(document, separators=(",", ":")).encode()
+    chunks = [(b"JSON", text + b" " * (-len(text) % 4)), (b"BIN\0", body + b"\0" * (-len(body) % 4))]
+    chunks = chunks if body else chunks[:1]
+    with Path(path).open("wb") as file:
+        file.write(struct.pack("<4sII", b"glTF", 2, 12 + sum(8 + len(data) for _, data in chunks)))
+        for tag, data in chunks:
+            file.write(struct.pack("<I4s", len(data), tag) + data)
 
 
 def _gltf_axes(up: np.ndarray) -> np.ndarray:

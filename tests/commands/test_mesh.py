@@ -6,6 +6,7 @@ import importlib
 import json
 from pathlib import Path
 
+import imageio.v3 as iio
 import pytest
 import torch
 
@@ -73,6 +74,18 @@ def test_a_mesh_is_made_smaller(left, tmp_path, capsys):
     assert main(["mesh", str(left / "volume.npz"), *options]) == 0
     assert "triangles" in capsys.readouterr().out
     assert 0 < sum(line.startswith("f ") for line in (tmp_path / "small.obj").read_text().splitlines()) <= 300
+
+
+def test_colors_in_a_texture(left, tmp_path, capsys):
+    pytest.importorskip("open3d")
+    options = ["--decimate", "300", "--texture", "--voxel-size", "0.04"]
+    assert main(["mesh", str(left / "volume.npz"), "--out", str(tmp_path / "a.obj"), *options]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.obj", "a.mtl", "a_0.png"}
+    assert iio.imread(tmp_path / "a_0.png")[..., :3].std() > 20
+    assert main(["mesh", str(left / "map.ply"), "--out", str(tmp_path / "b.glb"), *options]) == 0
+    assert b"baseColorTexture" in (tmp_path / "b.glb").read_bytes()
+    assert main(["mesh", str(left / "map.ply"), "--out", str(tmp_path / "b.ply"), *options]) == 2
+    assert "expected an --out that ends in .glb or .obj" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -232,10 +232,12 @@ def summary(statistics: evaluation.Statistics) -> dict[str, float]:
 
 
 def peak_memory() -> float:
-    """Of this process so far, on the GPU where one was used, MB."""
+    """Of this process so far, on the GPU where one was used, MB; 0 where the system does not tell."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 1e6
-    import resource  # late: there is none on Windows
-
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

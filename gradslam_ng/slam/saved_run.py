@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.io.tensor_tree import load_about, save_tree
 from gradslam_ng.odometry import TrackingResult
@@ -39,6 +41,7 @@ SAVED_TYPES: tuple[type, ...] = (
     Link,
 )
 SAVED_TYPES += (TrackedFrame, Keyframes, FeatureFrame, LocalFeatures)
+torch.serialization.add_safe_globals([*SAVED_TYPES])  # what torch.save writes of a state, torch.load reads as it is
 NAMED = int | float | str | tuple | None  # settings that are told by their value
 
 

@@ -114,6 +114,14 @@ def test_other_systems(recording, tmp_path, system, run, results, prints):
     assert "6 tracked, 0 lost, 0 skipped" in prints()
 
 
+def test_a_system_without_the_module_resource(recording, tmp_path, run, results, monkeypatch):
+    """As Windows is: all but the memory is told."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert run(recording, tmp_path, "--frames", ":2") == 0
+    metrics, _, _ = results(tmp_path)
+    assert metrics["peak_memory_mb"] == 0 and metrics["frames"]["tracked"] == 2
+
+
 def test_frames_scale_and_ground_truth(recording, tmp_path, run, results):
     assert run(recording, tmp_path, "--frames", "1:6:2", "--scale", "0.5", "--odometry", "ground-truth") == 0
     metrics, trajectory, map_ = results(tmp_path)

@@ -171,3 +171,15 @@ def test_a_full_disk_costs_a_warning_and_not_the_run(sequence, tmp_path, monkeyp
 def test_a_folder_that_is_not_there(sequence, tmp_path, caplog):
     run("pointfusion", sequence, state_writer=StateWriter(tmp_path / "nowhere" / "state.safetensors"))
     assert "cannot be written: No such file or directory" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["pointfusion", "kinectfusion", "icp-odometry"])
+def test_states_and_maps_go_through_torch_save(sequence, tmp_path, name):
+    """And are loaded by torch's default, which takes data alone."""
+    states = []
+    result = run(name, sequence[:2], on_frame=lambda index, state: states.append(state))
+    torch.save({"state": states[-1], "map": result.map}, tmp_path / "saved.pt")
+    loaded = torch.load(tmp_path / "saved.pt", weights_only=True)
+    for one, other in ((loaded["state"], states[-1]), (loaded["map"], result.map)):
+        assert type(one) is type(other)
+        assert all(torch.equal(a, b) for a, b in zip(tree_leaves(one), tree_leaves(other), strict=True))

@@ -30,6 +30,7 @@ from gradslam_ng.structures.voxel_interpolation import (
     trilinear,
 )
 
+MIN_REACH = 10.0  # meters from its origin that a volume must have keys for: what a camera sees
 MAX_TRUNCATION = 1000  # voxels: a band that wide has no room in memory
 _VALUES = ("sdf", "weight", "color", "color_weight")  # of every voxel
 _ARRAYS = ("keys", "slots", *_VALUES)
@@ -73,6 +74,10 @@ class VoxelGrid:
         if isinstance(self.truncation, Real) and self.truncation > MAX_TRUNCATION * self.voxel_size:
             limit = f"{MAX_TRUNCATION} voxels of {self.voxel_size:g} m"
             raise ValueError(f"truncation: expected at most {limit}, got {self.truncation} m")
+        if self.voxel_size < MIN_REACH / (MAX_BLOCK * BLOCK_RESOLUTION):
+            reach = self.voxel_size * MAX_BLOCK * BLOCK_RESOLUTION
+            text = f"those of {self.voxel_size:g} m reach {reach:.3g} m from the origin of a volume"
+            raise ValueError(f"voxel_size: expected voxels that reach {MIN_REACH:g} m at least; {text}")
         if torch.compiler.is_compiling():
             return
         blocks, like = len(self.sdf), self.sdf

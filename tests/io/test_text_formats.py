@@ -186,6 +186,11 @@ FORMATS = {
         lambda path: [T.round(decimals=9).tolist() for T in read_pose_table(path)],
         [POSE, POSE],
     ),
+    "poses, four lines each": Format(
+        numbers_text([*POSE, *POSE]),
+        lambda path: [T.round(decimals=9).tolist() for T in read_pose_table(path)],
+        [POSE, POSE],
+    ),
     "pose": Format(numbers_text(POSE), lambda path: read_pose(path).round(decimals=9).tolist(), POSE),
     "intrinsics": Format(numbers_text(K_ROWS), read_camera, K_ROWS, name="intrinsics.txt"),
     "intrinsics, four numbers": Format(

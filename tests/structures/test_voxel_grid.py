@@ -155,6 +155,14 @@ def test_a_band_that_no_memory_holds_is_refused():
         gs.KinectFusion(voxel_size=0.04, truncation=1e6)
 
 
+def test_voxels_so_small_that_a_room_has_no_keys_are_refused():
+    """Blocks beyond what keys have room for are no blocks: the map would be empty."""
+    gs.VoxelGrid.empty(1, 4e-5, 2e-4)
+    for voxel in (1e-6, 3.8e-5):
+        with pytest.raises(ValueError, match=r"voxel_size: expected voxels that reach 10 m at least"):
+            gs.KinectFusion(voxel_size=voxel, truncation=5 * voxel)
+
+
 def test_frames_without_a_pose_are_refused(room):
     frame = room.view(room.walk(1)[0], SIZE)
     with pytest.raises(ValueError, match="poses"):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gradslam_ng.cameras.camera import PATIENCE, CameraError, LiveCamera, Shot
+from gradslam_ng.io.optional_import import import_optional
 
 SIZE = (400, 640)  # image height and width, the stereo pair's own shape
 RATE = 30  # frames a second
@@ -33,10 +34,7 @@ class Oak(LiveCamera):
     depth_scale = 1000.0
 
     def __init__(self, serial: str = "") -> None:
-        try:
-            import depthai
-        except ImportError as error:
-            raise ImportError(f"oak: needs depthai ({error}): pip install 'gradslam_ng[oak]'") from None
+        depthai = import_optional("depthai", user="oak:", extra="oak")
         try:
             device = depthai.Device(serial) if serial else depthai.Device()
             self.pipeline = depthai.Pipeline(device)

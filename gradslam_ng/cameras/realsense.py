@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gradslam_ng.cameras.camera import PATIENCE, CameraError, LiveCamera, Shot
+from gradslam_ng.io.optional_import import import_optional
 
 log = logging.getLogger("gradslam_ng")
 RATE = 30  # frames a second
@@ -29,12 +30,7 @@ class RealSense(LiveCamera):
     kind = "realsense"
 
     def __init__(self, serial: str = "", *, device: Any = None) -> None:
-        try:
-            import pyrealsense2 as rs
-        except ImportError as error:
-            raise ImportError(
-                f"realsense: needs pyrealsense2 ({error}): pip install 'gradslam_ng[realsense]'"
-            ) from None
+        rs = import_optional("pyrealsense2", user="realsense:", extra="realsense")
         self.pipeline, config = rs.pipeline(), rs.config()
         if device is not None:
             self.pipeline.set_device(device)

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from types import ModuleType
 
+from gradslam_ng.io.optional_import import import_optional
+
 RESULTS = (0, 3)  # exit statuses of `run` that leave results: reliable, and not to be relied on
 SAID = (*RESULTS, 1, 2, 4)  # those after which another try would say the same; of others, crashes, one is made
 INTERRUPTED = 130
@@ -114,7 +116,7 @@ def run_here(runs: list[Run], jobs: int) -> Iterator[tuple[Run, Outcome]]:
 def run_on_ray(runs: list[Run], address: str, gpus: float) -> Iterator[tuple[Run, Outcome]]:
     """Each run in a fresh worker of a cluster, which must see the same files; what a worker or a node that dies was at
     is done once more elsewhere. address: of the cluster, or "auto"."""
-    ray = import_ray()
+    ray = import_optional("ray", user="a cluster", extra="cluster")
     with _connected(ray, address):
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=1)(_run_in_worker)
         pending = {remote.remote(run): run for run in runs}
@@ -128,15 +130,6 @@ def run_on_ray(runs: list[Run], address: str, gpus: float) -> Iterator[tuple[Run
                 outcome = Outcome(run.arguments, -1, 0.0, 2)
             _write(run, outcome)
             yield run, outcome
-
-
-def import_ray() -> ModuleType:
-    """The module; ImportError says what to install where it is missing."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError(f"ray: {error}; pip install 'gradslam_ng[cluster]'") from None
-    return ray
 
 
 @contextlib.contextmanager

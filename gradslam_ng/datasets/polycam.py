@@ -12,10 +12,11 @@ from torch import Tensor
 from gradslam_ng.datasets.axes import flip_camera_axes
 from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.camera_files import with_given
+from gradslam_ng.datasets.files import ImageFiles
 from gradslam_ng.datasets.image_files import visible_files
-from gradslam_ng.datasets.images import load_color, load_depth
+from gradslam_ng.datasets.images import load_depth
 from gradslam_ng.datasets.intrinsics import Intrinsics, parse_intrinsics
-from gradslam_ng.datasets.recorded import FRAME_RATE, RecordedSequence
+from gradslam_ng.datasets.recorded import FRAME_RATE
 from gradslam_ng.datasets.text import parse_poses, per_frame_truth, pose
 from gradslam_ng.datasets.transforms import varied_focal
 from gradslam_ng.io.text import BadLine, read_json
@@ -25,7 +26,7 @@ MICROSECONDS = 1e6
 USUAL_STEP = (1e-3, 30.0)  # seconds between keyframes
 
 
-class Polycam(RecordedSequence):
+class Polycam(ImageFiles):
     """A folder with `keyframes/images`, `cameras` and `depth`, or what Polycam corrected of them, which goes first.
 
     Depth (256x192, millimeters) is smaller than color; where a confidence image has the least level, it is left out.
@@ -55,8 +56,6 @@ class Polycam(RecordedSequence):
         files = [path for path in files if path.stem in depth and path.stem in color]
         if not files:
             raise ValueError(f"{frames}: no camera has an image and a depth image of its name")
-        self.color = [color[path.stem] for path in files]
-        self.depth = [depth[path.stem] for path in files]
         self.confidence = [confidence.get(path.stem) for path in files]
         told = [read_json(path, FORM) for path in files]
         camera, findings = _camera(told, files[0])
@@ -65,6 +64,8 @@ class Polycam(RecordedSequence):
         super().__init__(
             name=Path(folder).resolve().name,
             layout=self.layout,
+            color=[color[path.stem] for path in files],
+            depth=[depth[path.stem] for path in files],
             camera=with_given(camera, intrinsics),
             depth_scale=depth_scale,
             timestamps=timestamps,
@@ -79,14 +80,8 @@ class Polycam(RecordedSequence):
         has_cameras = (frames / "cameras").is_dir() or (frames / "corrected_cameras").is_dir()
         return has_cameras and (frames / "depth").is_dir()
 
-    def image_path(self, index: int, kind: str) -> Path:
-        return (self.color if kind == "color" else self.depth)[index]
-
-    def decode_color(self, index: int) -> np.ndarray:
-        return load_color(self.color[index])
-
     def decode_depth(self, index: int) -> np.ndarray:
-        return without_guesses(load_depth(self.depth[index]), self.confidence[index])
+        return without_guesses(super().decode_depth(index), self.confidence[index])
 
 
 def without_guesses(depth: np.ndarray, confidence: Path | None) -> np.ndarray:

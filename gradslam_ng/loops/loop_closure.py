@@ -40,6 +40,8 @@ from gradslam_ng.structures.surfels import concatenate
 
 ARCHIVE_FRACTION = 0.03  # of the map's surfels that must not have been seen for a while before they move: it copies all
 MIN_CORRECTION = 0.003, math.radians(0.2)  # meters and radians: less is not worth moving the map for
+# What it knows between two frames, beside what is being detected.
+SAVED = ("keyframes", "loops", "odometry_edges", "path_length", "T_wc_last", "archive", "pending_correction")
 CONFIRM_ABOVE = 0.3, math.radians(15.0)  # a correction that a second loop must agree with, to 5 cm and 3 degrees
 
 
@@ -123,15 +125,13 @@ class LoopCloser:
     def saved(self) -> dict[str, Any]:
         """What it knows between two frames; waits for what is being detected."""
         closure = None if self.pending is None else self.pending.result()
-        names = ("keyframes", "loops", "odometry_edges", "path_length", "T_wc_last", "archive", "pending_correction")
-        known = {name: value for name, value in vars(self).items() if name in names}
+        known = {name: getattr(self, name) for name in SAVED}
         return known | {"closure": closure, "is_pending": self.pending is not None}
 
     def restore(self, saved: dict[str, Any], system: System) -> None:
         """Go on from where another one of the same settings was."""
-        self.keyframes, self.loops, self.archive = (saved[name] for name in ("keyframes", "loops", "archive"))
-        self.odometry_edges, self.path_length = saved["odometry_edges"], saved["path_length"]
-        self.T_wc_last, self.pending_correction = saved["T_wc_last"], saved["pending_correction"]
+        for name in SAVED:
+            setattr(self, name, saved[name])
         self.pending = None
         if saved["is_pending"]:
             self.pending = Future()

@@ -24,6 +24,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, as_array
 from gradslam_ng.viz.snapshot import FIELD, choose_view
 
@@ -40,11 +41,7 @@ def load_viser() -> Any:
     Raises:
         ImportError: it is missing; the message says what to install.
     """
-    try:
-        import viser
-    except ImportError as error:
-        raise ImportError(f"the page in the browser needs viser ({error}): pip install 'gradslam_ng[view]'") from None
-    return viser
+    return import_optional("viser", user="the page in the browser", extra="view")
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, Scene, as_array
 
 MOST_IMAGES = 300  # evenly spread over the frames
@@ -27,11 +28,7 @@ def load_rerun() -> Any:
     Raises:
         ImportError: it is missing; the message says what to install.
     """
-    try:
-        import rerun
-    except ImportError as error:
-        raise ImportError(f"a .rrd file needs rerun-sdk ({error}): pip install 'gradslam_ng[rerun]'") from None
-    return rerun
+    return import_optional("rerun", user="a .rrd file", extra="rerun", package="rerun-sdk")
 
 
 def write_rerun(

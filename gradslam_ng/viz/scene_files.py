@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.io.text import read_json, read_text
 from gradslam_ng.meshing import tsdf_to_surfels
@@ -162,10 +163,7 @@ def read_glb(path: Path) -> BinaryMesh:
         ImportError: trimesh, which reads it, is missing.
         ValueError: not such a file, or nothing is in it.
     """
-    try:
-        import trimesh
-    except ImportError as error:
-        raise ImportError(f"reading .glb needs trimesh ({error}): pip install 'gradslam_ng[view]'") from None
+    trimesh = import_optional("trimesh", user="reading .glb", extra="view")
     try:
         bounds = trimesh.load_scene(path).bounds
     except Exception as error:  # of many kinds

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair, lift, see
 from gradslam_ng.calibration.motion import LocalMotion
+from gradslam_ng.compute.discrete import steady_floor
 from gradslam_ng.geometry import se3
 
 
@@ -104,7 +105,7 @@ class Images:
         x, y = ((uv + 0.5) / self.factor - 0.5).unbind(-1)
         inside = (x >= 0) & (x < w - 1) & (y >= 0) & (y < h - 1)
         x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
-        column, row = x.floor(), y.floor()
+        column, row = steady_floor(x).clamp(max=w - 2), steady_floor(y).clamp(max=h - 2)
         a, b = (x - column)[..., None], (y - row)[..., None]
         table = self.stack.movedim(1, -1).flatten(0, 2)
         first = index[:, None] * (h * w) + row.long() * w + column.long()

@@ -18,6 +18,8 @@ from torch import Tensor
 from gradslam_ng.compute.transforms import transforms_active
 from gradslam_ng.compute.tree import tree_map
 
+TIE = 2.0**-10  # pixels, voxels or blocks, by which rounding never moves a point
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -39,6 +41,17 @@ def discrete(function: Callable[P, R]) -> Callable[P, R]:
             return _interceptor(function, *args, **kwargs)
 
     return call
+
+
+def steady_floor(x: Tensor) -> Tensor:
+    """The cell of unit width in which x (...) lies: a constant of the gradient.
+
+    Points lie on the border between two more often than by chance: a camera that has not moved sees a map's points at
+    centers of pixels, and one at the world's origin sees planes of voxels edge on. There rounding would choose, by
+    another thread or a change of the input by nothing, and values and slopes would jump. So what lies less than `TIE`
+    before a border counts as beyond it.
+    """
+    return (x.detach() + TIE).floor()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import TIE
 from gradslam_ng.compute.discrete import discrete as discrete_choice
 from gradslam_ng.compute.masks import heaviside, pad, stack_last
 from gradslam_ng.compute.safe import denominator, divide
@@ -256,7 +257,8 @@ def is_represented(
     within `gate`."""
     height, width = z.shape[-2:]
     grid = camera.pixel_grid(height, width, z.device, z.dtype)
-    right, lower = (u >= grid[..., 0]).to(z.dtype), (v >= grid[..., 1]).to(z.dtype)  # the side it reaches to
+    off = torch.stack([u, v], -1) + TIE - grid
+    right, lower = (off[..., 0] >= 0).to(z.dtype), (off[..., 1] >= 0).to(z.dtype)  # the side it reaches to
     z, right, lower = (pad(pad(image, 1, -1), 1, -2) for image in (z, right, lower))
     result = torch.zeros_like(depth)
     for dv in (-1, 0, 1):

@@ -12,6 +12,7 @@ from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import discrete as discrete_choice
+from gradslam_ng.compute.discrete import steady_floor
 from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.compute.transforms import refuse_vmap
 from gradslam_ng.compute.tree import unshared
@@ -246,7 +247,7 @@ def block_cells(
     p_w, n_w = ((R * v[:, None]).sum(-1) for v in (points, normals))
     along = truncations[:, None] * (torch.arange(steps + 1, device=p_w.device, dtype=p_w.dtype) * (2 / steps) - 1)
     cells = ((p_w + t)[:, None] + along[..., None] * n_w[:, None]) / block_size
-    return cells.floor().clamp(-MAX_BLOCK - 1, MAX_BLOCK).int()
+    return steady_floor(cells).clamp(-MAX_BLOCK - 1, MAX_BLOCK).int()
 
 
 @compiled
@@ -259,7 +260,7 @@ def in_free_space(
     """Which points lie before the measurement in their pixel: (n,) bool."""
     height, width = planes.size
     uv, z = camera.project(se3.transform(T_cw[batch_index], centers[:, None]), planes.K[batch_index])
-    u, v = (uv[:, 0] + 0.5).floor().unbind(-1)
+    u, v = steady_floor(uv[:, 0] + 0.5).unbind(-1)
     z = z[:, 0]
     inside = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     pixel = torch.where(inside, v * width + u, 0.0).long() + batch_index * (height * width)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import TIE, discrete, steady_floor
 from gradslam_ng.compute.safe import divide
 from gradslam_ng.compute.soft import fade, smoothstep
 from gradslam_ng.geometry import camera, depth_noise
@@ -95,7 +95,7 @@ def slope_room(
     down: Tensor,  # (...)
 ) -> Tensor:
     """How much of its slopes there is room for around a color, (...), 1 for all: a discrete choice."""
-    reach = 0.5 * (side.detach().abs() + down.detach().abs())
+    reach = (0.5 + TIE) * (side.detach().abs() + down.detach().abs())
     room = torch.minimum(color.detach(), 1 - color.detach())
     return divide(room, reach, (room >= 0) & (reach > room), otherwise=1.0)
 
@@ -166,7 +166,8 @@ def soft_measurement(
     x, y, z = p_c
     height, width = planes.size
     u, v, in_front = camera.project_soa(p_c, K, near=1e-3)
-    column, row = (c.detach().floor() for c in (u, v))
+    column, row = steady_floor(u), steady_floor(v)
+    across, down = ((1 - x, x) for x in (u - column, v - row))
     free = depth_noise.relative_precision(depth_noise.axial_sigma(z)).square()
     weight = color_weight = distances = torch.zeros_like(z)
     colors = [weight] * 3
@@ -180,7 +181,7 @@ def soft_measurement(
         behind = torch.where(plane.depth.detach() > 0, (z - plane.depth) / tau, 4.0)
         is_free = smoothstep(-behind - FREE_SPACE_MARGIN) * smoothstep(2 * distance / tau - 1)
         new = torch.lerp(plane.weight * (2 + 2 * distance / tau).clamp(0, 1), free, is_free)
-        share = (1 - (u - c).abs()).clamp(min=0) * (1 - (v - r).abs()).clamp(min=0) * fade(0.25 * behind)
+        share = across[j] * down[i] * fade(0.25 * behind)
         new = torch.where(inside, share * new, 0.0)
         near = new * fade(0.5 * distance.abs() / (COLOR_BAND * voxel_size))
         weight, distances = weight + new, distances + new * distance.clamp(max=truncation)
@@ -204,7 +205,7 @@ def nearest_pixel(
     """The pixel in which voxels of blocks fall: its column and row, (n, 512), where it lies among those of the whole
     batch, int64, and whether it is in sight. A discrete choice."""
     height, width = size
-    column, row = (x.detach().add(0.5).floor() for x in (u, v))
+    column, row = steady_floor(u + 0.5), steady_floor(v + 0.5)
     inside = in_front & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixel = torch.where(inside, row * width + column, 0.0).long()
     return column, row, pixel + batch_index[:, None] * (height * width), inside

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import discrete, steady_floor
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.compute.soft import fade, smoothstep, spline_footprint
 from gradslam_ng.geometry import camera
@@ -66,8 +66,8 @@ def association_window(
     u, v = u.detach() + 0.5, v.detach() + 0.5
     inside = in_front & (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
     shift = 0.5 * (width - 1)  # floor, not truncation: a window may begin before the image does
-    column = torch.where(inside, (u - shift).floor() if shift else u, 0.0).long()
-    row = torch.where(inside, (v - shift).floor() if shift else v, 0.0).long()
+    column = torch.where(inside, steady_floor(u - shift) if shift else u, 0.0).long()
+    row = torch.where(inside, steady_floor(v - shift) if shift else v, 0.0).long()
     return column, row, inside
 
 

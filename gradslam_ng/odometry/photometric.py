@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import TIE, discrete
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.compute.soft import fade, smoothstep
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.odometry.association import XYZ, unbind_xyz
 from gradslam_ng.odometry.normal_equations import Blocks, block_sums, normal_equations, tukey_error, tukey_weights
 
-AT_PIXEL = 2.0**-10  # pixels: a point that is so little left of or above a pixel counts as beyond it
 MIN_NOISE = 0.01  # of intensity in [0, 1]: what a camera's noise and eight bits leave at best
 MIN_GRADIENT = 0.02  # of intensity, per pixel: less may be noise, which would pass for texture
 
@@ -169,9 +168,9 @@ def bilinear_cell(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The pixel left and above of u, v, whole numbers, and whether all four around are in the image; 0, 0 if not.
 
-    A search that starts where the last frame was has its points at centers of pixels, where rounding would choose.
+    A search that starts where the last frame was has its points at centers of pixels; see `discrete.steady_floor`.
     """
-    u, v = u.detach() + AT_PIXEL, v.detach() + AT_PIXEL
+    u, v = u.detach() + TIE, v.detach() + TIE
     inside = in_front & (u >= 0) & (u < size[1] - 1) & (v >= 0) & (v < size[0] - 1)
     return torch.where(inside, u, 0.0).floor(), torch.where(inside, v, 0.0).floor(), inside
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import discrete, steady_floor
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.planning.ground import Map, estimate_floor, level_axes, surface_points
 from gradslam_ng.structures import RGBDFrames, VoxelGrid
@@ -285,7 +285,7 @@ def _seen_through(
         if not len(left) or not bool(pose.isfinite().all()):
             continue
         uv, z = camera.project(se3.transform(se3.inverse(pose), p_w), K_one)
-        u, v = (uv + 0.5).floor().unbind(-1)
+        u, v = steady_floor(uv + 0.5).unbind(-1)
         seen = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
         pixel = torch.where(seen, v * width + u, 0.0).long()
         free = seen & (z + DIAGONAL * grid.cell < image.flatten()[pixel])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import discrete, steady_floor
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.refinement.keyframes import Keyframes
 
@@ -53,7 +53,7 @@ def sample(
 ) -> Samples:
     """Images at pixels, and the derivatives of the interpolation; at the border the nearest cell goes on."""
     height, width = image.shape[-2:]
-    column, row = u.detach().floor().clamp(0, width - 2), v.detach().floor().clamp(0, height - 2)
+    column, row = steady_floor(u).clamp(0, width - 2), steady_floor(v).clamp(0, height - 2)
     first = (row * width + column).long()
     corners = [image.flatten(1).gather(1, first + shift).to(u) for shift in (0, 1, width, width + 1)]
     top_left, top_right, low_left, low_right = corners
@@ -81,7 +81,7 @@ def associate(
     height, width = keyframes.sigma.shape[-2:]
     low, right, down = MARGIN, width - 1 - MARGIN, height - 1 - MARGIN
     inside = (z > 0.05) & (u >= low) & (u < right) & (v >= low) & (v < down)
-    pixel = torch.where(inside, (v + 0.5).floor() * width + (u + 0.5).floor(), 0.0).long()
+    pixel = torch.where(inside, steady_floor(v + 0.5) * width + steady_floor(u + 0.5), 0.0).long()
     vertices, facing = (
         image.flatten(1, 2).gather(1, pixel[..., None].expand(-1, -1, 3)).to(p)
         for image in (keyframes.vertices, keyframes.normals)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import TIE, discrete, steady_floor
 from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.geometry import camera, se3
 
@@ -31,7 +31,8 @@ def visible_pixels(
     p_c = se3.transform_soa(T_cw, (x, y, z))
     u, v, in_front = camera.project_soa(p_c, K, near)
     height, width = size
-    inside = mask & in_front & (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+    column, row = u + TIE, v + TIE
+    inside = mask & in_front & (column >= -0.5) & (column < width - 0.5) & (row >= -0.5) & (row < height - 0.5)
     return u, v, p_c[2], inside.to(u.dtype)  # compiled, images of bool are written byte by byte
 
 
@@ -42,7 +43,7 @@ def pixel_index(
     width: int,
 ) -> Tensor:
     """Row-major index (B, N) int64 of the pixel nearest to u, v; 0 where inside is."""
-    column, row = (u.detach() + 0.5).floor(), (v.detach() + 0.5).floor()
+    column, row = steady_floor(u + 0.5), steady_floor(v + 0.5)
     return torch.where(inside > 0, row * width + column, 0.0).long()
 
 

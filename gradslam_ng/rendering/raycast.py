@@ -13,7 +13,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import discrete, steady_floor
 from gradslam_ng.compute.safe import divide, rsqrt
 from gradslam_ng.compute.transforms import refuse_vmap
 from gradslam_ng.geometry import se3
@@ -201,7 +201,7 @@ def march(
     o, d = (o_w[rays.batch_index] / size).unbind(-1), (rays.direction / size).unbind(-1)
     length = rays.direction.norm(dim=-1)  # meters a unit of depth
     p = [a + t * b for a, b in zip(o, d, strict=True)]
-    voxel = [(c + 0.5).floor().int() for c in p]
+    voxel = [steady_floor(c + 0.5).int() for c in p]
     slot = blocks.find(rays.batch_index, *(c >> BLOCK_SHIFT for c in voxel))
     exists = slot >= 0
     cell = slot.clamp(min=0) * VOXELS_PER_BLOCK + voxel_index(*voxel)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import TIE, discrete
 from gradslam_ng.compute.masks import pad
 from gradslam_ng.compute.safe import divide, rsqrt
 from gradslam_ng.geometry import camera, se3
@@ -98,7 +98,8 @@ def disc_map(
 ) -> Tensor:
     """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 for none: a discrete choice.
 
-    A surfel whose center is hidden in its own pixel is seen nowhere.
+    A surfel whose center is hidden in its own pixel is seen nowhere. Discs of slanted surfaces just reach the next
+    pixels' centers from where they were measured, and cover them.
     """
     height, width = size
     u_0, v_0, z, center = nearest_centers(map_.points, map_.mask, T_cw, K, size, near)
@@ -115,7 +116,7 @@ def disc_map(
     for dv in range(2 * max_radius + 1):
         for du in range(2 * max_radius + 1):
             u, v, depth, extent, slot = (x[:, dv : dv + height, du : du + width] for x in images)
-            covers = (u - column).square() + (v - row).square() <= extent * extent.abs()
+            covers = (u - column).square() + (v - row).square() <= extent * extent.abs() + TIE
             covers = (covers | (dv == max_radius and du == max_radius)) & (depth < nearest)
             nearest, seen = torch.where(covers, depth, nearest), torch.where(covers, slot, seen)
     return seen

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from gradslam_ng.compute.discrete import steady_floor
 from gradslam_ng.compute.safe import divide
 from gradslam_ng.structures.voxel_blocks import BLOCK_SHIFT, VOXELS_PER_BLOCK, voxel_index
 
@@ -48,7 +49,7 @@ def find_corners(
 
     find_slot(x, y, z) gives the slot of a block by its coordinates, -1 where there is none.
     """
-    first = [c.detach().floor() for c in (x, y, z)]
+    first = [steady_floor(c) for c in (x, y, z)]
     px, py, pz = (c - low for c, low in zip((x, y, z), first, strict=True))
     voxels = [c.int() for c in first]
     index, exists = [], []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from gradslam_ng.compute.discrete import discrete, intercept_choices
+from gradslam_ng.compute.discrete import discrete, intercept_choices, steady_floor
 
 
 @discrete
@@ -21,6 +21,12 @@ def test_a_choice_has_no_gradient():
     assert not larger(x).requires_grad and not Chooser().pick(x).requires_grad
     (x * larger(x)).sum().backward()
     assert x.grad.tolist() == [1.0, 0.0]
+
+
+def test_what_lies_just_before_a_border_counts_as_beyond_it():
+    x = torch.tensor([2.0, 2.0 - 1e-6, 2.0 + 1e-6, 1.99, -1.0 - 1e-6, 2.5], requires_grad=True)
+    cells = steady_floor(x)
+    assert cells.tolist() == [2, 2, 2, 1, -1, 2] and not cells.requires_grad
 
 
 def test_choices_are_recorded_and_replayed():

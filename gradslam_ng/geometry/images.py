@@ -18,6 +18,7 @@ from gradslam_ng.compute.soft import fade, smoothstep
 
 _FAR = 1e30  # meters, where a hole must not be the nearest depth
 
+_EVEN = 2.0**-14  # of squared differences relative to their gate: neither counts as the larger one then
 _OVERSHOOT = 0.5  # by which color may leave [0, 1], as interpolation and networks do
 
 
@@ -166,8 +167,9 @@ def _smooth(
     for i in range(1, radius + 1):
         before = padded.narrow(dim, radius - i, size) - values
         after = padded.narrow(dim, radius + i, size) - values
-        jump = torch.maximum(before.abs(), after.abs()) * scale
-        weight = (1.0 - jump.square()).relu().square()
+        a, b = ((scale * step).square().clamp(max=4.0) for step in (before, after))  # beyond 1 neither counts
+        larger = 0.5 * (a + b + ((a - b).square() + _EVEN**2).sqrt())  # no kink where a plane makes them equal
+        weight = (1.0 - larger).relu().square()
         total = total + 2.0 * weight
         shift = shift + weight * (before + after)
     return values + shift / total

@@ -291,6 +291,11 @@ def merge(
     return map_.scatter(slots, matched | pairs.unmatched, **values, created=created, updated=frame.expand_as(created))
 
 
+def keeps_radius(old: Tensor, new: Tensor) -> Tensor:  # (B, P), meters
+    """Where the old radius is the smaller one (B, P) bool, also by rounding: one wall has the same ever again."""
+    return old.detach() <= (1 + TIE) * new.detach()
+
+
 def average(
     old: dict[str, Tensor],  # attributes (B, P, ...) of the surfel that each measurement matches
     matched: Tensor,  # (B, P) bool
@@ -320,6 +325,6 @@ def average(
         "points": stack_last(*points),
         "normals": stack_last(*normals),
         "colors": stack_last(*colors),
-        "radii": torch.where(matched, torch.minimum(old["radii"], new["radii"]), new["radii"]),
+        "radii": torch.where(matched & keeps_radius(old["radii"], new["radii"]), old["radii"], new["radii"]),
         "confidences": total,
     }

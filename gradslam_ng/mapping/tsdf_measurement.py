@@ -144,11 +144,12 @@ def measurement(
     distance = plane.nx * x + plane.ny * y + plane.nz * z - plane.offset
     seen = inside & (distance > -truncation_m) & (z - plane.depth < 2 * truncation_m)
     # whatever the noise, the camera saw through here
-    is_free = (plane.depth - z > FREE_SPACE_MARGIN * truncation_m) & (distance > 0.5 * truncation_m) & (plane.depth > 0)
+    margin = (FREE_SPACE_MARGIN - TIE) * truncation_m  # a wall may be whole voxels away
+    is_free = (plane.depth - z > margin) & (distance > 0.5 * truncation_m) & (plane.depth > 0)
     free = depth_noise.relative_precision(depth_noise.axial_sigma(z)).square()
     new = torch.where(is_free, free, plane.weight * (2 + 2 * distance / truncation_m).clamp(0, 1))
     new = torch.where(seen, new, 0.0)
-    color_weight = torch.where(distance.abs() < COLOR_BAND * voxel_size, new, 0.0)
+    color_weight = torch.where(distance.abs() < (COLOR_BAND + TIE) * voxel_size, new, 0.0)
     color = planes.color(pixel, plane, u - column, v - row)
     return Measurement(distance.clamp(max=truncation), new, color, color_weight)
 

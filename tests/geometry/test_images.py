@@ -162,7 +162,8 @@ def test_filter_takes_the_mean_of_opposite_neighbors():
     weight = (1 - (0.001 / 1.001 / 0.02) ** 2) ** 2  # of the neighbors of the second pixel, each 0.001 away
     smoothed = (1.001 + 2 * weight * 1.0) / (1 + 2 * weight)
     filtered = images.bilateral_depth((1 / inverse).reshape(1, 5, 1), radius=1)
-    torch.testing.assert_close(1 / filtered[0, 1, 0], torch.tensor(smoothed, dtype=torch.float64), rtol=0, atol=1e-14)
+    # which of two alike is the larger is left open to 6e-5 of the gate
+    torch.testing.assert_close(1 / filtered[0, 1, 0], torch.tensor(smoothed, dtype=torch.float64), rtol=0, atol=1e-7)
 
 
 def test_filter_gradients():

@@ -17,7 +17,8 @@ from gradslam_ng.commands.settings import parse_frames
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sequence import RGBDSequence
 
-OF_FILES = ("intrinsics", "depth_scale", "topics", "noise", "strict")  # options that mean nothing to a camera
+# Options that mean nothing to a camera
+OF_FILES = ("intrinsics", "depth_scale", "topics", "noise", "strict", "prior", "prior_extrinsics")
 
 
 class Incoming(NamedTuple):

@@ -16,6 +16,7 @@ from rich.markup import escape
 from gradslam_ng import datasets
 from gradslam_ng.cameras import LiveSequence, is_camera
 from gradslam_ng.commands.errors import RefusedError, UsageError
+from gradslam_ng.commands.prior import add_prior
 from gradslam_ng.commands.settings import parse_frames
 from gradslam_ng.datasets.camera_files import camera_path
 from gradslam_ng.datasets.findings import Finding
@@ -28,6 +29,8 @@ from gradslam_ng.viz.scene_files import read_metrics
 CameraOption = Annotated[str | None, tyro.conf.arg(name="camera", aliases=["--intrinsics"])]
 Topics = Annotated[str | None, tyro.conf.arg(metavar="COLOR,DEPTH", help_behavior_hint="(bags only)")]
 Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
+Prior = Annotated[str | None, tyro.conf.arg(metavar="FILE")]
+Place = Annotated[str | None, tyro.conf.arg(metavar="PLACE")]
 COLORS = {"note": "cyan", "warning": "yellow", "error": "red"}
 SAMPLED = 8  # frames that are looked at before a run
 
@@ -103,9 +106,21 @@ class RecordingOptions(SourceOptions):
 
     Args:
         strict: Refuse a recording about which there is any warning, with exit status 4.
+        prior: File of poses from elsewhere (wheels, an IMU, another tracker), on the frames' clock: frames are looked
+            for where it says, and what images leave open stays there.
+        prior_extrinsics: tx,ty,tz,qx,qy,qz,qw: the camera on the body whose poses these are; default: it is the camera.
     """
 
     strict: bool = False
+    prior: Prior = None
+    prior_extrinsics: Place = None
+
+    def load(self, source: str) -> RGBDSequence:
+        """As `SourceOptions.load`, with the poses of `prior`."""
+        if self.prior is None and self.prior_extrinsics is not None:
+            raise UsageError("prior_extrinsics: expected --prior FILE beside it")
+        sequence = super().load(source)
+        return sequence if self.prior is None else add_prior(sequence, self.prior, self.prior_extrinsics)
 
     def inspect(self, source: str, sequence: RGBDSequence, console: Console) -> list[Finding]:
         """Print what was found, in one line, and what is odd about it, which is returned.

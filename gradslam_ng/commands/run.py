@@ -240,6 +240,8 @@ def _record(
         topics=recording.topics,
         noise=recording.noise,
         strict=recording.strict,
+        prior=recording.prior,
+        prior_extrinsics=recording.prior_extrinsics,
         loops=loops,
         refine=method.refine,
         realtime=realtime,

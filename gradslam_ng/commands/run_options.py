@@ -160,6 +160,8 @@ class RunRecord:
     topics: str | None
     noise: str | None
     strict: bool
+    prior: str | None
+    prior_extrinsics: str | None
     loops: bool
     refine: bool
     realtime: bool

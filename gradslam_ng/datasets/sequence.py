@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.rectification import Rectification
+from gradslam_ng.geometry import se3
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
 STRUCTURED_LIGHT_RANGE = 10.0  # meters: farther a Kinect's disparity has steps of 0.3 m, and saturates
@@ -60,6 +61,7 @@ class RGBDSequence(Dataset[RGBDFrames]):
     expected_files = ""  # by which a loader knows it, for messages
     is_recorded = False  # by a camera; a rendered one has no faults to look for
     max_depth: float = math.inf  # meters, the sensor's range: what is beyond is left out of frames
+    T_prior: Tensor | None = None  # (L, 4, 4), see `RGBDFrames.T_prior`; set by `with_prior`
     rectification: Rectification | None = None  # of images as cameras took them; None where they are of one pinhole
     mesh: tuple[Tensor, Tensor] | None = None  # the scene's surface, vertices (V, 3), meters, and faces (F, 3)
 
@@ -122,13 +124,43 @@ class RGBDSequence(Dataset[RGBDFrames]):
             view.indices = self.indices[index]
             view.timestamps = self.timestamps[index]
             view.T_wc = None if self.T_wc is None else self.T_wc[index]
+            view.T_prior = None if self.T_prior is None else self.T_prior[index]
             return view
         color, depth = self.read(self.indices[index])
         if self.max_depth < math.inf:  # NumPy, not torch, which would bring more threads into those that read ahead
             pixels = depth.numpy()
             depth = torch.from_numpy(np.where(pixels <= self.max_depth, pixels, np.zeros((), pixels.dtype)))
         T_wc = None if self.T_wc is None else self.T_wc[index].double()
-        return RGBDFrames(color, depth, self.K, T_wc, self.timestamps[index])
+        T_prior = None if self.T_prior is None else self.T_prior[index].double()
+        return RGBDFrames(color, depth, self.K, T_wc, self.timestamps[index], T_prior)
+
+    @mode_free
+    def with_prior(
+        self, prior: Trajectory, T_bc: Tensor | None = None, *, translates: bool = True, max_gap: float = 0.2
+    ) -> RGBDSequence:
+        """A sequence of the same frames, each with the pose that another source tells, `RGBDFrames.T_prior`.
+
+        Args:
+            prior: poses of a body b in a world of their own, at their own times on the frames' clock.
+            T_bc: (4, 4) where the camera is on that body; default: it is the body.
+            translates: False for a source that tells of rotation alone, such as a gyroscope.
+            max_gap: the longest interval of the prior to interpolate across, seconds.
+
+        Raises:
+            ValueError: a T_bc that is no rigid motion, or poses at the time of no frame.
+        """
+        T_bc = torch.eye(4, dtype=torch.float64) if T_bc is None else T_bc.double()
+        if T_bc.shape != (4, 4) or not bool(se3.is_rigid(T_bc, tol=1e-3)):
+            raise ValueError(f"T_bc: expected a rigid motion (4, 4), got {T_bc.tolist()}")
+        T_prior, valid = prior.at(self.timestamps, max_gap)
+        if not bool(valid.any()):
+            first, last = (f"{float(t[0]):.3f} to {float(t[-1]):.3f} s" for t in (prior.timestamps, self.timestamps))
+            raise ValueError(f"prior: expected poses at the times of frames, {last}, got {first}")
+        view = copy.copy(self)
+        view.T_prior = T_prior @ T_bc
+        if not translates:
+            view.T_prior[:, :3, 3] = torch.nan
+        return view
 
     def clips(self, length: int, stride: int | None = None) -> RGBDClips:
         """Dataset of clips of `length` frames, one beginning every `stride` frames (default: end to end)."""

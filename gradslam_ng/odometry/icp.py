@@ -19,6 +19,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.association import Gates, Window
 from gradslam_ng.odometry.degeneracy import analyze_degeneracy, remap_solution, variance_factor
 from gradslam_ng.odometry.icp_settings import DISCRETE, LEARNABLE, ICPSettings, as_scalar, step_strategy
+from gradslam_ng.odometry.motion_prior import MotionPrior
 from gradslam_ng.odometry.normal_equations import Blocks
 from gradslam_ng.odometry.odometry import Odometry
 from gradslam_ng.odometry.photometric import PhotometricFactor, PhotometricTerm, estimate_exposure
@@ -133,7 +134,8 @@ class ProjectiveICP(Odometry):
     ) -> TrackingResult:
         """Align a frame with a model; see `Odometry.forward`.
 
-        The search starts at T_wc_last if things fit better there.
+        The search starts at T_wc_last if things fit better there. Where the frame has a `T_wc_told`, directions that
+        are not observed are as T_wc_init has them, and `MotionPrior` is one of the factors.
 
         Raises:
             ValueError: a model without the pose it was seen from.
@@ -142,7 +144,7 @@ class ProjectiveICP(Odometry):
             raise ValueError("model: expected a view with the pose of its camera, T_wm")
         T_mw = se3.inverse(model.T_wm)
         pyramid = self.build_pyramid(live, model)
-        T_mc_init = T_mw @ T_wc_init
+        T_mc_init = T_mc_expected = T_mw @ T_wc_init
         if T_wc_last is not None:
             T_mc_init = better_initial_pose(pyramid[0].geometry, T_mc_init, T_mw @ T_wc_last)
         T_mc = T_mc_init
@@ -152,7 +154,10 @@ class ProjectiveICP(Odometry):
         found = self.evaluate(level, added, T_mc)
 
         # where a search starts has no part in an optimum, but the camera stays there as far as nothing is observed
-        T_mc_prior = T_mc_init.detach() if self.backward == "detach" else T_mc_init
+        T_mc_prior = T_mc_init
+        if live.T_wc_told is not None:  # told by another source, of which how the frame fits says nothing
+            T_mc_prior = torch.where(live.T_wc_told[:, :1, :1].isfinite(), T_mc_expected, T_mc_init)
+        T_mc_prior = T_mc_prior.detach() if self.backward == "detach" else T_mc_prior
         observed = analyze_degeneracy(found.H, level.geometry.total_information / found.variance)
         T_mc, xi = remap_solution(observed.projection, T_mc, T_mc_prior)
         status, overlap = self.classify(level, xi, observed.num_degenerate, found.overlap)
@@ -203,6 +208,9 @@ class ProjectiveICP(Odometry):
         added: list[optim.Term] = []
         if self.photometric and level.model.intensity is not None:
             added.append(self.photometric_factor(level, T_mc))
+        if level.frame.T_wc_told is not None and level.model.T_wm is not None:
+            total = level.geometry.total_information
+            added.append(MotionPrior.of(level.frame.T_wc_told, level.model.T_wm, T_mc, total))
         if self.extra_factors is not None:
             added.extend(self.extra_factors(level, T_mc))
         return tuple(added)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -93,16 +94,18 @@ class Relocalizer:
         image: FeatureFrame,
         *,
         near: Sequence[int] | None = None,
+        T_wc_told: Tensor | None = None,  # (1, 4, 4)
     ) -> TrackingResult | None:
         """Where a camera that is lost is in that frame, a batch of one; None if it is lost still.
 
         image: the frame, for its local features. near: the keyframes that it is looked for near, by default those of
-        `in_turn`.
+        `in_turn`. T_wc_told: where another source says that the camera has gone, which is tried first.
         """
         if near is None:
             best = self.similarities(live).topk(min(self.num_candidates, len(self.keyframes))).indices.tolist()
             near = in_turn(best, frame)
-        for T_start in self.candidates(near, image, T_wc_last):
+        told = () if T_wc_told is None else (T_wc_told,)
+        for T_start in chain(told, self.candidates(near, image, T_wc_last)):
             match = self.verifier.locate(live, predict, T_start, T_start)
             if match is not None:
                 self.relocalized.append(frame)

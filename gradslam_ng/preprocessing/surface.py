@@ -14,6 +14,7 @@ from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.masks import MIN_DEPTH, heaviside
 from gradslam_ng.geometry import camera, depth_noise, images, se3
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView
+from gradslam_ng.structures.motion_prior import usable_prior
 
 MAX_DEPTH = 50.0  # meters: no RGB-D camera measures as far; what it reports from there is saturated, or sky
 SIGMA_RANGE = (1e-5, 1e3)  # meters, of depth noise: less would outweigh all else, and its square underflow
@@ -39,7 +40,8 @@ def measure_surface(
 
     A pixel takes no part, and has no gradient, if its depth is not finite, not beyond `MIN_DEPTH` or beyond
     `max_depth`, meters, or if its color is not finite or far outside [0, 1] (`images.usable_color`); nor does a frame
-    whose K is no pinhole camera's. A pose that is no rigid motion becomes NaN, that is, unknown. With `soft`, normals
+    whose K is no pinhole camera's. A pose that is no rigid motion becomes NaN, that is, unknown, also one of another
+    source. With `soft`, normals
     and weights are continuous in the depth (`images.soft_normal_map`).
 
     Raises:
@@ -50,7 +52,8 @@ def measure_surface(
     )
     surface = SurfaceView(vertices, normals, weights, K, intensity)
     sigma, weights = measure_noise(noise, surface, color)
-    return LiveFrame(replace(surface, weights=weights), color, depth, sigma, T_wc, has_camera)
+    T_prior = None if frame.T_prior is None else usable_prior(frame.T_prior)
+    return LiveFrame(replace(surface, weights=weights), color, depth, sigma, T_wc, has_camera, T_prior)
 
 
 def measure_noise(

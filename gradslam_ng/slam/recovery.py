@@ -93,7 +93,8 @@ class Recovery:
         if T_init is None:
             return None
         model = self.system.predict_view(state, T_init, state.live.camera)
-        tracking = self.system.localize(replace(state, T_oc=T_init), state.live, model, T_init)
+        seen = replace(state.live, T_prior=None)  # what features say is nearer than what another source does
+        tracking = self.system.localize(replace(state, T_oc=T_init), seen, model, T_init)
         if bool(tracking.ok[0]):
             return tracking
         aligned = tracking.T_wc if tracking.status[0] == TrackingStatus.WIDE_STEP else T_init
@@ -124,6 +125,8 @@ class Recovery:
         if self.relocalizer is None:
             return None
         predict = partial(self.system.predict_view, state, camera=live.camera)
-        tracking = self.relocalizer.relocalize(live, predict, state.T_oc, number, image, near=near)
+        told = state.reckon(live)
+        reckoned = {} if told is None or not bool(told.isfinite().all()) else {"T_wc_told": told}
+        tracking = self.relocalizer.relocalize(live, predict, state.T_oc, number, image, near=near, **reckoned)
         self.image = None if tracking is None else image
         return tracking

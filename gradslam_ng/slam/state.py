@@ -10,6 +10,7 @@ from torch import Tensor
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import TrackingResult, TrackingStatus
 from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.structures.motion_prior import motion_told
 from gradslam_ng.structures.origin import nearest_origin, relative_to_origin, to_world
 
 Map = SurfelMap | VoxelGrid
@@ -30,6 +31,7 @@ class State:
     initialized: Tensor  # (B,) bool: some frame had depth
     origin: Tensor  # (B, 3) float64, where in the world coordinates begin, meters; see `structures.origin`
     trusted_step: Tensor  # (2,), meters and radians that alignment by itself is trusted over; see `is_wide`
+    T_prior: Tensor  # (B, 4, 4) float64, where another source saw the last frame that was tracked, NaN where unknown
     stands_for: State | None = field(default=None, init=False)  # the same one with another origin
     superseded: bool = field(default=False, init=False)  # its map is no longer what it was, see `supersede`
 
@@ -104,9 +106,20 @@ class State:
             raise TypeError(f"map: expected a volume, got {type(self.map).__name__}")
         return self.map
 
-    def predict(self) -> Tensor:
-        """Where the next frame is expected, relative to the origin: at constant velocity (B, 4, 4)."""
-        return self.T_oc @ self.motion
+    def predict(self, live: LiveFrame) -> Tensor:
+        """Where a frame is expected, relative to the origin (B, 4, 4): where another source says, else at constant
+        velocity."""
+        T_oc, told = self.T_oc @ self.motion, self.reckon(live)
+        return T_oc if told is None else torch.where(told.isfinite(), told, T_oc)
+
+    def reckon(self, live: LiveFrame) -> Tensor | None:
+        """Where another source says that a frame was seen from, relative to the origin (B, 4, 4): as far from the last
+        frame that was tracked as it says. NaN where it says nothing, in the translation alone too; None without one."""
+        if live.T_prior is None:
+            return None
+        motion = motion_told(self.T_prior, live.T_prior.double()).to(self.T_oc.dtype)
+        known = motion.isfinite()
+        return torch.where(known, self.T_oc @ torch.where(known, motion, self.motion), torch.nan)
 
     def advance(self, map_: Map, tracking: TrackingResult, live: LiveFrame) -> State:
         """After one frame more. A lost frame does not move the camera, and the model to track from stays."""
@@ -118,16 +131,35 @@ class State:
         motion = torch.where(moved, se3.inverse(self.T_oc) @ T_oc, still)
         last = live.surface.where(tracking.ok, self.last)
         frames, index = self.frames + 1, self.index + 1
+        T_prior = torch.where(ok, torch.nan if live.T_prior is None else live.T_prior.double(), self.T_prior)
         return State(
-            map_, T_oc, motion, frames, index, tracking, live, last, initialized, self.origin, self.trusted_step
+            map_,
+            T_oc,
+            motion,
+            frames,
+            index,
+            tracking,
+            live,
+            last,
+            initialized,
+            self.origin,
+            self.trusted_step,
+            T_prior,
         )
 
-    def is_wide(self, T_oc: Tensor, T_init: Tensor) -> Tensor:  # T_oc, T_init (B, 4, 4)
-        """(B,) bool: a pose found is farther from where it was expected than `trusted_step`, or farther from the last
-        frame than three times that."""
+    def is_wide(
+        self,
+        T_oc: Tensor,  # (B, 4, 4)
+        T_init: Tensor,  # (B, 4, 4)
+        told: Tensor | None = None,  # (B, 4, 4), of `reckon`
+    ) -> Tensor:
+        """(B,) bool: a pose found is farther from where it was expected than `trusted_step`, or, but where another
+        source has told of that motion, farther from the last frame than three times that."""
         T_oc, (meters, radians) = T_oc.detach(), self.trusted_step.detach()
         corrected, turned = se3.distance(T_init.detach(), T_oc)
         moved, rotated = se3.distance(self.T_oc.detach(), T_oc)
+        if told is not None:
+            moved, rotated = (torch.where(told[:, 0, k].isfinite(), 0.0, x) for k, x in ((3, moved), (0, rotated)))
         return (torch.maximum(corrected, moved / 3) > meters) | (torch.maximum(turned, rotated / 3) > radians)
 
     def before_last(self) -> State:

@@ -199,6 +199,8 @@ class SubmapTracker:
         near: dict[int, list[int]] = {}
         for _, number, k in in_turn(sorted(found, reverse=True)[:candidates], frame):
             near.setdefault(number, []).append(k)
+        if live.T_prior is not None:
+            near = {self.current: [], **near}  # where another source says that the camera has gone
         return near or {self.current: []}  # the last pose known is left
 
     def begin_submap(self) -> None:

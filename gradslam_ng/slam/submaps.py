@@ -87,7 +87,8 @@ class Submap:
         if self.state is not None:
             T_oc, no = self.state.T_oc, torch.zeros_like(self.state.initialized)
             lost = TrackingResult.from_pose(T_oc, no, TrackingStatus.NO_OVERLAP)
-            self.state = replace(self.state, tracking=lost)
+            nowhere = torch.full_like(self.state.T_prior, torch.nan)  # another source's world may be another by now
+            self.state = replace(self.state, tracking=lost, T_prior=nowhere)
         if self.recovery is not None:
             self.is_lost, self.recovery.last = True, None
 

@@ -110,7 +110,7 @@ class System(nn.Module):
         frame = self.check_first(state, frame)
         live = self.preprocess(frame)  # surface measurement: vertices, normals, sigma
         state = self.initialize(live) if state is None else state.check(live)
-        T_init = state.predict()  # constant velocity
+        T_init = state.predict(live)  # as another source says, else constant velocity
         model = self.predict_view(state, T_init, live.camera)  # what the map shows from there
         tracking = self.localize(state, live, model, T_init)  # align the two
         map_ = self.update_map(state, live, tracking)  # fuse the frame, and prune now and then
@@ -137,7 +137,7 @@ class System(nn.Module):
         if len(frame.shape) != 1:
             raise ValueError(f"step: expected a frame () or one a sequence (B,), got leading axes {tuple(frame.shape)}")
         if frame.depth.dtype not in (torch.float32, torch.float64):
-            frame = replace(frame.to(dtype=torch.float32), T_wc=frame.T_wc)
+            frame = replace(frame.to(dtype=torch.float32), T_wc=frame.T_wc, T_prior=frame.T_prior)
         factor = self.factor or max(1, round(frame.size[1] / self.settings.width))
         if min(frame.size) < MIN_SIZE * factor:
             height, width = frame.size
@@ -161,7 +161,9 @@ class System(nn.Module):
         map_, index = self.empty_map(batch, device, dtype), torch.zeros((), dtype=torch.int64, device=device)
         anywhere = torch.full((2,), torch.inf, device=device, dtype=dtype)
         tracking = TrackingResult.from_pose(T_oc, no)
-        return State(map_, T_oc, still, 0, index, tracking, live, surface.without_readings(), no, origin, anywhere)
+        unknown = torch.full((batch, 4, 4), torch.nan, device=device, dtype=torch.float64)
+        nothing = surface.without_readings()
+        return State(map_, T_oc, still, 0, index, tracking, live, nothing, no, origin, anywhere, unknown)
 
     def empty_map(self, batch: int, device: torch.device, dtype: torch.dtype) -> Map:
         """The maps before the first frame."""
@@ -179,9 +181,12 @@ class System(nn.Module):
         """
         if live.T_wc is not None:
             live = replace(live, T_wc=relative_to_origin(live.T_wc, state.origin, state.T_oc.dtype))
+        told = state.reckon(live)
+        if told is not None:
+            live = replace(live, T_wc_told=told)
         tracking = self.odometry(live, model, T_init, T_wc_last=state.T_oc)
         if not self.odometry.provides_pose:
-            wide = tracking.ok & state.is_wide(tracking.T_wc, T_init)
+            wide = tracking.ok & state.is_wide(tracking.T_wc, T_init, told)
             tracking = replace(tracking, status=torch.where(wide, int(TrackingStatus.WIDE_STEP), tracking.status))
             tracking = bootstrap(tracking, state, live)
         if live.has_camera is None:

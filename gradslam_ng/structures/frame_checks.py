@@ -8,6 +8,7 @@ from torch import Tensor
 from gradslam_ng.compute.transforms import is_vmapped
 from gradslam_ng.geometry import camera, images, se3
 from gradslam_ng.structures.frames import RGBDFrames
+from gradslam_ng.structures.motion_prior import told, usable_prior
 
 
 def check_frames(frames: RGBDFrames) -> None:  # (...)
@@ -15,7 +16,7 @@ def check_frames(frames: RGBDFrames) -> None:  # (...)
 
     Raises:
         ValueError: color far outside [0, 1], a K that is no pinhole camera's, a pose that is no rigid motion. NaN in
-            color and pose is allowed.
+            color and pose is allowed, in a `T_prior` in the translation alone too.
     """
     check_color(frames.color)
     wrong = ~camera.is_pinhole(frames.K, frames.size)
@@ -28,6 +29,12 @@ def check_frames(frames: RGBDFrames) -> None:  # (...)
         wrong = ~se3.is_rigid(frames.T_wc, tol=1e-3) & frames.T_wc.isfinite().all(-1).all(-1)
         if not is_vmapped(wrong) and bool(wrong.any()):
             raise ValueError(f"T_wc: expected a rigid motion or NaN, got {frames.T_wc[wrong][0].tolist()}")
+    if frames.T_prior is not None:
+        T_prior = frames.T_prior.detach()
+        wrong = (told(T_prior) & usable_prior(T_prior).isnan()).flatten(-2).any(-1)
+        if not is_vmapped(wrong) and bool(wrong.any()):
+            found = T_prior[wrong][0].tolist()
+            raise ValueError(f"T_prior: expected a rigid motion, or NaN in all or in its translation, got {found}")
 
 
 def check_color(color: Tensor) -> None:  # (..., H, W, 3)

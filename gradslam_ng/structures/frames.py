@@ -25,10 +25,12 @@ class RGBDFrames:
 
     A frame has none, a clip has (L,), a batch of clips (B, L). `K` and `T_wc` may come with fewer leading axes, or axes
     of size 1, and are expanded, and take on the precision of the images: the greater one of color and depth; but for
-    `T_wc` in float64, which stays so, since coordinates far from the world's origin need it. `K` may be 4x4, as in
-    gradSLAM; the upper left 3x3 is kept. Color in [0, 1], or uint8, which is divided by 255; depth in
+    `T_wc` and `T_prior` in float64, which stay so, since coordinates far from the world's origin need it. `K` may be
+    4x4, as in gradSLAM; the upper left 3x3 is kept. Color in [0, 1], or uint8, which is divided by 255; depth in
     meters, 0 where none was measured; `T_wc` camera to world, meters, NaN for a frame whose pose is not known;
-    timestamps in seconds. Values are checked where frames are used, see `System.step`.
+    timestamps in seconds. `T_prior` is what another source says of the camera's pose (wheels, an IMU, another tracker),
+    in a world of its own, of which only the motion from frame to frame is used; NaN where it says nothing, and in the
+    translation alone where it tells of rotation only. Values are checked where frames are used, see `System.step`.
 
     Raises:
         ValueError: shapes, types or devices that do not fit together; the message names the field, what it is, what was
@@ -40,6 +42,7 @@ class RGBDFrames:
     K: Tensor  # (..., 3, 3)
     T_wc: Tensor | None = None  # (..., 4, 4)
     timestamps: Tensor | None = None  # (...), float64
+    T_prior: Tensor | None = None  # (..., 4, 4)
 
     def __repr__(self) -> str:
         """In one line; images print pages otherwise."""
@@ -59,9 +62,11 @@ class RGBDFrames:
         object.__setattr__(self, "depth", self.depth.to(dtype))
         K = self.K[..., :3, :3] if self.K.shape[-2:] == (4, 4) else self.K
         object.__setattr__(self, "K", self._expanded("K", K.to(dtype), (3, 3)))
-        if self.T_wc is not None:
-            precision = torch.float64 if self.T_wc.dtype == torch.float64 else dtype
-            object.__setattr__(self, "T_wc", self._expanded("T_wc", self.T_wc.to(precision), (4, 4)))
+        for name in ("T_wc", "T_prior"):
+            T = getattr(self, name)
+            if T is not None:
+                T = T.to(torch.float64 if T.dtype == torch.float64 else dtype)
+                object.__setattr__(self, name, self._expanded(name, T, (4, 4)))
         if self.timestamps is not None:
             times = self.timestamps.to(torch.float64)  # seconds since 1970 need it
             object.__setattr__(self, "timestamps", self._expanded("timestamps", times, ()))
@@ -143,6 +148,7 @@ class RGBDFrames:
         depth_scale: float = 1000.0,
         T_wc: np.ndarray | None = None,  # (..., 4, 4)
         timestamps: np.ndarray | None = None,  # (...)
+        T_prior: np.ndarray | None = None,  # (..., 4, 4)
     ) -> RGBDFrames:
         """Frames of arrays as cameras and image files give them.
 
@@ -164,9 +170,10 @@ class RGBDFrames:
         if K.shape == (4,):
             fx, fy, cx, cy = K.tolist()
             K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        poses, times = (None if x is None else torch.from_numpy(np.array(x)) for x in (T_wc, timestamps))
+        given = (T_wc, timestamps, T_prior)
+        poses, times, prior = (None if x is None else torch.from_numpy(np.array(x)) for x in given)
         pixels = torch.from_numpy(np.array(color))
-        return RGBDFrames(pixels, torch.from_numpy(depth), torch.from_numpy(K).float(), poses, times)
+        return RGBDFrames(pixels, torch.from_numpy(depth), torch.from_numpy(K).float(), poses, times, prior)
 
     @staticmethod
     def stack(frames: Sequence[RGBDFrames], dim: int = 0) -> RGBDFrames:

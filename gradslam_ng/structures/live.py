@@ -19,6 +19,8 @@ class LiveFrame:
     sigma: Tensor  # (B, H, W), meters, standard deviation of the depth
     T_wc: Tensor | None  # (B, 4, 4), the pose that came with the frame, NaN where unknown or no rigid motion
     has_camera: Tensor | None = None  # (B,) bool, K is a pinhole camera's: no pixel has depth where not; None for all
+    T_prior: Tensor | None = None  # (B, 4, 4), see `RGBDFrames`, NaN where unknown or no rigid motion
+    T_wc_told: Tensor | None = None  # (B, 4, 4), where that says that the frame was seen from, for `Odometry`
 
     @property
     def camera(self) -> Camera:

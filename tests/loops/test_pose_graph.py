@@ -69,6 +69,7 @@ def test_a_loop_pulls_keyframes_and_map_back(seen):
         yes,
         torch.zeros(1, 3).double(),
         torch.full((2,), torch.inf),
+        torch.full((1, 4, 4), torch.nan).double(),
     )
     state = closer.deform(
         state, optimize_pose_graph(before, closer.odometry_edges, [seen_again(truth, 0, len(truth) - 1)])

@@ -2,9 +2,9 @@
 
 After each view the volume is fused, what the camera saw through is carved free, and the next view (position, yaw,
 pitch) is the one of most information, `planning.next_best_view`: the cross-entropy method over all views, then its
-gradient. A point of the room's surface is reconstructed once the volume's zero is within a voxel, 4 cm, of it; how many
-of those that the room shows at all are, by the number of views, stands beside views at random and beside a walk around
-the room that looks ahead.
+gradient. A point of the room's surface is reconstructed once the volume's zero is within 4 cm of it; how many of those
+that the room shows at all are, by the number of views, stands beside views at random and beside a walk around the room
+that looks ahead.
 
     python -m demos.next_view --out out
 """
@@ -24,20 +24,28 @@ import tyro
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 import gradslam_ng as gs
+from demos.common.rooms import random_room
 from gradslam_ng import planning
-from gradslam_ng.datasets import Synthetic
+from gradslam_ng.datasets.synthetic.paths import camera_path
 from gradslam_ng.datasets.synthetic.render import render
+from gradslam_ng.datasets.synthetic.rooms import Room, living_room
+from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
+from gradslam_ng.geometry import camera, se3
+from gradslam_ng.planning.occupancy import OCCUPIED
 
 SIZE, FEW = (96, 128), (9, 12)  # pixels of the camera, and rays of a view that is thought of
-VOXEL, TRUNCATION, CELL = 0.04, 0.12, 0.1  # meters
-HEIGHTS, REACH = (-0.15, 2.75), 2.7  # meters, up, and to all sides, that the room can reach
+K = default_intrinsics(SIZE).float()
+VOXEL, TRUNCATION, CELL = 0.02, 0.06, 0.05  # meters
+HEIGHTS, BEYOND = (-0.15, 2.75), 0.2  # meters, up, and beyond the walls, of the cells
 EYE, MAX_DEPTH = 1.2, 4.0  # meters above the floor, and that the camera measures
 CLOSE = 0.04  # meters, that the volume's surface is off at most
-PRIOR = 0.002  # weight of knowing nothing: a twentieth of that of a pixel 3 m away, so that new surface counts
+BORDER, DEEP = 0.5, 0.02  # opacity of unknown cells beside free ones, where there should be a surface, and of others
+PRIOR = 0.05  # weight of knowing nothing: a twentieth of that of having looked once
 APART = 0.3  # meters, of a camera from what stands in the room
-LOW, HIGH = (-2.2, -2.0, -math.pi, -0.7), (2.2, 2.0, math.pi, 0.4)  # of x, y, yaw and pitch, meters and radians
+PITCH = (-0.7, 0.4)  # radians
 SHARES = (0.8, 0.9, 0.95)  # of the surface
 POINTS = 20000  # on it
 
@@ -56,10 +64,13 @@ def pose(view: Tensor) -> Tensor:
 class Explorer:
     """What a camera has made of the room so far, and what is left."""
 
-    def __init__(self, room: Synthetic, points: Tensor) -> None:
+    def __init__(self, room: Room, points: Tensor) -> None:
         self.room, self.points = room, points
         self.volume = gs.VoxelGrid.empty(1, VOXEL, TRUNCATION)
         self.frames: list[gs.RGBDFrames] = []
+        self.grid = all_unknown(room)
+        self.looks = torch.zeros(self.grid.state.shape)  # how many frames have looked at each cell
+        self.told = 0  # frames of which grid and looks know
 
     def look(self, frame: gs.RGBDFrames) -> None:
         """Fuse a frame."""
@@ -73,56 +84,92 @@ class Explorer:
         return ((weight > 0) & (sdf.abs() < CLOSE))[0]
 
     def uncertainty(self) -> planning.Uncertainty:
-        grid = planning.Occupancy.of(self.volume, up=(0.0, 0.0, 1.0), heights=HEIGHTS, cell=CELL, floor=0.0)
-        return planning.Uncertainty.of(widen(grid).carve(gs.RGBDFrames.stack(self.frames)), self.volume)
+        """By how often each cell has been looked at. The volume's weights would say as much of a cell of which only the
+        neighbor has been measured."""
+        for frame in self.frames[self.told :]:
+            self.grid, looked = tell(self.grid, frame)
+            self.looks += looked
+        self.told = len(self.frames)
+        free = self.grid.free
+        beside = max_pool3d(free[None].float(), 3, 1, 1)[0] > 0
+        unknown = torch.where(beside, BORDER, DEEP)
+        opacity = torch.where(self.grid.occupied, 1.0, torch.where(free, 0.0, unknown))
+        return planning.Uncertainty(opacity, self.looks * ~free, self.grid, DEEP)
 
-    def best(self, generator: torch.Generator, samples: int = 100, refinements: int = 20) -> planning.NextView:
-        low, high = torch.tensor(LOW), torch.tensor(HIGH)
-        K = few_rays(self.room.K.float())
+    def best(self, generator: torch.Generator, samples: int = 150, refinements: int = 20) -> planning.NextView:
+        low, high = limits(self.room)
         return planning.next_best_view(
-            self.uncertainty(), K, FEW, pose=pose, mean=0.5 * (low + high), std=0.5 * (high - low), limits=(low, high),
-            samples=samples, elites=samples // 10, refinements=refinements, max_depth=MAX_DEPTH, prior=PRIOR,
-            generator=generator,
+            self.uncertainty(), few_rays(), FEW, pose=pose, mean=0.5 * (low + high), std=0.5 * (high - low),
+            limits=(low, high), samples=samples, elites=samples // 10, refinements=refinements, max_depth=MAX_DEPTH,
+            prior=PRIOR, generator=generator,
         )  # fmt: skip
 
 
-def widen(grid: planning.Occupancy) -> planning.Occupancy:
-    """With unknown cells around, up to where the room can reach."""
-    before = ((grid.origin[:2] + REACH) / CELL).round().long().clamp(min=0)
-    last = grid.center(torch.tensor(grid.state.shape) - 1)[:2]
-    after = ((REACH - last) / CELL).round().long().clamp(min=0)
-    around = [0, 0, *(int(n) for k in (1, 0) for n in (before[k], after[k]))]
-    state = torch.nn.functional.pad(grid.state, around, value=0)
-    return replace(grid, state=state, origin=torch.cat([grid.origin[:2] - CELL * before, grid.origin[2:]]))
+def walls(room: Room) -> tuple[Tensor, Tensor]:
+    """The least and the largest x and y (2,) within them, meters."""
+    at = torch.stack([solid.T_ws[:2, 3] for solid in room.solids if solid.name == "wall"]).float()
+    return at.amin(0), at.amax(0)
 
 
-def few_rays(K: Tensor) -> Tensor:
-    """The intrinsics of an image of `FEW` pixels of the same view."""
+def limits(room: Room) -> tuple[Tensor, Tensor]:
+    """The least and the largest x, y, yaw and pitch (4,)."""
+    low, high = walls(room)
+    return (
+        torch.cat([low + APART, torch.tensor([-math.pi, PITCH[0]])]),
+        torch.cat([high - APART, torch.tensor([math.pi, PITCH[1]])]),
+    )
+
+
+def all_unknown(room: Room) -> planning.Occupancy:
+    low, high = (bound + side * BEYOND for side, bound in zip((-1, 1), walls(room), strict=True))
+    first, last = torch.cat([low, torch.tensor(HEIGHTS[:1])]), torch.cat([high, torch.tensor(HEIGHTS[1:])])
+    unknown = torch.ones(((last - first) / CELL).ceil().int().tolist(), dtype=torch.bool)
+    return planning.Occupancy.from_cells(~unknown, unknown, origin=first + 0.5 * CELL, cell=CELL)
+
+
+def tell(grid: planning.Occupancy, frame: gs.RGBDFrames) -> tuple[planning.Occupancy, Tensor]:
+    """The grid with what a frame says of it, and which cells (X, Y, Z) it has looked at: that lie in its view and not
+    behind what it saw. Where it has no reading, there is nothing as far as the camera measures."""
+    reach = replace(frame, depth=torch.where(frame.depth > 0, frame.depth, MAX_DEPTH))
+    grid = grid.carve(gs.RGBDFrames.stack([reach]))
+    state, depth = grid.state.clone(), frame.depth.view(SIZE)
+    hits = se3.transform(frame.T_wc, camera.unproject(frame.depth, K).view(-1, 3)[depth.flatten() > 0])
+    state[tuple(grid.cells_of(hits.double()).unbind(-1))] = OCCUPIED
+    p = se3.transform(se3.inverse(frame.T_wc), grid.centers().float())
+    uv, z = camera.project(p, K)
+    u, v = (uv + 0.5).floor().unbind(-1)
+    inside = (z > 0) & (u >= 0) & (u < SIZE[1]) & (v >= 0) & (v < SIZE[0])
+    seen = reach.depth.flatten()[torch.where(inside, v * SIZE[1] + u, 0.0).long()]
+    return replace(grid, state=state), inside & (z < seen + CELL) & (z < MAX_DEPTH)
+
+
+def few_rays() -> Tensor:
+    """The intrinsics (3, 3) of an image of `FEW` pixels of the same view."""
     s = FEW[0] / SIZE[0]
     few = K * torch.tensor([[s], [s], [1.0]])
     few[:2, 2] += 0.5 * (s - 1)
     return few
 
 
-def photograph(room: Synthetic, view: Tensor) -> gs.RGBDFrames:
+def photograph(room: Room, view: Tensor) -> gs.RGBDFrames:
     """What the camera sees from x, y, yaw and pitch (4,)."""
     T_wc = pose(view.double())
-    seen = render(room.room, T_wc, room.K, SIZE)
+    seen = render(room, T_wc, K.double(), SIZE)
     depth = torch.where(seen.depth < MAX_DEPTH, seen.depth, 0.0)
-    return gs.RGBDFrames(seen.color.float(), depth.float(), room.K.float(), T_wc.float())
+    return gs.RGBDFrames(seen.color.float(), depth.float(), K, T_wc.float())
 
 
-def at_random(room: Synthetic, count: int, generator: torch.Generator) -> Tensor:
+def at_random(room: Room, count: int, generator: torch.Generator) -> Tensor:
     """Views (count, 4), evenly over position, yaw and pitch, where the camera does not touch anything."""
-    low, high = torch.tensor(LOW), torch.tensor(HIGH)
+    low, high = limits(room)
     views = low + (high - low) * torch.rand(20 * count, 4, generator=generator)
-    apart = room.room.clearance(pose(views.double())[:, :3, 3])
+    apart = room.clearance(pose(views.double())[:, :3, 3])
     return views[apart > APART][:count]
 
 
-def ahead(room: Synthetic, count: int) -> Tensor:
+def ahead(room: Room, count: int) -> Tensor:
     """Views (count, 4) along one walk around the room, evenly apart, that look where it goes."""
-    at = Synthetic("living_room", frames=40 * count, size=SIZE, path="orbit").T_wc[:, :2, 3].float()
+    at = camera_path("orbit", room, 40 * count, 0)[1][:, :2, 3].float()
     along = torch.cat([torch.zeros(1), (at[1:] - at[:-1]).norm(dim=-1).cumsum(0)]).numpy()
     even = np.linspace(0, along[-1], count + 1)
     x, y = (torch.from_numpy(np.interp(even, along, at[:, k].numpy())).float() for k in range(2))
@@ -130,9 +177,9 @@ def ahead(room: Synthetic, count: int) -> Tensor:
     return torch.stack([x[:-1], y[:-1], yaw, torch.full_like(yaw, -0.15)], -1)
 
 
-def surface(room: Synthetic, count: int, generator: torch.Generator) -> Tensor:
+def surface(room: Room, count: int, generator: torch.Generator) -> Tensor:
     """Points (count, 3) all over the room's surface, evenly by area."""
-    vertices, faces = room.mesh
+    vertices, faces = room.surface
     corners = vertices.float()[faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     chosen = corners[torch.multinomial(area, count, replacement=True, generator=generator)]
@@ -158,6 +205,7 @@ def search(explorer: Explorer, seed: int) -> dict:
     """Square meters that the view found is worth, and seconds, by the way of searching."""
     ways = {"100 samples": (100, 0), "100 samples, then gradient": (100, 20), "1,000 samples": (1000, 0)}
     rows = {}
+    explorer.uncertainty()  # so that no way's time has that of the frames
     for name, (samples, refinements) in ways.items():
         began = time.process_time()
         found = explorer.best(torch.Generator().manual_seed(seed), samples, refinements)
@@ -166,7 +214,13 @@ def search(explorer: Explorer, seed: int) -> dict:
 
 
 def main(
-    out: Path = Path("out"), views: int = 40, pool: int = 100, runs: int = 3, samples: int = 100, seed: int = 0
+    out: Path = Path("out"),
+    views: int = 40,
+    pool: int = 100,
+    runs: int = 2,
+    samples: int = 150,
+    seed: int = 0,
+    room_seed: int | None = None,
 ) -> dict:
     """Write next_view.png and .json.
 
@@ -177,9 +231,11 @@ def main(
         runs: explorations by next best views, and at random, each.
         samples: views that are thought of at a time, in each of six iterations.
         seed: of all.
+        room_seed: of a random room, instead of the living room.
     """
     torch.set_num_threads(1)
-    room, generator = Synthetic("living_room", frames=2, size=SIZE), torch.Generator().manual_seed(seed)
+    room = living_room() if room_seed is None else random_room(room_seed)
+    generator = torch.Generator().manual_seed(seed)
     frames = [photograph(room, view) for view in at_random(room, pool, generator)]
     points = surface(room, POINTS, generator)
     everything = Explorer(room, points)

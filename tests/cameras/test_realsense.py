@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from itertools import islice
 
 import numpy as np
@@ -48,14 +48,8 @@ def test_no_camera(software):
 
 
 def test_without_its_library(monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name in ("pyrealsense2", "depthai"):
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    for name in ("pyrealsense2", "depthai"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"realsense: needs pyrealsense2 .*gradslam_ng\[realsense\]"):
         open_camera("realsense:")
     with pytest.raises(ImportError, match=r"oak: needs depthai .*gradslam_ng\[oak\]"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -47,14 +47,7 @@ def test_a_place_where_nothing_can_be_written(scene, tmp_path):
 
 
 def test_without_its_library(scene, tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "rerun":
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(ImportError, match=r"needs rerun-sdk .*gradslam_ng\[rerun\]"):
         write_rerun(tmp_path / "out.rrd", scene, None, (6, 8), lambda seconds: None)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gradslam_ng.structures.mesh import Mesh, Texture
 
-SMALLEST = 4  # texels across a cell, at least: two triangles with a margin between them
+SMALLEST = 8  # texels across a cell, at least: two triangles with margins around them
+MARGIN = 1.5  # texels: viewers look a little beyond the edge of a triangle
 LARGEST_SIDE = 8192  # texels of a texture, which all viewers take
 NEAREST = 3  # points that a texel has its color of, the nearer the more
 
@@ -19,7 +20,7 @@ NEAREST = 3  # points that a texel has its color of, the nearer the more
 def bake_texture(mesh: Mesh, points: Tensor, colors: Tensor, texel: float) -> Mesh:
     """The mesh with a texture of the colors of points on it, and vertices of its own for each triangle.
 
-    Two triangles share a square of 4, 8, 16, ... texels across, as their edges need, halved along its diagonal; squares
+    Two triangles share a square of 8, 16, ... texels across, as their edges need, halved along its diagonal; squares
     lie in Morton order, the largest first, which leaves no gaps. What is around a triangle in its half is colored as it
     would go on, so that no edge shows. Without gradient.
 
@@ -53,7 +54,7 @@ def _sides(edges: Tensor, texel: float) -> Tensor:
     """Texels (F,) int64 across the cell of each triangle with longest edges (F,): two neighbors in the order of size
     share one, so that the larger of them decides."""
     while True:
-        needed = edges / texel + 3  # a margin of a texel and a half, on both sides
+        needed = edges / texel + 4 * MARGIN
         sides = 2 ** needed.clamp(min=SMALLEST).log2().ceil().long()
         order = sides.argsort(descending=True, stable=True)
         sides[order[1::2]] = sides[order[::2]][: len(order) // 2]
@@ -75,7 +76,7 @@ def _first_texel(sides: Tensor) -> Tensor:  # (F,) descending
 
 def _corners_in_cell(side: Tensor, is_second: Tensor) -> Tensor:  # (F,), (F,) bool
     """Corners (F, 3, 2) of a triangle in its cell, texels: those of the first one at the cell's beginning."""
-    near, far = torch.full_like(side, 0.5), side - 2.5
+    near, far = torch.full_like(side, MARGIN), side - 3 * MARGIN
     own = torch.stack([torch.stack(x, -1) for x in ((near, near), (far, near), (near, far))], 1)
     return torch.where(is_second[:, None, None], side[:, None, None] - own, own)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from gradslam_ng.odometry import TrackingStatus
@@ -14,8 +15,9 @@ from gradslam_ng.viz.browser import BrowserView
 from gradslam_ng.viz.scene import Cloud, Scene, outcomes_of, place_aside, sample
 
 LIVE_POINTS = 40_000  # shown of a map that grows
+IMAGE_WIDTH = 200  # pixels, of what the camera sees, at most
 PERIOD = 0.5  # seconds between two updates at least
-SHARE = 0.015  # of the run's time that updates may take; the server's thread takes about as much again
+SHARE = 0.005  # of the run's time that updates may take, besides what the thread of the server takes
 
 
 class LiveView:
@@ -23,26 +25,34 @@ class LiveView:
 
     def __init__(self, page: BrowserView) -> None:
         self.page = page
-        self.due = 0.0
+        self.due: float | None = None  # None: nothing was shown yet
 
     def update(self, stream: Stream, note: str) -> None:
         """After each frame; note: a line about the run."""
         began = time.perf_counter()
-        if began < self.due:
+        if self.due is not None and began < self.due:
             return
         self.show(stream, note)
         spent = time.perf_counter() - began
-        self.due = began + max(PERIOD, spent / SHARE)
+        # what is drawn for the first time takes long, once
+        self.due = began + (PERIOD if self.due is None else max(PERIOD, spent / SHARE))
 
     def show(self, stream: Stream, note: str) -> None:
         """What there is now."""
-        self.page.show(scene_of(stream), note)
+        self.page.show(scene_of(stream), note, image_of(stream))
 
     def close(self, stream: Stream, note: str) -> None:
         """Show what there is at the end; the page is served no longer, and stays in the browser as it is."""
         if stream.done:
             self.show(stream, note)
         self.page.close()
+
+
+def image_of(stream: Stream) -> np.ndarray:
+    """What the camera sees now, (H, W, 3) uint8, at working size or half of that: it need not be read again."""
+    color = stream.tracker.submap.state_after.live.color[0]
+    step = max(1, -(-color.shape[1] // IMAGE_WIDTH))
+    return (color[::step, ::step].clamp(0, 1) * 255).byte().cpu().numpy()
 
 
 def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:

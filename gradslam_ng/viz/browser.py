@@ -84,6 +84,7 @@ class BrowserView:
         self.host, self.size, self.images = host, size, images
         self.field = 2 * math.atan(0.5 * size[0] / float(K[1, 1])) if K is not None else math.radians(45)
         self.scene = Scene(Cloud.join([]))
+        self.newest: np.ndarray | None = None  # image of the last frame, where it need not be read
         self.shown: dict[str, Any] = {}  # what is drawn, by name
         self.lock = threading.RLock()
         self.eye: np.ndarray | None = None  # where the viewer is
@@ -122,10 +123,11 @@ class BrowserView:
         self.time.on_update(self._move_in_time)
         self.follows.on_update(lambda _: self._draw())
 
-    def show(self, scene: Scene, note: str = "") -> None:
-        """Draw a scene in place of the one before; note: a line about it."""
+    def show(self, scene: Scene, note: str = "", newest: np.ndarray | None = None) -> None:
+        """Draw a scene in place of the one before; note: a line about it; newest: the image (H, W, 3) uint8 of its last
+        frame, where it is at hand."""
         with self.lock:
-            self.scene = scene
+            self.scene, self.newest = scene, newest
             self.note.content = note
             self.time.max = max(1, len(scene.T_wc) - 1)
             if self.follows.value:
@@ -236,7 +238,8 @@ class BrowserView:
         self._change("camera", **place, color=color, image=self._image(self.frame))
 
     def _image(self, number: int) -> np.ndarray | None:
-        image = self.images(float(self.scene.seconds[number]))
+        is_newest = self.newest is not None and number == len(self.scene.T_wc) - 1
+        image = self.newest if is_newest else self.images(float(self.scene.seconds[number]))
         if image is None:
             return None
         step = max(1, image.shape[1] // IMAGE_WIDTH)

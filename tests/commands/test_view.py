@@ -23,7 +23,7 @@ def shown(monkeypatch) -> list[BrowserView]:
 def test_the_page_of_a_run_while_it_goes_on_and_after(recording, tmp_path, run, shown, monkeypatch, prints):
     scenes = []
     show = BrowserView.show
-    monkeypatch.setattr(BrowserView, "show", lambda page, scene, note: (scenes.append(scene), show(page, scene, note)))
+    monkeypatch.setattr(BrowserView, "show", lambda page, *what: (scenes.append(what[0]), show(page, *what)))
     assert run(recording, tmp_path / "out", "--view", "--port", "8940") == 0
     assert "look at http://127.0.0.1:" in prints()
     live = scenes[-1]

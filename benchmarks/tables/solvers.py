@@ -199,3 +199,19 @@ def learning() -> str:
         lines.append([task, f"`{way}`", f"{row['error before']:.1f}", f"{row['error after']:.1f}", *losses, *parts])
     caption = "Length of the first gradient's parts, in brackets their cosine to what is wrong with depth. "
     return markdown(columns, lines, caption + measured("learning", ["learning"], "1", "clips of 80x60"))
+
+
+@table
+def training() -> str:
+    data = load("training")
+    rows = [
+        [f"`{way}`", f"{row['plain']:.2f}", f"{row['compiled']:.2f}", f"{row['times_as_fast']:.1f}",
+         f"{row['of_forward']:.1f}", f"{row['plain_mb']:.0f}", f"{row['compiled_mb']:.0f}", f"{row['difference']:.0e}"]
+        for way, row in data["rows"].items()
+    ]  # fmt: skip
+    columns = (
+        "`backward=`", "plain, s", "compiled, s", "times as fast", "of a compiled forward pass without gradients",
+        "plain, MB", "compiled, MB", "difference of the gradients",
+    )  # fmt: skip
+    images = f"{data['batch']} clips of {data['length']} frames, {data['machine']['size']}"
+    return markdown(columns, rows, measured("training", ["training"], "1", images))

@@ -6,12 +6,15 @@ import dataclasses
 import enum
 import hashlib
 from collections.abc import Sequence
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 _field_names: dict[Any, tuple[str, ...]] = {}  # worked out once a type
+_describable: dict[tuple[Any, ...], list[str]] = {}
+NAMED = (type, FunctionType, BuiltinFunctionType)  # what is told by its module and its name
 SETTINGS = {bool, int, float, str, type(None), torch.dtype, torch.device}
 
 
@@ -65,6 +68,8 @@ def _flatten(value: Any, tensors: list[Tensor], key: list[Any]) -> None:
     elif dataclasses.is_dataclass(value):
         for name in field_names(kind):
             _flatten(getattr(value, name), tensors, key)
+    elif isinstance(value, (list, set)):
+        key.append(object())  # may hold anything
     elif kind in SETTINGS or callable(value) or isinstance(value, enum.Enum) or vars(value):
         key.append(value)  # else an object without attributes is told by its type
 
@@ -82,6 +87,16 @@ def digest(name: str, key: tuple[Any, ...], specs: Sequence[TensorSpec]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def describable(key: tuple[Any, ...]) -> bool:
+    """Whether `digest` can tell arguments with such a key from all others."""
+    try:
+        if key not in _describable:  # of other keys none is kept: their objects may be large
+            _describable[key] = [_describe(value) for value in key]
+    except TypeError:
+        return False
+    return True
+
+
 def _describe(value: Any) -> str:
     """
     Raises:
@@ -89,6 +104,6 @@ def _describe(value: Any) -> str:
     """
     if isinstance(value, enum.Enum) or type(value) in SETTINGS:
         return repr(value)
-    if isinstance(value, type) or callable(value):
+    if isinstance(value, NAMED) and "<" not in value.__qualname__:  # as that of a function within another
         return f"{value.__module__}.{value.__qualname__}"
     raise TypeError(f"expected numbers, names and dataclasses of them beside tensors, got {type(value).__name__}")

@@ -14,15 +14,18 @@ import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import torch
+from torch import Tensor
 
-from gradslam_ng.compute.arguments import flatten
+from gradslam_ng.compute.arguments import describable, flatten
 from gradslam_ng.compute.kernel_files import Version
 from gradslam_ng.compute.kernel_library import Call, KernelLibrary, library
+from gradslam_ng.compute.recomputation import Gradients, Tensors, recompute, recorded_gradients
 from gradslam_ng.compute.transforms import transforms_active
-from gradslam_ng.compute.tree import tree_leaves
+from gradslam_ng.compute.tree import tree_leaves, tree_structure, tree_unflatten
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,16 +109,18 @@ class CompiledFunction(Generic[P, R]):
     plain: the function itself.
     """
 
-    def __init__(self, function: Callable[P, R], *, dynamic: tuple[str, ...] | None, fuse_reductions: bool) -> None:
+    def __init__(
+        self, function: Callable[P, R], *, dynamic: tuple[str, ...] | None, fuse_reductions: bool, recompute: bool
+    ) -> None:
         functools.update_wrapper(self, function)
         self.__qualname__ = function.__qualname__
         self.plain = function
-        self.fuse_reductions = fuse_reductions
+        self.fuse_reductions, self.recompute = fuse_reductions, recompute
         self.fixed_sizes = dynamic is not None
         self.signature = inspect.signature(function)
         names = list(self.signature.parameters)
         self.dynamic_places = [names.index(name) for name in dynamic or ()]
-        self.made_by: tuple[Callable, tuple] | None = None  # a function and its arguments, where it is found by no name
+        self.reached: dict[Any, tuple[int, ...]] = {}  # by kind of backward pass, the tensors that gradients reach
         _functions.append(self)
 
     @property
@@ -125,19 +130,49 @@ class CompiledFunction(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         active = _active.get()
-        if active is None or torch.is_grad_enabled() or transforms_active():
+        recorded = torch.is_grad_enabled()
+        if active is None or (recorded and not self.recompute) or transforms_active():
             return self.plain(*args, **kwargs)
         values = self.signature.bind(*args, **kwargs).args if kwargs else args
         tensors, key = flatten(values)
         if not all(x.is_cpu for x in tensors):
             return self.plain(*args, **kwargs)
+        if not recorded:
+            return self._run(active, values, tensors, key)
+        if not describable(key):  # it may hold tensors that cannot be seen from here
+            return self.plain(*args, **kwargs)
+        if any(x.requires_grad for x in tensors):
+            return recompute(self, values, self.gradients)
+        with torch.no_grad():
+            return self._run(active, values, tensors, key)
+
+    def _run(self, active: Compilation, values: Sequence[Any], tensors: list[Tensor], key: tuple[Any, ...]) -> R:
         place = (self.name, (*key, _static.get()))
         version = active.library.find(place, tensors)
         if version is not None:
             return version(tensors)
         if active.mode is Mode.NESTED:
-            return self.plain(*args, **kwargs)
+            return cast(Any, self.plain)(*values)
         return self._without_version(active, Call(self, place, values, tensors))
+
+    def gradients(self, args: tuple[Any, ...], needed: tuple[bool, ...], grads: Gradients) -> Gradients:
+        """Of the tensors within arguments where `needed`, from those of what is returned; by a compiled version where
+        there is one. Outside of `compilation()`, and once to see what gradients reach, by the plain function."""
+        tensors, key = flatten(args)
+        given = tuple(i for i, grad in enumerate(grads) if grad is not None)
+        kind = key, needed, given
+        if not compilation_enabled() or kind not in self.reached:
+            structure = tree_structure(args)
+            with compilation(False):
+                found = recorded_gradients(partial(_leaves_of, self.plain, structure), tuple(tensors), needed, grads)
+            self.reached[kind] = tuple(i for i, grad in enumerate(found) if grad is not None)
+            return found
+        result: Gradients = [None] * len(needed)
+        if reached := self.reached[kind]:
+            values = tuple(grad.contiguous() for grad in grads if grad is not None)
+            for i, grad in zip(reached, backward(self)(args, reached, given, values), strict=True):
+                result[i] = grad
+        return result
 
     def _without_version(self, active: Compilation, call: Call) -> R:
         found = active.library.provide(call, wait=active.mode is Mode.WAIT)
@@ -163,7 +198,55 @@ class CompiledFunction(Generic[P, R]):
         return free
 
     def __reduce__(self) -> Any:
-        return self.made_by or (find_function, (self.__module__, self.__qualname__))  # by name, as functions are
+        return find_function, (self.__module__, self.__qualname__)  # by name, as functions are
+
+
+class CompiledBackward(CompiledFunction[[tuple[Any, ...], tuple[int, ...], tuple[int, ...], Tensors], Tensors]):
+    """The backward pass of a compiled function, which is worked out again in it: (args, wanted, given, grads).
+
+    grads are those of the returned tensors number `given`; it returns those of the arguments' tensors number `wanted`.
+    """
+
+    def __init__(self, function: CompiledFunction) -> None:
+        def gradients(
+            args: tuple[Any, ...], wanted: tuple[int, ...], given: tuple[int, ...], grads: Tensors
+        ) -> Tensors:
+            tensors, structure = tuple(tree_leaves(args)), tree_structure(args)
+
+            def part(*chosen: Tensor) -> Tensors:
+                values = list(tensors)
+                for i, x in zip(wanted, chosen, strict=True):
+                    values[i] = x
+                outputs = _leaves_of(function.plain, structure, *values)
+                return tuple(outputs[i] for i in given)
+
+            inputs = tuple(tensors[i] for i in wanted)
+            if transforms_active():  # it is being compiled
+                return torch.func.vjp(part, *inputs)[1](grads)
+            with compilation(False):
+                return cast(Tensors, tuple(recorded_gradients(part, inputs, (True,) * len(inputs), list(grads))))
+
+        gradients.__module__, gradients.__qualname__ = function.__module__, f"{function.__qualname__}.backward"
+        super().__init__(gradients, dynamic=None, fuse_reductions=function.fuse_reductions, recompute=True)
+        self.function = function
+
+    def dynamic_sizes(self, args: Sequence[Any]) -> list[list[bool]]:
+        """Those of the function's arguments, and of what it returns unless its sizes are fixed."""
+        values, _, _, grads = args
+        return self.function.dynamic_sizes(values) + [[not self.function.fixed_sizes] * x.ndim for x in grads]
+
+    def __reduce__(self) -> Any:
+        return backward, (self.function,)
+
+
+@functools.cache
+def backward(function: CompiledFunction) -> CompiledBackward:
+    """The backward pass of a compiled function, one for each."""
+    return CompiledBackward(function)
+
+
+def _leaves_of(function: Callable[..., Any], structure: Any, *tensors: Tensor) -> Tensors:
+    return tuple(tree_leaves(function(*tree_unflatten(structure, iter(tensors)))))
 
 
 def find_function(module: str, name: str) -> CompiledFunction:
@@ -182,24 +265,33 @@ def compiled(function: Callable[P, R], /) -> CompiledFunction[P, R]: ...
 
 @overload
 def compiled(
-    *, dynamic: tuple[str, ...] | None = None, fuse_reductions: bool = False
+    *, dynamic: tuple[str, ...] | None = None, fuse_reductions: bool = False, recompute: bool = True
 ) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
 
 
 def compiled(
-    function: Callable | None = None, /, *, dynamic: tuple[str, ...] | None = None, fuse_reductions: bool = False
+    function: Callable | None = None,
+    /,
+    *,
+    dynamic: tuple[str, ...] | None = None,
+    fuse_reductions: bool = False,
+    recompute: bool = True,
 ) -> Any:
     """A pure function of tensors whose calls inside `compilation()` go to a version compiled by torch's inductor.
 
     A version is for one kind of arguments (types, settings, sizes that do not change) and lies on disk. Where there is
-    none yet, for want of a C++ compiler above all, where tensors are not on the CPU, and while gradients are recorded
-    the plain function runs (`checkpoint` has a compiled version of the backward pass).
+    none yet, for want of a C++ compiler above all, and where tensors are not on the CPU the plain function runs. While
+    gradients are recorded only the arguments are kept: the backward pass, compiled as well, works out the rest again.
 
     dynamic: names of the arguments, tensors or dataclasses of them, whose second axis changes in size from call to
     call, and later ones but those of vectors and matrices. With None every size may change, which takes twice as long
     to compile as sizes that are known.
+    recompute: False for functions that write to their arguments, or whose arguments hold much more than their gradient
+        needs: while gradients are recorded the plain one runs, in which others may be compiled.
     fuse_reductions: for functions that end in sums over all pixels: what these share is worked out within the one pass
     that adds them up, not stored in between.
     """
-    decorate = functools.partial(CompiledFunction, dynamic=dynamic, fuse_reductions=fuse_reductions)
+    decorate = functools.partial(
+        CompiledFunction, dynamic=dynamic, fuse_reductions=fuse_reductions, recompute=recompute
+    )
     return decorate if function is None else decorate(function)

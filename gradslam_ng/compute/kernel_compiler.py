@@ -19,6 +19,8 @@ from gradslam_ng.compute.kernel_files import Generated, save_version
 from gradslam_ng.compute.kernel_source import Libraries, run_source
 from gradslam_ng.compute.tree import tree_leaves, tree_structure, tree_unflatten
 
+SMALL_MATRIX = 7  # rows and columns: so few terms the compiler adds up without a loop
+
 
 class Compilable(Protocol):
     """A function that may have compiled versions; pickled by its name."""
@@ -57,16 +59,19 @@ def compile_request(request: Request, folder: Path) -> None:
     """Compile for a request, into a new folder."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # one part of torch warns of another
-        traced = trace(request.function.plain, request.structure, request.specs)
-        source, constants = generate(traced, compiler_options(request.function.fuse_reductions))
+        function = request.function
+        table = decompositions(small_products=not function.fuse_reductions)
+        traced = trace(function.plain, request.structure, request.specs, table)
+        source, constants = generate(traced, compiler_options(function.fuse_reductions))
         libraries = build_libraries(source, constants)
     made = Generated(source, constants, traced.guard, len(traced.inputs), traced.aliases, traced.structure)
     save_version(folder, made, libraries)
 
 
-def trace(function: Callable[..., Any], structure: Any, specs: Sequence[TensorSpec]) -> Traced:
+def trace(
+    function: Callable[..., Any], structure: Any, specs: Sequence[TensorSpec], table: dict[Any, Callable[..., Any]]
+) -> Traced:
     """The operations of function(*arguments), sizes that may change left open."""
-    from torch._inductor.decomposition import select_decomp_table
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -85,9 +90,29 @@ def trace(function: Callable[..., Any], structure: Any, specs: Sequence[TensorSp
         return tuple(leaf for leaf, i in zip(leaves, aliases, strict=True) if i is None)
 
     pure = torch.func.functionalize(flat, remove="mutations")  # what is written in place is copied back at the end
-    graph = make_fx(pure, decomposition_table=select_decomp_table(), tracing_mode="fake")(*inputs)
+    graph = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*inputs)
     guard = _guard(shapes.produce_guards_expression(placeholders=inputs, ignore_static=False))
     return Traced(graph, inputs, guard, tuple(aliases), returned[0])
+
+
+def decompositions(small_products: bool) -> dict[Any, Callable[..., Any]]:
+    """The compiler's own; with `small_products` those of small matrices entry by entry: a call of a library takes
+    longer, and after each one begins a loop that is compiled by itself."""
+    from torch._inductor.decomposition import select_decomp_table
+
+    table = dict(select_decomp_table())
+    if not small_products:
+        return table
+    product = torch.ops.aten.bmm.default
+    otherwise = table.get(product)
+
+    def multiply(a: Tensor, b: Tensor) -> Any:
+        sizes = (*a.shape[1:], b.shape[2])
+        if all(isinstance(n, int) and n <= SMALL_MATRIX for n in sizes):
+            return (a[:, :, :, None] * b[:, None]).sum(2)
+        return NotImplemented if otherwise is None else otherwise(a, b)
+
+    return table | {product: multiply}
 
 
 def generate(traced: Traced, options: dict[str, Any]) -> tuple[str, dict[str, Tensor]]:

@@ -272,7 +272,7 @@ def is_represented(
     return result
 
 
-@compiled(dynamic=("map_", "pairs"))
+@compiled(dynamic=("map_", "pairs"), recompute=False)
 def merge(
     map_: SurfelMap,
     slots: Tensor,  # (B, P) int64
@@ -296,6 +296,7 @@ def keeps_radius(old: Tensor, new: Tensor) -> Tensor:  # (B, P), meters
     return old.detach() <= (1 + TIE) * new.detach()
 
 
+@compiled(dynamic=())
 def average(
     old: dict[str, Tensor],  # attributes (B, P, ...) of the surfel that each measurement matches
     matched: Tensor,  # (B, P) bool

@@ -267,7 +267,7 @@ def in_free_space(
     return inside & (z < planes.images().depth.flatten()[pixel])
 
 
-@compiled
+@compiled(recompute=False)
 def fuse(
     grid: VoxelGrid,
     blocks: Blocks,

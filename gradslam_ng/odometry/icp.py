@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gradslam_ng import optim
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
+from gradslam_ng.compute.compiled import compilation_enabled
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.association import Gates, Window
@@ -304,8 +305,8 @@ class ProjectiveICP(Odometry):
     @property
     def checkpointed(self) -> bool:
         """Whether evaluations are worked out again in the backward pass: the implicit ways go back through one of them
-        many times over, where there is nothing to save."""
-        return self.backward in ("unroll", "truncated")
+        many times over, where there is nothing to save. Compiled functions do so by themselves."""
+        return self.backward in ("unroll", "truncated") and not compilation_enabled()
 
     def _checkpoint(self, factor: optim.Term) -> optim.Term:
         return optim.Checkpointed(factor) if self.checkpointed else factor

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.compute.transforms import is_vmapped, refuse_gradient
+from gradslam_ng.compute.tree import tree_map
 from gradslam_ng.optim.linear import conjugate_gradients, observed_inverse
 from gradslam_ng.optim.problem import Point, Problem, gradient
 from gradslam_ng.optim.sparse import BlockSparse
@@ -207,20 +208,21 @@ def exact(problem: Problem, x: Point, zero: Tensor, known_H: BlockSparse | None 
     """
     at_x: list[tuple[Tensor | BlockSparse, Tensor]] = []  # H and error, once the residual has been evaluated
 
-    def residual(delta: Tensor) -> Tensor:
-        H, g, error = _equations(problem, problem.retract(x, delta), known_H)
+    def residual(delta: Tensor, of: Problem = problem) -> Tensor:
+        H, g, error = _equations(of, problem.retract(x, delta), known_H)
         at_x.append((H, error))
         return g
 
-    constant = zero.detach().requires_grad_()
+    def hessian() -> TangentFunction:
+        constant = zero.detach().requires_grad_()
+        with torch.enable_grad():
+            # of a problem that is held: nothing but the point is differentiated, once for every product
+            g = residual(constant, tree_map(Tensor.detach, problem))
+        return lambda w: torch.autograd.grad(g, constant, w, retain_graph=True)[0]
+
+    inverse = _HessianInverse(_lazily(hessian), preconditioner=_lazily(lambda: observed_inverse(at_x[0][0])))
     with torch.enable_grad():
-        g = residual(constant)
-    inverse = _HessianInverse(
-        lambda w: torch.autograd.grad(g, constant, w, retain_graph=True)[0],
-        preconditioner=_lazily(lambda: observed_inverse(at_x[0][0])),
-    )
-    with torch.enable_grad():
-        start = _Start.apply(g, inverse)
+        start = _Start.apply(residual(zero), inverse)
         delta = _SymmetricRoot.apply(residual(start), start, inverse)
     return delta, at_x[1][1]
 

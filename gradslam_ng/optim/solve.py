@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from gradslam_ng.compute.safe import expand_mask
 from gradslam_ng.compute.transforms import functorch_active, is_vmapped, refuse_second_derivatives
 from gradslam_ng.compute.tree import tree_map, tree_where
 from gradslam_ng.optim import implicit
+from gradslam_ng.optim.compose import Sum
 from gradslam_ng.optim.problem import Linearization, Point, Problem, detach
 from gradslam_ng.optim.sparse import BlockSparse
 from gradslam_ng.optim.steps import (
@@ -156,17 +157,25 @@ def _iterate(
     recorded: int = 0,  # fewest steps through which an element is differentiated, if at all
 ) -> Progress:
     current, damping, converged, rounding = progress
+    steps = _moved_by(problem, strategy)
     propose, accept = (_propose, _accept) if tolerance is None else (_propose.plain, _accept.plain)
     for number in range(iterations):
-        step, x = propose(problem, strategy, current, damping)
+        step, x = propose(steps, strategy, current, damping)
         if tolerance is not None and converged is not None:
             converged = converged | (step.predicted.detach() <= _goal(current.linearization, tolerance, rounding))
             if bool(converged.all()) and not (number < recorded and step.delta.requires_grad):
                 break
             step, x = _hold(problem, current, step, converged)
         candidate = _linearize(problem, x)
-        current, damping = accept(problem, strategy, current, candidate, step, damping, converged)
+        current, damping = accept(steps, strategy, current, candidate, step, damping, converged)
     return Progress(current, damping, converged, rounding)
+
+
+def _moved_by(problem: Problem, strategy: StepStrategy) -> Problem:
+    """What steps are taken in: of a sum its variable alone, unless it is to be linearized again where a step leads. So
+    there is one compiled version for all sums over it, and none of their images is handed on."""
+    relinearized = isinstance(strategy, SoftLevenbergMarquardt) and strategy.relinearize
+    return cast(Problem, problem.variable) if isinstance(problem, Sum) and not relinearized else problem
 
 
 def _goal(current: Linearization, tolerance: float, rounding: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def blend_view(
     return camera.unproject(z[..., None], K), unit([nx, ny, nz]), weights, intensity
 
 
-@compiled(dynamic=("map_",))
+@compiled(dynamic=("map_",), recompute=False)
 def splat(
     map_: SurfelMap,
     T_wm: Tensor,  # (B, 4, 4)
@@ -88,13 +88,25 @@ def splat(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vertices and normals (B, H, W, 3), camera m, weights and intensity (B, H, W); see `predict_surfels`."""
     index = index_map(map_.points, map_.mask & (map_.confidences > 0), T_wm, K, size)
-    T_mw = se3.inverse(T_wm)
-    hit = (index >= 0)[..., None]
-    vertices = se3.transform(T_mw, gather_pixels(map_.points, index).flatten(1, 2)).unflatten(1, size)
-    normals = se3.rotate(T_mw, gather_pixels(map_.normals, index).flatten(1, 2)).unflatten(1, size)
-    c = gather_pixels(map_.confidences, index)
-    intensity = images.intensity(gather_pixels(map_.colors, index))[..., 0]
-    return torch.where(hit, vertices, 0.0), normals, c / (c + stable_confidence), intensity
+    values = (map_.points, map_.normals, map_.confidences, map_.colors)
+    seen = tuple(gather_pixels(value, index) for value in values)
+    return show(seen, index >= 0, T_wm, stable_confidence)
+
+
+@compiled(dynamic=())
+def show(
+    seen: tuple[Tensor, ...],  # points, normals, confidences and colors (B, H, W, ...) of the surfels in each pixel
+    hit: Tensor,  # (B, H, W) bool
+    T_wm: Tensor,  # (B, 4, 4)
+    stable_confidence: float | Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `splat` returns."""
+    points, normals, c, colors = seen
+    size, T_mw = (hit.shape[1], hit.shape[2]), se3.inverse(T_wm)
+    vertices = se3.transform(T_mw, points.flatten(1, 2)).unflatten(1, size)
+    normals = se3.rotate(T_mw, normals.flatten(1, 2)).unflatten(1, size)
+    intensity = images.intensity(colors)[..., 0]
+    return torch.where(hit[..., None], vertices, 0.0), normals, c / (c + stable_confidence), intensity
 
 
 def predict_volume(

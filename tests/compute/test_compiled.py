@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,16 @@ def scale_rows(x: Tensor, factor: float) -> tuple[Tensor, Tensor]:  # x (B, N)
 @compiled
 def add_in_place(x: Tensor, y: Tensor) -> Tensor:
     return x.add_(y)
+
+
+@compiled(dynamic=())
+def wave(x: Tensor, more: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    return {"sine": factor * x.sin(), "same": more["y"]}
+
+
+@compiled
+def scale_by(x: Tensor, scale: Any) -> Tensor:
+    return scale.factor * x
 
 
 @pytest.fixture(autouse=True)
@@ -123,11 +134,36 @@ def test_a_function_that_cannot_be_compiled_runs_plainly_and_says_so_once(caplog
     assert caplog.text.count("runs without a compiled version") == 1
 
 
-def test_plain_while_gradients_are_recorded():
+@needs_compiler
+def test_both_passes_are_compiled_while_gradients_are_recorded(submitted):
+    """What no gradient reaches gets none; the plain function has second derivatives."""
+    found = []
+    for enabled in (False, True):
+        x, unused = torch.linspace(0, 1, 6).reshape(2, 3).requires_grad_(), torch.ones(2, 2, requires_grad=True)
+        with compilation(enabled, wait=True):
+            for _ in range(2):  # the first backward pass is plain, to see what it reaches
+                first = torch.autograd.grad(wave(x, {"y": unused}, 2.0)["sine"].sum(), x)[0]
+            y = wave(x, {"y": unused}, 2.0)["sine"].sum()
+            y.backward(retain_graph=True)
+            again = torch.autograd.grad(y, x, create_graph=True)[0]
+            second = torch.autograd.grad(again.sum(), x)[0]
+        assert unused.grad is None and torch.equal(x.grad, first)
+        found.append((y, first, second))
+    for plain, ours in zip(*found, strict=True):
+        assert torch.allclose(plain, ours)
+    assert submitted == ["wave", "wave.backward"]
+
+
+@needs_compiler
+def test_what_may_hide_tensors_runs_plainly_while_gradients_are_recorded():
+    class Hidden:
+        def __init__(self) -> None:
+            self.factor = torch.ones((), requires_grad=True)
+
+    hidden = Hidden()
     with compilation(wait=True):
-        x = torch.ones(1, 1, requires_grad=True)
-        scale_rows(x, 2.0)[0].backward()
-    assert x.grad == 2 and not library().requests
+        scale_by(torch.ones(3), hidden).sum().backward()
+    assert hidden.factor.grad == 3
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")

@@ -25,7 +25,8 @@ def relative(a, b):
 
 def robust_alignment(planes, kernel=optim.GemanMcClure):
     """A problem on SE(3) in which everything that can have a gradient does."""
-    inputs = [planes.p, planes.q, planes.n, torch.rand(3, 60, dtype=torch.float64) + 0.5, torch.tensor(0.05).double()]
+    weights = torch.rand(3, 60, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
+    inputs = [planes.p, planes.q, planes.n, weights, torch.tensor(0.05).double()]
     inputs = [tensor.clone().requires_grad_() for tensor in inputs]
     p, q, n, w, scale = inputs
     return planes.problem(p, q, n, weight=optim.IsotropicWeight(w), kernel=kernel(scale)), inputs

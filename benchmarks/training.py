@@ -1,0 +1,115 @@
+"""A step of training, plain and within `compilation()`: `python -m benchmarks.training`.
+
+Forward and backward of PointFusion over clips of the synthetic living room, gradients to depth through poses and map.
+Plain and compiled steps take turns in one process, on one thread; the first of each, in which versions are loaded or
+made, does not count. Beside them the forward pass without gradients, and what tensors hold at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import gradslam_ng as gs
+from benchmarks.memory import tensors
+from benchmarks.report import save
+from gradslam_ng.compute.compiled import compilation
+from gradslam_ng.datasets import Synthetic
+
+BACKWARD = ("unroll", "implicit", "detach")
+
+
+def clips(batch: int, length: int, size: tuple[int, int], dtype: torch.dtype) -> gs.RGBDFrames:
+    """Clips (B, L) one after the other, with the noise of a Kinect and without poses."""
+    sequence = Synthetic("living_room", frames=max(50, batch * length), size=size, noise="kinect")
+    frames = gs.RGBDFrames.stack([sequence[i] for i in range(batch * length)])
+    images = (x.to(dtype).unflatten(0, (batch, length)) for x in (frames.color, frames.depth, frames.K))
+    return gs.RGBDFrames(*images)
+
+
+def train(frames: gs.RGBDFrames, backward: str) -> Tensor:
+    """One step; the gradient of depth."""
+    depth = frames.depth.clone().requires_grad_()
+    slam = gs.PointFusion(gs.odometry.ProjectiveICP(backward=backward))
+    map_, T_wc = slam(gs.RGBDFrames(frames.color, depth, frames.K))
+    (T_wc.square().sum() + map_.points.square().mean()).backward()
+    assert depth.grad is not None
+    return depth.grad
+
+
+@torch.no_grad()
+def look(frames: gs.RGBDFrames) -> None:
+    """The forward pass alone."""
+    gs.PointFusion()(frames)
+
+
+def timed(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def compare(frames: gs.RGBDFrames, backward: str, repeats: int, compiled: bool) -> dict[str, float]:
+    """Medians of steps that take turns, seconds; and how far the compiled gradient is off, relative to its length."""
+    seconds: dict[str, list[float]] = {"plain": [], "compiled": [], "plain_forward": [], "compiled_forward": []}
+    ways = (False, True) if compiled else (False,)
+    for _ in range(1 + repeats):
+        for enabled in ways:
+            name = "compiled" if enabled else "plain"
+            with compilation(enabled, wait=True):
+                seconds[f"{name}_forward"].append(timed(lambda: look(frames)))
+                seconds[name].append(timed(lambda: train(frames, backward)))
+    figures = {name: median(times[1:]) for name, times in seconds.items() if times}
+    figures["plain_mb"] = tensors(train, frames, backward)
+    if compiled:
+        expected = train(frames, backward)
+        with compilation(wait=True):
+            figures["compiled_mb"] = tensors(train, frames, backward)
+            figures["difference"] = float((train(frames, backward) - expected).norm() / expected.norm())
+        figures["times_as_fast"] = figures["plain"] / figures["compiled"]
+        figures["of_forward"] = figures["compiled"] / figures["compiled_forward"]
+    return figures
+
+
+def main(
+    batch: int = 4,
+    length: int = 8,
+    size: str = "160x120",
+    repeats: int = 5,
+    backward: tuple[str, ...] = BACKWARD,
+    float64: bool = False,
+    compiled: bool = True,
+) -> None:
+    """Measure and print the table.
+
+    Args:
+        batch: Clips.
+        length: Frames of each.
+        size: Width x height.
+        repeats: Steps that count.
+        backward: Ways back through alignment.
+        float64: In double precision.
+        compiled: Compare with compiled functions; all that are missing are compiled first, which takes minutes.
+    """
+    torch.set_num_threads(1)
+    width, height = map(int, size.split("x"))
+    frames = clips(batch, length, (height, width), torch.float64 if float64 else torch.float32)
+    names = ("plain", "compiled", "times_as_fast", "of_forward", "difference", "plain_mb", "compiled_mb")
+    table, rows = Table("backward", *(name.replace("_", " ") for name in names)), {}
+    for way in backward:
+        rows[way] = compare(frames, way, repeats, compiled)
+        table.add_row(way, *(f"{rows[way].get(name, float('nan')):.3g}" for name in names))
+    Console().print(table)
+    figures = {"batch": batch, "length": length, "precision": "float64" if float64 else "float32", "rows": rows}
+    save("training_float64" if float64 else "training", figures, images=size, threads=1)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -131,7 +131,8 @@ class State:
         motion = torch.where(moved, se3.inverse(self.T_oc) @ T_oc, still)
         last = live.surface.where(tracking.ok, self.last)
         frames, index = self.frames + 1, self.index + 1
-        T_prior = torch.where(ok, torch.nan if live.T_prior is None else live.T_prior.double(), self.T_prior)
+        T_prior = torch.full_like(self.T_prior, torch.nan) if live.T_prior is None else live.T_prior.double()
+        T_prior = torch.where(ok, T_prior, self.T_prior)
         return State(
             map_,
             T_oc,

@@ -89,7 +89,7 @@ class Scene:
         """Points (N, 3) and normals (N, 3) of what there is to see: of the map, else of the mesh."""
         if len(self.cloud):
             return self.cloud.points, self.cloud.normals
-        found = torch.zeros(0, 3) if self.glb is None else self.glb.corners
+        found = torch.zeros(0, 3) if self.glb is None else torch.cartesian_prod(*self.glb.corners.unbind(-1))
         found = found if self.mesh is None else self.mesh.vertices
         return found, torch.zeros_like(found)
 

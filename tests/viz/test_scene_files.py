@@ -72,6 +72,8 @@ def test_the_box_of_a_glb_in_the_axes_of_a_camera(tmp_path):
     mesh().save(tmp_path / "mesh.glb")
     corners = read_glb(tmp_path / "mesh.glb").corners
     assert torch.allclose(corners.amin(0), TRIANGLE.amin(0)) and torch.allclose(corners.amax(0), TRIANGLE.amax(0))
+    seen, _ = read_scene(tmp_path / "mesh.glb").extent  # what the first view takes in: all of the box
+    assert len(seen) == 8 and torch.equal(torch.stack([seen.amin(0), seen.amax(0)]), corners.sort(0).values)
 
 
 class TestHostile:

@@ -97,8 +97,8 @@ def plan(
     occupancy = _occupancy(file, grid, console)
     found = planning.esdf(occupancy, unknown=grid.unknown)
     if ends is None:
-        plot_plan(out / "plan.png", occupancy, found.distance, title=file.parent.name)
-        console.print(f"{escape(str(out / 'plan.png'))}: where one could go; give --start and --goal", soft_wrap=True)
+        plot_plan(out / "plan.png", occupancy, found.distance, radius=radius, title=file.parent.name)
+        _print_room(out, found, radius, console)
         return
     for name, p in zip(("start", "goal"), ends, strict=True):
         _check_place(name, p, found, radius, grid.unknown)
@@ -156,7 +156,11 @@ def _occupancy(file: Path, options: GridOptions, console: Console) -> planning.O
         console.print("[yellow]warning:[/yellow] up: by it most cameras were upside down", soft_wrap=True)
     low = options.cell if not isinstance(one, VoxelGrid) else max(options.cell, one.voxel_size)
     grid = planning.Occupancy.of(one, up=up, heights=options.heights, cell=low)
-    recording = _recording(file, options)
+    metrics = _metrics(file)
+    if submap is None and metrics.get("frames", {}).get("tracked") == 0:  # trajectory.txt then has poses nobody trusts
+        console.print("[yellow]warning:[/yellow] no frame has a pose in this map: only the map tells what is free")
+        return grid.flatten()
+    recording = _recording(options, metrics.get("settings", {}))
     if recording is None or trajectory is None:
         console.print("[yellow]warning:[/yellow] no recording tells what is free: only the map does", soft_wrap=True)
         return grid.flatten()
@@ -173,17 +177,19 @@ def _with_poses(frames: list[RGBDFrames], trajectory: Trajectory) -> RGBDFrames:
     return replace(clip, T_wc=trajectory.at(times)[0])
 
 
-def _recording(file: Path, options: GridOptions):
+def _metrics(file: Path) -> dict[str, Any]:
+    """What the run that made a map says of itself; nothing where there is no run."""
+    metrics = file.with_name("metrics.json")
+    found = read_json(metrics, "what a run says of itself") if metrics.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _recording(options: GridOptions, settings: dict[str, Any]):
     """The recording of which a map was made, None where none is named.
 
     Raises:
         FileNotFoundError: that which is named is not there.
     """
-    metrics = file.with_name("metrics.json")
-    settings: dict[str, Any] = {}
-    if metrics.is_file():
-        found = read_json(metrics, "what a run says of itself")
-        settings = found.get("settings", {}) if isinstance(found, dict) else {}
     source = options.recording or settings.get("source")
     if source is None:
         return None
@@ -266,6 +272,14 @@ def _write(out: Path, path: planning.SafePath, grid: planning.Occupancy, summary
         lines.append(" ".join(f"{x:.4f}" for x in (*p, *world)))
     (out / "path.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (out / "plan.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def _print_room(out: Path, found: planning.ESDF, radius: float, console: Console) -> None:
+    most = float(found.distance.max())
+    if most < radius:
+        hint = f"the most is {most:.3f} m" if most > 0 else "there is no free cell"
+        console.print(f"[yellow]warning:[/yellow] radius: nowhere are {radius:g} m of room; {hint}", soft_wrap=True)
+    console.print(f"{escape(str(out / 'plan.png'))}: where one could go; give --start and --goal", soft_wrap=True)
 
 
 def _print_summary(out: Path, summary: dict[str, Any], console: Console) -> None:

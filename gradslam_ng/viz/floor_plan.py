@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradslam_ng.planning.occupancy import FREE, OCCUPIED, Occupancy
 
-PATH, START, GOAL = "#b2182b", "#1a9850", "#b2182b"
+PATH, START, GOAL, ROOM = "#b2182b", "#1a9850", "#b2182b", "#e08214"
 COLORS = {"occupied": "#3b3b3b", "unknown": "#c9c9c9"}
 MOST_DISTANCE = 0.8  # meters, from which on the color stays
 SWATHS = 60  # outlines of what moves along the path
@@ -27,8 +27,8 @@ def plot_plan(
     radius: float = 0.0,
     title: str = "",
 ) -> None:
-    """Write a picture of a grid in the plane from above, with the distance to obstacles in free cells and, if there is
-    one, the start, the goal and the path of something round.
+    """Write a picture of a grid in the plane from above, with the distance to obstacles in free cells, the outline of
+    where the middle of something round may be, and, if there is one, its start, goal and path.
 
     Raises:
         ValueError: a grid in space.
@@ -55,12 +55,13 @@ def plot_plan(
     bar = figure.colorbar(image, ax=axes, label="distance to the nearest obstacle [m]", shrink=0.8, extend="max")
     bar.ax.set_ylim(0, MOST_DISTANCE)
     handles = [Patch(color=color, label=name) for name, color in COLORS.items()]
+    handles += _draw_room(axes, distance.detach().cpu().numpy(), extent, radius)
     if points is not None:
         handles += _draw_path(axes, points.detach().cpu().numpy(), radius)
     if ends is not None:
         handles += _draw_ends(axes, ends.detach().cpu().numpy(), radius)
     _draw_scale(axes, extent)
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, frameon=False, fontsize=9)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False, fontsize=9)
     axes.set(xlabel="x [m]", ylabel="y [m]", xlim=extent[:2], ylim=extent[2:], aspect="equal")
     axes.set_title(title, parse_math=False, fontsize=11)
     figure.savefig(path, format="png", bbox_inches="tight")
@@ -73,6 +74,20 @@ def _colors(state: Tensor) -> np.ndarray:  # state (X, Y)
     occupied, unknown = (torch.tensor(to_rgba(color)) for color in COLORS.values())
     known = torch.where((state == OCCUPIED)[..., None], occupied, unknown)
     return torch.where((state == FREE)[..., None], torch.zeros(4), known).transpose(0, 1).numpy()
+
+
+def _draw_room(axes, distance: np.ndarray, extent: tuple[float, ...], radius: float) -> list:
+    """The outline of the places (X, Y) that are the radius away from obstacles; returns what the legend shows."""
+    from matplotlib.lines import Line2D
+
+    if radius <= 0 or min(distance.shape) < 2 or not distance.min() < radius <= distance.max():
+        return []
+    x, y = (
+        np.linspace(low, high, n, endpoint=False) + 0.5 * (high - low) / n
+        for low, high, n in zip(extent[::2], extent[1::2], distance.shape, strict=True)
+    )
+    axes.contour(x, y, distance.clip(max=2 * radius).T, levels=[radius], colors=ROOM, linewidths=1.2, linestyles="--")
+    return [Line2D([], [], color=ROOM, lw=1.2, ls="--", label=f"room for {radius:g} m around")]
 
 
 def _draw_path(axes, points: np.ndarray, radius: float) -> list:

@@ -74,6 +74,17 @@ def test_a_submap_is_seen_from_its_own_poses(folder, tmp_path):
     assert one == other
 
 
+def test_poses_that_nobody_trusts_say_nothing_is_free(folder, tmp_path, prints):
+    """Where no frame is tracked, `trajectory.txt` has the poses at which frames were looked for in vain."""
+    for name in ("map.ply", "trajectory.txt", "metrics.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics["frames"]["tracked"] = 0
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert main(["plan", str(tmp_path / "map.ply"), "--out", str(tmp_path), *GOOD]) != 0
+    assert "no frame has a pose in this map" in prints()
+
+
 def test_the_turn_at_the_start(folder, tmp_path):
     for yaw in (30, 350):
         options = ["--start", "-0.9", "0.6", str(yaw), "--goal", "0.7", "0.6", "--radius", "0.1"]
@@ -86,6 +97,8 @@ def test_without_ends_it_draws_where_one_could_go(folder, tmp_path, prints):
     assert main(["plan", str(folder), "--out", str(tmp_path)]) == 0
     assert "give --start and --goal" in prints()
     assert [path.name for path in tmp_path.iterdir()] == ["plan.png"]
+    assert main(["plan", str(folder), "--out", str(tmp_path), "--radius", "3"]) == 0
+    assert "nowhere are 3 m of room; the most is" in prints()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,17 @@ def test_the_picture_shows_walls_and_the_path(tmp_path):
     assert shares[0][1] > 0.02
 
 
+def test_the_picture_outlines_where_there_is_room(tmp_path):
+    grid = planning.Occupancy.from_cells(torch.zeros(40, 20, dtype=torch.bool), cell=0.1)
+    distance = planning.esdf(grid).distance
+    shares = []
+    for radius in (0.0, 0.3, 5.0):
+        plot_plan(tmp_path / "plan.png", grid, distance, radius=radius)
+        image = matplotlib.image.imread(tmp_path / "plan.png")[..., :3]
+        shares.append(((image[..., 0] > 0.75) & (image[..., 2] < 0.3)).mean())
+    assert shares[0] == shares[2] == 0 < shares[1]
+
+
 def test_a_grid_in_space_is_refused(tmp_path):
     grid = planning.Occupancy.from_cells(torch.zeros(3, 3, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="in the plane"):

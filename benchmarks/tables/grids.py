@@ -66,7 +66,8 @@ def grids_learned() -> str:
     return markdown(columns, rows, measured("planning.learned_map", ["planning_learned_map"]))
 
 
-CONVOLUTIONAL = "planning.convolutional", ["planning_convolutional"]
+def convolutional(part: str) -> str:
+    return measured("planning.convolutional", [f"planning_convolutional_{part}"])
 
 
 @table
@@ -74,13 +75,13 @@ def grids_runtime() -> str:
     columns = ["iterations", "implicit: taken", "converged", "forward, ms", "backward, ms", "kept, MB"]
     columns += ["unroll: forward, ms", "backward, ms", "kept, MB"]
     rows = []
-    for count, row in load("planning_convolutional")["runtime"].items():
+    for count, row in load("planning_convolutional_runtime")["runtime"].items():
         one, other = row["implicit"], row["unroll"]
         cells = [count, f"{one['taken']:.0f}", f"{100 * one['converged']:.0f}%"]
         cells += [f"{one['forward_ms']:.0f}", f"{one['backward_ms']:.0f}" if one["converged"] else "-"]
         cells += [f"{one['kept_mb']:.0f}", *(f"{other[key]:.0f}" for key in ("forward_ms", "backward_ms", "kept_mb"))]
         rows.append(cells)
-    return markdown(columns, rows, measured(*CONVOLUTIONAL))
+    return markdown(columns, rows, convolutional("runtime"))
 
 
 @table
@@ -90,7 +91,7 @@ def grids_success() -> str:
     rows = [
         [name, str(row["steps"]), f"{100 * row['converged']:.0f}%", tried]
         + [f"{100 * row[tried][size]['success']:.1f}%" for size in sizes]
-        for name, row in load("planning_convolutional")["success"].items()
+        for name, row in load("planning_convolutional_success")["success"].items()
         for tried in ("as trained", "more")
     ]
-    return markdown(columns, rows, measured(*CONVOLUTIONAL))
+    return markdown(columns, rows, convolutional("success"))

@@ -17,6 +17,8 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch._C import _is_any_autocast_enabled as any_autocast_on  # asking for each device takes ten times as long
 from torch._C import _len_torch_function_stack as number_of_modes
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,8 +48,11 @@ def _any_mode_on() -> bool:
 
 
 def _device_mode_on() -> bool:
-    """Whether tensors are made elsewhere than on the CPU unless told; asking torch takes long where no mode is on."""
-    return number_of_modes() > 0 and torch.get_default_device().type != "cpu"
+    """Whether tensors are made elsewhere than on the CPU unless told. Torch itself would make a tensor to find out."""
+    if not number_of_modes():
+        return False
+    devices = [mode.device for mode in _get_current_function_mode_stack() if isinstance(mode, DeviceContext)]
+    return bool(devices) and devices[-1].type != "cpu"
 
 
 def autocast_on() -> tuple[tuple[str, torch.dtype], ...]:

@@ -25,11 +25,16 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler"),
 ]
 SIZE = (116, 154)  # no square
-BACKWARD: set[str] = set()  # backward passes compared so far
+BACKWARD: set[str] = set()  # backward passes compared so far, or made ready by other tests
 
 
 def name(function: CompiledFunction) -> str:
     return f"{function.__module__}.{function.__qualname__}"
+
+
+def made_ready() -> set[str]:
+    """Names of all compiled backward passes that there are."""
+    return {name(f) for f in compiled_functions() if name(f).endswith(".backward")}
 
 
 def kernels() -> set[str]:
@@ -57,6 +62,7 @@ def compared(monkeypatch) -> Iterator[set[str]]:
         found_same.add(name(self))
         return found
 
+    BACKWARD.update(made_ready())  # by tests before
     monkeypatch.setattr(CompiledFunction, "__call__", call)
     monkeypatch.delenv("GRADSLAM_NG_KERNELS")  # the user's own folder: what has not changed is compiled once for all
     yield found_same
@@ -216,6 +222,5 @@ def same_gradients(plain: list[torch.Tensor], compiled: list[torch.Tensor], tole
 
 def compared_backward(compared: set[str]) -> None:
     """Every compiled backward pass that has been made ready is among those compared."""
-    made = {name(f) for f in compiled_functions() if name(f).endswith(".backward")}
-    assert made <= BACKWARD | compared
+    assert made_ready() <= BACKWARD | compared
     BACKWARD.update(compared)

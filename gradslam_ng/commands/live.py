@@ -90,4 +90,4 @@ def cloud_of(submap: Submap, most: int, number: int, before: int) -> Cloud:
     if submap.loops is not None and int(submap.loops.archive.count[0]):
         parts.append(sample(submap.loops.archive, most, number))
     cloud = Cloud.join(parts)
-    return replace(cloud, created=submap.numbers[cloud.created.clamp(max=len(submap.records) - 1)] - before)
+    return replace(cloud, created=submap.numbers_of(cloud.created) - before)

@@ -32,13 +32,8 @@ from gradslam_ng.io.text import NoContent, read_lines
 DEPTH_SCALE = 1000.0
 COLOR_FOLDERS = ("color", "rgb", "image", "images")  # the first that is there counts
 EPOCH = {13: 1e3, 16: 1e6, 19: 1e9}  # digits of milli-, micro- and nanoseconds since 1970, and of these in a second
-TABLES = (
-    "poses.txt",
-    "groundtruth.txt",
-    "traj.txt",
-    "trajectory.txt",
-    "trajectory.log",
-)  # of poses; the first that is there counts
+# Of poses; the first that is there counts
+TABLES = ("poses.txt", "groundtruth.txt", "traj.txt", "trajectory.txt", "trajectory.log")
 LIKE_POSES = re.compile(r"pose|traj|ground_?truth|extrinsic|odometry")
 MAX_DIFFERENCE = 0.02  # seconds between color and depth of a frame, where their names are times of their own
 Images = dict[tuple[int, ...], Path]  # by the numbers in their names

@@ -19,9 +19,7 @@ class MotionPrior:
     """
 
     T_mc_told: Tensor  # (B, 4, 4)
-    information: (
-        Tensor  # (B, 6), of a left update of T_mc, over the sum of that of all vertices; 0 for what is not told
-    )
+    information: Tensor  # (B, 6), of a left update of T_mc, over that of all vertices; 0 for what is not told
 
     @classmethod
     def of(

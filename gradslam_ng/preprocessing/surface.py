@@ -41,8 +41,7 @@ def measure_surface(
     A pixel takes no part, and has no gradient, if its depth is not finite, not beyond `MIN_DEPTH` or beyond
     `max_depth`, meters, or if its color is not finite or far outside [0, 1] (`images.usable_color`); nor does a frame
     whose K is no pinhole camera's. A pose that is no rigid motion becomes NaN, that is, unknown, also one of another
-    source. With `soft`, normals
-    and weights are continuous in the depth (`images.soft_normal_map`).
+    source. With `soft`, normals and weights are continuous in the depth (`images.soft_normal_map`).
 
     Raises:
         ValueError: noise that is no tensor, or of another shape than the depth.

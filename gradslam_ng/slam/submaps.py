@@ -23,9 +23,8 @@ from gradslam_ng.structures.surfels import concatenate
 
 UNKNOWN = -1  # status of a frame before any submap was asked
 MIN_TRACKED = 2  # frames of a submap that is kept though it is not joined: one alone tells of no motion
-Connections = dict[
-    tuple[int, int], Tensor
-]  # T_ij (4, 4) float64, from coordinates of submap j to those of submap i < j
+# T_ij (4, 4) float64, from coordinates of submap j to those of submap i < j
+Connections = dict[tuple[int, int], Tensor]
 
 
 @dataclass(eq=False)
@@ -116,12 +115,16 @@ class Submap:
         """(L,) int64, on the CPU, of its frames among those of the run."""
         return torch.tensor([record.number for record in self.records], dtype=torch.int64, device="cpu")
 
+    def numbers_of(self, own: Tensor) -> Tensor:
+        """Among those of the run, of frames (...) int64 that are counted within the submap."""
+        numbers = self.numbers.to(own.device)
+        return numbers[own.clamp(max=len(numbers) - 1)]
+
     def renumber(self, map_: Map, before: int) -> Map:
         """Its map with frames numbered as in the run, less so many before it."""
         if not isinstance(map_, SurfelMap):
             return map_
-        numbers = self.numbers.to(map_.created.device) - before
-        created, updated = (numbers[x.clamp(max=len(numbers) - 1)] for x in (map_.created, map_.updated))
+        created, updated = (self.numbers_of(x) - before for x in (map_.created, map_.updated))
         return replace(map_, created=created, updated=updated)
 
     @property

@@ -10,8 +10,10 @@ from torch import Tensor
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.masks import heaviside, stack_last, valid_depth
 from gradslam_ng.compute.safe import denominator
+from gradslam_ng.compute.transforms import transforms_active
 
 _Z_MIN = 1e-8  # meters: nearer points, and those behind, are projected as if at 1 m so that nothing overflows
+_RIM = 2  # pixels of zeros around an image that is sampled
 
 
 def pixel_grid(
@@ -107,14 +109,51 @@ def sample(
 ) -> Tensor:
     """The image at other pixels, zero outside. Returns (..., H, W, C).
 
+    Between pixels the derivatives to uv are those of the interpolation; at their centers, where it has a kink and a
+    camera that is where it was expected looks, they are the mean of both sides.
+
     Depth wants `nearest`: no measurement is mixed with another or with a hole.
     """
-    lead = image.shape[:-3]
-    height, width = image.shape[-3:-1]
-    u, v = uv.unbind(-1)
-    # grid_sample with align_corners: -1 and 1 are the centers of the first and the last pixel
-    grid = torch.stack([u * (2.0 / (width - 1)) - 1.0, v * (2.0 / (height - 1)) - 1.0], dim=-1)
-    grid = grid.expand(*lead, *uv.shape[-3:]).reshape(-1, *uv.shape[-3:])
-    flat = image.reshape(-1, *image.shape[-3:]).movedim(-1, 1)
-    out = torch.nn.functional.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=True)
-    return out.movedim(1, -1).reshape(*lead, *uv.shape[-3:-1], image.shape[-1])
+    (height, width), lead = image.shape[-3:-1], torch.broadcast_shapes(image.shape[:-3], uv.shape[:-3])
+    u, v = uv.expand(*lead, *uv.shape[-3:]).unbind(-1)
+    u, v = (x.nan_to_num(nan=-1.0).clamp(-1, size) for x, size in ((u, width), (v, height)))  # and there it is zero
+    image = image.expand(*lead, *image.shape[-3:])
+    table = torch.nn.functional.pad(image, (0, 0, _RIM, _RIM, _RIM, _RIM)).flatten(0, -2)
+    row_length = width + 2 * _RIM
+    corner = (torch.arange(lead.numel(), device=image.device) * (height + 2 * _RIM) + _RIM) * row_length + _RIM
+
+    def look_up(place: Tensor) -> Tensor:
+        return table.index_select(0, place.flatten()).unflatten(0, place.shape)
+
+    def number(row: Tensor, column: Tensor) -> Tensor:
+        return row.long() * row_length + column.long() + corner.reshape(*lead, 1, 1)
+
+    if mode == "nearest":
+        return look_up(number(v.detach().round(), u.detach().round()))
+    if not (uv.requires_grad or transforms_active()):  # for values two pixels along each axis will do
+        column, row = u.floor(), v.floor()
+        across, down, place = (u - column)[..., None], (v - row)[..., None], number(row, column)
+        lines = [torch.lerp(look_up(place + i), look_up(place + (i + 1)), across) for i in (0, row_length)]
+        return torch.lerp(*lines, down)
+    (column, across, at_column), (row, down, at_row) = linear_place(u, width), linear_place(v, height)
+    place, lines = number(row, column), []
+    for i in (-row_length, 0, row_length):
+        line = look_up(place + (i - 1)), look_up(place + i), look_up(place + (i + 1))
+        lines.append(interpolate(*line, across[..., None], at_column[..., None]))
+    return interpolate(*lines, down[..., None], at_row[..., None])
+
+
+def linear_place(x: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixel at or before x (...), how far behind it x lies, and whether at its center, as far as rounding tells.
+
+    x: pixels along an axis of `size`. Returns whole numbers, float and bool, (...) each.
+    """
+    nearest = x.detach().round()
+    at_center = (x.detach() - nearest).abs() <= 8 * torch.finfo(x.dtype).eps * size
+    first = torch.where(at_center, nearest, x.detach().floor())
+    return first, x - first, at_center
+
+
+def interpolate(before: Tensor, first: Tensor, second: Tensor, part: Tensor, at_center: Tensor) -> Tensor:
+    """From the first value to the second, `part` of the way; at a center the slope is the mean of both sides."""
+    return first + part * torch.where(at_center, 0.5 * (second - before), second - first)

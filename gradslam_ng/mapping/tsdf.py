@@ -11,8 +11,8 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.discrete import TIE, steady_floor
 from gradslam_ng.compute.discrete import discrete as discrete_choice
-from gradslam_ng.compute.discrete import steady_floor
 from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.compute.transforms import refuse_vmap
 from gradslam_ng.compute.tree import unshared
@@ -202,7 +202,7 @@ def near_surface(
     batch_index = pixel // (len(weights) // len(T_wc))
     points, normals = (subsample(image)[pixel] for image in (live.surface.vertices, live.surface.normals))
     truncations = subsample(images.truncation_m)[pixel]
-    steps = math.ceil(4 * float(truncations.max()) / block_size)
+    steps = math.ceil(4 * float(truncations.max()) / block_size - TIE)  # often a whole number: rounding adds none
     cells = block_cells(points, normals, batch_index, T_wc, truncations, steps, block_size)
     return distinct_blocks(cells, batch_index, len(T_wc))
 

@@ -7,6 +7,7 @@ images. What tracking compares with comes from `prediction`; the two share the c
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,7 @@ from gradslam_ng.structures import SurfelMap
 from gradslam_ng.structures.origin import relative_to_origin
 
 KERNEL_CUTOFF = 8.0  # squared radii from a disc's center beyond which its weight falls no further
+EQUAL_DEPTH = 2.0**-18  # share of the depth by which no disc is in front of another
 PIXEL_SIGMA = 0.6  # pixels, standard deviation of the Gaussian footprint of a pixel itself
 
 
@@ -99,7 +101,8 @@ def disc_map(
     """Index (B, H, W) int64 of the nearest surfel whose disc covers each pixel, -1 for none: a discrete choice.
 
     A surfel whose center is hidden in its own pixel is seen nowhere. Discs of slanted surfaces just reach the next
-    pixels' centers from where they were measured, and cover them.
+    pixels' centers from where they were measured, and cover them. Of discs as far away as each other, as along the rows
+    of a plane that is slanted about the other axis, the one with the nearest pixel is seen: rounding does not choose.
     """
     height, width = size
     u_0, v_0, z, center = nearest_centers(map_.points, map_.mask, T_cw, K, size, near)
@@ -113,13 +116,18 @@ def disc_map(
     row = torch.arange(height, device=z.device).to(z)[:, None]
     nearest = torch.full((len(z), *size), torch.inf, dtype=z.dtype, device=z.device)
     seen = torch.full((len(z), *size), -1, dtype=torch.int64, device=z.device)
-    for dv in range(2 * max_radius + 1):
-        for du in range(2 * max_radius + 1):
-            u, v, depth, extent, slot = (x[:, dv : dv + height, du : du + width] for x in images)
-            covers = (u - column).square() + (v - row).square() <= extent * extent.abs() + TIE
-            covers = (covers | (dv == max_radius and du == max_radius)) & (depth < nearest)
-            nearest, seen = torch.where(covers, depth, nearest), torch.where(covers, slot, seen)
+    for dv, du in window(max_radius):
+        u, v, depth, extent, slot = (x[:, dv : dv + height, du : du + width] for x in images)
+        covers = (u - column).square() + (v - row).square() <= extent * extent.abs() + TIE
+        covers = (covers | (dv == max_radius and du == max_radius)) & (depth < (1 - EQUAL_DEPTH) * nearest)
+        nearest, seen = torch.where(covers, depth, nearest), torch.where(covers, slot, seen)
     return seen
+
+
+def window(radius: int) -> list[tuple[int, int]]:
+    """Row and column in a square window of all pixels within, from its center outwards."""
+    places = itertools.product(range(2 * radius + 1), repeat=2)
+    return sorted(places, key=lambda place: (place[0] - radius) ** 2 + (place[1] - radius) ** 2)
 
 
 def no_index(T_wc: Tensor, size: tuple[int, int]) -> Tensor:

@@ -80,3 +80,27 @@ def test_intrinsics_scale_per_axis_and_back():
     scaled = camera.scale_intrinsics(K, (0.5, 0.25))
     assert scaled[0, 0] == 26.0 and scaled[1, 1] == 12.75
     torch.testing.assert_close(camera.scale_intrinsics(scaled, (2.0, 4.0)), K)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3], ids=["at centers", "between"])
+@pytest.mark.parametrize("width", [1, 9])
+def test_gradients_of_samples_are_free_central_differences(shift, width):
+    """Interpolation has a kink at every center, which is where a camera looks that is where it was expected."""
+    image = torch.rand(2, 7, width, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    uv = (camera.pixel_grid(7, width, dtype=torch.float64) + shift).requires_grad_()
+    weight = torch.rand(image.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    ends = [camera.sample(image, uv.detach() + step) for step in (1e-6, -1e-6)]
+    (gradient,) = torch.autograd.grad((weight * camera.sample(image, uv)).sum(), uv)
+    expected = (weight * (ends[0] - ends[1]) / 2e-6).sum((0, -1))
+    torch.testing.assert_close(gradient.sum(-1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_are_zero_outside_and_where_nothing_is_asked_for():
+    image = torch.ones(4, 5, 2)
+    uv = torch.tensor([[[-1.0, 0], [5.0, 0], [0.0, -1e6], [torch.nan, 1], [2, torch.inf], [4.5, 3], [4.0, 3]]])
+    expected = torch.tensor([0.0, 0, 0, 0, 0, 0.5, 1])
+    for recorded in (False, True):
+        found = camera.sample(image, uv.clone().requires_grad_(recorded))
+        torch.testing.assert_close(found, expected[None, :, None].expand(1, 7, 2))
+    nearest = camera.sample(image, uv, mode="nearest")
+    torch.testing.assert_close(nearest[0, :, 0], torch.tensor([0.0, 0, 0, 0, 0, 1, 1]))

@@ -6,13 +6,24 @@ import pytest
 import torch
 
 from gradslam_ng.geometry import camera, images, se2, se3, so3
+from gradslam_ng.geometry.lens import Lens, undistort_images, undistortion_map
+from gradslam_ng.geometry.registration import register_color
 
 D = torch.float64
+COLOR = torch.rand(7, 8, 3, dtype=D, generator=torch.Generator().manual_seed(0))
 K = torch.tensor([[20.0, 0, 4], [0, 20, 3], [0, 0, 1]], dtype=D)
 
 
 def depth_of(x):
     return 1.0 + 0.1 * x.sin()[:1].expand(8)[None, :, None] + torch.linspace(0, 0.1, 7, dtype=D)[:, None, None]
+
+
+def undistort(depth, lens):
+    return undistort_images(COLOR, depth, undistortion_map(K, lens, (7, 8)))[0]
+
+
+def register(depth, T_color_depth):
+    return register_color(COLOR, depth, K, K, T_color_depth)[0]
 
 
 FUNCTIONS = {
@@ -22,6 +33,9 @@ FUNCTIONS = {
     "se2": lambda x: se2.log(se2.exp(x[:3]) @ se2.exp(x[3:])),
     "project": lambda x: camera.project(torch.stack([x[0], x[1], 1 + x[2] ** 2])[None], K)[0],
     "unproject": lambda x: camera.unproject(depth_of(x), K).flatten(),
+    "sample": lambda x: camera.sample(depth_of(x), 1.3 + camera.pixel_grid(3, 4, dtype=D) + 0.1 * x[:2]).flatten(),
+    "undistort": lambda x: undistort(depth_of(x), Lens(0.1 * x[:4])).flatten(),
+    "register": lambda x: register(depth_of(x), se3.exp(0.1 * x)).flatten(),
     "normals": lambda x: images.normal_map(camera.unproject(depth_of(x), K)).flatten(),
     "bilateral": lambda x: images.bilateral_depth(depth_of(x)).flatten(),
 }

@@ -16,6 +16,8 @@ from torch import Tensor
 import gradslam_ng as gs
 from benchmarks.gradient_errors import SCENES, SIZE
 from gradslam_ng.geometry import camera, se3
+from gradslam_ng.geometry.lens import Lens, undistort_images, undistortion_map
+from gradslam_ng.geometry.registration import register_color
 from gradslam_ng.slam.system import System
 
 D = torch.float64
@@ -112,3 +114,52 @@ def test_a_wall_that_is_whole_voxels_away(system):
         found.append([getattr(map_, name) for name in names])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [60, 75, 84, 89])
+def test_slanted_planes_from_where_they_were_measured(degrees):
+    """A plane slanted about the column has all points of a column equally far away, in front of their neighbors."""
+    K = torch.tensor([[35.2, 0, 15.5], [0, 35.2, 11.5], [0, 0, 1]], dtype=D)
+    normal = torch.tensor([math.sin(math.radians(degrees)), 0, -math.cos(math.radians(degrees))], dtype=D)
+    rays = camera.unproject(torch.ones(*SIZE, 1, dtype=D), K)
+    depth = 1.5 * normal[2] / (rays @ normal)
+    points = (rays * depth[..., None])[(depth > 0.2) & (depth < 6)][None]
+    assert points.shape[1] > 50
+    values = torch.rand(6, points.shape[1], generator=torch.Generator().manual_seed(0), dtype=D)
+    color, radii, confidences = values[:3].mT[None], 0.02 + 0.02 * values[None, 3], 0.3 + values[None, 4]
+    times = torch.zeros(1, points.shape[1], dtype=torch.int64)
+
+    def seen(x: dict[str, Tensor]) -> dict[str, Tensor]:
+        normals = normal.expand_as(points)
+        count = torch.tensor([points.shape[1]])
+        map_ = gs.SurfelMap(x["points"], normals, color, radii, confidences, times, times, count)
+        shown = gs.render(map_, se3.exp(x["pose"]), x["K"][None], SIZE)
+        return {name: getattr(shown, name) for name in ("color", "depth", "normal")}
+
+    assert_free_differences(seen, {"points": points, "K": K, "pose": torch.zeros(1, 6, dtype=D)})
+
+
+def test_the_color_camera_is_the_depth_camera():
+    """Calibration begins there: without distortion or parallax every pixel is looked up at its own center."""
+    K = torch.tensor([[35.2, 0, 15.5], [0, 35.2, 11.5], [0, 0, 1]], dtype=D)
+    color, depth = (x[0] for x in view(K, 1, 1e-3))
+
+    def looked_up(x: dict[str, Tensor]) -> dict[str, Tensor]:
+        registered, _ = register_color(color, depth, x["K"][None], K[None], se3.exp(x["pose"]), Lens(x["lens"]))
+        undistorted, _ = undistort_images(color, depth, undistortion_map(x["K"], Lens(x["lens"]), SIZE)[None])
+        return {"registered": registered[:, 1:-1, 1:-1], "undistorted": undistorted}  # who is seen changes at the rim
+
+    x = {"K": K, "pose": torch.zeros(1, 6, dtype=D), "lens": torch.zeros(4, dtype=D)}
+    assert_free_differences(looked_up, x)
+
+
+@torch.no_grad()
+def test_a_truncation_of_whole_voxels():
+    """A change of it by nothing allocates no other blocks."""
+    K = torch.tensor([[35.2, 0, 15.5], [0, 35.2, 11.5], [0, 0, 1]], dtype=D)
+    color, depth = view(K, 1, 1e-3)
+    frames = gs.RGBDFrames(color, depth, K, torch.eye(4, dtype=D).expand(1, 1, 4, 4))
+    truncations = torch.tensor([0.12 - 1e-9, 0.12, 0.12 + 1e-9], dtype=D)  # half of a block: two steps each way
+    found = [gs.KinectFusion("ground-truth", voxel_size=0.03, truncation=t, factor=1)(frames)[0] for t in truncations]
+    for other in found[1:]:
+        torch.testing.assert_close(other.keys, found[0].keys)

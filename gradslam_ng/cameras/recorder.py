@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import threading
 from pathlib import Path
 
 from gradslam_ng.cameras.camera import LiveCamera, Shot
 from gradslam_ng.datasets.export import new_folder
+from gradslam_ng.io.atomic import write_whole
 
 WAITING = 90  # shots that may wait for the disk, about 130 MB at 640x480
 
@@ -41,7 +41,7 @@ class Recorder:
         height, width = camera.size
         text = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": width, "height": height}
         text |= {"depth_scale": round(camera.depth_scale, 6)}
-        (self.folder / "intrinsics.json").write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.folder / "intrinsics.json", json.dumps(text, indent=2) + "\n")
         self.written = 0
         self.dropped = 0  # shots for which the disk was too slow
         self.error: Exception | None = None
@@ -96,6 +96,4 @@ class Recorder:
         done, data = cv2.imencode(path.suffix, pixels, options)
         if not done:
             raise OSError(f"{path}: the image could not be encoded")
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
+        write_whole(path, data.tobytes())

@@ -22,6 +22,7 @@ from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.run_folder import check_writable
 from gradslam_ng.geometry import so3
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.slam import PointFusion
 from gradslam_ng.slam.stream import Stream
 
@@ -77,7 +78,7 @@ def calibrate(
             "may be off by some pixels, more than the standard deviations say",
             soft_wrap=True,
         )
-    out.write_text(json.dumps(describe_cameras(found, sequence), indent=2) + "\n")
+    write_whole(out, json.dumps(describe_cameras(found, sequence), indent=2) + "\n")
     console.print(f"{out}: written, for run --camera", soft_wrap=True, markup=False)
 
 

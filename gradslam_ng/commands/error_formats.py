@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gradslam_ng.evaluation import ATE, Statistics
+from gradslam_ng.io.atomic import whole_file
 
 ALIGNMENTS = {  # in evo's words
     "none": "(not aligned)",
@@ -72,7 +73,7 @@ def save_evo(path: Path, absolute: ATE, names: tuple[str, str], align: str) -> N
         "title": f"APE w.r.t. translation part (m)\n{ALIGNMENTS[align]}",
     }
     statistics = _finite(absolute) | {"sse": float(absolute.errors.square().sum())}
-    with zipfile.ZipFile(path, "w") as archive:
+    with whole_file(path) as part, zipfile.ZipFile(part, "w") as archive:
         archive.writestr("info.json", json.dumps(info))
         archive.writestr("stats.json", json.dumps(statistics))
         for name, array in arrays.items():

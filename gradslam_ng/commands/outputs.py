@@ -23,6 +23,7 @@ from gradslam_ng.commands.run_folder import remove_results
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry.upright import estimate_upright
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.io.covariances import save_covariances
 from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
@@ -96,7 +97,7 @@ def write(
     metrics, error = measure(result, sequence, settings)
     metrics["map"] |= sizes
     add_notes(metrics, findings, refinement, frames)
-    attempt("metrics.json", lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8"))
+    attempt("metrics.json", lambda path: write_whole(path, json.dumps(metrics, indent=2) + "\n"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title, warning(metrics)))
     if has_map:

@@ -21,6 +21,7 @@ from gradslam_ng import planning
 from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableError, UnseenError, UsageError
 from gradslam_ng.commands.recording import SourceOptions, is_synthetic
 from gradslam_ng.commands.run_folder import check_writable
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.io.text import read_json
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.viz.floor_plan import plot_plan
@@ -270,8 +271,8 @@ def _write(out: Path, path: planning.SafePath, grid: planning.Occupancy, summary
     lines = ["# x y [m, in the axes of plan.png], then the same on the floor of the map: x y z [m]"]
     for p, world in zip(path.points.tolist(), grid.to_world(path.points).tolist(), strict=True):
         lines.append(" ".join(f"{x:.4f}" for x in (*p, *world)))
-    (out / "path.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "plan.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_whole(out / "path.txt", "\n".join(lines) + "\n")
+    write_whole(out / "plan.json", json.dumps(summary, indent=2) + "\n")
 
 
 def _print_room(out: Path, found: planning.ESDF, radius: float, console: Console) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from types import ModuleType
 
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.io.optional_import import import_optional
 
 RESULTS = (0, 3)  # exit statuses of `run` that leave results: reliable, and not to be relied on
@@ -188,7 +189,5 @@ def _run_in_worker(run: Run) -> Outcome:
 
 
 def _write(run: Run, outcome: Outcome) -> None:
-    """Keep what came of a run, whole or not at all."""
-    part = run.record.with_suffix(".part")
-    part.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
-    part.replace(run.record)
+    """Keep what came of a run."""
+    write_whole(run.record, json.dumps(asdict(outcome), indent=2) + "\n")

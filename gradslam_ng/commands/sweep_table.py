@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gradslam_ng.commands.sweep_runs import Outcome, Run
+from gradslam_ng.io.atomic import write_whole
 
 STYLE = """body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; }
 table { border-collapse: collapse; } th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
@@ -29,16 +30,14 @@ COLUMNS = {  # of the table, and where metrics.json has them
 
 
 def write_tables(root: Path, outcomes: dict[Run, Outcome | None]) -> None:
-    """results.csv and results.html, whole or not at all; None for a run that has not ended."""
+    """results.csv and results.html; None for a run that has not ended."""
     rows = [_row(run, outcome) for run, outcome in outcomes.items()]
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     for name, text in (("results.csv", file.getvalue()), ("results.html", _page(list(outcomes), rows))):
-        part = root / f"{name}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(root / name)
+        write_whole(root / name, text)
 
 
 def state_of(outcome: Outcome | None) -> str:

@@ -12,15 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gradslam_ng.datasets.axes import flip_camera_axes
-from gradslam_ng.datasets.export import DEPTH_SCALE, new_folder, stamps_and_names, write_images, write_lists
+from gradslam_ng.datasets.export import (
+    DEPTH_SCALE,
+    new_folder,
+    stamps_and_names,
+    write_images,
+    write_intrinsics,
+    write_lists,
+)
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry import se3
 from gradslam_ng.geometry.camera import unproject
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
 Form = Literal["tum", "folder", "transforms", "colmap"]
@@ -145,7 +152,7 @@ class _Writer:
             posed.save(path)
 
     def _tum(self) -> None:
-        np.savetxt(self.folder / "intrinsics.txt", self.sequence.K.double().numpy(), fmt="%.9g")
+        write_intrinsics(self.folder, self.sequence)
         self._write_trajectory(self.folder / "groundtruth.txt")
         stamps, names = ([each[index] for index in self.kept] for each in (self.stamps, self.names))
         write_lists(self.folder, stamps, names, self.suffix)
@@ -186,24 +193,24 @@ class _Writer:
         camera = self._camera()
         numbers = [camera["fx"], camera["fy"], camera["cx"] + CORNER, camera["cy"] + CORNER]
         text = f"1 PINHOLE {camera['width']} {camera['height']} {' '.join(map(repr, numbers))}\n"
-        (model / "cameras.txt").write_text(text, encoding="utf-8")
+        write_whole(model / "cameras.txt", text)
         self._write_json("intrinsics.json", camera | {"depth_scale": MILLIMETERS})  # beside images/ and depth/
         lines = []
         for number, index in enumerate(self.kept, 1):
             t, (x, y, z, w) = se3.to_quaternion(se3.inverse(self.T_wc[index]))
             pose = " ".join(map(repr, map(float, (w, x, y, z, *t))))
             lines.append(f"{number} {pose} 1 {self.names[index]}.{self.suffix}\n\n")
-        (model / "images.txt").write_text("".join(lines), encoding="utf-8")
+        write_whole(model / "images.txt", "".join(lines))
         points, colors = (torch.cat(each) for each in zip(*self.points, strict=True))
         rows = zip(points.tolist(), (colors * 255).round().int().tolist(), strict=True)
         text = "".join(
             f"{number} {p[0]:.6g} {p[1]:.6g} {p[2]:.6g} {c[0]} {c[1]} {c[2]} 0\n"
             for number, (p, c) in enumerate(rows, 1)
         )
-        (model / "points3D.txt").write_text(text, encoding="utf-8")
+        write_whole(model / "points3D.txt", text)
 
     def _write_json(self, name: str, data: dict) -> None:
-        (self.folder / name).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.folder / name, json.dumps(data, indent=2) + "\n")
 
 
 def _some_points(frame: RGBDFrames, T_wc: Tensor, count: int) -> tuple[Tensor, Tensor]:

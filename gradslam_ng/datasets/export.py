@@ -10,6 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from gradslam_ng.datasets.sequence import RGBDSequence
+from gradslam_ng.io.atomic import whole_file, write_whole
 from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures import RGBDFrames
 
@@ -48,7 +49,7 @@ def write_tum(
     if mesh and sequence.mesh is not None:
         vertices, faces = sequence.mesh
         write_ply(folder / "mesh.ply", dict(zip("xyz", vertices.float().unbind(-1), strict=True)), faces)
-    np.savetxt(folder / "intrinsics.txt", sequence.K.double().numpy(), fmt="%.9g")
+    write_intrinsics(folder, sequence)
     if sequence.ground_truth is not None:
         sequence.ground_truth.save(folder / "groundtruth.txt")
     suffix = "png" if jpeg is None else "jpg"
@@ -77,15 +78,24 @@ def write_images(frame: RGBDFrames, color: Path, depth: Path, scale: float, jpeg
     options = {} if jpeg is None else {"quality": jpeg, "subsampling": 0}
     pixels = (frame.color.clamp(0, 1) * 255).round().byte().cpu().numpy()
     units = np.round(frame.depth[..., 0].double().cpu().numpy() * scale)
-    iio.imwrite(color, pixels, plugin="pillow", **options)
-    iio.imwrite(depth, np.where(units <= LARGEST, units, 0).astype(np.uint16), plugin="pillow")
+    with whole_file(color) as part:
+        iio.imwrite(part, pixels, plugin="pillow", extension=color.suffix, **options)
+    with whole_file(depth) as part:
+        within = np.where(units <= LARGEST, units, 0).astype(np.uint16)
+        iio.imwrite(part, within, plugin="pillow", extension=depth.suffix)
+
+
+def write_intrinsics(folder: Path, sequence: RGBDSequence) -> None:
+    """Write K as `intrinsics.txt`, three lines of three numbers."""
+    with whole_file(folder / "intrinsics.txt") as part:
+        np.savetxt(part, sequence.K.double().numpy(), fmt="%.9g")
 
 
 def write_lists(folder: Path, stamps: list[str], names: list[str], suffix: str) -> None:
     """Write `rgb.txt` and `depth.txt`, last: a folder has them when all that they name is there."""
     for name, ending in (("rgb", suffix), ("depth", "png")):
         lines = [f"{stamp} {name}/{file}.{ending}\n" for stamp, file in zip(stamps, names, strict=True)]
-        (folder / f"{name}.txt").write_text("# timestamp filename\n" + "".join(lines), encoding="utf-8")
+        write_whole(folder / f"{name}.txt", "# timestamp filename\n" + "".join(lines))
 
 
 def stamps_and_names(times: list[float]) -> tuple[list[str], list[str]]:

@@ -22,6 +22,7 @@ from gradslam_ng import optim
 from gradslam_ng.geometry import se2, se3
 from gradslam_ng.graph.factor_graph import FactorGraph
 from gradslam_ng.graph.information import square_root
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.io.text import Line, parse_numbers, read_lines
 from gradslam_ng.optim.costs import FullWeight
 from gradslam_ng.optim.kernels import Kernel
@@ -95,7 +96,7 @@ class G2OGraph:
         ends = zip(self.names[self.i].tolist(), self.names[self.j].tolist(), strict=True)
         rest = torch.cat([_numbers(self.T_ij), upper], -1)
         lines += [f"{edge} {a} {b} {_text(numbers)}" for (a, b), numbers in zip(ends, rest, strict=True)]
-        Path(path).write_text("\n".join(lines) + "\n")
+        write_whole(path, "\n".join(lines) + "\n")
 
 
 def _text(numbers: Tensor) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gradslam_ng.io.atomic import whole_file
 
 HEADER = """\
 # covariance of each pose of trajectory.txt: of xi in T_wc exp(xi), that is, in the camera's own frame (x right, y down,
@@ -24,7 +25,7 @@ def save_covariances(
     """Write covariances, 1 + 21 numbers a line, the time stamps as `Trajectory.save` writes them."""
     rows, columns = torch.triu_indices(6, 6, device="cpu")
     values = covariances.detach().double().cpu()[:, rows, columns].tolist()
-    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write(HEADER)
         for time, row in zip(timestamps.tolist(), values, strict=True):
             stamp = np.format_float_positional(time, unique=True, min_digits=6)

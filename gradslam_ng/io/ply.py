@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.io.atomic import whole_file
+
 # Names of scalar types in the header, the old ones and the sized ones, to little-endian NumPy types.
 TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "<i2", "int16": "<i2", "ushort": "<u2",
@@ -79,7 +81,7 @@ def write_ply(
         triangles = np.empty(len(corners), dtype=[("count", "u1"), ("corners", "<i4", (3,))])
         triangles["count"], triangles["corners"] = 3, corners
         header += [f"element face {len(corners)}", "property list uchar int vertex_indices"]
-    with Path(path).open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         file.write(("\n".join([*header, "end_header"]) + "\n").encode("ascii"))
         file.write(table.tobytes())
         if triangles is not None:

@@ -6,7 +6,6 @@ that the reader names, and of no others.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -18,6 +17,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from gradslam_ng.io.atomic import whole_file
 
 SMALL = 64  # numbers of a tensor that is stored together with others of its kind: poses of frames are many
 STRUCTURE, ABOUT = "structure", "about"  # keys of the metadata
@@ -51,17 +52,10 @@ def save_tree(path: Path, tree: Any, about: dict[str, Any]) -> None:
     writer = _Writer()
     metadata = {STRUCTURE: json.dumps(writer.encode(tree)), ABOUT: json.dumps(about)}
     data = save(writer.finish(), metadata)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+    with whole_file(path) as part, part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # before it takes the place of the last one, also if the power fails
 
 
 def load_about(path: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class StateWriter:
             self.is_written = True
         except OSError as error:
             self.is_written = False
-            log.warning("the state of the run was not saved: %s", error)
+            log.warning("the state of the run was not saved: %s: cannot be written: %s", self.path, error.strerror)
         spent = time.monotonic() - began
         self.due = time.monotonic() + (max(self.seconds, spent / SHARE) if self.seconds else 0.0)
 

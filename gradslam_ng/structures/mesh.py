@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.io.open3d_import import import_open3d
 from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures.origin import world_columns
@@ -92,6 +93,7 @@ class Mesh:
             mesh.triangle_material_ids = o3d.utility.IntVector([0] * len(self.faces))
             mesh.textures = [o3d.geometry.Image(np.ascontiguousarray(self.texture.image.cpu().numpy()))]
         if not o3d.io.write_triangle_mesh(os.fspath(path), mesh):
+            Path(path).unlink(missing_ok=True)  # half of it may be there
             raise OSError(f"{path}: cannot be written")
 
     def _save_ply(self, path: Path | str) -> None:
@@ -174,7 +176,7 @@ def _write_glb(path: Path | str, document: dict[str, Any], body: bytes) -> None:
     text = json.dumps(document, separators=(",", ":")).encode()
     chunks = [(b"JSON", text + b" " * (-len(text) % 4)), (b"BIN\0", body + b"\0" * (-len(body) % 4))]
     chunks = chunks if body else chunks[:1]
-    with Path(path).open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         file.write(struct.pack("<4sII", b"glTF", 2, 12 + sum(8 + len(data) for _, data in chunks)))
         for tag, data in chunks:
             file.write(struct.pack("<I4s", len(data), tag) + data)

@@ -7,7 +7,6 @@ import operator
 import os
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TextIO
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import se3
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.io.text import BadLine, parse_each, read_lines
 from gradslam_ng.structures.trajectory_columns import TUM, recognize_columns
 
@@ -190,7 +190,7 @@ class Trajectory:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the TUM format with all digits; poses that are not known are left out."""
-        with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        with whole_file(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
             self.write(file)
 
     def write(self, file: TextIO) -> None:

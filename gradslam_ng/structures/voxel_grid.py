@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.structures.voxel_blocks import (
     BLOCK_RESOLUTION,
     MAX_BATCH,
@@ -240,7 +241,7 @@ class VoxelGrid:
         arrays: dict[str, Any] = {name: getattr(one, name)[one.slots].numpy() for name in _VALUES}
         arrays |= {"batch": self.batch, "voxel_size": self.voxel_size, "truncation": float(self.truncation)}
         arrays |= {} if one.origin is None else {"origin": one.origin.numpy()}
-        with Path(path).open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             np.savez_compressed(file, keys=one.keys.numpy(), **arrays)
 
     @staticmethod

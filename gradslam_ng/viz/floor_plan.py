@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.planning.occupancy import FREE, OCCUPIED, Occupancy
 
 PATH, START, GOAL, ROOM = "#b2182b", "#1a9850", "#b2182b", "#e08214"
@@ -64,7 +65,8 @@ def plot_plan(
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False, fontsize=9)
     axes.set(xlabel="x [m]", ylabel="y [m]", xlim=extent[:2], ylim=extent[2:], aspect="equal")
     axes.set_title(title, parse_math=False, fontsize=11)
-    figure.savefig(path, format="png", bbox_inches="tight")
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", bbox_inches="tight")
 
 
 def _colors(state: Tensor) -> np.ndarray:  # state (X, Y)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 
 from gradslam_ng.graph.g2o import G2OGraph
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.viz.plots import ESTIMATE, TRUTH
 
 LOOP = "#b2182b"
@@ -37,7 +39,8 @@ def plot_graphs(path: str | os.PathLike, graphs: dict[str, G2OGraph], title: str
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="best")
     figure.suptitle(title, parse_math=False)
-    figure.savefig(path)
+    with whole_file(path) as part:
+        figure.savefig(part, format=Path(path).suffix[1:] or "png")
 
 
 def _positions(graph: G2OGraph) -> np.ndarray:

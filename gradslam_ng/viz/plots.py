@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradslam_ng.evaluation import ATE
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.structures import Trajectory
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def plot_trajectory(
         axes.spines[["top", "right"]].set_visible(False)
     heading = "\n".join(filter(None, (title or "trajectory", textwrap.fill(warning, 100))))
     figure.suptitle(heading, fontsize=13, parse_math=False, color="tab:red" if warning else "black")
-    figure.savefig(path, format="png")
+    with whole_file(path) as part:
+        figure.savefig(part, format="png")
 
 
 def _draw_view(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.viz.report_scene import describe_scene
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES
@@ -77,7 +78,7 @@ def write_report(path: Path, images: Images = lambda seconds: None) -> None:
         "scene": json.dumps(describe_scene(scene)),
     }
     template = Template(files("gradslam_ng.viz").joinpath("report.html").read_text(encoding="utf-8"))
-    path.write_text(template.substitute(values), encoding="utf-8")
+    write_whole(path, template.substitute(values))
 
 
 def summarize(metrics: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.io.text import read_json, read_text
@@ -35,7 +36,7 @@ class Frames:
         """One line a frame: its number, its time stamp, its status."""
         rows = zip(self.seconds.tolist(), self.statuses.tolist(), strict=True)
         lines = [f"{i},{t!r},{TrackingStatus(status).name.lower()}" for i, (t, status) in enumerate(rows)]
-        path.write_text("\n".join(["frame,seconds,status", *lines]) + "\n", encoding="utf-8")
+        write_whole(path, "\n".join(["frame,seconds,status", *lines]) + "\n")
 
     @staticmethod
     def load(path: Path) -> Frames:

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.geometry.upright import upright
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.rendering import render
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.origin import relative_to_origin
@@ -55,7 +56,8 @@ def snapshot(
     _draw_camera(axes, T_wc[-1], T_wv, K)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axes.set_axis_off()
-    figure.savefig(path, format="png")
+    with whole_file(path) as part:
+        figure.savefig(part, format="png")
 
 
 def choose_view(points: Tensor, normals: Tensor, T_wc: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,15 +60,15 @@ def test_jpeg_is_smaller(tmp_path):
 
 def test_a_recording_that_is_cut_off_can_be_loaded(tmp_path, monkeypatch):
     """The disk is full at the sixth image file, halfway through a frame: the frames before are whole."""
-    written, replace = [], os.replace
+    images, replace = [], Path.replace
 
-    def full(source, target) -> None:
-        if len(written) == 5:
+    def full(part: Path, target: Path) -> None:
+        if len(images) == 5:
             raise OSError(28, "No space left on device")
-        written.append(target)
-        replace(source, target)
+        images.extend([target] * (target.suffix == ".png"))
+        replace(part, target)
 
-    monkeypatch.setattr(recorder.os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     camera = Still()
     with pytest.raises(OSError, match="No space left"), Recorder(tmp_path / "room", camera=camera) as found:
         for _ in range(500):

@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on_and_leaves_the_same(recording, killed, tmp_path, r
     assert main(["resume", str(out)]) == 0
     for name in RESULTS:
         assert (out / name).read_bytes() == (expected / name).read_bytes(), name
-    assert {path.name for path in out.iterdir()} - {f"{STATE}.part"} == {path.name for path in expected.iterdir()}
+    assert {path.name for path in out.iterdir()} - {f".{STATE}.part"} == {path.name for path in expected.iterdir()}
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (out, expected)]
     assert metrics[0]["frames"] == metrics[1]["frames"] and metrics[0]["ate"] == metrics[1]["ate"]
 

@@ -28,7 +28,9 @@ def test_nothing_is_cut_off(graph, tmp_path, monkeypatch):
     """Every edge lies within its axes, and all that is written within the picture."""
     drawn = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: (drawn.append(self), save(self, *args)))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *args, **kwargs: (drawn.append(self), save(self, *args, **kwargs))
+    )
     plot_graphs(tmp_path / "graph.png", {"start": graph, "optimum": graph}, title="a_long$ name")
     figure = drawn[0]
     for axes in figure.axes:

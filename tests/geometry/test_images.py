@@ -207,6 +207,26 @@ def test_a_downsampled_plane_stays_a_plane():
     assert ((points @ TILTED) - 2.0 * TILTED[2]).abs().max() < 2e-4  # meters: depth is not quite linear in the pixel
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+def test_downsampled_depth_is_of_the_nearest_surface_and_not_of_strays(factor):
+    """A quarter of a block is on a near surface, or is stray: what is on no surface does not count, in blocks of any
+    size, of which others may have holes."""
+    pixels = factor**2
+    few = pixels // 4
+    strays = torch.linspace(0.1, 0.9, few)
+    far, near = torch.full((pixels - few,), 3.0), torch.full((few + 1,), 1.0)
+    cases = [
+        (torch.cat([strays, far]), 3.0),
+        (torch.cat([near, far[: pixels - few - 1]]), 1.0),
+        (torch.cat([strays[: few // 2], torch.zeros(pixels // 2), far])[:pixels], 3.0),
+        (torch.zeros(pixels), 0.0),
+    ]
+    for values, expected in cases:
+        for order in (torch.arange(pixels), torch.randperm(pixels)):
+            depth = values[order].reshape(factor, factor, 1)
+            torch.testing.assert_close(images.downsample_depth(depth, factor), torch.full((1, 1, 1), expected))
+
+
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_downsampling_by_other_factors_crops_what_is_left_over(factor):
     depth, color = torch.full((2, 7, 8, 1), 1.5), torch.rand(2, 7, 8, 3)

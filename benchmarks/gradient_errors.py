@@ -122,7 +122,9 @@ def directions(inputs: Values) -> list[tuple[str, Tensor]]:
         entry = torch.zeros(3, 3, dtype=D)
         entry[i, j] = 10.0
         found.append(("K", entry))
-    return found + [(n, torch.tensor(1e-6 if n == "damping" else 1.0, dtype=D)) for n in ("noise", *SETTINGS)]
+    # poses hardly depend on settings: by smaller steps of these the difference would be one of rounding
+    found += [(name, torch.tensor(1e3 * value, dtype=D)) for name, value in SETTINGS.items()]
+    return [*found, ("noise", torch.tensor(1.0, dtype=D))]
 
 
 def scalars(outputs: Values) -> tuple[Values, dict[str, torch.Size]]:

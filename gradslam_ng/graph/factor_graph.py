@@ -16,6 +16,7 @@ from gradslam_ng.graph import residuals
 from gradslam_ng.graph.centering import Centered, Centers, check_lever, find_centers, translation
 from gradslam_ng.graph.checks import check_alike, check_elements, check_finite
 from gradslam_ng.graph.factor import Factor, Weight
+from gradslam_ng.graph.fixed import WithFixedValues, with_fixed
 from gradslam_ng.graph.ordering import Ordering, check_index, gather
 from gradslam_ng.graph.residuals import DifferentiatedResidual, Residual, ResidualFunction
 from gradslam_ng.graph.solution import GraphSolution
@@ -79,7 +80,7 @@ class FactorGraph:
         self._ordering = None
 
     def fix(self, name: str, index: Index) -> None:
-        """Make some variables constants, where they are."""
+        """Make some variables constants, where they are: the solution has a gradient to that, but by "detach"."""
         chosen = self.index_of(name, index)
         self.fixed[name] = self.fixed[name].index_fill(0, chosen, True)
         self._ordering = None
@@ -184,6 +185,13 @@ class FactorGraph:
         other.values = dict(zip(self.values, x, strict=True))
         return other
 
+    def started_at(
+        self,
+        x: tuple[Tensor, ...],  # (..., N, *event) each
+    ) -> FactorGraph:
+        """The same graph with its variables starting at x, but for those that are fixed."""
+        return self.with_values(with_fixed(x, self.initial, self._fixed_masks()))
+
     def with_factors(self, factors: dict[int, Factor]) -> FactorGraph:
         """The same graph, some kinds of factors, by their number, with another weight or kernel."""
         other = FactorGraph()
@@ -229,9 +237,10 @@ class FactorGraph:
         # Steps of a graph are a few large operations and a sparse factorization by SciPy or CHOLMOD, which the compiler
         # cannot see into: a loop closed within a compiled run would only wait for it.
         graph, centers = self._centered()
+        problem = graph if backward == "unroll" else WithFixedValues(graph, graph.initial, graph._fixed_masks())
         with compilation(False):
             solution = optim.solve(
-                graph, graph.initial, strategy, iterations, tolerance=tolerance, backward=backward,
+                problem, graph.initial, strategy, iterations, tolerance=tolerance, backward=backward,
                 backward_iterations=backward_iterations,
             )  # fmt: skip
         return self._solution(solution, graph, centers)
@@ -327,6 +336,14 @@ class FactorGraph:
         counts = {name: len(mask) for name, mask in self.fixed.items()}
         self._variable(name)
         return check_index(counts, name, index, self.values[name].device)
+
+    def _fixed_masks(self) -> tuple[Tensor, ...]:
+        """Which variables are constant, (N, 1, ...) bool, kind by kind."""
+        masks = []
+        for name, free in self.ordering.free.items():
+            mask = torch.ones_like(self.fixed[name]).index_fill(0, free, False)
+            masks.append(mask.reshape(-1, *(1,) * self.variables[name].event_ndim))
+        return tuple(masks)
 
     def _named(self, x: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return dict(zip(self.values, x, strict=True))

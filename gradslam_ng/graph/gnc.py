@@ -14,7 +14,6 @@ from gradslam_ng.graph.factor_graph import FactorGraph
 SHRINK = 1.4  # of the squared scale, at each stage
 
 
-@torch.no_grad()
 def graduated_non_convexity(
     graph: FactorGraph, iterations: int = 2, strategy: optim.StepStrategy | None = None
 ) -> FactorGraph:
@@ -31,6 +30,14 @@ def graduated_non_convexity(
     if not kernels:
         raise ValueError("graduated: no factor has a Geman-McClure kernel")
     strategy = optim.LevenbergMarquardt(damping=1e-9) if strategy is None else strategy
+    return graph.started_at(_approach(graph, kernels, iterations, strategy))
+
+
+@torch.no_grad()
+def _approach(
+    graph: FactorGraph, kernels: dict[int, optim.GemanMcClure], iterations: int, strategy: optim.StepStrategy
+) -> tuple[Tensor, ...]:
+    """Where the stages lead; `kernels` by the numbers of their factors."""
     plain = {k: replace(graph.factors[k], kernel=None) for k in kernels}
     graph = graph.with_values(graph.with_factors(plain).optimize(strategy, iterations, tolerance=None).x)
     worst = torch.stack([_worst(graph, graph.factors[k], kernel) for k, kernel in kernels.items()]).amax()
@@ -42,7 +49,7 @@ def graduated_non_convexity(
         }
         graph = graph.with_values(graph.with_factors(softer).optimize(strategy, iterations, tolerance=None).x)
         stage /= SHRINK
-    return graph
+    return graph.initial
 
 
 def _worst(graph: FactorGraph, factor: Factor, kernel: optim.GemanMcClure) -> Tensor:

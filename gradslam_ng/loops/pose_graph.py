@@ -77,7 +77,7 @@ def optimize_pose_graph(
     graph = build_pose_graph(T_wk, odometry_edges, loops)
     starts = (graph, graduated_non_convexity(graph)) if loops else (graph,)
     solutions = [start.optimize(iterations=30, tolerance=1e-6) for start in starts]
-    return min(solutions, key=lambda solution: float(solution.error))["pose"]
+    return min(solutions, key=lambda solution: float(solution.error.detach()))["pose"]
 
 
 def mahalanobis_distance(

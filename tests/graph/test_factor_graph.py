@@ -11,6 +11,7 @@ from gradslam_ng import optim
 from gradslam_ng.geometry import se2, se3, so3
 from gradslam_ng.graph import factor_graph as graph_module
 from gradslam_ng.graph import residuals
+from gradslam_ng.graph.gnc import graduated_non_convexity
 from gradslam_ng.graph.information import square_root
 from gradslam_ng.optim import DiagonalWeight, FullWeight, IsotropicWeight
 
@@ -389,3 +390,38 @@ def test_what_is_no_pose_and_what_is_of_another_precision_is_refused(what, chang
         graph.add_variables("pose", optim.SE3(), values["start"])
         graph.add_variables("more", optim.Euclidean(), values["more"])
         graph.add_between("pose", [0, 1], [1, 2], values["measured"], weight=optim.IsotropicWeight(values["weight"]))
+
+
+@pytest.mark.parametrize(
+    ("start", "backward"),
+    [
+        ("by graduated non-convexity", "unroll"),
+        ("nothing fixed", "implicit"),
+        *(("fixed", way) for way in optim.BACKWARD if way != "detach"),
+    ],
+)
+def test_what_a_variable_is_fixed_at_has_a_gradient(rings, backward, start):
+    """The whole solution moves with it; without one the first of a part is fixed where it starts."""
+    scene = rings.make("SE(3)", noise=0.05)
+    kernel = optim.GemanMcClure(5.0)
+
+    def solution(xi):
+        graph = gs.FactorGraph()
+        graph.add_variables("x", scene.variable, torch.cat([se3.exp(xi) @ scene.start[:1], scene.start[1:]]))
+        for factor in rings.graph(scene).factors:
+            graph.add_factor(factor.residual, *factor.keys, weight=factor.weight, kernel=kernel)
+        if start == "fixed":
+            graph.fix("x", [0])
+        if start.startswith("by"):
+            graph = graduated_non_convexity(graph)
+        return graph.optimize(backward=backward, iterations=100, tolerance=1e-14)["x"]
+
+    weight = torch.randn(scene.start.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    xi = torch.zeros(1, 6, dtype=torch.float64).requires_grad_()
+    direction = torch.tensor([[0.3, -0.2, 0.5, 0.1, 0.4, -0.6]], dtype=torch.float64)
+    with torch.no_grad():
+        ends = [(weight * solution(step * direction)).sum() for step in (1e-5, -1e-5)]
+    (gradient,) = torch.autograd.grad((weight * solution(xi)).sum(), xi)
+    expected = float(ends[0] - ends[1]) / 2e-5
+    bias = 1e-2 if backward == "implicit-gn" else 1e-4  # the former by the residuals that are left
+    assert float((gradient * direction).sum()) == pytest.approx(expected, rel=bias)

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 from torch._C import _is_any_autocast_enabled as any_autocast_on  # asking for each device takes ten times as long
 from torch._C import _len_torch_function_stack as number_of_modes
 from torch.overrides import _get_current_function_mode_stack
@@ -76,6 +77,11 @@ def _without_modes() -> Iterator[None]:
             yield
     finally:
         _autocast.reset(token)
+
+
+def recordable(x: Tensor) -> Tensor:
+    """x; a copy where gradients are recorded and x was made in inference mode, since torch keeps no such x for them."""
+    return x.clone() if torch.is_grad_enabled() and x.is_inference() else x
 
 
 @contextlib.contextmanager

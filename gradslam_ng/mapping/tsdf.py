@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import mode_free
+from gradslam_ng.compute.caller_modes import mode_free, recordable
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import TIE, steady_floor
@@ -152,7 +152,7 @@ def integrate(grid: VoxelGrid, frame: RGBDFrames, sign: int = 1) -> VoxelGrid:
         raise ValueError(f"frame: expected {own} like the grid, got {now}")
     check_frames(frame)
     ok = frame.T_wc.isfinite().flatten(1).all(-1)
-    T_oc = relative_to_origin(frame.T_wc, grid.origin, frame.depth.dtype)
+    T_oc = relative_to_origin(recordable(frame.T_wc), grid.origin, frame.depth.dtype)
     return TSDFFuser().integrate(unshared(grid), measure_surface(frame), T_oc, ok, sign)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.caller_modes import as_caller, mode_free
+from gradslam_ng.compute.caller_modes import as_caller, mode_free, recordable
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.masks import MIN_DEPTH, heaviside
@@ -46,6 +46,7 @@ def measure_surface(
     Raises:
         ValueError: noise that is no tensor, or of another shape than the depth.
     """
+    frame = frame.map(recordable) if torch.is_grad_enabled() else frame
     color, depth, vertices, normals, weights, intensity, K, has_camera, T_wc = checkpoint(
         measure_images, frame.color, frame.depth, frame.K, frame.T_wc, factor, max_depth, soft
     )

@@ -15,8 +15,8 @@ def check_frames(frames: RGBDFrames) -> None:  # (...)
     """Frames whose values make sense.
 
     Raises:
-        ValueError: color far outside [0, 1], a K that is no pinhole camera's, a pose that is no rigid motion. NaN in
-            color and pose is allowed, in a `T_prior` in the translation alone too.
+        ValueError: color far outside [0, 1] or without values, a K that is no pinhole camera's, a pose that is no rigid
+            motion. NaN in color and pose is allowed, in a `T_prior` in the translation alone too.
     """
     check_color(frames.color)
     wrong = ~camera.is_pinhole(frames.K, frames.size)
@@ -41,8 +41,10 @@ def check_color(color: Tensor) -> None:  # (..., H, W, 3)
     """Color in [0, 1], but for what is not finite, and for some overshoot; see `images.usable_color`.
 
     Raises:
-        ValueError: there is color outside.
+        ValueError: there is color outside, or none, as on the meta device.
     """
+    if color.is_meta:
+        raise ValueError("color: expected an image with values, got a tensor on the meta device, which has none")
     color = color.detach()
     wrong = ~images.usable_color(color) & color.isfinite().all(-1, keepdim=True)
     if is_vmapped(wrong) or not bool(wrong.any()):

@@ -126,6 +126,18 @@ def test_a_state_made_in_inference_mode_is_gone_on_from_with_gradients(clip, nam
 
 
 @SYSTEMS
+def test_images_decoded_in_inference_mode_are_learned_from(clip, name):
+    """What is learned is the camera; torch keeps no tensor of inference mode for a gradient."""
+    K, found = clip.K.clone().requires_grad_(), []
+    with torch.inference_mode():
+        decoded = clip.map(torch.clone)
+    for frames in (clip, decoded):
+        _, T_wc = make(name)(RGBDFrames(frames.color, frames.depth, K))
+        found.append(torch.autograd.grad(T_wc.square().sum(), K)[0])
+    same(found[1:], found[:1])
+
+
+@SYSTEMS
 def test_streams_do_not_depend_on_modes(room, clip, name):
     expected = make(name).run(room.InMemory(clip))
     for mode in ("autocast", "inference", "another device by default", "float64 by default"):

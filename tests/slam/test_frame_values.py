@@ -216,3 +216,9 @@ def test_going_on_twice_from_a_state_is_refused_unless_it_was_copied(clip, name)
     slam.step(after, clip[2])
     with torch.enable_grad(), pytest.raises(ValueError, match="updated its map in place"):
         slam.step(after, clip[2])
+
+
+@SYSTEMS
+def test_frames_without_values_are_refused(clip, name):
+    with pytest.raises(ValueError, match="color: expected an image with values"):
+        make(name)(clip.map(lambda value: value.to("meta")))

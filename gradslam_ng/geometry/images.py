@@ -217,7 +217,7 @@ def _smallest(images: list[Tensor], count: int) -> list[Tensor]:
     if len(images) > 16:
         return list(torch.stack(images).sort(dim=0).values[:count])
     found: list[Tensor] = []
-    for image in images:  # insertion, of which one kernel is made where it is compiled; for more that grows too long
+    for image in images:  # by insertion: compiled it is one kernel, which would grow too long for more images
         for i, other in enumerate(found):
             found[i], image = torch.minimum(other, image), torch.maximum(other, image)
         found = [*found, image][:count]

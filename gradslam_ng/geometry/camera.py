@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import discrete, steady_floor
 from gradslam_ng.compute.masks import heaviside, stack_last, valid_depth
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.compute.transforms import transforms_active
@@ -129,7 +129,7 @@ def sample(
         return row.long() * row_length + column.long() + corner.reshape(*lead, 1, 1)
 
     if mode == "nearest":
-        return look_up(number(v.detach().round(), u.detach().round()))
+        return look_up(number(steady_floor(v + 0.5), steady_floor(u + 0.5)))
     if not (uv.requires_grad or transforms_active()):  # for values two pixels along each axis will do
         column, row = u.floor(), v.floor()
         across, down, place = (u - column)[..., None], (v - row)[..., None], number(row, column)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
-from gradslam_ng.compute.discrete import discrete
+from gradslam_ng.compute.discrete import TIE, discrete
 from gradslam_ng.compute.safe import divide, normalize
 from gradslam_ng.planning.distance_field import DistanceField
 from gradslam_ng.planning.occupancy import Occupancy, Unknown
@@ -94,9 +94,9 @@ def find_witnesses(grid: Occupancy, blocked: bool) -> Witnesses:
     to_cell, cell = _nearest(cells, x)
     surface = np.where(to_surface <= to_cell - 0.5 * grid.cell, surface, -1)
     inside = occupied.ravel().copy()
-    if len(q):  # a surface passes through the cell, and its center may lie before it
+    if len(q):  # a surface passes through the cell, and its center may lie before it; or on it, as at round numbers
         at = surface.clip(min=0)
-        before = ((x - q[at]) * n[at]).sum(-1) > 0
+        before = ((x - q[at]) * n[at]).sum(-1) > -TIE * grid.cell
         inside &= ~((surface >= 0) & before & (np.linalg.norm(n[at], axis=-1) > FACING))
     if blocked:
         inside |= grid.unknown.cpu().numpy().ravel()

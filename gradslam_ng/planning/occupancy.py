@@ -124,7 +124,7 @@ class Occupancy:
 
     def index(self, p: Tensor) -> Tensor:  # p (..., d), meters
         """The cells (..., d) int64 in which points lie, of a grid without end."""
-        return ((p - self.origin) / self.cell).round().long()
+        return steady_floor((p - self.origin) / self.cell + 0.5).long()
 
     def contains(self, index: Tensor) -> Tensor:  # index (..., d) int64
         """(...) bool, which cells are of the grid."""
@@ -223,7 +223,7 @@ def _extent(
         raise ValueError(f"map: expected a surface up to {high:g} m above the floor, at {floor:g} m; there is none")
     if isinstance(map_, VoxelGrid):
         some = torch.cat([some, within(_known_blocks(map_) @ axes.T)])
-    first, last = ((bound[:2] / cell).round() for bound in (some.amin(0), some.amax(0)))
+    first, last = (steady_floor(bound[:2] / cell + 0.5) for bound in (some.amin(0), some.amax(0)))
     shape = [*(int(n) + 1 for n in (last - first).tolist()), max(1, round((high - low) / cell))]
     if shape[0] * shape[1] * shape[2] > MAX_CELLS:
         cells = f"{' x '.join(map(str, shape))} cells of {cell:g} m"

@@ -9,6 +9,7 @@ import torch
 
 from gradslam_ng import planning
 from gradslam_ng.planning import Occupancy
+from gradslam_ng.structures import SurfelMap
 from tests.planning.volumes import box, sphere, volume_of
 
 UP = (0.0, 0.0, 1.0)
@@ -113,3 +114,22 @@ def test_the_field_passes_through_the_distances():
     grid = Occupancy.of(volume_of(sphere), up=UP, floor=-1.013).flatten()
     found = planning.esdf(grid, unknown="free")
     torch.testing.assert_close(found.field()(grid.centers()), found.distance)
+
+
+@pytest.mark.parametrize("place", [1.0, 1.025], ids=["at centers of cells", "between two cells"])
+def test_a_wall_at_a_border_moves_nothing_by_rounding(place):
+    """Walls are at round numbers of meters oftener than by chance, and cells are 5 cm."""
+    sides = (torch.arange(0.013, end, 0.04, dtype=torch.float64) for end in (2.0, 1.4))
+    along, up = torch.meshgrid(*sides, indexing="ij")
+    points = torch.stack([torch.full_like(along, place), along, up], -1).reshape(1, -1, 3)
+    normals = torch.tensor([-1.0, 0, 0], dtype=torch.float64).expand_as(points)
+    size, times = points.shape[1], torch.zeros(points.shape[:2], dtype=torch.int64)
+    ones = torch.ones(points.shape[:2], dtype=torch.float64)
+    jitter = torch.randn(points.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for step in (1e-9, -1e-9):
+        count = torch.tensor([size])
+        map_ = SurfelMap(points + step * jitter, normals, 0.5 * normals.abs(), 0.02 * ones, ones, times, times, count)
+        grid = Occupancy.of(map_, up=UP, floor=0.0, cell=0.05).flatten()
+        found.append(planning.esdf(grid, unknown="free").distance)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-7)

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
 from gradslam_ng.commands.recording import SourceOptions, describe
+from gradslam_ng.commands.run_folder import load_estimate
 from gradslam_ng.datasets.convert import convert as convert_sequence
-from gradslam_ng.structures import Trajectory
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 
@@ -37,7 +37,7 @@ def convert(
         jpeg: Quality of color as JPEG, 1 to 100; PNG unless given.
     """
     sequence = recording.load(source)
-    poses = None if trajectory is None else Trajectory.load(trajectory)
+    poses = None if trajectory is None else load_estimate(trajectory)
     console = Console()
     console.print(escape(describe(sequence)), soft_wrap=True)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:

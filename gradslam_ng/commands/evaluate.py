@@ -15,6 +15,7 @@ from gradslam_ng import evaluation, viz
 from gradslam_ng.commands.error_formats import Columns, format_csv, format_json, format_latex, save_evo
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import load_recording
+from gradslam_ng.commands.run_folder import TRAJECTORY, load_estimate, metrics_beside
 from gradslam_ng.evaluation import ATE, RPE
 from gradslam_ng.structures import Trajectory
 
@@ -97,7 +98,7 @@ def evaluate(
     }
     facts |= {"unknown_poses": lost, "align": align, "scale": absolute.T_align[:3, :3].det().abs().pow(1 / 3).item()}
     _print(_columns(absolute, relative, f"{delta:g} {UNITS[unit]}"), facts, max_gap, output)
-    for doubt in doubts(absolute, len(truth), len(estimated)):
+    for doubt in [*doubts_of_run(estimate or ground_truth), *doubts(absolute, len(truth), len(estimated))]:
         console.print(f"[yellow]warning:[/yellow] {doubt}", soft_wrap=True)
     if output.evo is not None:
         output.evo.parent.mkdir(parents=True, exist_ok=True)
@@ -119,15 +120,25 @@ def load_pair(ground_truth: Path, estimate: Path | None) -> tuple[Trajectory, Tr
         UsageError: one file alone; a recording without ground truth.
     """
     if estimate is not None:
-        path = estimate / "trajectory.txt" if estimate.is_dir() else estimate
-        return Trajectory.load(ground_truth), Trajectory.load(path), (ground_truth.name, estimate.name)
+        return Trajectory.load(ground_truth), load_judged(estimate), (ground_truth.name, estimate.name)
     if not ground_truth.is_dir():
         raise UsageError("evaluate: expected GROUND_TRUTH and ESTIMATE, or the folder of a run")
     sequence = load_recording(ground_truth)
     if sequence.ground_truth is None:
         raise UsageError(f"{ground_truth}: its recording, {sequence.name}, has no ground truth to compare with")
-    estimated = Trajectory.load(ground_truth / "trajectory.txt")
-    return sequence.ground_truth, estimated, (sequence.name, ground_truth.name)
+    return sequence.ground_truth, load_judged(ground_truth), (sequence.name, ground_truth.name)
+
+
+def load_judged(estimate: Path) -> Trajectory:
+    """The estimated trajectory in a file, or in the folder of a run.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing, cannot be read, or has no pose.
+    """
+    path = estimate / TRAJECTORY if estimate.is_dir() else estimate
+    if not len(trajectory := load_estimate(path)):
+        raise ValueError(f"{path}: no frame has a pose, so there is nothing to compare")
+    return trajectory
 
 
 def _print(columns: Columns, facts: dict, max_gap: float, output: OutputOptions) -> None:
@@ -149,6 +160,13 @@ def _print(columns: Columns, facts: dict, max_gap: float, output: OutputOptions)
             + f"; aligned: {align}"
             + (f", scale {facts['scale']:.4f}" if align == "sim3" else "")
         )
+
+
+def doubts_of_run(estimate: Path) -> list[str]:
+    """Why the run in a folder, or that a file is of, is not to be relied on; nothing where it may be."""
+    file = estimate / TRAJECTORY if estimate.is_dir() else estimate
+    reason = metrics_beside(file).get("unreliable_because") if file.name == TRAJECTORY else None
+    return [] if reason is None else [f"the run is not to be relied on: {escape(str(reason))}"]
 
 
 def doubts(absolute: ATE, truths: int, estimates: int) -> list[str]:

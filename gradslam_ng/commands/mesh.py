@@ -11,9 +11,10 @@ from rich.markup import escape
 from torch import Tensor
 
 from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.commands.run_folder import TRAJECTORY, load_estimate
 from gradslam_ng.geometry.upright import estimate_upright
 from gradslam_ng.meshing import bake_texture, decimate, marching_cubes, remove_small_components, surfels_to_tsdf
-from gradslam_ng.structures import SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.structures import SurfelMap, VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
 
 FORMATS = (".ply", ".glb", ".obj", ".stl")
@@ -86,8 +87,8 @@ def _with_texture(mesh: Mesh, whole: Mesh, surfels: SurfelMap | None, texel: flo
 
 def _up(map_: Path, mesh: Mesh) -> Tensor | None:
     """The upward direction (3,) of the world, None where no trajectory tells it."""
-    poses = map_.with_name("trajectory.txt")
-    trajectory = Trajectory.load(poses) if poses.is_file() else None
+    poses = map_.with_name(TRAJECTORY)
+    trajectory = load_estimate(poses) if poses.is_file() else None
     if trajectory is None or not bool(trajectory.known.any()):
         return None
     return estimate_upright(mesh.normals, trajectory.T_wc)

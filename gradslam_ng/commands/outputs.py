@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gradslam_ng import evaluation
 from gradslam_ng.cameras import LatestFrames
@@ -28,7 +29,7 @@ from gradslam_ng.io.covariances import save_covariances
 from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
-from gradslam_ng.structures import VoxelGrid
+from gradslam_ng.structures import Mesh, Trajectory, VoxelGrid
 from gradslam_ng.viz.scene_files import Frames
 
 log = logging.getLogger("gradslam_ng")
@@ -64,7 +65,7 @@ def write(
     from gradslam_ng.viz.report import write_report
     from gradslam_ng.viz.snapshot import snapshot
 
-    written, sizes = {}, {}
+    written, sizes, poses = {}, {}, result.localized
 
     def attempt(name: str, action: Callable[[Path], object]) -> None:
         try:
@@ -77,7 +78,7 @@ def write(
             written[name] = False
 
     remove_results(out)
-    attempt("trajectory.txt", result.localized.save)
+    attempt("trajectory.txt", poses.save)
     attempt("frames.csv", Frames(result.trajectory.timestamps, result.statuses).save)
     attempt("covariance.txt", lambda path: write_covariances(path, result))
     for number, (map_, trajectory) in enumerate(result.others, start=1):
@@ -87,7 +88,7 @@ def write(
         attempt("volume.npz", result.map.save)
         mesh = marching_cubes(result.map)
         attempt("mesh.ply", mesh.save)
-        attempt("mesh.glb", lambda path: mesh.save(path, estimate_upright(mesh.normals, result.localized.T_wc)))
+        attempt("mesh.glb", lambda path: mesh.save(path, _upright(mesh, poses)))
         sizes = {"blocks": len(result.map.keys), "triangles": len(mesh.faces)}
     surfels = tsdf_to_surfels(result.map) if isinstance(result.map, VoxelGrid) else result.map
     result = dataclasses.replace(result, map=surfels)
@@ -99,11 +100,17 @@ def write(
     add_notes(metrics, findings, refinement, frames)
     attempt("metrics.json", lambda path: write_whole(path, json.dumps(metrics, indent=2) + "\n"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
-    attempt("trajectory.png", lambda path: plot_trajectory(path, result.localized, error, title, warning(metrics)))
-    if has_map:
-        attempt("map.png", lambda path: snapshot(path, surfels, result.localized))
+    if len(poses):
+        attempt("trajectory.png", lambda path: plot_trajectory(path, poses, error, title, warning(metrics)))
+    if len(poses) and has_map:
+        attempt("map.png", lambda path: snapshot(path, surfels, poses))
     attempt("report.html", lambda path: write_report(path, image_reader(sequence)))
     return metrics, written
+
+
+def _upright(mesh: Mesh, poses: Trajectory) -> Tensor | None:
+    """The upward direction (3,) of a mesh, None where no camera tells it."""
+    return estimate_upright(mesh.normals, poses.T_wc) if len(poses) else None
 
 
 def add_notes(metrics: dict, findings: list[Finding], refinement: dict | None, frames: LatestFrames | None) -> None:

@@ -20,9 +20,8 @@ from torch import Tensor
 from gradslam_ng import planning
 from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableError, UnseenError, UsageError
 from gradslam_ng.commands.recording import SourceOptions, is_synthetic
-from gradslam_ng.commands.run_folder import check_writable
+from gradslam_ng.commands.run_folder import check_writable, load_estimate, metrics_beside
 from gradslam_ng.io.atomic import write_whole
-from gradslam_ng.io.text import read_json
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.viz.floor_plan import plot_plan
 
@@ -149,19 +148,18 @@ def _occupancy(file: Path, options: GridOptions, console: Console) -> planning.O
     one = VoxelGrid.load(file) if file.suffix == ".npz" else SurfelMap.load(file)
     submap = re.fullmatch(r"map(_\d+)", file.stem)
     poses = file.with_name(f"trajectory{submap[1] if submap else ''}.txt")
-    trajectory = Trajectory.load(poses) if poses.is_file() else None
-    if options.up is None and trajectory is None:
-        raise ValueError(f"up: no {poses} whose cameras would tell what is up; give --up, such as --up 0 0 1")
-    up = torch.tensor(options.up) if trajectory is None or options.up else planning.estimate_up(one, trajectory.T_wc)
-    if trajectory is not None and float(-trajectory.T_wc[:, :3, 1].nanmean(0).double() @ up.double()) < 0:
+    trajectory = load_estimate(poses) if poses.is_file() else None
+    if options.up is None and not trajectory:
+        raise ValueError(f"up: no pose in {poses} would tell what is up; give --up, such as --up 0 0 1")
+    up = torch.tensor(options.up) if options.up or not trajectory else planning.estimate_up(one, trajectory.T_wc)
+    if trajectory and float(-trajectory.T_wc[:, :3, 1].nanmean(0).double() @ up.double()) < 0:
         console.print("[yellow]warning:[/yellow] up: by it most cameras were upside down", soft_wrap=True)
     low = options.cell if not isinstance(one, VoxelGrid) else max(options.cell, one.voxel_size)
     grid = planning.Occupancy.of(one, up=up, heights=options.heights, cell=low)
-    metrics = _metrics(file)
-    if submap is None and metrics.get("frames", {}).get("tracked") == 0:  # trajectory.txt then has poses nobody trusts
+    if trajectory is not None and not len(trajectory):
         console.print("[yellow]warning:[/yellow] no frame has a pose in this map: only the map tells what is free")
         return grid.flatten()
-    recording = _recording(options, metrics.get("settings", {}))
+    recording = _recording(options, metrics_beside(file).get("settings", {}))
     if recording is None or trajectory is None:
         console.print("[yellow]warning:[/yellow] no recording tells what is free: only the map does", soft_wrap=True)
         return grid.flatten()
@@ -176,13 +174,6 @@ def _with_poses(frames: list[RGBDFrames], trajectory: Trajectory) -> RGBDFrames:
     clip = RGBDFrames.stack(frames)
     times = torch.stack([torch.as_tensor(frame.timestamps, dtype=torch.float64) for frame in frames])
     return replace(clip, T_wc=trajectory.at(times)[0])
-
-
-def _metrics(file: Path) -> dict[str, Any]:
-    """What the run that made a map says of itself; nothing where there is no run."""
-    metrics = file.with_name("metrics.json")
-    found = read_json(metrics, "what a run says of itself") if metrics.is_file() else {}
-    return found if isinstance(found, dict) else {}
 
 
 def _recording(options: GridOptions, settings: dict[str, Any]):

@@ -7,10 +7,13 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.io.text import read_json
+from gradslam_ng.structures import Trajectory
 
-LOG, STATE = "run.log", "state.safetensors"
+LOG, STATE, METRICS, TRAJECTORY = "run.log", "state.safetensors", "metrics.json", "trajectory.txt"
 RESULTS = re.compile(  # what runs write, and nothing else
     r"(trajectory|covariance)(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
     r"|metrics\.json|report\.html|covariance\.txt"
@@ -54,6 +57,25 @@ def prepare_folder(out: Path, overwrite: bool) -> None:
 def results_in(out: Path) -> list[Path]:
     """The results of runs in a folder."""
     return sorted(path for path in out.iterdir() if RESULTS.fullmatch(path.name) and path.is_file())
+
+
+def metrics_beside(file: Path) -> dict[str, Any]:
+    """What the run that wrote a file says of itself; nothing where there is no run."""
+    metrics = file.with_name(METRICS)
+    found = read_json(metrics, "what a run says of itself") if metrics.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def load_estimate(file: Path) -> Trajectory:
+    """The poses in a file, which may be of a run: none where no frame of that was tracked, though earlier versions then
+    wrote some.
+
+    Raises:
+        FileNotFoundError, ValueError: see `Trajectory.load`.
+    """
+    trajectory = Trajectory.load(file)
+    tracked = metrics_beside(file).get("frames", {}).get("tracked") if file.name == TRAJECTORY else None
+    return trajectory[:0] if tracked == 0 else trajectory
 
 
 def remove_results(out: Path) -> None:

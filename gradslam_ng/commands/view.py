@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import image_reader, load_recording
+from gradslam_ng.commands.run_folder import TRAJECTORY, load_estimate
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.origin import read_origin, relative_to_origin
 from gradslam_ng.viz import browser, viewer
@@ -50,11 +51,11 @@ def view(
     """
     if window or screenshot is not None:
         map_, path_file = (path, trajectory) if not path.is_dir() else window_files(path, trajectory)
-        viewer.view(map_, None if path_file is None else Trajectory.load(path_file), screenshot)
+        viewer.view(map_, None if path_file is None else load_estimate(path_file), screenshot)
         return
     scene = read_scene(path)
     if trajectory is not None:
-        scene = with_trajectory(scene, path, Trajectory.load(trajectory))
+        scene = with_trajectory(scene, path, load_estimate(trajectory))
     K, size, images = camera_of(path)
     if rerun is not None:
         write_rerun(rerun, scene, K, size, images)
@@ -86,7 +87,7 @@ def window_files(folder: Path, trajectory: Path | None) -> tuple[Path, Path | No
     found = [folder / name for name in ("mesh.ply", "map.ply") if (folder / name).is_file()]
     if not found:
         raise UsageError(f"{folder}: expected a map.ply or mesh.ply there, found none")
-    own = folder / "trajectory.txt"
+    own = folder / TRAJECTORY
     return found[0], trajectory or (own if own.is_file() else None)
 
 

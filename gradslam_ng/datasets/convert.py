@@ -72,8 +72,8 @@ def convert(
 
     Raises:
         FileExistsError: something is in the folder already.
-        ValueError: a layout that is not known, a quality out of range, or one that needs poses where there are none; or
-            no frame can be read.
+        ValueError: a layout that is not known, a quality out of range, one that needs poses where there are none, or a
+            trajectory that has none for these frames; or no frame can be read.
     """
     if form not in FOLDERS:
         raise ValueError(f"to: expected one of {', '.join(FOLDERS)}, got {form!r}")
@@ -81,16 +81,20 @@ def convert(
         raise ValueError(f"jpeg: expected a quality of 1 to 100, got {jpeg}")
     T_wc = _poses(sequence, trajectory)
     known = T_wc.isfinite().flatten(1).all(-1)
-    if form in NEED_POSES and not bool(known.any()):
-        given = (
-            "the recording has none; give those of a run" if trajectory is None else "none is of these frames' times"
-        )
-        raise ValueError(f"trajectory: expected poses for {form}, but {given}")
+    if (form in NEED_POSES or trajectory is not None) and not bool(known.any()):
+        raise ValueError(f"trajectory: expected poses for {form}, but {_why_none(trajectory)}")
     wanted = known.nonzero().flatten().tolist() if form in NEED_POSES else list(range(len(sequence)))
     writer = _Writer(sequence, folder=new_folder(folder), form=form, T_wc=T_wc, jpeg=jpeg)
     writer.write_frames(wanted, progress)
     writer.write_text()
     return Conversion(Path(folder), len(writer.kept), tuple(writer.unreadable), len(sequence) - len(wanted))
+
+
+def _why_none(trajectory: Trajectory | None) -> str:
+    """Why no frame has a pose."""
+    if trajectory is None:
+        return "the recording has none; give those of a run"
+    return "none is of these frames' times" if bool(trajectory.known.any()) else "none in it is known"
 
 
 def _poses(sequence: RGBDSequence, trajectory: Trajectory | None) -> Tensor:

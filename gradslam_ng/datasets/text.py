@@ -216,12 +216,14 @@ def parse_poses(items: Sequence[Item], parse: Callable[[Item], Tensor], what: st
 
 
 def read_trajectory(path: Path) -> Trajectory | None:
-    """The ground truth in the TUM format, None with a warning where the file has no line."""
+    """The ground truth in the TUM format, None with a warning where the file has no pose."""
     try:
-        return Trajectory.load(path)
+        if len(trajectory := Trajectory.load(path)):
+            return trajectory
+        warnings.warn(f"{path}: no pose is known", stacklevel=3)
     except NoContent as error:
         warnings.warn(f"{error}; no pose is known", stacklevel=3)
-        return None
+    return None
 
 
 def per_frame_truth(poses: Sequence[Tensor], timestamps: Tensor) -> dict[str, Any]:

@@ -205,5 +205,5 @@ class Result:
 
     @property
     def localized(self) -> Trajectory:
-        """The poses that can be trusted; all of them where none can."""
-        return self.trajectory[self.tracked] if bool(self.tracked.any()) else self.trajectory
+        """The poses of the frames tracked; none where no frame was."""
+        return self.trajectory[self.tracked]

@@ -16,11 +16,12 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.atomic import whole_file
-from gradslam_ng.io.text import BadLine, parse_each, read_lines
+from gradslam_ng.io.text import BadLine, NoContent, parse_each, read_lines, read_text
 from gradslam_ng.structures.trajectory_columns import TUM, recognize_columns
 
 COINCIDENT = 1e-6  # seconds; recordings write time stamps with microseconds, so closer than this is the same moment
 NOT_UNIT = 0.01  # a quaternion whose length is off by more was not just rounded
+NO_POSE = "# no pose is known"  # in a file that is written without one, which is no file cut short
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +143,20 @@ class Trajectory:
 
         A pose with a zero quaternion, or with a number that is not finite, is not known, and neither is one whose line
         has a time and nothing else that can be read. Other lines are left out. Quaternions that are not of unit length
-        are normalized. One warning counts all of these.
+        are normalized. One warning counts all of these. What `save` writes of a trajectory without a known pose has
+        none.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: no line, a file of which more than half cannot be read (names the first such line), or
-                quaternions ahead of the positions.
+            ValueError: no line in another file, a file of which more than half cannot be read (names the first such
+                line), or quaternions ahead of the positions.
         """
-        file = read_lines(path, TUM)
+        try:
+            file = read_lines(path, TUM)
+        except NoContent:
+            if NO_POSE not in read_text(path, TUM).split("\n"):
+                raise
+            return cls(torch.zeros(0), torch.zeros(0, 4, 4))
         columns = recognize_columns(file)
         parsed, bad = parse_each(file.lines, columns.parse)
         if not columns.has_times:
@@ -198,7 +205,7 @@ class Trajectory:
         keep = self.known
         t_wc, q_xyzw = se3.to_quaternion(self.T_wc[keep].detach().cpu())
         rows = torch.cat([t_wc, q_xyzw], -1).tolist()
-        file.write("# timestamp tx ty tz qx qy qz qw\n")
+        file.write("# timestamp tx ty tz qx qy qz qw\n" if rows else f"{NO_POSE}\n")
         for time, row in zip(self.timestamps[keep].tolist(), rows, strict=True):
             stamp = np.format_float_positional(time, unique=True, min_digits=6)
             file.write(f"{stamp} {' '.join(map(repr, row))}\n")

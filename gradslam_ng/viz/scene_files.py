@@ -117,7 +117,8 @@ def read_run(folder: Path, most: int = MOST_POINTS) -> Scene:
 def read_path(folder: Path, origin: Tensor) -> tuple[Tensor, Frames]:
     """The poses (L, 4, 4) float64 of all frames of a run, relative to an origin (3,), and what became of each.
 
-    A frame without a pose has that of the one before. Of runs of earlier versions only tracked frames are known.
+    A frame without a pose has that of the one before; those before the first that has one, its. There are none where no
+    frame has one. Of runs of earlier versions only tracked frames are known.
     """
     tracked = Trajectory.load(folder / TRAJECTORY)
     own = Frames(tracked.timestamps, torch.zeros(len(tracked), dtype=torch.int64))
@@ -126,8 +127,10 @@ def read_path(folder: Path, origin: Tensor) -> tuple[Tensor, Frames]:
         return poses, own
     frames = Frames.load(folder / FRAMES)
     ok = TrackingStatus.is_tracked(frames.statuses)
-    if int(ok.sum()) != len(tracked):  # all poses, where none can be trusted; or files of two runs
-        return poses, frames if len(frames.statuses) == len(tracked) else own
+    if not bool(ok.any()):  # earlier versions wrote poses of which none was found
+        return poses[:0], Frames(frames.seconds[:0], frames.statuses[:0])
+    if int(ok.sum()) != len(tracked):  # files of two runs
+        return poses, own
     row = (ok.cumsum(0) - 1).clamp(min=0)
     return poses[row], frames
 
@@ -136,7 +139,7 @@ def _read_ply(path: Path, origin: Tensor | None, most: int) -> Scene:
     """Surfels, plain points or a mesh, relative to an origin (3,); None for the file's own."""
     vertices, faces = read_ply(path)
     if not vertices.keys() >= {"x", "y", "z"} or not len(vertices["x"]):
-        if faces is None and "radius" in vertices:  # an empty map
+        if faces is not None or "radius" in vertices:  # an empty map, or the mesh of one
             return Scene(Cloud.join([]))
         raise ValueError(f"{path}: expected vertices with columns x, y and z, found none")
     own = read_origin(path) if origin is None else origin

@@ -60,7 +60,7 @@ def view(
     if not is_open:
         raise OSError("Open3D could not open a window; where there is no display, run under xvfb-run")
     window.add_geometry(scene)
-    if trajectory is not None:
+    if trajectory is not None and trajectory.known.any():
         window.add_geometry(_cameras(o3d, poses))
     options = window.get_render_option()
     options.light_on = faces is not None and "red" not in vertices

@@ -26,7 +26,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 import gradslam_ng as gs
-from demos.common.room_map import HEIGHTS, SEEN, fuse, in_the_way, record, standing
+from demos.common.room_map import HEIGHTS, SEEN, fuse, in_the_way, record, shuffled, standing
 from demos.common.rooms import random_room, walk
 from gradslam_ng import planning
 
@@ -134,14 +134,15 @@ class Trips:
 
 def trips(floor: Floor, goals: int, starts: int, generator: torch.Generator, least: float = 1.5) -> Trips:
     """Random goals, and starts that far from them at least, meters."""
-    cells, ends, begins = floor.free.nonzero(), [], []
-    while len(ends) < goals:
-        goal = cells[torch.randint(len(cells), (), generator=generator)]
+    ends, begins = [], []
+    for goal in shuffled(floor.free, generator):
+        cells = shuffled(floor.free, generator)
         far = cells[(cells - goal).double().norm(dim=-1) * floor.grid.cell > least]
-        if len(far) < starts:
-            continue
-        ends.append(goal)
-        begins.append(far[torch.randperm(len(far), generator=generator)[:starts]])
+        if len(far) >= starts:
+            ends.append(goal)
+            begins.append(far[:starts])
+        if len(ends) == goals:
+            break
     return Trips(torch.stack(ends), torch.stack(begins))
 
 

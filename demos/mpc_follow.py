@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from demos.common.room_map import floor_map, in_the_way, record, standing
+from demos.common.room_map import floor_map, in_the_way, record, shuffled, standing
 from gradslam_ng import planning
 
 RADIUS = 0.12  # of the robot, meters
@@ -103,16 +103,15 @@ def plan(map_: planning.ESDF, count: int, generator: torch.Generator) -> tuple[T
     """Starts (count, 3), in any direction, and smooth paths (count, POINTS, 2) of 1.5 m at least to random goals."""
     free = standing(map_, RADIUS + MARGIN)
     cost = torch.where(free, 1 + 4 * torch.exp(-map_.distance / 0.2), torch.inf)
-    cells = free.nonzero()
+    yaws = 2 * torch.pi * torch.rand(count, 1, generator=generator, dtype=torch.float64)
     paths, starts = [], []
-    while len(paths) < count:
-        a, b = cells[torch.randint(len(cells), (2,), generator=generator)]
+    for a, b in zip(shuffled(free, generator), shuffled(free, generator), strict=True):
         points = map_.grid.center(planning.shortest_path(cost, b.tolist(), cell=map_.grid.cell).path(a.tolist()))
-        if (points[1:] - points[:-1]).norm(dim=-1).sum() < 1.5:
-            continue
-        paths.append(resample(points, POINTS))
-        yaw = 2 * torch.pi * torch.rand(1, generator=generator, dtype=torch.float64)
-        starts.append(torch.cat([points[0], yaw]))
+        if (points[1:] - points[:-1]).norm(dim=-1).sum() >= 1.5:
+            starts.append(torch.cat([points[0], yaws[len(paths)]]))
+            paths.append(resample(points, POINTS))
+        if len(paths) == count:
+            break
     with torch.no_grad():
         found = planning.smooth(
             torch.stack(paths), map_.field(), radius=RADIUS, safety_distance=SAFETY, dt=SPACING, acceleration=0.1

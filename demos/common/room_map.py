@@ -48,6 +48,16 @@ def standing(found: planning.ESDF, radius: float) -> Tensor:
     return torch.from_numpy(regions == np.bincount(regions[clear]).argmax())
 
 
+def shuffled(free: Tensor, generator: torch.Generator) -> Tensor:
+    """(N, 2), the cells that are free (X, Y) in random order.
+
+    The order is that of all cells of the grid, so where rounding of a map makes one cell free or not, the others are
+    drawn as before."""
+    order = torch.randperm(free.numel(), generator=generator)
+    order = order[free.flatten()[order]]
+    return torch.stack([order // free.shape[1], order % free.shape[1]], -1)
+
+
 def in_the_way(vertices: Tensor) -> Tensor:
     """(V, 2), of vertices (N, 3) those at heights that a robot has."""
     return vertices[(vertices[:, 2] > HEIGHTS[0]) & (vertices[:, 2] < HEIGHTS[1]), :2].double()

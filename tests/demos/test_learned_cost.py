@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,6 +53,17 @@ def test_steps_taken_are_those_of_the_paths(learned):
     after = torch.stack([x, y], -1) + learned.MOVES[move]
     visited = {tuple(cell) for path in paths for cell in path.tolist()}
     assert {tuple(cell) for cell in after.tolist()} <= visited and not goal.any()
+
+
+def test_trips_are_of_the_seed_and_not_of_each_cell_of_the_map(learned):
+    floor = pillars(learned, True)
+    asked = learned.trips(floor, 4, 3, torch.Generator().manual_seed(0), least=0.8)
+    assert asked.starts.shape == (4, 3, 2)
+    assert ((asked.starts - asked.goals[:, None]).double().norm(dim=-1) * learned.CELL > 0.8).all()
+    other = floor.free.clone()
+    other[0, 0] = False  # is on none of the trips
+    again = learned.trips(replace(floor, free=other), 4, 3, torch.Generator().manual_seed(0), least=0.8)
+    assert torch.equal(again.goals, asked.goals) and torch.equal(again.starts, asked.starts)
 
 
 def test_a_path_is_not_off_itself_and_a_shorter_one_comes_too_near(learned):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng import planning
+from tests.planning import arguments
 
 COST = torch.ones(5, 6, dtype=torch.float64) + torch.rand(
     5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
@@ -62,7 +64,7 @@ def policy(**options) -> Tensor:
     return torch.cat([found.conductance.flatten(), found.total.flatten()])
 
 
-CASES: dict[str, tuple[Callable[..., Tensor], dict]] = {
+CASES: dict[str, arguments.Case] = {
     "shortest_path": (
         lambda goal=(1, 2), **options: planning.shortest_path(COST, goal, **options).cost_to_go,
         {"goal": (3, 3), "connectivity": 4, "cell": 0.5},
@@ -71,7 +73,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], dict]] = {
         lambda goal=(1, 2), **options: planning.travel_time(COST, goal, **options).time,
         {"goal": (3, 3), "cell": 0.5},
     ),
-    "ValueIteration": (values, {"goal": (3, 3), "actions": 4, "temperature": 0.2, "discount": 0.9, "iterations": 1}),
+    "ValueIteration": (values, {"goal": (3, 3), "actions": 4, "temperature": 0.2, "discount": 0.9, "iterations": 1, "cell": 2.0}),
     "clearance_cost": (
         clearance,
         {"radius": 0.25, "softness": 0.1, "weight": 5.0, "unknown": None, "unknown_weight": 1.0},
@@ -110,6 +112,13 @@ CASES: dict[str, tuple[Callable[..., Tensor], dict]] = {
         },
     ),
 }  # fmt: skip
+CASES |= arguments.CASES
+BACK = {"backward", "backward_iterations", "checkpoint"}  # of the gradient alone, tested with each planner's
+DATA = {
+    "MPC": {"dynamics", "cost", "controls"}, "cem": {"cost"}, "smooth": {"path", "distance"}, "shortest_path": {"cost"},
+    "travel_time": {"cost"}, "clearance_cost": {"distance"}, "policy_iteration": {"grid", "goal"}, "esdf": {"grid"},
+    "path_clearance": {"path", "grid"}, "safe_path": {"grid"},
+}  # fmt: skip
 PAIRS = [(name, argument) for name, (_, changes) in CASES.items() for argument in changes]
 
 
@@ -119,6 +128,16 @@ def test_every_argument_counts(name, argument):
     before, after = function(), function(**{argument: changes[argument]})
     same = before.shape == after.shape and torch.equal(before.nan_to_num(posinf=-1), after.nan_to_num(posinf=-1))
     assert not same
+
+
+@pytest.mark.parametrize("name", ["MPC", "VIN", "ConvGPPN", "ValueIteration", *(
+    name for name in planning.__all__ if inspect.isfunction(getattr(planning, name)) and not name.startswith("estimate")
+)])  # fmt: skip
+def test_no_argument_is_left_out(name):
+    """Of planners in `planning.__all__`; those that estimate a floor and what is up have nothing but data."""
+    named = set(inspect.signature(getattr(planning, name)).parameters)
+    tried = set(CASES[name][1]) | DATA.get(name, set()) | BACK | ({"generator"} if "seed" in CASES[name][1] else set())
+    assert named <= tried
 
 
 @pytest.mark.parametrize("backward", ["implicit", "implicit-gn", "unroll", "truncated", "detach"])

@@ -113,7 +113,7 @@ def sweeps(repeats: int = 3) -> dict:
 
 
 def home() -> dict:
-    """Share of reachable starts that arrive, and what their paths cost over the shortest possible, in mazes."""
+    """Share of reachable starts that arrive, and the steps of the longest path, in mazes."""
     rows = {}
     for size, count in ((15, 100), (27, 50), (49, 30), (255, 2)):
         free, goals = batch(size, count, seed=3)

@@ -46,6 +46,7 @@ def _control() -> Iterator[Row]:
     kept = max(row["kept_mb"] / row["data_mb"] for name, row in results["memory"].items() if name.startswith("ours"))
     yield "lqr, kept over inputs and outputs", f"{kept:.2f}", "≤ 2", kept <= 2
     own = results["box"]["ours"]
+    yield "box MPC, forward and backward", f"{_both(own):.1f} ms", "≤ 110 ms", _both(own) <= 110
     for peer, most in (("mpc.pytorch", results["marks"]["box_mpc"]), ("qpth", results["marks"]["box_qpth"])):
         part = _both(own) / _both(results["box"][peer])
         yield f"box MPC, time over that of {peer}", f"{part:.3f}", f"≤ {most}", part <= most

@@ -246,6 +246,23 @@ def test_the_margin_is_the_way_to_the_next_kink():
     assert 0 <= float(slope) <= 1
 
 
+def test_at_the_switch_of_a_limit_the_gradient_lies_between_the_one_sided_differences():
+    """The limit just reaches what one control would be without it: weakly active."""
+    C, c, F, f, x0 = problem(batch=1, steps=8)
+
+    def total(limit):
+        mpc = MPC(LinearDynamics(F, f=f), cost=QuadraticCost(C, c=c), horizon=8, controls=2, limits=(-9.0, limit))
+        return mpc(x0).u.sum()
+
+    free = MPC(LinearDynamics(F, f=f), cost=QuadraticCost(C, c=c), horizon=8, controls=2)(x0).u.detach()
+    at = free.max().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(total(at), at)
+    here = float(total(at.detach()))
+    below, above = ((float(total(at.detach() + step)) - here) / step for step in (-1e-6, 1e-6))
+    assert abs(below) > 0.1 and above == pytest.approx(0, abs=1e-8)  # beyond the switch the limit does nothing
+    assert min(below, above) - 1e-6 <= float(gradient) <= max(below, above) + 1e-6
+
+
 # ---- convergence ----
 
 

@@ -141,8 +141,9 @@ def test_the_paper_s_gradients_improve_and_are_safe_too(grid, gradient):
     assert (policy.least_gain > 0).all()
 
 
-def test_steps_of_any_size_keep_conductances_positive_and_every_cell_led_home(grid):
-    policy = policy_iteration(grid, GOAL, steps=5, rate=2.0)
+@pytest.mark.parametrize("rate", [0.3, 2.0, 5.0])
+def test_steps_of_any_size_keep_conductances_positive_and_every_cell_led_home(grid, rate):
+    policy = policy_iteration(grid, GOAL, steps=5, rate=rate)
     assert (policy.conductance > 0).all() and (policy.least_gain > 0).all()
 
 

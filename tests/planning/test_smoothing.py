@@ -171,6 +171,16 @@ def test_what_has_not_converged_has_no_gradient_and_says_so():
     assert g is None or g.abs().max() == 0
 
 
+def test_a_path_that_ends_where_it_begins_stays_there():
+    values = field().requires_grad_()
+    still = torch.full((6, 2), 1.2, dtype=F64)
+    path = smooth(still, build(values), radius=0.2)
+    assert path.converged and path.velocity.abs().max() < 1e-12
+    torch.testing.assert_close(path.position, still, rtol=0, atol=1e-12)
+    (g,) = torch.autograd.grad(path.position.sum(), values, allow_unused=True)
+    assert g is None or g.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -182,6 +182,23 @@ def test_what_has_not_converged_has_no_implicit_gradient_and_says_so():
     assert mixed.converged.sum() == 1
 
 
+@pytest.mark.parametrize("iterations", [1, 10, 30, 50, 150])
+def test_after_any_number_of_sweeps_the_gradient_is_right_or_none(iterations):
+    """Of values that have not converged it could be off by any factor."""
+    cost = torch.stack([torch.where(serpentine(17), 1.0, INF).double(), maze(17)[0]]).requires_grad_()
+    goals = torch.tensor([[1, 1], [8, 8]])
+    (exact,) = torch.autograd.grad(mean(ValueIteration(8, temperature=0.1)(cost, goals)), cost)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # says what has not converged
+        found = ValueIteration(8, temperature=0.1, iterations=iterations)(cost, goals)
+    assert found.converged.tolist() == [iterations >= 50, iterations >= 30]
+    gradient = torch.zeros_like(cost)
+    if found.cost_to_go.requires_grad:
+        (gradient,) = torch.autograd.grad(mean(found), cost)
+    for k, converged in enumerate(found.converged.tolist()):
+        torch.testing.assert_close(gradient[k], exact[k] if converged else 0 * exact[k], rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("size", [15, 129])
 def test_a_winding_corridor_needs_more_than_fifty_sweeps_and_gets_them(size):
     free = serpentine(size)
@@ -194,6 +211,8 @@ def test_a_winding_corridor_needs_more_than_fifty_sweeps_and_gets_them(size):
         assert gradient.isfinite().all()
         far = int(torch.where(free, found.cost_to_go, 0.0).argmax())
         assert len(found.path((far // size, far % size))) > size * size // 7
+    few = ValueIteration(8, temperature=0.1, iterations=50)(cost.detach(), (1, 1))
+    assert bool(few.converged) == (size == 15) and int(few.iterations) == 50
 
 
 def test_discounting_is_no_remedy_for_far_goals():

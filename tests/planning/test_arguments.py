@@ -73,7 +73,10 @@ CASES: dict[str, arguments.Case] = {
         lambda goal=(1, 2), **options: planning.travel_time(COST, goal, **options).time,
         {"goal": (3, 3), "cell": 0.5},
     ),
-    "ValueIteration": (values, {"goal": (3, 3), "actions": 4, "temperature": 0.2, "discount": 0.9, "iterations": 1, "cell": 2.0}),
+    "ValueIteration": (
+        values,
+        {"goal": (3, 3), "actions": 4, "temperature": 0.2, "discount": 0.9, "iterations": 1, "cell": 2.0},
+    ),
     "clearance_cost": (
         clearance,
         {"radius": 0.25, "softness": 0.1, "weight": 5.0, "unknown": None, "unknown_weight": 1.0},

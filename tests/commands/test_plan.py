@@ -93,6 +93,14 @@ def test_the_turn_at_the_start(folder, tmp_path):
         assert -180 <= turn < 180 and abs(turn + yaw - 360 * (yaw > 180)) <= 90
 
 
+def test_a_goal_at_the_start_is_a_path_of_no_length(folder, tmp_path):
+    ends = ["--start", "-0.9", "0.6", "45", "--goal", "-0.9", "0.6", "--radius", "0.15"]
+    assert main(["plan", str(folder), "--out", str(tmp_path), *ends]) == 0
+    figures = json.loads((tmp_path / "plan.json").read_text())
+    assert figures["length_m"] == 0 and figures["cost"] == 0 and figures["clearance_m"] >= 0.15
+    assert figures["turn_at_start_deg"] is None
+
+
 def test_without_ends_it_draws_where_one_could_go(folder, tmp_path, prints):
     assert main(["plan", str(folder), "--out", str(tmp_path)]) == 0
     assert "give --start and --goal" in prints()

@@ -56,10 +56,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training was like: the loss of each step, memory after a tenth of the steps and at the end, seconds."""
+    """What a training was like: loss and memory of the process at each step, and its time."""
 
     losses: list[float]
-    megabytes: tuple[float, float]
+    megabytes: list[float]
     seconds: float
 
     def figures(self) -> dict[str, list[float] | float]:
@@ -68,7 +68,11 @@ class Training:
         first, last = self.losses[:tenth], self.losses[-tenth:]
         return {
             "loss, first and last tenth of the steps": [sum(first) / tenth, sum(last) / tenth],
-            "memory after a tenth of the steps and at the end, MB": list(self.megabytes),
+            "memory after five steps, a tenth of the steps and all, MB": [
+                self.megabytes[:5][-1],
+                self.megabytes[len(self.megabytes) // 10],
+                self.megabytes[-1],
+            ],
             "training, s": self.seconds,
         }
 
@@ -116,18 +120,22 @@ def random_clips(
 
 
 @torch.no_grad()
+def found_poses(clips: gs.RGBDFrames) -> Tensor:
+    """Where PointFusion, by shape alone, puts the frames of clips (B, L). Returns T_wc (B, L, 4, 4)."""
+    slam = gs.PointFusion(ProjectiveICP(photometric=False), factor=1)
+    clips, state, poses = gs.RGBDFrames(clips.color, clips.depth, clips.K), None, []
+    for i in range(clips.shape[1]):
+        state = slam.step(state, clips[:, i])
+        poses.append(state.T_wc)
+    return torch.stack(poses, dim=1)
+
+
 def trajectory_errors(frames: gs.RGBDFrames, depths: list[Tensor]) -> list[float]:
     """ATE, RMSE in cm, of PointFusion on frames (N,) with each of some depths (N, H, W, 1) in their place."""
-    slam = gs.PointFusion(ProjectiveICP(photometric=False), factor=1)
-    many = len(depths)
-    color, K = (x[None].expand(many, *x.shape) for x in (frames.color, frames.K))
-    clips = gs.RGBDFrames(color, torch.stack(depths), K)
-    state, poses = None, []
-    for i in range(len(frames)):
-        state = slam.step(state, clips[:, i])
-        poses.append(state.T_wc.double())
+    color, K = (x[None].expand(len(depths), *x.shape) for x in (frames.color, frames.K))
+    poses = found_poses(gs.RGBDFrames(color, torch.stack(depths), K)).double()
     truth = gs.Trajectory(frames.timestamps, frames.T_wc.double())
-    found = (gs.Trajectory(frames.timestamps, T_wc) for T_wc in torch.stack(poses, dim=1))
+    found = (gs.Trajectory(frames.timestamps, T_wc) for T_wc in poses)
     return [100 * gs.evaluation.ate(truth, estimate).rmse for estimate in found]
 
 

@@ -32,12 +32,13 @@ class Recording:
 
     @staticmethod
     def load(name: str, below: Path, width: int, average: bool = True) -> Recording | None:
-        """That of `FOLDERS`, see `shrunk`; None where it is not there, which is said."""
+        """That of `FOLDERS`, see `shrunk`, but for frames without a pose; None where it is not there, which is said."""
         path = below / FOLDERS[name]
         if not path.is_dir():
             print(f"{name}: left out, no {path}; set GRADSLAM_NG_DATA to the folder of recordings")
             return None
-        return Recording(shrunk(gs.datasets.load(path), width, average))
+        frames = shrunk(gs.datasets.load(path), width, average)
+        return Recording(frames[frames.T_wc.isfinite().flatten(1).all(1)])
 
     @property
     def earlier(self) -> gs.RGBDFrames:

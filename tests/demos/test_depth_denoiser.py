@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import gradslam_ng as gs
+from demos.common import clips
 from gradslam_ng.geometry import camera
 
 
@@ -92,3 +93,16 @@ def test_holes_stay_holes(demo):
     depth = network(frames, mean).depth
     assert torch.equal(depth > 0, frames.depth > 0) and not torch.equal(depth, frames.depth)
     assert ((depth / frames.depth)[frames.depth > 0] - 1).abs().max() <= 0.01
+
+
+def test_frames_that_came_without_a_pose_are_left_out(monkeypatch, tmp_path):
+    class Few(list):
+        size = (24, 32)
+
+    frames, T_wc = passing_wall(4)
+    T_wc[0] = torch.nan
+    frames = replace(frames, T_wc=T_wc.double(), timestamps=torch.arange(4, dtype=torch.float64))
+    monkeypatch.setitem(clips.FOLDERS, "few", "")
+    monkeypatch.setattr(gs.datasets, "load", lambda path: Few(frames[i] for i in range(4)))
+    loaded = clips.Recording.load("few", tmp_path, 32, average=False).frames
+    assert torch.equal(loaded.depth, frames.depth[1:]) and torch.equal(loaded.T_wc, T_wc[1:].double())

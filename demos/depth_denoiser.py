@@ -53,7 +53,7 @@ JUMPS = (0.04, 0.02)  # share of the depth, of the frame and of that mean, which
 CHANGES = 2 * len(RADII) + 1
 MOST, OTHER = 0.03, 0.01  # shares of the depth that they change at most, and that the network adds at most
 FILTERS = tuple(itertools.product((1, 2, 3, 4), (0.01, 0.02, 0.04, 0.08)))  # radius, pixels; largest jump, share
-WAYS = "none", "best factor", "best filter", "mean with before", "learned"
+WAYS = "none", "best factor", "best filter", "mean", "learned"
 AGREES = 0.05  # share of the depth: farther off the fused surface a measurement is of another one
 
 
@@ -237,9 +237,7 @@ def draw(path: Path, numbers: dict, pictures: dict[str, tuple[list[float], Tenso
             ax.set(title=title, xticks=[], yticks=[])
         figure.colorbar(shown, ax=row[2], label="mm")
         errors = [numbers[name][way]["depth, mm"] for way in WAYS]
-        row[3].bar(
-            [way.replace(" ", "\n", 1) for way in WAYS], errors, color=("0.7", "0.6", "0.5", "0.4", "tab:orange")
-        )
+        row[3].bar([way.replace(" ", "\n") for way in WAYS], errors, color=("0.7", "0.6", "0.5", "0.4", "tab:orange"))
         row[3].set(title="depth error on later frames, mm")
     figure.savefig(path)
 

@@ -133,14 +133,15 @@ def sample(
     if not (uv.requires_grad or transforms_active()):  # for values two pixels along each axis will do
         column, row = u.floor(), v.floor()
         across, down, place = (u - column)[..., None], (v - row)[..., None], number(row, column)
-        lines = [torch.lerp(look_up(place + i), look_up(place + (i + 1)), across) for i in (0, row_length)]
-        return torch.lerp(*lines, down)
+        upper, lower = (torch.lerp(look_up(place + i), look_up(place + (i + 1)), across) for i in (0, row_length))
+        return torch.lerp(upper, lower, down)
     (column, across, at_column), (row, down, at_row) = linear_place(u, width), linear_place(v, height)
     place, lines = number(row, column), []
     for i in (-row_length, 0, row_length):
         line = look_up(place + (i - 1)), look_up(place + i), look_up(place + (i + 1))
         lines.append(interpolate(*line, across[..., None], at_column[..., None]))
-    return interpolate(*lines, down[..., None], at_row[..., None])
+    above, upper, lower = lines
+    return interpolate(above, upper, lower, down[..., None], at_row[..., None])
 
 
 def linear_place(x: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,6 @@ images. What tracking compares with comes from `prediction`; the two share the c
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -126,7 +125,7 @@ def disc_map(
 
 def window(radius: int) -> list[tuple[int, int]]:
     """Row and column in a square window of all pixels within, from its center outwards."""
-    places = itertools.product(range(2 * radius + 1), repeat=2)
+    places = [(row, column) for row in range(2 * radius + 1) for column in range(2 * radius + 1)]
     return sorted(places, key=lambda place: (place[0] - radius) ** 2 + (place[1] - radius) ** 2)
 
 

@@ -2,5 +2,6 @@
 
 from gradslam_ng.calibration.calibrate import Calibration, calibrate_sequence
 from gradslam_ng.calibration.cameras import CameraPair
+from gradslam_ng.calibration.scale import Scale
 
-__all__ = ["Calibration", "CameraPair", "calibrate_sequence"]
+__all__ = ["Calibration", "CameraPair", "Scale", "calibrate_sequence"]

@@ -119,11 +119,8 @@ class Associator:
     ) -> PlanePairs:
         """Each pixel with the one that its point is nearest to in the other frame, where both lie on one surface."""
         frames, i, j = self.frames, self.i, self.j[:, None]
-        n, h, w = frames.depth.shape
         grid, depth = frames.pixels(), frames.depth.flatten(1)
-        vertices, _ = lift(grid.expand(n, h, w, 2), frames.depth, cameras)
-        vertices = torch.where(frames.depth[..., None] > 0, vertices, 0.0)
-        normals, vertices = images.normal_map(vertices).flatten(1, 2), vertices.flatten(1, 2)
+        vertices, normals = self._surface(cameras)
         chosen = self.surface.flat[i]
         T_ji = se3.inverse(T_wc[self.j]) @ T_wc[i]
         p = se3.transform(T_ji, vertices[i[:, None], chosen])
@@ -139,6 +136,13 @@ class Associator:
         information = torch.where(paired, 1 / (max(misfit, MIN_MISFIT) * sigma), 0.0)
         grid = grid.flatten(0, 1)
         return PlanePairs(grid[chosen], z_i, grid[met], z_j, normal, information, misfit)
+
+    def _surface(self, cameras: CameraPair) -> tuple[Tensor, Tensor]:
+        """Vertices and normals (N, h * w, 3) of the keyframes."""
+        depth = self.frames.depth
+        vertices, _ = lift(self.frames.pixels().expand(*depth.shape, 2), depth, cameras)
+        vertices = torch.where(depth[..., None] > 0, vertices, 0.0)
+        return vertices.flatten(1, 2), images.normal_map(vertices).flatten(1, 2)
 
     def _pixel(self, p: Tensor, cameras: CameraPair) -> tuple[Tensor, Tensor]:
         """The pixel (M, P) of depth that points are seen at, h * w in number, and whether there is one."""
@@ -159,6 +163,7 @@ class Associator:
         grid, depth = frames.pixels().flatten(0, 1), frames.depth.flatten(1)
         chosen = self.texture.flat[i]
         uv, z = grid[chosen], depth[i[:, None], chosen]
+        normal = self._surface(cameras)[1][i[:, None], chosen]
         p_i, _ = lift(uv, z, cameras)
         p_j = se3.transform(se3.inverse(T_wc[j]) @ T_wc[i], p_i)
         met, inside = self._pixel(p_j, cameras)
@@ -169,7 +174,7 @@ class Associator:
         gain, bias = _exposure(a.value, b.value, used.to(z))
         misfit = _spread((a.value - gain[:, None] * b.value - bias[:, None])[used])
         information = used / max(misfit, MIN_NOISE)
-        return BrightnessPairs(i, j, uv, z, frames.images, gain, bias, information, frames.motion, misfit)
+        return BrightnessPairs(i, j, uv, z, normal, frames.images, gain, bias, information, frames.motion, misfit)
 
     def _shown(self, index: Tensor, p: Tensor, cameras: CameraPair) -> Sampled:
         """Points (M, P, 3), in depth cameras, in the color images of frames (M,)."""

@@ -4,6 +4,8 @@ SLAM with the cameras as told finds where each frame was. Then the poses of keyf
 lengths, centers, distortion of depth, motion from one camera to the other, time between them) are refined together,
 coarse to fine, by Levenberg-Marquardt on how far surfaces and brightness of pairs of keyframes differ; as the direct
 bundle adjustment of Schoeps, Sattler and Pollefeys 2019 (BAD SLAM) does, but between keyframes instead of with surfels.
+Then once more from the poses of a second run, with the cameras found: where late color was is told by poses between
+keyframes, which the refinement takes as they are.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from gradslam_ng.calibration.cameras import NAMES, CameraPair
 from gradslam_ng.calibration.keyframes import KeyframeImages, choose_pairs, read_keyframes, told_cameras
 from gradslam_ng.calibration.observability import open_unknowns, prior_sigma, standard_deviations
 from gradslam_ng.calibration.problem import JointRefinement, Unknowns
+from gradslam_ng.calibration.scale import Scale, scale_of_depth
+from gradslam_ng.calibration.second_run import Track, run_again, track_plainly
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.datasets.sequence import RGBDSequence
-from gradslam_ng.slam import PointFusion, Result
+from gradslam_ng.slam import PointFusion
 
 KERNEL = optim.Tukey(4.685)
 HELD_OUT = 4  # every so many-th pair of keyframes takes no part, and judges the result
@@ -41,8 +45,16 @@ class Level:
     steps: int = 4
 
 
-LEVELS = Level(80, 300, 4), Level(160, 500, 4), Level(320, 700, 5)
-ROUNDS = sum(level.rounds for level in LEVELS)
+LEVELS = Level(80, 300, 4), Level(160, 500, 4), Level(320, 700, 5)  # the first run's poses are not worth the finest
+
+
+def rounds(levels: Sequence[Level] = LEVELS) -> int:
+    """How many times `on_round` is called."""
+    return sum(level.rounds for level in (*_after_first(levels), *levels[-2:]))
+
+
+def _after_first(levels: Sequence[Level]) -> Sequence[Level]:
+    return levels[:-1] or levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +67,7 @@ class Calibration:
     keyframes: int
     pairs: int
     misfit: dict[str, tuple[float, float]]  # of surfaces and of brightness, of pairs held out: as told, and as found
+    scale: Scale | None  # of depth, where poses in meters tell it
 
     @property
     def is_better(self) -> bool:
@@ -74,52 +87,39 @@ def calibrate_sequence(
     sequence: RGBDSequence,
     *,
     keyframes: int = 24,
-    result: Result | None = None,
+    track: Track = track_plainly,
     levels: Sequence[Level] = LEVELS,
     on_round: Callable[[int], None] = lambda done: None,
 ) -> Calibration:
     """The cameras of a recording.
 
-    The scale of depth is not among them: a world of another size, with depth, motions and the distance between the
-    cameras in proportion, gives the same images. Lengths found are in the meters that depth is told in.
+    The scale of depth is among them only where the sequence has poses in meters from elsewhere (`with_prior`): a world
+    of another size, with depth, motions and the distance between the cameras in proportion, gives the same images.
+    Lengths in `cameras` are in the meters that depth is told in.
 
     Args:
         sequence: the frames, as its loader takes them.
         keyframes: how many, at most.
-        result: of a run over the sequence; default: of `PointFusion`.
+        track: runs a system over frames; it is called two or three times.
         levels: of the refinement, coarse to fine.
-        on_round: called with the number of rounds of refinement done, of those of all levels.
+        on_round: called with the number of rounds of refinement done, of `rounds(levels)`.
 
     Raises:
         ValueError: the camera hardly moves, is mostly lost, or never sees one surface twice.
     """
     told = told_cameras(sequence)
-    result = PointFusion().run(sequence, compile=False) if result is None else result
-    views = read_keyframes(sequence, result, keyframes)
-    i, j = choose_pairs(views, told)
-    held_out = torch.arange(len(i)) % HELD_OUT == HELD_OUT - 1
-    refinement = Refinement(views, pairs=(i[~held_out], j[~held_out]), told=told)
-    x: Unknowns = (views.T_wc, told)
-    for level in levels:
-        before = x[1]
-        x, changed = refinement.hold_open(refinement.refine(x, level, on_round))
-    if changed:
-        x = refinement.refine(x, replace(levels[-1], rounds=2))
+    first = track(PointFusion(), sequence)
+    rough = Refinement(read_keyframes(sequence, first, keyframes), told=told)
+    x, _ = rough.refine_levels((rough.views.T_wc, told), _after_first(levels), on_round)
+    result = run_again(sequence, x[1], first, track)
+    refinement = Refinement(read_keyframes(sequence, result, keyframes), told=told)
+    views, done = refinement.views, rough.done
+    x, before = refinement.refine_levels((views.T_wc, x[1]), levels[-2:], lambda more: on_round(done + more))
     # What changes from one size of images to the next is an error that pairs of views share
     sigma = torch.hypot(standard_deviations(refinement.problem, x), before.local(x[1]))
-    as_told = Refinement(views, pairs=(i[~held_out], j[~held_out]), told=told)
-    as_told.free = torch.zeros_like(as_told.free)
-    at_told = as_told.refine((views.T_wc, told), replace(levels[-1], rounds=2))
-    misfits = [_misfit(views, (i[held_out], j[held_out]), at, levels[-1]) for at in (at_told, x)]
-    misfit = dict(zip(("surfaces", "brightness"), zip(*misfits, strict=True), strict=True))
-    return Calibration(told, x[1], sigma, len(views.depth), len(i), misfit)
-
-
-def _misfit(views: KeyframeImages, pairs: tuple[Tensor, Tensor], x: Unknowns, level: Level) -> tuple[float, float]:
-    """Median misfit of surfaces and of brightness of pairs of keyframes."""
-    T_wc, cameras = x
-    associator = Associator(_shrink(views, level), pairs=pairs, cameras=cameras, count=level.samples)
-    return associator.planes(T_wc, cameras).misfit, associator.brightness(T_wc, cameras).misfit
+    misfit = refinement.compare(x, levels[-1])
+    scale = scale_of_depth(sequence, result)
+    return Calibration(told, x[1], sigma, len(views.depth), len(refinement.pairs[0]), misfit, scale)
 
 
 def _shrink(views: KeyframeImages, level: Level) -> Keyframes:
@@ -130,11 +130,26 @@ def _shrink(views: KeyframeImages, level: Level) -> Keyframes:
 class Refinement:
     """Poses of keyframes and cameras refined together, level by level."""
 
-    def __init__(self, views: KeyframeImages, *, pairs: tuple[Tensor, Tensor], told: CameraPair) -> None:
-        self.views, self.pairs, self.told = views, pairs, told
+    def __init__(self, views: KeyframeImages, *, told: CameraPair) -> None:
+        self.views, self.told = views, told
+        i, j = choose_pairs(views, told)
+        held_out = torch.arange(len(i)) % HELD_OUT == HELD_OUT - 1
+        self.pairs, self.held_out = (i[~held_out], j[~held_out]), (i[held_out], j[held_out])
         self.prior = prior_sigma(views.depth.shape[-1])
         self.free = torch.ones(len(NAMES), dtype=torch.bool)
         self.done = 0
+
+    def refine_levels(
+        self, x: Unknowns, levels: Sequence[Level], on_round: Callable[[int], None]
+    ) -> tuple[Unknowns, CameraPair]:
+        """Coarse to fine, what a level leaves open held from there on; and the cameras before the last level."""
+        changed, before = False, x[1]
+        for level in levels:
+            before = x[1]
+            x, changed = self.hold_open(self.refine(x, level, on_round))
+        if changed:
+            x = self.refine(x, replace(levels[-1], rounds=2))
+        return x, before
 
     def refine(self, x: Unknowns, level: Level, on_round: Callable[[int], None] = lambda done: None) -> Unknowns:
         """At one size of images."""
@@ -157,3 +172,16 @@ class Refinement:
         T_wc, cameras = x
         held = self.told.retract(self.free * self.told.local(cameras))
         return (T_wc, held), bool((before & ~self.free).any())
+
+    def compare(self, x: Unknowns, level: Level) -> dict[str, tuple[float, float]]:
+        """Median misfit of surfaces and of brightness of the pairs held out: with the cameras as told, to which the
+        poses are refined, and at x."""
+        free, self.free = self.free, torch.zeros_like(self.free)
+        at_told = self.refine((self.views.T_wc, self.told), replace(level, rounds=2))
+        self.free = free
+        misfits = []
+        for T_wc, cameras in (at_told, x):
+            shrunk = _shrink(self.views, level)
+            associator = Associator(shrunk, pairs=self.held_out, cameras=cameras, count=level.samples)
+            misfits.append((associator.planes(T_wc, cameras).misfit, associator.brightness(T_wc, cameras).misfit))
+        return dict(zip(("surfaces", "brightness"), zip(*misfits, strict=True), strict=True))

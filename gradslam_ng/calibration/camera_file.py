@@ -14,17 +14,21 @@ from gradslam_ng.datasets.sequence import RGBDSequence
 
 
 def describe_cameras(found: Calibration, sequence: RGBDSequence) -> dict[str, Any]:
-    """The cameras found in a recording, for `json.dumps`."""
+    """The cameras found in a recording, for `json.dumps`; where their scale was found, and the recording's depth has
+    units to tell it by, in meters of that scale."""
     cameras = found.cameras
+    scale = 1.0 if found.scale is None or sequence.depth_scale is None else found.scale.factor
+    T_color_depth = cameras.T_color_depth.clone()
+    T_color_depth[:3, 3] *= scale
     before = None if sequence.rectification is None else sequence.rectification.camera
     corrected = (before and before.depth_distortion) or (0.0, 0.0)  # on loading
-    distortion = cameras.depth_distortion + torch.tensor(corrected, dtype=torch.float64, device="cpu")
+    distortion = (cameras.depth_distortion + torch.tensor(corrected, dtype=torch.float64, device="cpu")) / scale
     told_offset = 0.0 if before is None else before.time_offset
-    color = ColorCamera(cameras.K_color, cameras.T_color_depth, sequence.size)
+    color = ColorCamera(cameras.K_color, T_color_depth, sequence.size)
     file = CameraFile(
         cameras.K_depth,
         sequence.size,
-        depth_scale=sequence.depth_scale,
+        depth_scale=sequence.depth_scale and sequence.depth_scale / scale,
         color=color,
         time_offset=round(told_offset - float(cameras.time_offset), 9),
         depth_distortion=(float(distortion[0]), float(distortion[1])),

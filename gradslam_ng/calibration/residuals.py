@@ -16,6 +16,8 @@ from gradslam_ng.calibration.motion import LocalMotion
 from gradslam_ng.compute.discrete import steady_floor
 from gradslam_ng.geometry import se3
 
+MIN_ASPECT = 0.15  # of a piece of surface as seen, about half the cosine of the angle that it is seen at
+
 
 class Residuals(NamedTuple):
     """Of M pairs of frames (i, j) with P points each."""
@@ -123,6 +125,7 @@ class BrightnessPairs:
     j: Tensor  # (M,)
     uv_i: Tensor  # (M, P, 2), pixels of depth
     z_i: Tensor  # (M, P), meters, as measured
+    normal_i: Tensor  # (M, P, 3), of the surface, in camera i; 0 where it is not known
     images: Images
     gain: Tensor  # (M,), of j to be as bright as i
     bias: Tensor  # (M,)
@@ -146,10 +149,13 @@ class BrightnessPairs:
         b = self._view(self.j, p_j, cameras)
         gain = self.gain[:, None]
         r = a.value - gain * b.value - self.bias[:, None]
-        by_j = -gain[..., None] * b.to_p  # of r to p_j
-        by_i = a.to_p + by_j @ R_ji  # of r to p_i, the poses held
+        g_a, g_b = share_gradient(a, b, self.normal_i, R_ji, gain[..., None])
+        a_to_p, a_to_rest = (g_a[..., None, :] @ a.moves)[..., 0, :].split([3, REST], -1)
+        b_to_p, b_to_rest = (g_b[..., None, :] @ b.moves)[..., 0, :].split([3, REST], -1)
+        by_j = -gain[..., None] * b_to_p  # of r to p_j
+        by_i = a_to_p + by_j @ R_ji  # of r to p_i, the poses held
         by_w = by_j @ R_ji @ R_iw
-        rest = a.to_rest - gain[..., None] * b.to_rest
+        rest = a_to_rest - gain[..., None] * b_to_rest
         by_depth = (by_i[..., None, :] @ to_depth)[..., 0, :]
         by_depth = by_depth + torch.nn.functional.pad(rest[..., :4], (0, len(DEPTH) - 4))  # color's K is relative
         to_camera = torch.cat([by_depth, rest], -1)
@@ -162,16 +168,48 @@ class BrightnessPairs:
         q, by_t, R = move_back(p, *self.motion.at(index, cameras.time_offset))
         uv, to_q, to_K, to_motion, z = see(q, cameras)
         found = self.images.sample(index, uv)
-        g = found.gradient[..., None, :]
-        along = g @ torch.cat([to_q @ R[:, None], to_K, to_motion, to_q @ by_t[..., None]], -1)
-        to_p, to_rest = along[..., 0, :].split([3, len(COLOR) + len(MOTION) + 1], -1)
-        return View(found.value, to_p, to_rest, found.inside & (z > 0))
+        moves = torch.cat([to_q @ R[:, None], to_K, to_motion, to_q @ by_t[..., None]], -1)
+        return View(found.value, found.gradient, moves, found.inside & (z > 0))
+
+
+REST = len(COLOR) + len(MOTION) + 1
 
 
 class View(NamedTuple):
     """The brightness of points in color images."""
 
     value: Tensor  # (M, P)
-    to_p: Tensor  # (M, P, 3), its derivative to the point, in the depth camera
-    to_rest: Tensor  # (M, P, 11), to `COLOR`, `MOTION` and the time offset
+    gradient: Tensor  # (M, P, 2), per pixel
+    moves: Tensor  # (M, P, 2, 14), of the pixel with the point, in the depth camera, `COLOR`, `MOTION` and the time
     inside: Tensor  # (M, P) bool
+
+
+def share_gradient(
+    a: View,
+    b: View,
+    normal: Tensor,  # (M, P, 3), in a's camera
+    R_ba: Tensor,  # (M, 3, 3)
+    gain: Tensor,  # (M, 1, 1), of b to be as bright as a
+) -> tuple[Tensor, Tensor]:
+    """Gradients (M, P, 2) of a's and b's image at points of a surface, both those of one texture on it, the mean of the
+    two; each image's own where the surface is not known or seen at a grazing angle.
+
+    What moves color alike in both images shows in the difference of the two gradients only, which would be more of
+    noise than of texture: normal equations would be far too stiff, and follow the noise.
+    """
+    side = torch.linalg.cross(normal, a.moves.new_tensor([0.0, 1.0, 0.0]).expand_as(normal))
+    basis = torch.stack([side, torch.linalg.cross(normal, side)], -1)  # (M, P, 3, 2), along the surface
+    to_a, to_b = a.moves[..., :3] @ basis, b.moves[..., :3] @ R_ba[:, None] @ basis
+    size = basis.square().sum((-1, -2))
+    known = a.inside & b.inside
+    for J in (to_a, to_b):
+        determinant, norm = torch.linalg.det(J).abs(), J.square().sum((-1, -2))
+        known = known & (determinant > MIN_ASPECT * norm) & (size > 0.1)
+    eye = torch.eye(2).to(to_a)
+    to_a, to_b = (torch.where(known[..., None, None], J, eye).mT for J in (to_a, to_b))
+    texture = 0.5 * (to_a @ a.gradient[..., None] + gain[..., None] * (to_b @ b.gradient[..., None]))
+    found = [torch.linalg.solve(J, texture)[..., 0] for J in (to_a, to_b)]
+    return (
+        torch.where(known[..., None], found[0], a.gradient),
+        torch.where(known[..., None], found[1] / gain, b.gradient),
+    )

@@ -13,22 +13,23 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from gradslam_ng.calibration import Calibration, calibrate_sequence
-from gradslam_ng.calibration.calibrate import ROUNDS
+from gradslam_ng.calibration import Calibration, Scale, calibrate_sequence
+from gradslam_ng.calibration.calibrate import rounds
 from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.run_folder import check_writable
+from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry import so3
 from gradslam_ng.io.atomic import write_whole
-from gradslam_ng.slam import PointFusion
+from gradslam_ng.slam import Result
 from gradslam_ng.slam.stream import Stream
+from gradslam_ng.slam.system import System
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 MIN_KEYFRAMES, MAX_KEYFRAMES = 6, 60
-APART = 0.005  # seconds between color and depth from which the poses of color are too uncertain to register it well
 # Of each unknown the unit that it is shown in, how many of it there are in ours, and digits
 PIXELS, INVERSE, MILLIMETERS, DEGREES = ("px", 1.0, 2), ("1/m", 1.0, 5), ("mm", 1e3, 1), ("degrees", 180 / math.pi, 3)
 GROUPS = ((DEPTH[:4], PIXELS), (DEPTH[4:], INVERSE), (COLOR, PIXELS), (MOTION[:3], MILLIMETERS), (MOTION[3:], DEGREES))
@@ -59,27 +60,46 @@ def calibrate(
     console = Console()
     sequence = recording.load(source)
     recording.inspect(source, sequence, console)
-    stream = Stream(PointFusion(), sequence=sequence, on_frame=None, compile=False, loops=None)
-    result = run_with_progress(stream, console, handlers=[], total=len(sequence))
-    columns = (TextColumn("refined"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=ROUNDS)
-        found = calibrate_sequence(
-            sequence, result=result, keyframes=keyframes, on_round=lambda done: progress.update(task, completed=done)
-        )
+    found = _calibrate(sequence, keyframes, console)
     console.print(_table(found, str(out)))
+    console.print(_say_scale(found, sequence), soft_wrap=True, markup=False)
     if not found.is_better:
         reason = "pairs of frames that took no part fit no better with the cameras found"
         raise UnreliableError(f"{source}: {reason}; nothing is written")
-    apart = float(found.cameras.time_offset)
-    if abs(apart) > APART:
-        console.print(
-            f"[yellow]warning:[/yellow] color and depth are {1e3 * abs(apart):.0f} ms apart: where color lies on depth "
-            "may be off by some pixels, more than the standard deviations say",
-            soft_wrap=True,
-        )
     write_whole(out, json.dumps(describe_cameras(found, sequence), indent=2) + "\n")
     console.print(f"{out}: written, for run --camera", soft_wrap=True, markup=False)
+
+
+def _calibrate(sequence: RGBDSequence, keyframes: int, console: Console) -> Calibration:
+    """With a bar for each run over the frames, and one for the refinement."""
+    refined = Progress(TextColumn("refined"), BarColumn(), MofNCompleteColumn(), console=console)
+    task = refined.add_task("", total=rounds())
+
+    def track(system: System, frames: RGBDSequence) -> Result:
+        refined.stop()
+        stream = Stream(system, sequence=frames, on_frame=None, compile=False, loops=None)
+        result = run_with_progress(stream, console, handlers=[], total=len(frames))
+        refined.start()
+        return result
+
+    try:
+        return calibrate_sequence(
+            sequence, keyframes=keyframes, track=track, on_round=lambda done: refined.update(task, completed=done)
+        )
+    finally:
+        refined.stop()
+
+
+def _say_scale(found: Calibration, sequence: RGBDSequence) -> str:
+    """What is to be known of the scale of depth."""
+    if found.scale is None:
+        return (
+            "scale of depth: images do not tell it, those of a larger world with a longer way are the same; poses in "
+            "meters do, with --prior FILE"
+        )
+    if sequence.depth_scale is None:
+        return "scale of depth: not written, since this recording's depth has no units to tell it by"
+    return f"scale of depth: by the poses of --prior, {sequence.depth_scale / found.scale.factor:g} units in a meter"
 
 
 def _table(found: Calibration, title: str) -> Table:
@@ -92,7 +112,9 @@ def _table(found: Calibration, title: str) -> Table:
         spread = "not determined" if sigma == math.inf else f"{factor * sigma * relative:.{digits}f}"
         shown = (f"{factor * number:.{digits}f}" for number in (told, value))
         table.add_row(f"{name}, {unit}", *shown, spread)
-    table.add_row("scale of depth", "1", "1", "not determined")
+    scale = found.scale or Scale(1.0, math.inf)
+    spread = "not determined" if scale.sigma == math.inf else f"{scale.sigma:.5f}"
+    table.add_row("scale of depth", "1", f"{scale.factor:.5f}" if found.scale else "1", spread)
     for name, (told, value) in found.misfit.items():
         table.add_row(f"misfit of {name}", f"{told:.4g}", f"{value:.4g}", "")
     return table

@@ -42,7 +42,8 @@ def recording() -> Miscalibrated:
 def calibrated(sequence: RGBDSequence, levels: tuple[Level, ...] = LEVELS) -> Calibration:
     T_wc = recording().T_w_depth.clone()
     T_wc[:, :3, 3] *= recording().scale
-    return calibrate_sequence(sequence, keyframes=8, result=tracked(sequence.timestamps, T_wc), levels=levels)
+    run = tracked(sequence.timestamps, T_wc)
+    return calibrate_sequence(sequence, keyframes=8, track=lambda system, frames: run, levels=levels)
 
 
 @functools.cache
@@ -89,7 +90,7 @@ def test_camera_that_stands_still_is_refused() -> None:
     poses = Trajectory(recording().timestamps, recording().T_w_depth[:1].expand(70, 4, 4))
     result = Result(gs.SurfelMap.empty(1), poses, torch.zeros(70, dtype=torch.long), torch.zeros(70, 6, 6))
     with pytest.raises(ValueError, match="expected 4 views or more"):
-        calibrate_sequence(recording(), result=result)
+        calibrate_sequence(recording(), track=lambda system, frames: result)
 
 
 def test_of_two_that_are_only_together_open_one_is_held() -> None:

@@ -10,7 +10,7 @@ from gradslam_ng import optim
 from gradslam_ng.calibration.cameras import NAMES, CameraPair, lift, see
 from gradslam_ng.calibration.motion import LocalMotion, interpolate_motion
 from gradslam_ng.calibration.problem import JointRefinement
-from gradslam_ng.calibration.residuals import BrightnessPairs, Images, PlanePairs
+from gradslam_ng.calibration.residuals import BrightnessPairs, Images, PlanePairs, View, share_gradient
 from gradslam_ng.geometry import se3
 
 N, PAIRS, POINTS = 3, 2, 20
@@ -48,7 +48,8 @@ def problem(cameras: CameraPair, motion: LocalMotion) -> tuple[JointRefinement, 
     image = 0.5 + slopes[:, 0, None, None] * u + slopes[:, 1, None, None] * v
     gain, bias = torch.tensor([0.9, 1.1], dtype=torch.float64), torch.tensor([0.1, -0.1], dtype=torch.float64)
     images = Images.of(image, 1)
-    brightness = BrightnessPairs(i, j, uv, z, images, gain, bias, torch.full_like(z, 3.0), motion, 1.0)
+    unknown = torch.zeros_like(normal)  # surfaces: each image has its own gradient, see `share_gradient`
+    brightness = BrightnessPairs(i, j, uv, z, unknown, images, gain, bias, torch.full_like(z, 3.0), motion, 1.0)
     T_wc = se3.exp(0.02 * random(N, 6, seed=6))
     told = CameraPair.registered(K)
     prior = torch.full((len(NAMES),), 0.5, dtype=torch.float64)
@@ -120,3 +121,33 @@ def test_motion_between_frames() -> None:
         xi, rate = motion.at(torch.arange(3), torch.tensor(t, dtype=torch.float64))
         torch.testing.assert_close(xi, (t * twist).expand(3, 6), atol=1e-9, rtol=1e-7)
         torch.testing.assert_close(rate, twist.expand(3, 6), atol=1e-7, rtol=1e-7)
+
+
+def test_gradients_of_one_texture_are_shared() -> None:
+    """Noise of the two is halved, and what both show of a plane's texture stays, from wherever it is seen."""
+    camera, T_ba = CameraPair.registered(K), se3.exp(torch.tensor([0.3, 0.1, 0.2, 0.1, -0.3, 0.2], dtype=torch.float64))
+    normal = torch.nn.functional.normalize(torch.tensor([0.3, -0.2, -1.0], dtype=torch.float64), dim=0)
+    along = random(1, POINTS, 3, seed=1)
+    along = along - (along @ normal)[..., None] * normal
+    p = torch.tensor([0.1, 0.2, 2.0], dtype=torch.float64) + 0.2 * along
+    slope = random(3, seed=2)  # brightness by place; what counts is its part along the surface
+    gain = torch.tensor([[[1.25]]], dtype=torch.float64)
+
+    def view(points: Tensor, R: Tensor, by: float) -> View:
+        """An image in which the surface is `by` times as bright."""
+        uv, to_p, *_ = see(points, camera)
+        surface = torch.eye(3).double() - normal[:, None] * normal
+        tangent = torch.linalg.svd(R @ surface)[0][:, :2]
+        g = torch.linalg.solve((to_p @ tangent).mT, by * (tangent.mT @ R @ slope).expand(*uv.shape)[..., None])[..., 0]
+        everything = torch.ones(uv.shape[:-1], dtype=torch.bool)
+        return View(everything.double(), g, torch.cat([to_p, torch.zeros(*to_p.shape[:-1], 11).to(p)], -1), everything)
+
+    a, b = view(p, torch.eye(3).double(), 1.0), view(se3.transform(T_ba, p), T_ba[:3, :3], 1 / 1.25)
+    normals, R_ba = normal.expand(1, POINTS, 3), T_ba[None, :3, :3]
+    for mine, shared in zip((a, b), share_gradient(a, b, normals, R_ba, gain), strict=True):
+        torch.testing.assert_close(shared, mine.gradient)
+    noisy = a._replace(gradient=1.2 * a.gradient)
+    for mine, shared in zip((a, b), share_gradient(noisy, b, normals, R_ba, gain), strict=True):
+        torch.testing.assert_close(shared, 1.1 * mine.gradient)
+    for mine, shared in zip((noisy, b), share_gradient(noisy, b, 0 * normals, R_ba, gain), strict=True):
+        assert torch.equal(shared, mine.gradient)  # of a surface that is not known

@@ -8,31 +8,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradslam_ng.calibration import Calibration, CameraPair
+from gradslam_ng.calibration import Calibration, CameraPair, Scale
 from gradslam_ng.calibration.cameras import NAMES
 from gradslam_ng.cli import main
 from gradslam_ng.commands import calibrate as command
 from gradslam_ng.datasets.camera_files import read_camera
+from gradslam_ng.datasets.export import write_tum
+from gradslam_ng.datasets.synthetic import Synthetic
 
 SOURCE = "synthetic:wall"
 
 
-def result(better: bool) -> Calibration:
+def result(better: bool, scale: Scale | None = None) -> Calibration:
     told = CameraPair.registered(torch.tensor([[525.0, 0, 319.5], [0, 525, 239.5], [0, 0, 1]]))
     found = told.retract(0.01 * torch.ones(len(NAMES), dtype=torch.float64))
     sigma = torch.full((len(NAMES),), 0.001, dtype=torch.float64)
     sigma[2] = torch.inf
     misfit = {"surfaces": (1.0, 0.5 if better else 1.5), "brightness": (0.0, 0.0)}
-    return Calibration(told, found, sigma, 8, 20, misfit)
+    return Calibration(told, found, sigma, 8, 20, misfit, scale)
 
 
 @pytest.fixture
 def without_work(monkeypatch):
     """Nothing is run; what was found is as asked for."""
 
-    def use(better: bool) -> None:
-        monkeypatch.setattr(command, "run_with_progress", lambda *_, **__: None)
-        monkeypatch.setattr(command, "calibrate_sequence", lambda *_, **__: result(better))
+    def use(better: bool, scale: Scale | None = None) -> None:
+        monkeypatch.setattr(command, "calibrate_sequence", lambda *_, **__: result(better, scale))
 
     return use
 
@@ -64,6 +65,7 @@ def test_file_and_summary(tmp_path: Path, capsys, without_work) -> None:
     assert main(["calibrate", SOURCE, "--out", str(path)]) == 0
     printed = capsys.readouterr().out
     assert printed.count("not determined") == 2 and "written, for run --camera" in printed
+    assert "images do not tell it" in printed and "--prior FILE" in printed
     camera = read_camera(path)
     assert not camera.findings and camera.color is not None and camera.depth_distortion == (0.01, 0.01)
     assert "depth_scale" not in json.loads(path.read_text())
@@ -74,3 +76,18 @@ def test_nothing_better_is_not_written(tmp_path: Path, capsys, without_work) -> 
     path = tmp_path / "camera.json"
     assert main(["calibrate", SOURCE, "--out", str(path)]) == 3
     assert "fit no better" in capsys.readouterr().err and not path.exists()
+
+
+def test_scale_is_written_in_the_units_of_depth(tmp_path: Path, capsys, without_work) -> None:
+    """Depth 2% too long: more units in a meter, the cameras nearer together, distortion in meters that are right."""
+    without_work(better=True, scale=Scale(1 / 1.02, 0.0005))
+    folder = tmp_path / "room"
+    write_tum(Synthetic("wall", frames=2, size=(48, 64)), folder)
+    path = tmp_path / "camera.json"
+    assert main(["calibrate", str(folder), "--out", str(path)]) == 0
+    assert "5100 units in a meter" in capsys.readouterr().out
+    camera, cameras = read_camera(path), result(True).cameras
+    assert camera.depth_scale == pytest.approx(5100)
+    torch.testing.assert_close(camera.color.T_color_depth[:3, 3], cameras.T_color_depth[:3, 3] / 1.02)
+    torch.testing.assert_close(camera.color.T_color_depth[:3, :3], cameras.T_color_depth[:3, :3])
+    assert camera.depth_distortion == pytest.approx((0.0102, 0.0102))

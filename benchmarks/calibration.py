@@ -7,20 +7,29 @@ In the room everything is off at once: focal lengths and centers by 3%, the scal
 from __future__ import annotations
 
 import functools
+import json
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import tyro
 from torch import Tensor
 
+import gradslam_ng as gs
+from benchmarks.refinement import RECORDINGS
 from benchmarks.report import save
+from gradslam_ng import evaluation
 from gradslam_ng.calibration import CameraPair, Scale, calibrate_sequence
 from gradslam_ng.calibration.calibrate import rounds
+from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import lift, see
+from gradslam_ng.calibration.second_run import DEPTH_ALONE
 from gradslam_ng.datasets.synthetic import Miscalibrated
 from gradslam_ng.structures import Trajectory
 
+DATA = gs.datasets.data_folder()
 SIZE = 240, 320
 FRAMES = 100
 DISTANCES = 1.0, 2.0, 4.0  # meters, at which registration is compared
@@ -87,17 +96,41 @@ def room(noise: str) -> list[Row]:
     return [compare("told", found.told, sequence), compare("found", found.cameras, sequence, found.scale)]
 
 
-def main(noises: tuple[str, ...] = ("none", "kinect")) -> None:
-    """Write benchmarks/results/calibration.json.
+def recording(name: str, folder: Path, frames: int) -> dict:
+    """ATE, cm, of runs by depth alone, with brightness and the cameras as told, and with those found."""
+    sequence = gs.datasets.load(folder)[:frames]
+    systems = {"depth_alone": gs.PointFusion(settings=DEPTH_ALONE), "told": gs.PointFusion()}
+    found = calibrate_sequence(sequence)
+    print(found.misfit, found.open, found.cameras, file=sys.stderr)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "camera.json"
+        path.write_text(json.dumps(describe_cameras(found, sequence)))
+        corrected = gs.datasets.load(folder, intrinsics=path)[:frames]
+    runs = {which: system.run(sequence, compile=False) for which, system in systems.items()}
+    runs["found"] = gs.PointFusion().run(corrected, compile=False)
+    ate = {which: 100 * evaluation.ate(sequence.ground_truth, run.localized).rmse for which, run in runs.items()}
+    return {"recording": name, "frames": len(sequence), "taken": found.is_better, "ate_cm": ate}
+
+
+def main(noises: tuple[str, ...] = ("none", "kinect"), recordings: bool = False, data: Path = DATA) -> None:
+    """Write benchmarks/results/calibration.json, or with `recordings` calibration_recordings.json.
 
     Args:
         noises: of the rendered room.
+        recordings: recordings instead of the room: what their cameras are is not known, but what runs gain is.
+        data: folder of the recordings.
     """
-    rows = [row for noise in noises for row in room(noise)]
-    for row in rows:
-        print(row)
+    torch.set_num_threads(1)
+    if recordings:
+        there = {name: about for name, about in RECORDINGS.items() if (data / about[0]).is_dir()}
+        rows = [recording(name, data / folder, frames) for name, (folder, frames) in there.items()]
+        print(*rows, sep="\n")
+        save("calibration_recordings", {"rows": rows}, images="640x480", tracked="320x240")
+        return
+    found = [asdict(row) for noise in noises for row in room(noise)]
+    print(*found, sep="\n")
     height, width = SIZE
-    save("calibration", {"room": [asdict(row) for row in rows]}, images=f"{width}x{height}")
+    save("calibration", {"room": found}, images=f"{width}x{height}")
 
 
 if __name__ == "__main__":

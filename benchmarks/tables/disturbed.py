@@ -133,6 +133,31 @@ def refinement() -> str:
 
 
 @table
+def calibration() -> str:
+    columns = (
+        "noise of the sensor", "cameras", "focal lengths, %", "center, px", "registration, px", "time, ms",
+        "distance of the cameras, %", "scale of depth, %",
+    )  # fmt: skip
+    names = ("focal_percent", "center_px", "registration_px", "time_ms", "distance_percent", "scale_percent")
+    rows = [
+        [row["noise"], row["cameras"], *(f"{row[name]:.3f}" for name in names)] for row in load("calibration")["room"]
+    ]
+    return markdown(columns, rows, measured("calibration", ["calibration"], "1", "320x240"))
+
+
+@table
+def calibration_recordings() -> str:
+    columns = "recording", "frames", "by depth alone", "with brightness, as told", "with the cameras found"
+    names = "depth_alone", "told", "found"
+    rows = [
+        [row["recording"], str(row["frames"]), *(f"{row['ate_cm'][name]:.3f}" for name in names)]
+        for row in load("calibration_recordings")["rows"]
+    ]
+    command = "python -m benchmarks.calibration --recordings"
+    return markdown(columns, rows, measured(command, ["calibration_recordings"], "1", "640x480, run at half"))
+
+
+@table
 def scaling() -> str:
     data = load("scaling")
     columns = (

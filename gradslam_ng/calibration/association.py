@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -130,12 +130,12 @@ class Associator:
         near = (p - q).norm(dim=-1) < MAX_DISTANCE * z_j + SLACK
         parallel = (normal_i * normal).sum(-1) > MIN_COSINE
         paired = inside & near & parallel & self.surface.used[i] & frames.smooth.flatten(1)[j, met]
-        slant = (q * normal).sum(-1).abs() / q.norm(dim=-1).clamp(min=1e-6)
-        sigma = (axial_sigma(z_i).square() + axial_sigma(z_j).square()).sqrt() * slant.clamp(min=0.2)
-        misfit = _spread((((p - q) * normal).sum(-1) / sigma)[paired])
-        information = torch.where(paired, 1 / (max(misfit, MIN_MISFIT) * sigma), 0.0)
+        sigma = (axial_sigma(z_i).square() + axial_sigma(z_j).square()).sqrt()
         grid = grid.flatten(0, 1)
-        return PlanePairs(grid[chosen], z_i, grid[met], z_j, normal, information, misfit)
+        pairs = PlanePairs(grid[chosen], z_i, grid[met], z_j, normal, paired / sigma, 1.0)
+        r = pairs.evaluate(T_wc[i], T_wc[self.j], cameras).r
+        misfit = _spread(r[paired & (r != 0)])
+        return replace(pairs, information=pairs.information / max(misfit, MIN_MISFIT), misfit=misfit)
 
     def _surface(self, cameras: CameraPair) -> tuple[Tensor, Tensor]:
         """Vertices and normals (N, h * w, 3) of the keyframes."""

@@ -31,6 +31,8 @@ from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.slam import PointFusion
 
 KERNEL = optim.Tukey(4.685)
+MUCH_WORSE = 1.05  # times the misfit
+FAR = 4.0  # standard deviations of what is told
 HELD_OUT = 4  # every so many-th pair of keyframes takes no part, and judges the result
 STRATEGY = optim.LevenbergMarquardt(damping=1e-6, error_noise=1e-3)  # of pixels between which a point falls
 
@@ -67,13 +69,21 @@ class Calibration:
     keyframes: int
     pairs: int
     misfit: dict[str, tuple[float, float]]  # of surfaces and of brightness, of pairs held out: as told, and as found
+    size: tuple[int, int]  # of depth images, height and width
     scale: Scale | None  # of depth, where poses in meters tell it
 
     @property
     def is_better(self) -> bool:
-        """Whether pairs of keyframes that took no part fit better than with the cameras as told."""
+        """Whether pairs of keyframes that took no part fit better than with the cameras as told, and neither surfaces
+        nor brightness much worse."""
         ratios = [found / told for told, found in self.misfit.values() if told > 0]
-        return math.prod(ratios) < 1
+        return math.prod(ratios) < 1 and max(ratios, default=1.0) < MUCH_WORSE
+
+    @property
+    def astray(self) -> tuple[str, ...]:
+        """What was found farther from what was told than any device is."""
+        off = self.told.local(self.cameras).abs() / prior_sigma(self.size[1])
+        return tuple(name for name, each in zip(NAMES, off.tolist(), strict=True) if each > FAR)
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -119,7 +129,7 @@ def calibrate_sequence(
     sigma = torch.hypot(standard_deviations(refinement.problem, x), before.local(x[1]))
     misfit = refinement.compare(x, levels[-1])
     scale = scale_of_depth(sequence, result)
-    return Calibration(told, x[1], sigma, len(views.depth), len(refinement.pairs[0]), misfit, scale)
+    return Calibration(told, x[1], sigma, len(views.depth), len(refinement.pairs[0]), misfit, sequence.size, scale)
 
 
 def _shrink(views: KeyframeImages, level: Level) -> Keyframes:

@@ -14,8 +14,10 @@ from torch import Tensor
 from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair, lift, see
 from gradslam_ng.calibration.motion import LocalMotion
 from gradslam_ng.compute.discrete import steady_floor
+from gradslam_ng.compute.safe import denominator
 from gradslam_ng.geometry import se3
 
+MIN_COSINE = 0.2  # between a ray and the normal of the plane that it meets
 MIN_ASPECT = 0.15  # of a piece of surface as seen, about half the cosine of the angle that it is seen at
 
 
@@ -50,8 +52,8 @@ class PlanePairs:
     uv_j: Tensor  # (M, P, 2)
     z_j: Tensor  # (M, P)
     normal_j: Tensor  # (M, P, 3), in camera j
-    information: Tensor  # (M, P), inverse standard deviation, 1/m; 0 where there is no pair
-    misfit: float  # median of the distances when they were paired, in standard deviations of the depth noise
+    information: Tensor  # (M, P), inverse standard deviation of depth as measured, 1/m; 0 where there is no pair
+    misfit: float  # median of the differences when they were paired, in standard deviations of the depth noise
 
     def evaluate(
         self,
@@ -59,19 +61,50 @@ class PlanePairs:
         T_wj: Tensor,  # (M, 4, 4)
         cameras: CameraPair,
     ) -> Residuals:
-        """Distances of i's points to the planes of j (Chen and Medioni 1991)."""
+        """Distances of i's points to the planes of j (Chen and Medioni 1991) along i's rays, in depth as measured.
+
+        That is where the noise is. Distances in space would become smaller with the space: by longer focal lengths, and
+        by a distortion that brings all depth nearer.
+        """
         p_i, to_i = lift(self.uv_i, self.z_i, cameras)
         p_j, to_j = lift(self.uv_j, self.z_j, cameras)
         p_w = se3.transform(T_wi, p_i)
         n_w = se3.rotate(T_wj, self.normal_j)
-        r = ((p_w - se3.transform(T_wj, p_j)) * n_w).sum(-1)
         n_i = n_w @ T_wi[:, :3, :3]
+        per, ray, by_pixel, by_stretch = _stretch(self.uv_i, self.z_i, cameras)
+        along = (n_i * ray).sum(-1)  # what the plane's distance changes by where depth does
+        facing = along.abs() > MIN_COSINE * ray.norm(dim=-1)
+        scale = per / denominator(along, facing)
+        r = scale * ((p_w - se3.transform(T_wj, p_j)) * n_w).sum(-1)
         by_depth = (n_i[..., None, :] @ to_i - self.normal_j[..., None, :] @ to_j)[..., 0, :]
+        turned = (n_i[..., None, :] @ by_pixel)[..., 0, :] / denominator(along, facing)[..., None]
+        by_depth = scale[..., None] * by_depth + r[..., None] * (by_stretch - turned)
         rest = by_depth.new_zeros(*by_depth.shape[:-1], len(NAMES) - len(DEPTH))
         to_camera = torch.cat([by_depth, rest], -1)
-        to_pose = torch.cat([n_w, torch.linalg.cross(p_w, n_w)], -1)
-        w = self.information
+        ray_w = se3.rotate(T_wi, ray)
+        turn = torch.linalg.cross(p_w, n_w) - (r / per)[..., None] * torch.linalg.cross(ray_w, n_w)
+        to_pose = scale[..., None] * torch.cat([n_w, turn], -1)
+        w = torch.where(facing, self.information, 0.0)
         return Residuals(w * r, w[..., None] * to_pose, w[..., None] * to_camera)
+
+
+def _stretch(
+    uv: Tensor,  # (..., 2), pixels
+    z: Tensor,  # (...), meters, as measured
+    cameras: CameraPair,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How much measured depth changes where depth does (...), the ray (..., 3), the Jacobian (..., 3, 6) of the ray to
+    `DEPTH`, and that of the former's logarithm (..., 6)."""
+    K, (c0, c1) = cameras.K_depth, cameras.depth_distortion
+    x, y = (uv[..., 0] - K[0, 2]) / K[0, 0], (uv[..., 1] - K[1, 2]) / K[1, 1]
+    r2 = x * x + y * y
+    ratio = 1 + z * (c0 + c1 * r2)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    to_x = torch.stack([-x, zero, -one / K[0, 0], zero, zero, zero], -1)
+    to_y = torch.stack([zero, -y, zero, -one / K[1, 1], zero, zero], -1)
+    to_c = torch.stack([zero, zero, zero, zero, one, r2], -1)
+    by_log = (2 * z / ratio)[..., None] * (to_c + 2 * c1 * (x[..., None] * to_x + y[..., None] * to_y))
+    return ratio * ratio, torch.stack([x, y, one], -1), torch.stack([to_x, to_y, torch.zeros_like(to_x)], -2), by_log
 
 
 class Sampled(NamedTuple):

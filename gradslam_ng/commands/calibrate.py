@@ -66,6 +66,9 @@ def calibrate(
     if not found.is_better:
         reason = "pairs of frames that took no part fit no better with the cameras found"
         raise UnreliableError(f"{source}: {reason}; nothing is written")
+    if found.astray:
+        reason = f"{', '.join(found.astray)}: found farther from what was told than any device is off"
+        raise UnreliableError(f"{source}: {reason}; nothing is written")
     write_whole(out, json.dumps(describe_cameras(found, sequence), indent=2) + "\n")
     console.print(f"{out}: written, for run --camera", soft_wrap=True, markup=False)
 

@@ -151,3 +151,27 @@ def test_gradients_of_one_texture_are_shared() -> None:
         torch.testing.assert_close(shared, 1.1 * mine.gradient)
     for mine, shared in zip((noisy, b), share_gradient(noisy, b, 0 * normals, R_ba, gain), strict=True):
         assert torch.equal(shared, mine.gradient)  # of a surface that is not known
+
+
+def test_nearer_and_narrower_is_no_better() -> None:
+    """Noisy depth of a wall: neither longer focal lengths nor a distortion that brings all of it nearer make it fit
+    better, as they would if distances in space counted."""
+    told = CameraPair.registered(K)
+    v, u = torch.meshgrid(torch.arange(5.0, 75, 3), torch.arange(5.0, 95, 3), indexing="ij")
+    uv = torch.stack([u, v], -1).reshape(1, -1, 2).double()
+    ray = torch.cat([(uv - K[:2, 2]) / K[[0, 1], [0, 1]], torch.ones_like(uv[..., :1])], -1)
+    normal = torch.nn.functional.normalize(torch.tensor([0.4, -0.3, -1.0], dtype=torch.float64), dim=0)
+    z = -2 / (ray @ normal)
+    z_i, z_j = (z + 0.02 * random(*z.shape, seed=seed) for seed in (1, 2))
+
+    def misfit(delta: dict[str, float]) -> float:
+        at = told.retract(torch.tensor([delta.get(name, 0.0) for name in NAMES], dtype=torch.float64))
+        points, _ = lift(uv[0], z[0], at)  # the wall as it would be then
+        turned = torch.linalg.svd(points - points.mean(0), full_matrices=False)[2][-1].expand_as(ray)
+        pairs = PlanePairs(uv, z_i, uv, z_j, turned, torch.full_like(z, 1 / 0.02), 1.0)
+        eye = torch.eye(4, dtype=torch.float64)[None]
+        return float(pairs.evaluate(eye, eye, at).r.square().mean())
+
+    before = misfit({})
+    for delta in ({"fx": 0.3, "fy": 0.3}, {"distortion 0": 0.2}):
+        assert abs(misfit(delta) / before - 1) < 0.05, delta

@@ -25,7 +25,7 @@ def result(better: bool, scale: Scale | None = None) -> Calibration:
     sigma = torch.full((len(NAMES),), 0.001, dtype=torch.float64)
     sigma[2] = torch.inf
     misfit = {"surfaces": (1.0, 0.5 if better else 1.5), "brightness": (0.0, 0.0)}
-    return Calibration(told, found, sigma, 8, 20, misfit, scale)
+    return Calibration(told, found, sigma, 8, 20, misfit, (480, 640), scale)
 
 
 @pytest.fixture

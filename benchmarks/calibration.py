@@ -1,4 +1,4 @@
-"""How well does a recording tell its cameras? `python -m benchmarks.calibration`: a rendered room, and redkitchen.
+"""How well does a recording tell its cameras? `python -m benchmarks.calibration [--recordings]`.
 
 In the room everything is off at once: focal lengths and centers by 3%, the scale of depth by 2%, color by a shift of
 2 pixels, half a degree and 25 mm, and by 20 ms. Images do not tell the scale; the exact poses, in meters, do.

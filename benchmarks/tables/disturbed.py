@@ -146,18 +146,6 @@ def calibration() -> str:
 
 
 @table
-def calibration_recordings() -> str:
-    columns = "recording", "frames", "by depth alone", "with brightness, as told", "with the cameras found"
-    names = "depth_alone", "told", "found"
-    rows = [
-        [row["recording"], str(row["frames"]), *(f"{row['ate_cm'][name]:.3f}" for name in names)]
-        for row in load("calibration_recordings")["rows"]
-    ]
-    command = "python -m benchmarks.calibration --recordings"
-    return markdown(columns, rows, measured(command, ["calibration_recordings"], "1", "640x480, run at half"))
-
-
-@table
 def scaling() -> str:
     data = load("scaling")
     columns = (

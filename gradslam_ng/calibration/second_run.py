@@ -10,13 +10,13 @@ from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.odometry import ICPSettings, TrackingStatus
 from gradslam_ng.slam import PointFusion, Result
 from gradslam_ng.slam.settings import Settings
-from gradslam_ng.slam.system import System
+from gradslam_ng.slam.stream import StreamingSystem
 
 DEPTH_ALONE = Settings(icp=ICPSettings(photometric=False))
-Track = Callable[[System, RGBDSequence], Result]
+Track = Callable[[StreamingSystem, RGBDSequence], Result]
 
 
-def track_plainly(system: System, sequence: RGBDSequence) -> Result:
+def track_plainly(system: StreamingSystem, sequence: RGBDSequence) -> Result:
     """A run as it is, without progress to see."""
     return system.run(sequence, compile=False)
 

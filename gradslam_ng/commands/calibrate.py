@@ -25,8 +25,7 @@ from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry import so3
 from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.slam import Result
-from gradslam_ng.slam.stream import Stream
-from gradslam_ng.slam.system import System
+from gradslam_ng.slam.stream import Stream, StreamingSystem
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
 MIN_KEYFRAMES, MAX_KEYFRAMES = 6, 60
@@ -78,7 +77,7 @@ def _calibrate(sequence: RGBDSequence, keyframes: int, console: Console) -> Cali
     refined = Progress(TextColumn("refined"), BarColumn(), MofNCompleteColumn(), console=console)
     task = refined.add_task("", total=rounds())
 
-    def track(system: System, frames: RGBDSequence) -> Result:
+    def track(system: StreamingSystem, frames: RGBDSequence) -> Result:
         refined.stop()
         stream = Stream(system, sequence=frames, on_frame=None, compile=False, loops=None)
         result = run_with_progress(stream, console, handlers=[], total=len(frames))

@@ -14,7 +14,7 @@ from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.datasets.synthetic import Miscalibrated
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
-from gradslam_ng.slam.system import System
+from gradslam_ng.slam.stream import StreamingSystem
 from gradslam_ng.structures import Trajectory
 
 FRAMES = 13
@@ -57,7 +57,7 @@ def test_late_color_lies_on_its_depth(room: Miscalibrated) -> None:
 def test_depth_alone_unless_it_finds_less(room: Miscalibrated, uncertain: int, runs: int) -> None:
     taken = []
 
-    def track(system: System, frames: RGBDSequence) -> Result:
+    def track(system: StreamingSystem, frames: RGBDSequence) -> Result:
         taken.append(system.odometry.photometric)
         return result(frames, room.T_w_depth, uncertain if len(taken) == 1 else 0)
 

@@ -7,10 +7,12 @@ import importlib
 import importlib.util
 import inspect
 import io
+import os
 import sys
 import textwrap
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib.abc import InspectLoader
 from typing import TextIO
 
@@ -41,8 +43,8 @@ DESCRIPTION = "Dense RGB-D SLAM, differentiable."
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one subcommand. Returns the exit status: 0, 1 for a failure said in one line, 130 after Ctrl-C, or that of a
-    `CommandError`."""
+    """Run one subcommand. Returns the exit status: 0, 1 for a failure said in one line or where nobody reads the output
+    any more, 130 after Ctrl-C, or that of a `CommandError`."""
     args = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):  # a name that the output cannot show must not end a run
         if isinstance(stream, io.TextIOWrapper):
@@ -50,13 +52,24 @@ def main(args: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            _run_subcommand(args)
+            try:
+                _run_subcommand(args)
+            finally:
+                print(end="", flush=True)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who reads, such as head, has seen enough
+        _drop_output()
+        return 1
     except (ValueError, OSError, ImportError) as error:
         _print_error("[red]error:[/red]", _message(error))
         return error.status if isinstance(error, CommandError) else 1
     return 0
+
+
+def _drop_output() -> None:
+    """What is still to be printed goes nowhere, so that the interpreter says nothing of it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_subcommand(args: list[str]) -> None:
@@ -79,7 +92,9 @@ def _run_subcommand(args: list[str]) -> None:
             app.command(command(name))
         app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args)
     else:
-        print(f"gradslam-ng: expected a command, one of {', '.join(COMMANDS)}, got {args[0]!r}", file=sys.stderr)
+        near = "".join(f"; perhaps you meant {name}" for name in get_close_matches(args[0], COMMANDS, 1))
+        told = f"gradslam-ng: expected a command, one of {', '.join(COMMANDS)}, got {args[0]!r}{near}"
+        print(told, file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import gradslam_ng
 from gradslam_ng.cli import COMMANDS, command, main
 from gradslam_ng.commands import errors
+
+LIVING_ROOM = Path(__file__).parents[1] / "datasets" / "living_room"
 
 
 def test_without_anything_it_tells_what_there_is(capsys):
@@ -115,6 +120,57 @@ def test_an_unknown_command(capsys):
         main(["fly"])
     assert stop.value.code == 2
     assert "fly" in capsys.readouterr().err
+
+
+def test_a_command_nearly_right_is_told_the_one_meant(capsys):
+    with pytest.raises(SystemExit):
+        main(["evalute", "out"])
+    assert "perhaps you meant evaluate" in capsys.readouterr().err
+
+
+NAMES_OF_FILES = {  # arguments in which {} stands for a name, all that commands read
+    "run": ["{}", "--out", "new"],
+    "run --config": ["recording", "--out", "new", "--config", "{}"],
+    "run --camera": ["recording", "--out", "new", "--camera", "{}"],
+    "info": ["{}"],
+    "calibrate": ["{}", "--out", "camera.json"],
+    "convert": ["{}", "--to", "tum", "--out", "new"],
+    "convert --trajectory": ["recording", "--to", "tum", "--out", "new", "--trajectory", "{}"],
+    "evaluate": ["{}", "poses.txt"],
+    "mesh": ["{}"],
+    "plan": ["{}", "--out", "new"],
+    "optimize": ["{}", "--out", "new"],
+    "view": ["{}"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
+def test_a_file_nearly_right_is_told_the_one_meant(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(LIVING_ROOM, tmp_path / "recording")
+    (tmp_path / "kitchen_table.txt").write_text("")
+    args = [word.format("kitchen_tabel.txt") for word in NAMES_OF_FILES[name]]
+    assert main([name.split()[0], *args]) in (1, 2)
+    error = capsys.readouterr().err
+    assert "no such file" in error and "like it: kitchen_table.txt" in error.replace("\n", " "), error
+
+
+@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["run", "--dump-config"], ["info", str(LIVING_ROOM)]])
+def test_output_that_nobody_reads_to_its_end_is_no_error_to_tell(args):
+    """Such as that of `gradslam-ng run --help | head -0`."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "gradslam_ng", *args]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_arguments_are_told_in_one_line_each():
+    """The help keeps breaks within one, wherever they fall in its own lines."""
+    for name in COMMANDS:
+        told = inspect.getdoc(command(name)).partition("Args:\n")[2].splitlines()
+        assert not [line for line in told if line.startswith(" " * 8)], name
 
 
 def test_a_failure_is_one_line_and_status_1(tmp_path, capsys):

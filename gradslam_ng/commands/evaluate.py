@@ -37,7 +37,7 @@ class OutputOptions:
         csv: Print them as CSV, and nothing else.
         latex: Print them as a LaTeX table, and nothing else.
         evo: Also write absolute errors to this archive, which evo_res reads.
-        out: Where the plot goes, a PNG, or the folder where it goes as evaluation.png.
+        out: Where the plot goes, a name that ends in .png, or the folder where it goes as evaluation.png.
     """
 
     json: bool = False
@@ -66,10 +66,8 @@ def evaluate(
     """Absolute and relative trajectory error as the TUM tools define them: a table and a plot.
 
     Args:
-        ground_truth: Trajectory in the format of TUM, EuRoC or KITTI; or the folder of a run alone, which is compared
-            with the ground truth of its recording.
-        estimate: Trajectory to judge, in any of these formats; KITTI's, without times, goes with KITTI's. Or the folder
-            of a run that has it.
+        ground_truth: Trajectory as of TUM, EuRoC or KITTI; or a run's folder alone, for its recording's ground truth.
+        estimate: Trajectory to judge, in any of these formats, KITTI's with KITTI's alone; or a run's folder.
         align: How the estimate is first laid over the ground truth: not, by rotation and translation, or with scale.
         delta: What the drift is taken over, in units; from every pose to the one that much later.
         unit: Of delta.
@@ -105,7 +103,9 @@ def evaluate(
         stems = Path(names[0]).stem, Path(names[1]).stem
         stems = stems if stems[0] != stems[1] else ("ground_truth", "estimate")
         save_evo(output.evo, absolute, stems, align)
-    out = output.out / "evaluation.png" if output.out.is_dir() else output.out
+    out = output.out
+    if out.suffix.lower() != ".png" or out.is_dir():
+        out /= "evaluation.png"
     out.parent.mkdir(parents=True, exist_ok=True)
     viz.plot_trajectory(out, absolute.estimate, absolute, title=f"{names[1]} against {names[0]}")
     console.print(f"plot: {escape(str(out))}", soft_wrap=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.run_folder import TRAJECTORY, load_estimate
 from gradslam_ng.geometry.upright import estimate_upright
+from gradslam_ng.io.similar_names import like_it
 from gradslam_ng.meshing import bake_texture, decimate, marching_cubes, remove_small_components, surfels_to_tsdf
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
@@ -35,8 +36,7 @@ def mesh(
 
     Args:
         map_: map.ply, surfels, or volume.npz, a volume; or the folder of a run that holds one.
-        out: Where it goes, a .ply, .glb, .obj or .stl; default: mesh.ply beside the map. A .glb stands upright where
-            the trajectory of the run lies beside the map.
+        out: A .ply, .obj, .stl, or .glb (upright if the trajectory lies beside the map); default: mesh.ply beside it.
         voxel_size: Meters; of the mesh of surfels. A volume has its own.
         min_component: Connected parts of fewer triangles are left out.
         decimate: Triangles that are left at most.
@@ -45,7 +45,7 @@ def mesh(
     if map_.is_dir():
         map_ = next((map_ / name for name in ("volume.npz", "map.ply") if (map_ / name).is_file()), map_ / "map.ply")
     if not map_.is_file():
-        raise FileNotFoundError(f"no such file: {map_}")
+        raise FileNotFoundError(f"no such file: {map_}{like_it(map_)}")
     out = map_.with_name("mesh.ply") if out is None else out
     if out.suffix.lower() not in FORMATS:
         raise ValueError(f"out: expected a name that ends in {', '.join(FORMATS)}, got {out.name!r}")

@@ -41,12 +41,10 @@ def optimize(
 
     Args:
         graph: Pose graph in the plane or in space, a g2o file.
-        out: Folder where the result goes, under the name of the graph, or a file that ends in .g2o. The picture is
-            the same with .png.
+        out: Folder where the result goes under the graph's name, or a .g2o file; the picture is the same with .png.
         start: The poses in the file, or a chordal relaxation of the edges, where those are far off.
         strategy: How steps are found.
-        kernel: Robust kernel on every edge; graduated: graduated non-convexity with
-            Geman-McClure's, against false loops.
+        kernel: Robust kernel on every edge; graduated: graduated non-convexity, Geman-McClure's, for false loops.
         scale: Standard deviations at which the kernel starts to matter.
         iterations: At most.
     """

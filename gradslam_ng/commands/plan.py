@@ -22,6 +22,7 @@ from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableEr
 from gradslam_ng.commands.recording import SourceOptions, is_synthetic
 from gradslam_ng.commands.run_folder import check_writable, load_estimate, metrics_beside
 from gradslam_ng.io.atomic import write_whole
+from gradslam_ng.io.similar_names import like_it
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.viz.floor_plan import plot_plan
 
@@ -137,7 +138,7 @@ def _map_file(map_: Path) -> Path:
                 return map_ / name
         raise FileNotFoundError(f"{map_}: expected {' or '.join(MAPS)} in it, as `gradslam-ng run` leaves them")
     if not map_.is_file():
-        raise FileNotFoundError(f"no such file: {map_}")
+        raise FileNotFoundError(f"no such file: {map_}{like_it(map_)}")
     if map_.suffix not in (".npz", ".ply"):
         raise ValueError(f"{map_}: expected the folder of a run, or {' or '.join(MAPS)} in it")
     return map_

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.io.ply import read_ply
+from gradslam_ng.io.similar_names import like_it
 from gradslam_ng.io.text import read_json, read_text
 from gradslam_ng.meshing import tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
@@ -65,7 +66,7 @@ def read_scene(path: Path, most: int = MOST_POINTS) -> Scene:
     if path.is_dir():
         return read_run(path, most)
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise FileNotFoundError(f"no such file: {path}{like_it(path)}")
     readers: dict[str, Callable[[], Scene]] = {
         ".ply": lambda: _read_ply(path, None, most),
         ".glb": lambda: Scene(Cloud.join([]), glb=read_glb(path)),

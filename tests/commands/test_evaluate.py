@@ -101,6 +101,8 @@ def test_errors_that_say_little_are_told(files, capsys):
     assert evaluate(files, "--out", str(files)) == 0
     assert "both trajectories are the same" in " ".join(capsys.readouterr().out.split())
     assert (files / "evaluation.png").is_file()
+    assert evaluate(files, "--out", str(files / "new" / "plots")) == 0  # a folder that is not there yet
+    assert [path.name for path in (files / "new" / "plots").iterdir()] == ["evaluation.png"]
 
 
 @pytest.mark.parametrize("options", [("--delta", "0"), ("--delta", "1.5", "--unit", "frames"), ("--max-gap", "-1")])

@@ -17,7 +17,7 @@ import torch
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.viz.report import summarize, timing, write_report
-from gradslam_ng.viz.report_scene import axes_with_y_up, describe_scene
+from gradslam_ng.viz.report_scene import axes_with_y_up, describe_scene, spacing
 from gradslam_ng.viz.scene import Cloud, Scene
 from gradslam_ng.viz.scene_files import Frames, read_run
 
@@ -130,6 +130,13 @@ def test_points_come_back_from_their_16_bits(folder):
     assert told["line_count"] == 2 * (4 + 1 + 8)  # path, loop, camera
 
 
+def test_points_close_surfaces_that_are_sparser_than_most_of_the_map():
+    """As half of every map is, which the camera saw from farther away."""
+    near, far = (step * torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0)) for step in (0.01, 0.02))
+    points = torch.cat([near, far[:300] + 10])
+    assert 0.02 * 2**0.5 < spacing(torch.nn.functional.pad(points, (0, 1))) < 0.05  # the diagonal of a cell
+
+
 def test_nothing_to_draw():
     told = describe_scene(Scene(Cloud.join([])))
     assert told["count"] == told["line_count"] == 0
@@ -142,6 +149,7 @@ def test_a_folder_without_results(tmp_path):
 
 def test_the_map_can_be_turned_in_a_browser(folder, browser, red_pixels, until):
     """On a screen and on a phone nothing is wider than the page."""
+    iio.imwrite(folder / "trajectory.png", np.zeros((960, 1320, 3), np.uint8))
     write_report(folder / "report.html")
     page = browser.new_page(viewport={"width": 1000, "height": 700})
     asked: list[str] = []
@@ -157,5 +165,6 @@ def test_the_map_can_be_turned_in_a_browser(folder, browser, red_pixels, until):
     for width in (1000, 390):
         page.set_viewport_size({"width": width, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.querySelector('.plot img').clientWidth") >= 660  # its letters can be read
     assert all(url.startswith(("file:", "data:")) for url in asked)
     page.close()

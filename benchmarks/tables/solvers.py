@@ -159,7 +159,7 @@ def finite_steps() -> str:
     for system in systems:
         every = [row for name, row in rows.items() if name.endswith((f"/{system}", f"/{system}, plan"))]
         for loss in dict.fromkeys(loss for row in every for loss in row["correlation"]):
-            parts = [row for row in every if loss in row["correlation"]]
+            parts = [row for row in every if row["correlation"].get(loss)]
             kinds = [kind for row in parts for kind in row["correlation"][loss].values()]
             cells = []
             for step in kinds[0]:

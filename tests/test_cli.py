@@ -12,10 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
 import gradslam_ng
 from gradslam_ng.cli import COMMANDS, command, main
 from gradslam_ng.commands import errors
+from gradslam_ng.commands.examples import EXAMPLES
+from gradslam_ng.commands.signatures import signature_of
 
 LIVING_ROOM = Path(__file__).parents[1] / "datasets" / "living_room"
 
@@ -120,6 +123,22 @@ def test_an_unknown_command(capsys):
         main(["fly"])
     assert stop.value.code == 2
     assert "fly" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_what_the_parser_takes(name):
+    """Values too, such as places of several numbers."""
+    asked = []
+
+    def stands_in(*given, **options):
+        asked.append(given)
+
+    with signature_of(name) as signature:
+        stands_in.__signature__, stands_in.__doc__ = inspect.signature(signature), signature.__doc__
+        stands_in.__annotations__ = signature.__annotations__
+        for example in EXAMPLES[name]:
+            tyro.cli(stands_in, args=shlex.split(example)[2:])
+    assert len(asked) == len(EXAMPLES[name])
 
 
 def test_a_command_nearly_right_is_told_the_one_meant(capsys):

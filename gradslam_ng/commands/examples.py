@@ -22,7 +22,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gradslam-ng evaluate groundtruth.txt out/trajectory.txt --align sim3 --json",
     ),
     "mesh": ("gradslam-ng mesh out --voxel-size 0.02", "gradslam-ng mesh out/volume.npz --out room.glb"),
-    "plan": ("gradslam-ng plan out --out plan", "gradslam-ng plan out --out plan --start 0.2,0.5 --goal 1.5,2"),
+    "plan": ("gradslam-ng plan out --out plan", "gradslam-ng plan out --out plan --start 0.2 0.5 --goal 1.5 2"),
     "optimize": ("gradslam-ng optimize graph.g2o --out optimized --kernel graduated",),
     "synthesize": ("gradslam-ng synthesize living_room --out room",),
     "view": (

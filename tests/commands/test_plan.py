@@ -74,14 +74,17 @@ def test_a_submap_is_seen_from_its_own_poses(folder, tmp_path):
     assert one == other
 
 
-def test_poses_that_nobody_trusts_say_nothing_is_free(folder, tmp_path, prints):
-    """Where no frame is tracked, `trajectory.txt` has the poses at which frames were looked for in vain."""
+def test_poses_that_nobody_trusts_say_nothing_is_free(folder, tmp_path, prints, says):
+    """Where no frame was tracked, earlier versions wrote poses at which frames were looked for in vain: they do not say
+    what is up either."""
     for name in ("map.ply", "trajectory.txt", "metrics.json"):
         shutil.copy(folder / name, tmp_path / name)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     metrics["frames"]["tracked"] = 0
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    assert main(["plan", str(tmp_path / "map.ply"), "--out", str(tmp_path), *GOOD]) != 0
+    arguments = ["plan", str(tmp_path / "map.ply"), "--out", str(tmp_path), *GOOD]
+    assert main(arguments) == 1 and "trajectory.txt would tell what is up; give --up" in says()
+    assert main([*arguments, "--up", "0", "0", "1"]) != 0
     assert "no frame has a pose in this map" in prints()
 
 

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import inspect
 import io
-import os
 import sys
 import textwrap
 import warnings
@@ -59,17 +58,14 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # who reads, such as head, has seen enough
-        _drop_output()
+        from gradslam_ng.commands.console import drop_output
+
+        drop_output()
         return 1
     except (ValueError, OSError, ImportError) as error:
         _print_error("[red]error:[/red]", _message(error))
         return error.status if isinstance(error, CommandError) else 1
     return 0
-
-
-def _drop_output() -> None:
-    """What is still to be printed goes nowhere, so that the interpreter says nothing of it when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_subcommand(args: list[str]) -> None:

@@ -185,6 +185,20 @@ def test_output_that_nobody_reads_to_its_end_is_no_error_to_tell(args):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_a_run_whose_output_nobody_reads_leaves_all_it_has_computed(tmp_path):
+    """Such as `gradslam-ng run FOLDER | head -1`."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    options = ["--out", str(tmp_path / "out"), "--frames", "0:4", "--preset", "fast", "--no-compile"]
+    command = [sys.executable, "-m", "gradslam_ng", "run", str(LIVING_ROOM), *options]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=240)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"trajectory.txt", "map.ply", "metrics.json", "report.html"} <= {
+        x.name for x in (tmp_path / "out").iterdir()
+    }
+
+
 def test_arguments_are_told_in_one_line_each():
     """The help keeps breaks within one, wherever they fall in its own lines."""
     for name in COMMANDS:

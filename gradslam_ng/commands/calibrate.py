@@ -17,6 +17,7 @@ from gradslam_ng.calibration import Calibration, Scale, calibrate_sequence
 from gradslam_ng.calibration.calibrate import rounds
 from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair
+from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions
@@ -56,7 +57,7 @@ def calibrate(
     if not MIN_KEYFRAMES <= keyframes <= MAX_KEYFRAMES:
         raise UsageError(f"keyframes: expected {MIN_KEYFRAMES} to {MAX_KEYFRAMES}, got {keyframes}")
     check_writable(out.parent)
-    console = Console()
+    console = WorkConsole()
     sequence = recording.load(source)
     recording.inspect(source, sequence, console)
     found = _calibrate(sequence, keyframes, console)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
+from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.recording import SourceOptions, describe
 from gradslam_ng.commands.run_folder import load_estimate
 from gradslam_ng.datasets.convert import convert as convert_sequence
@@ -38,7 +38,7 @@ def convert(
     """
     sequence = recording.load(source)
     poses = None if trajectory is None else load_estimate(trajectory)
-    console = Console()
+    console = WorkConsole()
     console.print(escape(describe(sequence)), soft_wrap=True)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task(escape(sequence.name), total=len(sequence))

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from gradslam_ng.cameras import LiveCamera, Recorder, open_camera
+from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UsageError
 
 Camera = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CAMERA")]
@@ -35,7 +36,7 @@ def record(
     """
     if seconds is not None and not seconds > 0:
         raise UsageError(f"seconds: expected a positive number, got {seconds:g}")
-    console = Console()
+    console = WorkConsole()
     with open_camera(camera) as source:
         height, width = source.size
         console.print(escape(f"{source.name}: {source.kind}, {width}x{height}; Ctrl-C ends"), soft_wrap=True)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng.cameras import LatestFrames
+from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.incoming import Incoming, open_source
 from gradslam_ng.commands.live import LiveView
@@ -115,7 +116,7 @@ def reconstruct(
     on with. resume: a state to go on from.
     """
     recording, method = options.recording, options.method
-    console = Console()
+    console = WorkConsole()
     with open_source(source, recording, realtime, console) as incoming:
         if method.refine and incoming.length is None:
             raise UsageError(f"{source}: --refine reads frames again, which a camera shows once")

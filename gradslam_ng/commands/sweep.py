@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.run_folder import check_writable
@@ -67,7 +67,7 @@ def sweep(
     left = [run for run, outcome in outcomes.items() if outcome is None]
     _work(outcomes, run_here(left, jobs) if ray is None else run_on_ray(left, ray, gpus_per_run), root)
     failed = [run.name for run, outcome in outcomes.items() if outcome is None or not outcome.has_results]
-    Console().print(
+    WorkConsole().print(
         f"{len(runs) - len(failed)} of {len(runs)} done; {escape(str(out / 'results.html'))}", soft_wrap=True
     )
     if failed:
@@ -76,7 +76,7 @@ def sweep(
 
 def _work(outcomes: dict[Run, Outcome | None], ended: Iterator[tuple[Run, Outcome]], root: Path) -> None:
     """Wait for the runs, and write the tables after each."""
-    console = Console()
+    console = WorkConsole()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     write_tables(root, outcomes)
     before = sum(outcome is not None for outcome in outcomes.values())

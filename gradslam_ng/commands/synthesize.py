@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
+from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.datasets.export import write_tum
 from gradslam_ng.datasets.synthetic import Synthetic
@@ -50,7 +50,7 @@ def synthesize(
         raise UsageError(f"size: expected WIDTHxHEIGHT such as 640x480, got {size!r}")
     width, height = map(int, numbers.groups())
     sequence = Synthetic(name, frames=frames, size=(height, width), noise=noise, path=path, seed=seed)
-    console = Console()
+    console = WorkConsole()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task(escape(name), total=frames)
         folder = write_tum(sequence, out, jpeg, mesh, lambda done: bar.update(task, completed=done))

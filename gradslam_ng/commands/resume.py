@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from gradslam_ng.commands.run import RunOptions, reconstruct
-from gradslam_ng.commands.run_folder import STATE, check_writable
+from gradslam_ng.commands.run_folder import STATE
 from gradslam_ng.commands.run_options import ViewOptions
 from gradslam_ng.io.tensor_tree import load_about
 
@@ -38,4 +38,4 @@ def resume(
         earlier = None if about["map"] is None else Path(about["map"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the state of gradslam-ng run, of this version: {error}") from None
-    reconstruct(source, folder, options, seen, prepare=lambda: check_writable(folder), earlier=earlier, resume=path)
+    reconstruct(source, folder, options, seen, earlier=earlier, resume=path)

@@ -22,7 +22,7 @@ from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions, is_synthetic
 from gradslam_ng.commands.refinement import refine_run
-from gradslam_ng.commands.run_folder import STATE, begin_log, prepare_folder
+from gradslam_ng.commands.run_folder import STATE, begin_log, claim_folder, clear_folder
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
@@ -75,8 +75,7 @@ def run(
     options = RunOptions(recording, method, compute)
     if earlier is not None:
         check_earlier(earlier, out, options)
-    prepare = lambda: prepare_folder(out, overwrite)  # noqa: E731
-    reconstruct(source, out, options, seen, prepare=prepare, realtime=realtime, earlier=earlier)
+    reconstruct(source, out, options, seen, overwrite=overwrite, realtime=realtime, earlier=earlier)
 
 
 @dataclass(frozen=True)
@@ -105,15 +104,15 @@ def reconstruct(
     options: RunOptions,
     seen: ViewOptions,
     *,
-    prepare: Callable[[], None],
+    overwrite: bool = False,
     realtime: bool = False,
     earlier: Path | None = None,
     resume: Path | None = None,
 ) -> None:
     """Run over a recording or a camera, and write what comes of it.
 
-    prepare: makes the folder, once nothing is wrong with the rest. earlier: folder of the run whose map this one goes
-    on with. resume: a state to go on from.
+    overwrite: results of another run in the folder. earlier: folder of the run whose map this one goes on with.
+    resume: a state to go on from, in the folder.
     """
     recording, method = options.recording, options.method
     console = WorkConsole()
@@ -123,9 +122,11 @@ def reconstruct(
         slam = method.make(recording.max_depth)  # what is wrong with it is said before the folder is touched
         options.compute.check()
         begin, loops = _beginning(method, incoming.length, earlier, resume)
-        prepare()
-        record = _record(source, out, options, loops, realtime, earlier)
-        _run_on(slam.to(record.device), incoming, out, record, options, seen, console, begin=begin)
+        with claim_folder(out):
+            if resume is None:
+                clear_folder(out, overwrite)
+            record = _record(source, out, options, loops, realtime, earlier)
+            _run_on(slam.to(record.device), incoming, out, record, options, seen, console, begin=begin)
 
 
 def check_earlier(earlier: Path, out: Path, options: RunOptions) -> None:

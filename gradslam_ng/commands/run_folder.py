@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +41,45 @@ def check_writable(out: Path) -> None:
         raise OSError(f"out: cannot write to {out}: {error.strerror}") from None
 
 
-def prepare_folder(out: Path, overwrite: bool) -> None:
-    """Make the folder of a run.
+@contextlib.contextmanager
+def claim_folder(out: Path) -> Iterator[None]:
+    """Make the folder of a run, and keep other runs from it as long as the block lasts.
 
     Raises:
         OSError: nothing can be written there.
-        UsageError: it holds the results of another run, and these are not to be overwritten.
+        UsageError: another run is writing there.
     """
     check_writable(out)
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        yield
+        return
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise UsageError(f"out: another run is writing to {out}; take another folder, or wait for it") from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def clear_folder(out: Path, overwrite: bool) -> None:
+    """Refuse a folder with another run's results, or remove what of them this one must not go on from.
+
+    Raises:
+        UsageError: there are results, and these are not to be overwritten.
+    """
     found = [path.name for path in results_in(out)] + [STATE] * (out / STATE).is_file()
     if found and not overwrite:
         told = ", ".join(found[:SHOWN]) + ", ..." * (len(found) > SHOWN)
         raise UsageError(f"out: {out} holds the results of another run ({told}); take another folder, or --overwrite")
-    (out / STATE).unlink(missing_ok=True)  # of another run: this one must not go on from it
+    (out / STATE).unlink(missing_ok=True)
 
 
 def results_in(out: Path) -> list[Path]:

@@ -117,7 +117,7 @@ class BrowserView:
         self.has_mesh = gui.add_checkbox("mesh", False, visible=False)
         names = (f"<span style='color:rgb{COLORS[key]}'>&#9632; {name}</span> " for key, name in NAMES.items())
         loops = f"<span style='color:rgb{LOOP_COLOR}'>&#9632; loop</span>"
-        gui.add_html(f"<p style='padding:0 1em'>{''.join(names)}{loops}</p>")
+        self.legend = gui.add_html(f"<p style='padding:0 1em'>{''.join(names)}{loops}</p>")
         for control in (self.paint, self.opens, self.has_points, self.has_mesh, self.point_size):
             control.on_update(lambda _: self._draw_map())
         self.time.on_update(self._move_in_time)
@@ -132,11 +132,19 @@ class BrowserView:
             self.time.max = max(1, len(scene.T_wc) - 1)
             if self.follows.value:
                 self.time.value = max(0, len(scene.T_wc) - 1)
+            self._offer_controls()
             if (scene.mesh or scene.glb) is not None and "mesh" not in self.shown:
                 self._add_mesh()
             if not self.is_placed and len(scene.extent[0]):
                 self._place_viewer()
             self._draw()
+
+    def _offer_controls(self) -> None:
+        """Those of what there is: a mesh alone has neither points nor a path."""
+        for control in (self.time, self.follows, self.legend):
+            control.visible = len(self.scene.T_wc) > 0
+        for control in (self.point_size, self.paint, self.opens, self.has_points):
+            control.visible = len(self.scene.cloud) > 0
 
     def close(self) -> None:
         """The page is served no longer."""
@@ -179,13 +187,19 @@ class BrowserView:
             colors = cloud.colors
             if self.paint.value == "by submap":
                 colors = torch.tensor(SUBMAPS, dtype=torch.uint8)[cloud.submaps % len(SUBMAPS)]
-            arrays = {"points": as_array(cloud.points[keep]), "colors": as_array(colors[keep])}
-            if "map" not in self.shown:
-                look = {"point_shape": "circle", "point_shading": "flat", "precision": "float32"}
-                self.shown["map"] = self.server.scene.add_point_cloud("/map", **arrays, point_size=size, **look)
-            self._change("map", **arrays, point_size=size, visible=self.has_points.value)
+            if bool(keep.any()):  # the page refuses an empty one
+                self._points(as_array(cloud.points[keep]), as_array(colors[keep]), size)
+            else:
+                self._hide("map")
             if "mesh" in self.shown:
                 self._change("mesh", visible=self.has_mesh.value)
+
+    def _points(self, points: np.ndarray, colors: np.ndarray, size: float) -> None:
+        arrays = {"points": points, "colors": colors}
+        if "map" not in self.shown:
+            look = {"point_shape": "circle", "point_shading": "flat", "precision": "float32"}
+            self.shown["map"] = self.server.scene.add_point_cloud("/map", **arrays, point_size=size, **look)
+        self._change("map", **arrays, point_size=size, visible=self.has_points.value)
 
     def _change(self, name: str, **values: Any) -> None:
         """Other values of what is drawn, all at once."""

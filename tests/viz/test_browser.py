@@ -78,10 +78,10 @@ def test_points_that_face_away_open_the_map(view):
     assert len(view.shown["map"].points) == len(scene.cloud)  # seen from the front
     view.eye = np.array([0.0, 0.0, 5.0])
     view.show(scene)
-    assert len(view.shown["map"].points) == 0
+    assert not view.shown["map"].visible
     view.opens.value = False
     view.show(scene)
-    assert len(view.shown["map"].points) == len(scene.cloud)
+    assert view.shown["map"].visible and len(view.shown["map"].points) == len(scene.cloud)
 
 
 def test_submaps_in_colors(view):
@@ -103,8 +103,14 @@ def test_a_scene_that_grows_is_followed_until_someone_looks_back(view):
 
 
 def test_nothing_to_show(view):
+    """No cloud without a point, which the page refuses, and no control of what there is not."""
     view.show(Scene(Cloud.join([])))
-    assert len(view.shown["map"].points) == 0
+    assert not view.shown
+    assert not (view.time.visible or view.follows.visible or view.point_size.visible or view.legend.visible)
+    view.show(wall())
+    assert view.shown["map"].visible and view.time.visible and view.point_size.visible and view.legend.visible
+    view.show(Scene(Cloud.join([])))
+    assert not view.shown["map"].visible and not view.opens.visible
 
 
 def test_served_to_this_machine_alone_unless_told(view):

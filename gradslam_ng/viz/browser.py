@@ -25,12 +25,13 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.optional_import import import_optional
-from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, as_array
+from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, as_array, spacing
 from gradslam_ng.viz.snapshot import FIELD, choose_view
 
 SUBMAPS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189), (140, 86, 75), (227, 119, 194)]
 IMAGE_WIDTH = 240  # pixels, of the camera's image
 SIZE = (720, 1280)  # of the window that the first view is chosen for
+LARGEST_POINT = 50  # millimeters
 TURNED = 0.2  # seconds between two choices of the points that face the viewer
 Images = Callable[[float], np.ndarray | None]  # seconds of a frame -> (H, W, 3) uint8, None where there is none
 
@@ -110,7 +111,7 @@ class BrowserView:
         self.note = gui.add_markdown("")
         self.time = gui.add_slider("time", 0, 1, 1, 0, hint="the camera, its path and the map up to this frame")
         self.follows = gui.add_checkbox("newest frame", True)
-        self.point_size = gui.add_slider("point size", 1, 50, 1, 12, hint="millimeters")
+        self.point_size = gui.add_slider("point size", 1, LARGEST_POINT, 1, 12, hint="millimeters")
         self.paint = gui.add_dropdown("colors", ("as seen", "by submap"))
         self.opens = gui.add_checkbox("open towards me", True, hint="only points that face the viewer")
         self.has_points = gui.add_checkbox("points", True)
@@ -284,6 +285,8 @@ class BrowserView:
         target = as_array(T_wv[:3, 3] + T_wv[:3, 2] * (points.mean(0) - T_wv[:3, 3]).norm())
         self.eye = eye
         self.server.scene.set_up_direction(up)
+        if len(scene.cloud):
+            self.point_size.value = min(max(math.ceil(1000 * spacing(scene.cloud.points)), 1), LARGEST_POINT)
         cameras = [self.server.initial_camera, *(client.camera for client in self.server.get_clients().values())]
         for camera in cameras:
             camera.position, camera.look_at, camera.fov = eye, target, 2 * math.atan(math.tan(FIELD / 2) * 9 / 16)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, Scene, as_array
+from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, Scene, as_array, spacing
 from gradslam_ng.viz.snapshot import FIELD, choose_view
 
 SIZE = (560, 1060)  # of the picture that the first view is chosen for
@@ -85,16 +85,6 @@ def lines_of(scene: Scene) -> tuple[Tensor, Tensor]:
     loops = torch.tensor(LOOP_COLOR, dtype=torch.uint8).expand(len(pairs), 3)
     camera = palette[scene.outcomes[-1]].expand(len(EDGES), 3)
     return segments, torch.cat([palette[worse], loops, camera])[:, None].expand(-1, 2, 3)
-
-
-def spacing(points: Tensor) -> float:  # (N, 3)
-    """How large points must be drawn to close nearly all surfaces, meters: the distance from one to those around it,
-    where it is large. Maps are denser where the camera was near; the median would leave every other surface open."""
-    if len(points) < 2:
-        return 0.01
-    some = points[torch.linspace(0, len(points) - 1, min(200, len(points))).long()]
-    nearest = torch.cdist(some, points).topk(min(4, len(points)), largest=False).values[:, -1]
-    return 1.6 * float(nearest.quantile(0.9))
 
 
 def _padded(values: np.ndarray) -> np.ndarray:

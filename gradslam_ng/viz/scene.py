@@ -167,3 +167,13 @@ def place_aside(clouds: list[Cloud], other: Cloud, T_wc: Tensor, up: Tensor) -> 
 def as_array(value: Tensor) -> np.ndarray:
     """A tensor for those who draw."""
     return np.ascontiguousarray(value.detach().cpu().numpy())
+
+
+def spacing(points: Tensor) -> float:  # (N, 3)
+    """How large points must be drawn to close nearly all surfaces, meters: the distance from one to those around it,
+    where it is large. Maps are denser where the camera was near; the median would leave every other surface open."""
+    if len(points) < 2:
+        return 0.01
+    some = points[torch.linspace(0, len(points) - 1, min(200, len(points))).long()]
+    nearest = torch.cdist(some, points).topk(min(4, len(points)), largest=False).values[:, -1]
+    return 1.6 * float(nearest.quantile(0.9))

@@ -84,6 +84,11 @@ def test_points_that_face_away_open_the_map(view):
     assert view.shown["map"].visible and len(view.shown["map"].points) == len(scene.cloud)
 
 
+def test_points_are_as_large_as_it_takes_to_close_surfaces(view):
+    view.show(wall())
+    assert 28 < view.point_size.value < 50  # millimeters; every 20 there is one, along either axis
+
+
 def test_submaps_in_colors(view):
     view.show(wall())
     view.paint.value = "by submap"

@@ -17,8 +17,8 @@ import torch
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.viz.report import summarize, timing, write_report
-from gradslam_ng.viz.report_scene import axes_with_y_up, describe_scene, spacing
-from gradslam_ng.viz.scene import Cloud, Scene
+from gradslam_ng.viz.report_scene import axes_with_y_up, describe_scene
+from gradslam_ng.viz.scene import Cloud, Scene, spacing
 from gradslam_ng.viz.scene_files import Frames, read_run
 
 NASTY = "</script><script>alert(1)</script> \"'&$title ${map_note} \udcff"

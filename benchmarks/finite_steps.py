@@ -149,7 +149,7 @@ class Losses:
         return losses if self.mapless(map_) else losses | self.of_map(map_, batch)
 
     def of_map(self, map_: Any, batch: int) -> dict[str, Tensor]:
-        """Losses on a map and on images of it, weighted by confidence or weight: what is hardly known comes and goes."""
+        """Losses on a map and on images of it, by confidence or weight, since what is hardly known comes and goes."""
         if isinstance(map_, gs.SurfelMap):
             x, y, z = map_.points.unbind(-1)
             square = (z + 0.3 * torch.sin(3 * x) - 0.2 * y - self.plane) ** 2

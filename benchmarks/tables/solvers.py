@@ -206,12 +206,13 @@ def training() -> str:
     data = load("training")
     rows = [
         [f"`{way}`", f"{row['plain']:.2f}", f"{row['compiled']:.2f}", f"{row['times_as_fast']:.1f}",
-         f"{row['of_forward']:.1f}", f"{row['plain_mb']:.0f}", f"{row['compiled_mb']:.0f}", f"{row['difference']:.0e}"]
+         f"{row['of_forward']:.1f}", f"{row['plain_mb']:.0f}", f"{row['compiled_mb']:.0f}", f"{row['difference']:.0e}",
+         f"{row['plain_error']:.1e} / {row['compiled_error']:.1e}"]
         for way, row in data["rows"].items()
     ]  # fmt: skip
     columns = (
         "`backward=`", "plain, s", "compiled, s", "times as fast", "of a compiled forward pass without gradients",
-        "plain, MB", "compiled, MB", "difference of the gradients",
+        "plain, MB", "compiled, MB", "difference of the gradients", "plain / compiled from those in double precision",
     )  # fmt: skip
     images = f"{data['batch']} clips of {data['length']} frames, {data['machine']['size']}"
     return markdown(columns, rows, measured("training", ["training"], "1", images))

@@ -17,7 +17,7 @@ from gradslam_ng.cli import main
 from gradslam_ng.commands import config as config_files
 from gradslam_ng.commands import settings
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.run_folder import prepare_folder
+from gradslam_ng.commands.run_folder import clear_folder
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import SurfelMap, Trajectory
 
@@ -177,10 +177,10 @@ def test_a_folder_with_other_files_is_no_run(tmp_path):
     (tmp_path / "metrics.json").mkdir()
     (tmp_path / "run.log").touch()
     (tmp_path / "photo.png").touch()
-    prepare_folder(tmp_path, overwrite=False)
+    clear_folder(tmp_path, overwrite=False)
     (tmp_path / "volume.npz").touch()
     with pytest.raises(UsageError, match=r"another run \(volume.npz\)"):
-        prepare_folder(tmp_path, overwrite=False)
+        clear_folder(tmp_path, overwrite=False)
 
 
 def test_names_that_look_like_markup(copy, tmp_path, run, results):

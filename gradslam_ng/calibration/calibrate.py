@@ -189,9 +189,8 @@ class Refinement:
         free, self.free = self.free, torch.zeros_like(self.free)
         at_told = self.refine((self.views.T_wc, self.told), replace(level, rounds=2))
         self.free = free
-        misfits = []
+        misfits, shrunk = [], _shrink(self.views, level)
         for T_wc, cameras in (at_told, x):
-            shrunk = _shrink(self.views, level)
             associator = Associator(shrunk, pairs=self.held_out, cameras=cameras, count=level.samples)
             misfits.append((associator.planes(T_wc, cameras).misfit, associator.brightness(T_wc, cameras).misfit))
         return dict(zip(("surfaces", "brightness"), zip(*misfits, strict=True), strict=True))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.calibration.cameras import CameraPair
-from gradslam_ng.calibration.keyframes import REACH, read_apart
+from gradslam_ng.calibration.keyframes import REACH, frames_of, read_apart
 from gradslam_ng.calibration.motion import interpolate_motion
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry import se3
@@ -49,8 +49,7 @@ class CorrectedSequence(RGBDSequence):
             xi, _ = interpolate_motion(trajectory.timestamps, trajectory.T_wc, each, REACH).at(
                 each, cameras.time_offset
             )
-            frames = torch.searchsorted(self.timestamps, trajectory.timestamps)  # some may not be readable
-            T[frames] = cameras.T_color_depth @ se3.exp(-xi)
+            T[frames_of(trajectory, self)] = cameras.T_color_depth @ se3.exp(-xi)
         return T
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.geometry import images, se3
 from gradslam_ng.slam import Result
+from gradslam_ng.structures import Trajectory
 
 SPACING = 0.05, 0.07  # meters and radians, the least between neighbors
 MIN_KEYFRAMES = 4
@@ -68,11 +69,16 @@ def read_keyframes(sequence: RGBDSequence, result: Result, count: int) -> Keyfra
             f"tracked without a break, got {len(chosen)}: nothing of the camera can be told"
         )
     motion = interpolate_motion(result.trajectory.timestamps, T_wc, chosen, REACH)
-    numbers = torch.searchsorted(sequence.timestamps, result.trajectory.timestamps[chosen])  # some may not be readable
+    numbers = frames_of(result.trajectory, sequence)[chosen]
     frames = [read_apart(sequence, k) for k in numbers.tolist()]
     depth = torch.stack([depth[..., 0] for _, depth in frames]).double()
     intensity = torch.stack([images.intensity(color)[..., 0] for color, _ in frames]).double()
     return KeyframeImages(depth, intensity, T_wc[chosen], motion)
+
+
+def frames_of(trajectory: Trajectory, sequence: RGBDSequence) -> Tensor:
+    """Of which frames of a sequence a run over it has found poses, (L,) int64: some may not be readable."""
+    return torch.searchsorted(sequence.timestamps, trajectory.timestamps)
 
 
 def told_cameras(sequence: RGBDSequence) -> CameraPair:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from gradslam_ng.calibration.keyframes import frames_of
 from gradslam_ng.calibration.observability import OPEN
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.evaluation.alignment import umeyama
@@ -32,7 +32,7 @@ def scale_of_depth(sequence: RGBDSequence, result: Result) -> Scale | None:
     """
     if sequence.T_prior is None:
         return None
-    frames = torch.searchsorted(sequence.timestamps, result.trajectory.timestamps)  # some may not be readable
+    frames = frames_of(result.trajectory, sequence)
     T_prior, T_wc = sequence.T_prior[frames], result.trajectory.T_wc
     both = result.tracked & T_prior[:, :3].isfinite().flatten(1).all(-1)
     if int(both.sum()) < MIN_POSES:

@@ -15,9 +15,10 @@ from gradslam_ng import evaluation, viz
 from gradslam_ng.commands.error_formats import Columns, format_csv, format_json, format_latex, save_evo
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import load_recording
-from gradslam_ng.commands.run_folder import TRAJECTORY, load_estimate, metrics_beside
+from gradslam_ng.commands.run_folder import load_estimate, metrics_beside
 from gradslam_ng.evaluation import ATE, RPE
 from gradslam_ng.structures import Trajectory
+from gradslam_ng.viz.scene_files import TRAJECTORY
 
 FEW_PAIRS = 0.5  # share of the poses of the shorter trajectory
 STILL = 1e-3  # meters

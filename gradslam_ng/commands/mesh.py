@@ -11,12 +11,13 @@ from rich.markup import escape
 from torch import Tensor
 
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.run_folder import TRAJECTORY, load_estimate
+from gradslam_ng.commands.run_folder import load_estimate
 from gradslam_ng.geometry.upright import estimate_upright
 from gradslam_ng.io.similar_names import like_it
 from gradslam_ng.meshing import bake_texture, decimate, marching_cubes, remove_small_components, surfels_to_tsdf
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
+from gradslam_ng.viz.scene_files import TRAJECTORY
 
 FORMATS = (".ply", ".glb", ".obj", ".stl")
 TEXTURED = (".glb", ".obj")

@@ -30,7 +30,7 @@ from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
 from gradslam_ng.structures import Mesh, Trajectory, VoxelGrid
-from gradslam_ng.viz.scene_files import Frames
+from gradslam_ng.viz.scene_files import FRAMES, METRICS, TRAJECTORY, Frames
 
 log = logging.getLogger("gradslam_ng")
 
@@ -78,8 +78,8 @@ def write(
             written[name] = False
 
     remove_results(out)
-    attempt("trajectory.txt", poses.save)
-    attempt("frames.csv", Frames(result.trajectory.timestamps, result.statuses).save)
+    attempt(TRAJECTORY, poses.save)
+    attempt(FRAMES, Frames(result.trajectory.timestamps, result.statuses).save)
     attempt("covariance.txt", lambda path: write_covariances(path, result))
     for number, (map_, trajectory) in enumerate(result.others, start=1):
         attempt(f"trajectory_{number}.txt", trajectory.save)
@@ -98,7 +98,7 @@ def write(
     metrics, error = measure(result, sequence, settings)
     metrics["map"] |= sizes
     add_notes(metrics, findings, refinement, frames)
-    attempt("metrics.json", lambda path: write_whole(path, json.dumps(metrics, indent=2) + "\n"))
+    attempt(METRICS, lambda path: write_whole(path, json.dumps(metrics, indent=2) + "\n"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     if len(poses):
         attempt("trajectory.png", lambda path: plot_trajectory(path, poses, error, title, warning(metrics)))

@@ -14,8 +14,9 @@ from typing import Any
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.io.text import read_json
 from gradslam_ng.structures import Trajectory
+from gradslam_ng.viz.scene_files import METRICS, TRAJECTORY
 
-LOG, STATE, METRICS, TRAJECTORY = "run.log", "state.safetensors", "metrics.json", "trajectory.txt"
+LOG, STATE = "run.log", "state.safetensors"
 RESULTS = re.compile(  # what runs write, and nothing else
     r"(trajectory|covariance)(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
     r"|metrics\.json|report\.html|covariance\.txt"

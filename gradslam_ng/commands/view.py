@@ -15,13 +15,13 @@ from rich.markup import escape
 
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import image_reader, load_recording
-from gradslam_ng.commands.run_folder import TRAJECTORY, load_estimate
+from gradslam_ng.commands.run_folder import load_estimate
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.structures.origin import read_origin, relative_to_origin
 from gradslam_ng.viz import browser, viewer
 from gradslam_ng.viz.rerun_file import write_rerun
 from gradslam_ng.viz.scene import Scene
-from gradslam_ng.viz.scene_files import read_metrics, read_scene
+from gradslam_ng.viz.scene_files import TRAJECTORY, read_metrics, read_scene
 
 Shown = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR|MAP")]
 TrajectoryFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="TRAJECTORY")]

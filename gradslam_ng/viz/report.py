@@ -23,7 +23,7 @@ from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.viz.report_scene import describe_scene
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES
-from gradslam_ng.viz.scene_files import Frames, read_metrics, read_run
+from gradslam_ng.viz.scene_files import FRAMES, Frames, read_metrics, read_run
 
 MOST_POINTS = 80_000  # of the map, 16 bytes each
 MOST_IMAGES = 6  # of frames that were lost
@@ -53,7 +53,7 @@ def write_report(path: Path, images: Images = lambda seconds: None) -> None:
     """
     folder = path.parent
     metrics, scene = read_metrics(folder), read_run(folder, MOST_POINTS)
-    frames = Frames.load(folder / "frames.csv")
+    frames = Frames.load(folder / FRAMES)
     counts, settings = metrics["frames"], dict(metrics["settings"])
     command = settings.pop("command")
     colors = {name: f"rgb{COLORS[key]}" for key, name in NAMES.items()} | {"loop": f"rgb{LOOP_COLOR}"}

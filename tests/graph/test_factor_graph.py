@@ -9,7 +9,7 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng import optim
 from gradslam_ng.geometry import se2, se3, so3
-from gradslam_ng.graph import factor_graph as graph_module
+from gradslam_ng.graph import graph_problem as graph_module
 from gradslam_ng.graph import residuals
 from gradslam_ng.graph.gnc import graduated_non_convexity
 from gradslam_ng.graph.information import square_root

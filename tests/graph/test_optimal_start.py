@@ -8,7 +8,7 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
-from gradslam_ng.graph import factor_graph as graph_module
+from gradslam_ng.graph import graph_problem as graph_module
 
 RULES = {
     "default": None,

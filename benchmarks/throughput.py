@@ -82,6 +82,7 @@ def throughput(
     from benchmarks.report import working_size
     from gradslam_ng import datasets, evaluation
     from gradslam_ng.compute.compiled import compilation, seconds_compiling
+    from gradslam_ng.slam.runtime import share_cores
     from gradslam_ng.structures import Trajectory
 
     torch.set_num_threads(threads)
@@ -99,6 +100,7 @@ def throughput(
 
     def fuse(frame) -> torch.Tensor:
         nonlocal state
+        decide_threads()  # as a run does between frames
         state = fusion.step(state, frame)
         return state.T_wc[0].double()
 
@@ -107,7 +109,8 @@ def throughput(
         "open3d": Contender(dense.step, theirs, dense.seconds),
         "open3d_hybrid_odometry": Contender(hybrid.step, theirs, hybrid.seconds),
     }
-    with torch.no_grad(), compilation(compile, wait=True), _disturbed(busy):
+    sharing = share_cores(reserved=0)  # frames are in memory already
+    with torch.no_grad(), compilation(compile, wait=True), _disturbed(busy), sharing as decide_threads:
         for start in range(0, len(loaded), BLOCK):
             for contender in contenders.values():
                 contender.advance(start)

@@ -96,7 +96,7 @@ NAMES = {
     "relocalises": "supports_relocalization",
     "Relocaliser": "Relocalizer",
     "undivided": "defer_interrupts",
-    "one_core_left": "reserve_core",
+    "one_core_left": "share_cores",
     "Captured": "GraphedStep",
     "thumbnail": "tiny_image_descriptor",
     "Describe": "Descriptor",

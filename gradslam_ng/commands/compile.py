@@ -15,7 +15,7 @@ from gradslam_ng.commands.run_options import SystemOptions
 from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.compute.kernel_files import stamped_folder
 from gradslam_ng.compute.kernel_library import compiler_missing, library
-from gradslam_ng.slam.runtime import reserve_core
+from gradslam_ng.slam.runtime import share_cores
 
 FRAMES = 4  # from the first to the first that is tracked and fused like all others
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[SOURCE]")]
@@ -43,7 +43,7 @@ def compile(
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
     sequence = recording.load(source)
     slam = method.make(recording.max_depth)
-    with torch.no_grad(), reserve_core(), compilation(wait=True):
+    with torch.no_grad(), share_cores(), compilation(wait=True):
         state = None
         for i in range(min(FRAMES, len(sequence))):
             state = slam.step(state, sequence[i])

@@ -20,7 +20,7 @@ from gradslam_ng.io.tensor_tree import load_tree
 from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
 from gradslam_ng.slam.loop_closure import LoopClosure
-from gradslam_ng.slam.runtime import defer_interrupts, reserve_core
+from gradslam_ng.slam.runtime import defer_interrupts, share_cores
 from gradslam_ng.slam.saved_run import SAVED_TYPES, StateWriter, check_run, describe_run
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.slam.submap_tracking import Step, SubmapTracker, TimedFrame
@@ -144,11 +144,13 @@ class Stream:
         """All frames, and what they leave."""
         self.timer.seconds.clear()
         self.timer.seconds.update(self.seconds_before)
-        with reserve_core(), compilation(self.compile):
-            return self.run_compiled(seconds_compiling())
+        # sums of another number of threads round otherwise: runs of plain functions are the same bit for bit
+        with share_cores(adapt=self.compile) as decide_threads, compilation(self.compile):
+            return self.run_compiled(seconds_compiling(), decide_threads)
 
-    def run_compiled(self, compiling_before: float) -> Result:
-        """All frames, and what they leave; compiling took so many seconds before."""
+    def run_compiled(self, compiling_before: float, decide_threads: Callable[[], None]) -> Result:
+        """All frames, and what they leave; compiling took so many seconds before. `decide_threads` is called between
+        frames, see `share_cores`."""
         try:
             for index, frame in self.timer.iterate("read", self.frames_left()):
                 self.is_whole = False
@@ -156,6 +158,7 @@ class Stream:
                     self.process(index, frame)
                     self.following, self.is_whole = index + 1, True
                 self.save_if_due()
+                decide_threads()
         except KeyboardInterrupt:
             if not self.done:
                 raise

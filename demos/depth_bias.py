@@ -71,11 +71,12 @@ class BiasField(nn.Module):
         everywhere, with_depth = legendre(size, 4)[..., 1:], legendre(size, 2)  # the first is the constant
         self.everywhere = nn.Parameter(torch.zeros(everywhere.shape[-1]))
         self.with_depth = nn.Parameter(torch.zeros(with_depth.shape[-1]))
-        self.images: tuple[Tensor, Tensor] = everywhere, with_depth
+        self.register_buffer("image", everywhere, persistent=False)
+        self.register_buffer("image_with_depth", with_depth, persistent=False)
 
     def forward(self, depth: Tensor) -> Tensor:  # (..., H, W, 1), meters
         """Corrected depth, meters; 0 stays 0."""
-        everywhere, with_depth = self.images
+        everywhere, with_depth = self.image, self.image_with_depth
         share = (everywhere @ self.everywhere)[..., None] + (with_depth @ self.with_depth)[..., None] * (depth - 2) / 2
         return depth * (1 + share)
 

@@ -19,6 +19,7 @@ from gradslam_ng.datasets.scannet import ScanNet
 from gradslam_ng.datasets.sens import Sens
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.datasets.sevenscenes import SevenScenes
+from gradslam_ng.datasets.shards import read_shards, write_shards
 from gradslam_ng.datasets.stray import StrayScanner
 from gradslam_ng.datasets.transforms import Transforms
 from gradslam_ng.datasets.tum import TUM
@@ -53,7 +54,9 @@ __all__ = [
     "info",
     "load",
     "prefetch",
+    "read_shards",
     "validate",
+    "write_shards",
 ]
 
 

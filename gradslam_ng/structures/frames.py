@@ -132,12 +132,22 @@ class RGBDFrames:
             raise TypeError("a single frame has no length")
         return self.shape[0]
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> RGBDFrames:
-        """On another device or in another precision, poses too; time stamps stay float64."""
-        moved = self.map(lambda value: value.to(device=device, dtype=dtype))
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None, non_blocking: bool = False
+    ) -> RGBDFrames:
+        """On another device or in another precision, poses too; time stamps stay float64. non_blocking: as of a tensor,
+        what `pin_memory` is for."""
+        moved = self.map(lambda value: value.to(device=device, dtype=dtype, non_blocking=non_blocking))
         if self.timestamps is None:
             return moved
-        return dataclasses.replace(moved, timestamps=self.timestamps.to(device=device))
+        times = self.timestamps.to(device=device, non_blocking=non_blocking)
+        return dataclasses.replace(moved, timestamps=times)
+
+    def pin_memory(self) -> RGBDFrames:
+        """In page-locked memory, from which copies to a GPU (`to`) run beside other work; a `DataLoader` with
+        `pin_memory=True` calls it. Without a GPU nothing can be locked for one, and the frames come back as they are.
+        """
+        return self.map(Tensor.pin_memory) if torch.accelerator.is_available() else self
 
     @staticmethod
     def from_numpy(

@@ -139,3 +139,19 @@ def test_frames_of_numpy_arrays():
         RGBDFrames.from_numpy(color, depth.astype(np.uint8), (5, 6, 1.5, 1))
     with pytest.raises(ValueError, match="depth_scale: expected a positive number"):
         RGBDFrames.from_numpy(color, depth, (5, 6, 1.5, 1), depth_scale=0)
+
+
+def test_frames_are_pinned_for_a_gpu_and_stay_as_they_are_without_one(monkeypatch):
+    one = frames(2, 5)
+    if not torch.accelerator.is_available():
+        assert one.pin_memory() is one
+        with pytest.warns(UserWarning, match="no accelerator"):
+            assert next(iter(DataLoader([one], batch_size=1, pin_memory=True))).shape == (1, 2, 5)
+    pinned = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda value: pinned.append(value.shape) or value.clone())
+    locked = frames(2, 5, timestamps=None).pin_memory()
+    assert pinned == [(2, 5, 4, 6, 3), (2, 5, 4, 6, 1), (2, 5, 3, 3), (2, 5, 4, 4)]
+    assert torch.equal(locked.depth, one.depth) and locked.timestamps is None
+    moved = one.to("cpu", non_blocking=True)
+    assert torch.equal(moved.color, one.color) and moved.timestamps.dtype == torch.float64

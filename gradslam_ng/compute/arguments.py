@@ -50,13 +50,33 @@ def flatten(args: Sequence[Any]) -> tuple[list[Tensor], tuple[Any, ...]]:
 
 
 def _flatten(value: Any, tensors: list[Tensor], key: list[Any]) -> None:
-    if isinstance(value, Tensor):
-        tensors.append(value)
-        key.append(value.dtype)
-        key.append(value.dim())
-        return
     kind = type(value)
+    if kind is Tensor:  # most values are: they are taken as fast as Python can
+        tensors.append(value)
+        key += (value.dtype, value.dim())
+        return
+    names = _field_names.get(kind)
+    if names is None and isinstance(value, Tensor):
+        tensors.append(value)
+        key += (value.dtype, value.dim())
+        return
     key.append(kind)  # 1, 1.0 and True are equal
+    if names is not None:
+        for name in names:
+            part = getattr(value, name)
+            if type(part) is Tensor:
+                tensors.append(part)
+                key += (part.dtype, part.dim())
+            else:
+                _flatten(part, tensors, key)
+    elif kind in SETTINGS:
+        key.append(value)
+    else:
+        _flatten_other(value, kind, tensors, key)
+
+
+def _flatten_other(value: Any, kind: type, tensors: list[Tensor], key: list[Any]) -> None:
+    """Of a value that is neither tensor nor setting, nor a dataclass that was met before."""
     if isinstance(value, tuple):
         key.append(len(value))
         for part in value:
@@ -70,7 +90,7 @@ def _flatten(value: Any, tensors: list[Tensor], key: list[Any]) -> None:
             _flatten(getattr(value, name), tensors, key)
     elif isinstance(value, (list, set)):
         key.append(object())  # may hold anything
-    elif kind in SETTINGS or callable(value) or isinstance(value, enum.Enum) or vars(value):
+    elif callable(value) or isinstance(value, enum.Enum) or vars(value):
         key.append(value)  # else an object without attributes is told by its type
 
 

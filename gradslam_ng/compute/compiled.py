@@ -106,7 +106,7 @@ def compiled_functions() -> tuple[CompiledFunction, ...]:
 class CompiledFunction(Generic[P, R]):
     """A function with compiled versions beside it; see `compiled`.
 
-    plain: the function itself.
+    plain: the function itself. name: its name, with its module.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class CompiledFunction(Generic[P, R]):
     ) -> None:
         functools.update_wrapper(self, function)
         self.__qualname__ = function.__qualname__
+        self.name = f"{function.__module__}.{function.__qualname__}"
         self.plain = function
         self.fuse_reductions, self.recompute = fuse_reductions, recompute
         self.fixed_sizes = dynamic is not None
@@ -123,11 +124,6 @@ class CompiledFunction(Generic[P, R]):
         self.reached: dict[Any, tuple[int, ...]] = {}  # by kind of backward pass, the tensors that gradients reach
         _functions.append(self)
 
-    @property
-    def name(self) -> str:
-        """Of the function, with its module."""
-        return f"{self.__module__}.{self.__qualname__}"
-
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         active = _active.get()
         recorded = torch.is_grad_enabled()
@@ -135,7 +131,7 @@ class CompiledFunction(Generic[P, R]):
             return self.plain(*args, **kwargs)
         values = self.signature.bind(*args, **kwargs).args if kwargs else args
         tensors, key = flatten(values)
-        if not all(x.is_cpu for x in tensors):
+        if not all([x.is_cpu for x in tensors]):
             return self.plain(*args, **kwargs)
         if not recorded:
             return self._run(active, values, tensors, key)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import pickle
 import platform
+import re
 import shutil
 import sys
 import uuid
@@ -32,6 +33,7 @@ from gradslam_ng.compute.tree import Placeholder
 PACKAGES = ("compute", "geometry", "structures", "optim", "preprocessing", "odometry", "rendering", "mapping")
 KEPT = 8  # stamps; those used last
 FILE = "version.pickle"
+FOLDER_VARIABLES = ("GRADSLAM_NG_KERNELS", "XDG_CACHE_HOME", "HOME")  # of the environment, which name the folder
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,7 @@ class Version:
     """A compiled version of a function, loaded."""
 
     def __init__(self, made: Generated, *, run: Callable[[list[Tensor]], Any]) -> None:
-        names = [f"t{i}" for i in range(made.arguments)]
-        self.accepts = eval(f"lambda {', '.join(names)}: {made.guard}")  # Python that `_guard` has made
+        self.accepts = _accepting(made)
         self.run = run
         self.aliases = made.aliases if any(i is not None for i in made.aliases) else None
         self.rebuild = _rebuilder(made.structure)
@@ -134,6 +135,17 @@ def load_version(folder: Path) -> Version | None:
         return Version(made, run=run_source(made.source, load_in_order(iter(paths)), made.constants))
     except Exception:  # a file is missing or damaged
         return None
+
+
+def _accepting(made: Generated) -> Callable[..., bool]:
+    """Whether tensors are of the sizes and strides of a version, each asked once: a call takes as long as a term."""
+    guard = re.sub(r"\b(t\d+)\.(size|stride)\(\)", r"\1_\2", made.guard)  # Python that `_guard` has made
+    asked = dict.fromkeys(re.findall(r"\b(t\d+)_(size|stride)\b", guard))
+    lines = [f"    {name}_{what} = {name}.{what}()" for name, what in asked]
+    arguments = ", ".join(f"t{i}" for i in range(made.arguments))
+    namespace: dict[str, Any] = {}
+    exec("\n".join([f"def accepts({arguments}):", *lines, f"    return {guard}"]), namespace)
+    return namespace["accepts"]
 
 
 def _rebuilder(structure: Any) -> Callable[[Any], Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from gradslam_ng.compute.arguments import TensorSpec, digest
 from gradslam_ng.compute.compiler_process import FAILED, CompilerProcess
 from gradslam_ng.compute.kernel_compiler import Compilable, Request
-from gradslam_ng.compute.kernel_files import Version, load_version, prepare_folder, stamped_folder
+from gradslam_ng.compute.kernel_files import FOLDER_VARIABLES, Version, load_version, prepare_folder, stamped_folder
 from gradslam_ng.compute.tree import tree_structure
 
 log = logging.getLogger("gradslam_ng")
@@ -211,9 +211,10 @@ def compiler_missing(folder: Path) -> str:
 
 def library() -> KernelLibrary:
     """The versions of this process for its folder."""
-    return _library(stamped_folder())
+    return _library(*map(os.environ.get, FOLDER_VARIABLES))
 
 
 @functools.cache
-def _library(folder: Path) -> KernelLibrary:
-    return KernelLibrary(folder)
+def _library(*_: str | None) -> KernelLibrary:
+    """One for each folder that these variables name: a frame asks several times, so nothing else is looked at."""
+    return KernelLibrary(stamped_folder())

@@ -11,6 +11,7 @@ import importlib.util
 import math
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType
@@ -18,6 +19,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from gradslam_ng.compute.kernel_buffers import keep_small_buffers
 
 HEADER_END = re.compile(r"^async_compile = AsyncCompile\(\)\n", re.MULTILINE)  # imports and names end there
 _compiler: Any = vars(torch._C._dynamo.guards)  # a part of torch itself, whose compiler is not imported
@@ -35,6 +38,13 @@ class Libraries:
 
     def wait(self, namespace: dict[str, Any]) -> None:
         """All are there."""
+
+
+class PerThread(threading.local):
+    """A function with buffers of its own in each thread that calls it."""
+
+    def __init__(self, prepare: Callable[[], Callable[[list[Tensor]], Any]]) -> None:
+        self.call = prepare()
 
 
 class Operations:
@@ -69,12 +79,17 @@ def run_source(source: str, libraries: Libraries, constants: dict[str, Tensor]) 
         "async_compile": libraries,
     }
     body = re.sub(r"^empty_strided_p2p = .*\n", "", body, flags=re.MULTILINE)
+    body = keep_small_buffers(body)
     code = compile(body, "<compiled function>", "exec")
     exec(code, namespace)
     namespace.update(constants)  # in the source they are None
-    if unknown := {"call", *_globals_of(code)} - namespace.keys() - vars(builtins).keys():
+    entry = "prepare" if "prepare" in namespace else "call"
+    if unknown := {entry, *_globals_of(code)} - namespace.keys() - vars(builtins).keys():
         raise ValueError(f"generated source: expected to know all names in it, not {', '.join(sorted(unknown))}")
-    return namespace["call"]
+    if entry == "call":
+        return namespace["call"]
+    local = PerThread(namespace["prepare"])
+    return lambda tensors: local.call(tensors)
 
 
 def _globals_of(code: CodeType) -> Iterator[str]:

@@ -69,7 +69,16 @@ def measure(task: str, sequence: str, frames: int, preset: str, compile: bool) -
 
     from gradslam_ng import PointFusion, datasets
     from gradslam_ng.compute.compiled import compilation
+    from gradslam_ng.compute.kernel_library import KernelLibrary
 
+    submitted: list[str] = []
+    submit = KernelLibrary._submit
+
+    def noted(self: KernelLibrary, request, niceness: int) -> bool:
+        submitted.append(request.digest)
+        return submit(self, request, niceness)
+
+    KernelLibrary._submit = noted  # type: ignore[method-assign]
     source = datasets.load(sequence)
     source = source[: min(frames, len(source))]
     system, moments = PointFusion(settings=preset), [time.perf_counter()]
@@ -82,7 +91,8 @@ def measure(task: str, sequence: str, frames: int, preset: str, compile: bool) -
     system.run(source, on_frame=lambda index, state: moments.append(time.perf_counter()), compile=compile)
     seconds = time.perf_counter() - moments[0]
     later = [b - a for a, b in pairwise(moments[1:])]
-    return {"frames": len(later) + 1, "seconds": seconds, "first": moments[1] - moments[0], "longest": max(later)}
+    found = {"frames": len(later) + 1, "seconds": seconds, "first": moments[1] - moments[0], "longest": max(later)}
+    return found | {"compiled": len(submitted), "compiled_twice": len(submitted) - len(set(submitted))}
 
 
 if __name__ == "__main__":

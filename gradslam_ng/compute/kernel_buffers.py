@@ -53,7 +53,7 @@ def keep_small_buffers(body: str) -> str:
 def kept_buffers(lines: list[str]) -> set[str]:
     """Names of the buffers, and of the views of them, that can be made once."""
     memory: dict[str, str] = {}  # by name, the buffer of which it is, or is a view
-    others = set()  # buffers with another use
+    others: set[str] = set()  # buffers with another use
     for line in lines[:-1]:
         if (found := EMPTY.fullmatch(line)) and math.prod(map(int, re.findall(r"\d+", found[2]))) <= KEPT_NUMBERS:
             memory[found[1]] = found[1]

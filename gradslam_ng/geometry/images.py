@@ -175,7 +175,7 @@ def _smooth(
     return values + shift / total
 
 
-def _blocks(image: Tensor, factor: int) -> list[Tensor]:
+def block_pixels(image: Tensor, factor: int) -> list[Tensor]:
     """The factor^2 interleaved images (..., H // factor, W // factor, C), together the pixels of every block.
 
     Raises:
@@ -199,7 +199,7 @@ def downsample_depth(
     take no part. depth (..., H, W, 1), meters; returns (..., H // factor, W // factor, 1), seen by the camera
     `scale_intrinsics(K, 1 / factor)`.
     """
-    blocks = [valid_depth(block) for block in _blocks(depth, factor)]
+    blocks = [valid_depth(block) for block in block_pixels(depth, factor)]
     measured = [heaviside(block) for block in blocks]
     ranges = [(block + _FAR * (1.0 - mask)).detach() for block, mask in zip(blocks, measured, strict=True)]
     count = reduce(torch.add, measured)
@@ -229,4 +229,4 @@ def downsample_color(
     factor: int = 2,
 ) -> Tensor:
     """Mean over blocks. Returns (..., H // factor, W // factor, C)."""
-    return reduce(torch.add, _blocks(color, factor)) / factor**2
+    return reduce(torch.add, block_pixels(color, factor)) / factor**2

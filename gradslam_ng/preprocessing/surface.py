@@ -11,7 +11,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import as_caller, mode_free, recordable
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
-from gradslam_ng.compute.masks import MIN_DEPTH, heaviside
+from gradslam_ng.compute.masks import MIN_DEPTH, heaviside, stack_last
 from gradslam_ng.geometry import camera, depth_noise, images, se3
 from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView
 from gradslam_ng.structures.motion_prior import usable_prior
@@ -114,12 +114,13 @@ def measure_images(
     size = (depth.shape[1], depth.shape[2])
     has_camera = camera.is_pinhole(K, size)
     usable = images.usable_color(color) & has_camera[:, None, None, None]
-    color = torch.where(usable, color, 0.0)
     measured = (depth > MIN_DEPTH) & (depth <= max_depth) & (depth < torch.inf)  # NaN too is a hole
     depth = torch.where(usable & measured, depth, 0.0)
     if factor > 1:
         K = camera.scale_intrinsics(K, 1 / factor)
-        color, depth = mean_color(color, usable, factor), images.downsample_depth(depth, factor)
+        color, depth = mean_color(color, has_camera, factor), images.downsample_depth(depth, factor)
+    else:
+        color = torch.where(usable, color, 0.0)
     # without any depth one camera does as well as another
     eye = torch.eye(3, dtype=K.dtype, device=K.device)
     K = torch.where(has_camera[:, None, None], K, torch.cat([max(size) * eye[:2], eye[2:]]))
@@ -136,10 +137,22 @@ def measure_images(
 
 
 def mean_color(
-    color: Tensor,  # (B, H, W, 3), 0 where not usable
-    usable: Tensor,  # (B, H, W, 1) bool
+    color: Tensor,  # (B, H, W, 3)
+    has_camera: Tensor,  # (B,) bool
     factor: int,
 ) -> Tensor:
-    """Means (B, H / factor, W / factor, 3) over the usable pixels of blocks, 0 where there are none."""
-    share = images.downsample_color(usable.to(color.dtype), factor)
-    return images.downsample_color(color, factor) / (share + (1.0 - heaviside(share)))
+    """Means (B, H / factor, W / factor, 3) over the usable pixels of blocks, 0 where there are none.
+
+    Red, green and blue apart, pixel by pixel of a block: compiled, that is one pass without an image of full size.
+    """
+    share, totals = (
+        torch.zeros((), dtype=color.dtype, device=color.device),
+        [torch.zeros_like(color[:1, :1, :1, 0])] * 3,
+    )
+    for block in images.block_pixels(color, factor):
+        usable = images.usable_color(block)[..., 0] & has_camera[:, None, None]
+        share = share + usable.to(color.dtype)
+        totals = [total + torch.where(usable, c, 0.0) for total, c in zip(totals, block.unbind(-1), strict=True)]
+    share = share / factor**2
+    scale = share + (1.0 - heaviside(share))
+    return stack_last(*(total / factor**2 / scale for total in totals))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
+from gradslam_ng.compute.masks import stack_last
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.geometry import camera, depth_noise, images, se3
 from gradslam_ng.rendering.index_map import gather_pixels, index_map
@@ -103,10 +104,12 @@ def show(
     """What `splat` returns."""
     points, normals, c, colors = seen
     size, T_mw = (hit.shape[1], hit.shape[2]), se3.inverse(T_wm)
-    vertices = se3.transform(T_mw, points.flatten(1, 2)).unflatten(1, size)
-    normals = se3.rotate(T_mw, normals.flatten(1, 2)).unflatten(1, size)
+    x, y, z = se3.transform_soa(T_mw, points.flatten(1, 2).unbind(-1))
+    seen_normals = stack_last(*se3.rotate_soa(T_mw, normals.flatten(1, 2).unbind(-1))).unflatten(1, size)
+    inside = hit.flatten(1)
+    vertices = stack_last(*(torch.where(inside, part, 0.0) for part in (x, y, z))).unflatten(1, size)
     intensity = images.intensity(colors)[..., 0]
-    return torch.where(hit[..., None], vertices, 0.0), normals, c / (c + stable_confidence), intensity
+    return vertices, seen_normals, c / (c + stable_confidence), intensity
 
 
 def predict_volume(

@@ -123,25 +123,6 @@ def bound() -> str:
 
 
 @table
-def startup() -> str:
-    columns = (
-        "sequence", "frames", "run", "seconds", "times as fast as plain", "to the first frame, s",
-        "longest later frame, s", "compiled anew", "compiled twice",
-    )  # fmt: skip
-    rows, names = [], found("startup_")
-    for name in names:
-        run = load(name)
-        for kind in ("plain", "from nothing", "all on disk"):
-            part, ratio = run[kind], run["times_as_fast_as_plain"].get(kind, 1.0)
-            rows.append([
-                SEQUENCES.get(run["sequence"], run["sequence"]), str(part["frames"]), kind, f"{part['seconds']:.1f}",
-                f"{ratio:.2f}", f"{part['first']:.2f}", f"{part['longest']:.2f}", str(part["compiled"]),
-                str(part["compiled_twice"]),
-            ])  # fmt: skip
-    return markdown(columns, rows, measured("startup --sequence FOLDER", names, images=FULL_AND_HALF))
-
-
-@table
 def accuracy() -> str:
     names = ["accuracy_pointfusion_gradicp", "accuracy_kinectfusion_gradicp", "accuracy_open3d"]
     point, kinect, open3d = (load(name)["rows"] for name in names)

@@ -24,6 +24,7 @@ COMMANDS = (
     "run",
     "record",
     "resume",
+    "join",
     "sweep",
     "compile",
     "calibrate",

@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "record": ("gradslam-ng record realsense: --out my_room", "gradslam-ng record oak: --out my_room --seconds 60"),
     "resume": ("gradslam-ng resume out", "gradslam-ng resume out --view"),
+    "join": ("gradslam-ng join out out2 out3 --out joined",),
     "sweep": ("gradslam-ng sweep FOLDER1 FOLDER2 --out sweep --jobs 2 --preset fast",),
     "compile": ("gradslam-ng compile", "gradslam-ng compile FOLDER --system kinectfusion --preset accurate"),
     "calibrate": ("gradslam-ng calibrate FOLDER --out camera.json",),

@@ -11,6 +11,8 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import reduce
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -29,9 +31,11 @@ from gradslam_ng.io.covariances import save_covariances
 from gradslam_ng.meshing import marching_cubes, tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result
-from gradslam_ng.structures import Mesh, Trajectory, VoxelGrid
+from gradslam_ng.structures import Mesh, SurfelMap, Trajectory, VoxelGrid
+from gradslam_ng.structures.surfels import concatenate, save_surfels
 from gradslam_ng.viz.scene_files import FRAMES, METRICS, TRAJECTORY, Frames
 
+EVERY = 50  # of the surfels on disk, so many-th is in a picture
 log = logging.getLogger("gradslam_ng")
 
 # Keys of `metrics.json` in earlier versions, which this one writes beside the new ones.
@@ -94,10 +98,10 @@ def write(
     result = dataclasses.replace(result, map=surfels)
     has_map = int(surfels.count[0]) > 0  # odometry makes none
     if has_map:
-        attempt("map.ply", surfels.save)
+        attempt("map.ply", lambda path: sizes.update(surfels=save_map(path, result)))
+        surfels = overview(result)
     metrics, error = measure(result, sequence, settings)
-    metrics["map"] |= sizes
-    add_notes(metrics, findings, refinement, frames)
+    add_notes(metrics, sizes, findings, refinement, frames)
     attempt(METRICS, lambda path: write_whole(path, json.dumps(metrics, indent=2) + "\n"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
     if len(poses):
@@ -108,14 +112,31 @@ def write(
     return metrics, written
 
 
+def save_map(path: Path, result: Result) -> int:
+    """Write the surfels of a run, those on disk after those in memory. Returns how many there are."""
+    assert isinstance(result.map, SurfelMap)
+    return save_surfels(path, chain([result.map[0]], [] if result.stored is None else result.stored()))
+
+
+def overview(result: Result) -> SurfelMap:
+    """The map of a run, with as many of the surfels on disk as a picture has use for."""
+    assert isinstance(result.map, SurfelMap)
+    parts = [] if result.stored is None else result.stored()
+    some = [part.compact((torch.arange(part.capacity) % EVERY == 0)[None])[0] for part in parts]
+    return concatenate(result.map, reduce(concatenate, some)) if some else result.map
+
+
 def _upright(mesh: Mesh, poses: Trajectory) -> Tensor | None:
     """The upward direction (3,) of a mesh, None where no camera tells it."""
     return estimate_upright(mesh.normals, poses.T_wc) if len(poses) else None
 
 
-def add_notes(metrics: dict, findings: list[Finding], refinement: dict | None, frames: LatestFrames | None) -> None:
-    """What is odd about the recording, what refinement did, and, where frames did not wait, how many were dropped and
-    how late the others were done."""
+def add_notes(
+    metrics: dict, sizes: dict[str, int], findings: list[Finding], refinement: dict | None, frames: LatestFrames | None
+) -> None:
+    """How large the map is, what is odd about the recording, what refinement did, and, where frames did not wait, how
+    many were dropped and how late the others were done."""
+    metrics["map"] |= sizes
     metrics["findings"] = [dataclasses.asdict(finding) for finding in findings]
     if refinement is not None:
         metrics["refinement"] = refinement

@@ -22,7 +22,7 @@ from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions, is_synthetic
 from gradslam_ng.commands.refinement import refine_run
-from gradslam_ng.commands.run_folder import STATE, begin_log, claim_folder, clear_folder
+from gradslam_ng.commands.run_folder import STATE, SUBMAPS, begin_log, claim_folder, clear_folder
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
@@ -33,6 +33,7 @@ from gradslam_ng.commands.run_options import (
 )
 from gradslam_ng.commands.summary import print_summary
 from gradslam_ng.io.tensor_tree import load_about
+from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam import Result
 from gradslam_ng.slam.saved_run import StateWriter
 from gradslam_ng.slam.stream import Stream, StreamingSystem
@@ -120,8 +121,9 @@ def reconstruct(
         if method.refine and incoming.length is None:
             raise UsageError(f"{source}: --refine reads frames again, which a camera shows once")
         slam = method.make(recording.max_depth)  # what is wrong with it is said before the folder is touched
-        options.compute.check()
-        begin, loops = _beginning(method, incoming.length, earlier, resume)
+        options.compute.check(method)
+        length = incoming.length if options.compute.memory is None else None
+        begin, loops = _beginning(method, length, earlier, resume)
         with claim_folder(out):
             if resume is None:
                 clear_folder(out, overwrite)
@@ -175,7 +177,7 @@ def _run_on(
     compute = options.compute
     why = compute.describe_compilation()
     console.print(f"compiled functions: {why}", soft_wrap=True)
-    closer = CLOSERS[method.system]() if record.loops else None
+    closer = compute.loop_closer(method.system, out / SUBMAPS) if record.loops else None
     about = {} if frames is not None else _about(record, options)  # what a camera saw cannot be read again
     writer = StateWriter(out / STATE, seconds=compute.save_every, about=about)
     stream = Stream(
@@ -184,6 +186,7 @@ def _run_on(
         on_frame=None,
         compile=compute.compile,
         loops=closer,
+        relocalizer=None if compute.memory is None else Relocalizer(folder=out / SUBMAPS),
         frames=frames,
         state_writer=writer,
     )

@@ -17,6 +17,7 @@ from gradslam_ng.structures import Trajectory
 from gradslam_ng.viz.scene_files import METRICS, TRAJECTORY
 
 LOG, STATE = "run.log", "state.safetensors"
+SUBMAPS = "submaps"  # folder of parts of the map that are not in memory, and of images of keyframes
 RESULTS = re.compile(  # what runs write, and nothing else
     r"(trajectory|covariance)(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
     r"|metrics\.json|report\.html|covariance\.txt"
@@ -81,6 +82,8 @@ def clear_folder(out: Path, overwrite: bool) -> None:
         told = ", ".join(found[:SHOWN]) + ", ..." * (len(found) > SHOWN)
         raise UsageError(f"out: {out} holds the results of another run ({told}); take another folder, or --overwrite")
     (out / STATE).unlink(missing_ok=True)
+    for path in (out / SUBMAPS).glob("*.safetensors"):
+        path.unlink()
 
 
 def results_in(out: Path) -> list[Path]:

@@ -18,6 +18,8 @@ from gradslam_ng.compute.kernel_files import stamped_folder
 from gradslam_ng.compute.kernel_library import compiler_missing
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
+from gradslam_ng.loops.surfel_store import SurfelStore
+from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.saved_run import SAVE_EVERY
 from gradslam_ng.slam.stream import StreamingSystem
 from gradslam_ng.viz.browser import BrowserView, announce
@@ -54,7 +56,8 @@ class SystemOptions:
         return make_system(self.system, self.odometry, parse_scale(self.scale), self.config, self.preset, max_depth)
 
     def closes_loops(self, frames: int | None) -> bool:
-        """Whether loops are looked for in a sequence of so many frames; None: nobody knows how many will come."""
+        """Whether loops are looked for in a sequence of so many frames; None: nobody knows how many, or they count as
+        many."""
         return (
             self.loops
             and (frames is None or frames >= LONG)
@@ -78,16 +81,33 @@ class ComputeOptions:
         compile: Use compiled functions: what is on disk from the first frame on, what is not once another process of
             low priority has compiled it.
         save_every: Seconds between two times that the state is saved, from which resume goes on; 0: after each frame.
+        memory: MB of surfels that stay in memory beside those around the camera; the rest of a long run's map, and
+            images of its keyframes, lie on disk, and come back where the camera does. Default: all stays in memory.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = True
     save_every: float = SAVE_EVERY
+    memory: float | None = None
 
-    def check(self) -> None:
-        """Raise UsageError where save_every is no number of seconds."""
+    def check(self, method: SystemOptions) -> None:
+        """Raise UsageError where a number means nothing, or a limit of memory does not go with what is run."""
         if not self.save_every >= 0:
             raise UsageError(f"save_every: expected a number of seconds, got {self.save_every:g}")
+        if self.memory is None:
+            return
+        if not self.memory >= 0:
+            raise UsageError(f"memory: expected a number of megabytes, got {self.memory:g}")
+        if method.system != "pointfusion" or not method.loops or method.odometry == "ground-truth":
+            raise UsageError("memory: expected pointfusion that tracks by itself and closes loops, which keep the map")
+        if method.refine:
+            raise UsageError("memory: --refine needs all of the map in memory")
+
+    def loop_closer(self, system: str, folder: Path) -> LoopClosure:
+        """What closes loops of a system; where memory is limited the map is in a folder."""
+        if self.memory is None:
+            return CLOSERS[system]()
+        return LoopCloser(store=SurfelStore(folder, limit=1e6 * self.memory))
 
     def choose_device(self) -> str:
         """The device that is meant.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ TYPES = {
     "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4", "float": "<f4", "float32": "<f4",
     "double": "<f8", "float64": "<f8",
 }  # fmt: skip
+COUNT_WIDTH = 40  # of the line with the count of vertices, where that is not known yet
 NAMES = {np.dtype(kind): name for name, kind in TYPES.items() if not name[-1].isdigit()}
 
 
@@ -60,17 +61,8 @@ def write_ply(
     Raises:
         ValueError: no columns, columns that are not (V,) of a known type, faces that are not (F, 3) or point outside.
     """
-    columns = {name: _column(name, values) for name, values in vertices.items()}
-    rows = {name: len(values) for name, values in columns.items()}
-    if len(set(rows.values())) != 1:
-        raise ValueError(f"vertices: expected named columns of one length, got {rows}")
-    count = next(iter(rows.values()))
-    table = np.empty(count, dtype=[(name, values.dtype) for name, values in columns.items()])
-    for name, values in columns.items():
-        table[name] = values
-    header = ["ply", "format binary_little_endian 1.0", *(f"comment {text}" for text in comments)]
-    header += [f"element vertex {count}"]
-    header += [f"property {NAMES[values.dtype]} {name}" for name, values in columns.items()]
+    table = _table(vertices)
+    count, header = len(table), _header(table, len(table), comments)
     triangles = None
     if faces is not None:
         if faces.ndim != 2 or faces.shape[-1] != 3:
@@ -86,6 +78,60 @@ def write_ply(
         file.write(table.tobytes())
         if triangles is not None:
             file.write(triangles.tobytes())
+
+
+def write_ply_parts(
+    path: str | os.PathLike, parts: Iterable[Mapping[str, Tensor | np.ndarray]], comments: Sequence[str] = ()
+) -> int:
+    """Write vertices that come in parts, one after another, as `write_ply` would write all of them; only one part is in
+    memory at a time. Returns how many there are.
+
+    Raises:
+        ValueError: no part, or parts of different columns; and as `write_ply`.
+    """
+    count, kind = 0, None
+    with whole_file(path) as part, part.open("w+b") as file:
+        for columns in parts:
+            table = _table(columns)
+            if kind is None:
+                kind = table.dtype
+                _write_header(file, _header(table, 0, comments))
+            if table.dtype != kind:
+                raise ValueError(f"vertices: expected parts of the same columns, {kind}, got {table.dtype}")
+            file.write(table.tobytes())
+            count += len(table)
+        if kind is None:
+            raise ValueError("vertices: expected a part at least")
+        file.seek(0)
+        _write_header(file, _header(np.empty(0, kind), count, comments))
+    return count
+
+
+def _table(vertices: Mapping[str, Tensor | np.ndarray]) -> np.ndarray:
+    """Columns as one array of records."""
+    columns = {name: _column(name, values) for name, values in vertices.items()}
+    rows = {name: len(values) for name, values in columns.items()}
+    if len(set(rows.values())) != 1:
+        raise ValueError(f"vertices: expected named columns of one length, got {rows}")
+    table = np.empty(next(iter(rows.values())), dtype=[(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        table[name] = values
+    return table
+
+
+def _header(table: np.ndarray, count: int, comments: Sequence[str]) -> list[str]:
+    """Lines of the header, up to the vertices' columns."""
+    header = ["ply", "format binary_little_endian 1.0", *(f"comment {text}" for text in comments)]
+    header += [f"element vertex {count}"]
+    return header + [f"property {NAMES[table.dtype[name]]} {name}" for name in table.dtype.names or ()]
+
+
+def _write_header(file: BinaryIO, header: list[str]) -> None:
+    """Write a header whose length does not depend on how many vertices there are."""
+    text = "\n".join([*header, "end_header"])
+    line = next(line for line in header if line.startswith("element vertex"))
+    padding = COUNT_WIDTH - len(line)
+    file.write((text.replace(line, f"comment {'-' * max(padding, 0)}\n{line}", 1) + "\n").encode("ascii"))
 
 
 def read_ply(path: str | os.PathLike) -> tuple[dict[str, Tensor], Tensor | None]:

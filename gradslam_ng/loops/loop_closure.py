@@ -14,6 +14,7 @@ at the next, however long it took: a run does not depend on the machine's pace.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from copy import copy
@@ -30,6 +31,7 @@ from gradslam_ng.graph.edges import Edge
 from gradslam_ng.graph.information import square_root
 from gradslam_ng.loops.pose_graph import Loop, mahalanobis_distance, odometry_weight, optimize_pose_graph
 from gradslam_ng.loops.submaps import partition, reactivate, transform
+from gradslam_ng.loops.surfel_store import SurfelStore
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
 from gradslam_ng.places.verification import PlaceMatch, PlaceVerifier
 from gradslam_ng.rendering import predict_surfels
@@ -41,7 +43,7 @@ from gradslam_ng.structures.surfels import concatenate
 ARCHIVE_FRACTION = 0.03  # of the map's surfels that must not have been seen for a while before they move: it copies all
 MIN_CORRECTION = 0.003, math.radians(0.2)  # meters and radians: less is not worth moving the map for
 # What it knows between two frames, beside what is being detected.
-SAVED = ("keyframes", "loops", "odometry_edges", "path_length", "T_wc_last", "archive", "pending_correction")
+SAVED = ("keyframes", "loops", "odometry_edges", "path_length", "T_wc_last", "archive", "pending_correction", "store")
 CONFIRM_ABOVE = 0.3, math.radians(15.0)  # a correction that a second loop must agree with, to 5 cm and 3 degrees
 
 
@@ -78,6 +80,7 @@ class LoopCloser:
         verifier: whether a frame fits an earlier pass, by default `PlaceVerifier.for_loop_closure()`.
         describe: global descriptor of a frame, for instance a learned one; see `places.keyframes.Descriptor`.
         asynchronous: whether tracking goes on while a loop is looked for; the result is the same.
+        store: where on disk the archive goes that is far from the camera; None: all of it stays in memory.
     """
 
     moves_map = True
@@ -95,11 +98,12 @@ class LoopCloser:
         verifier: PlaceVerifier | None = None,
         describe: Descriptor = tiny_image_descriptor,
         asynchronous: bool = True,
+        store: SurfelStore | None = None,
     ) -> None:
         self.window, self.spacing, self.reach, self.similarity = window, spacing, reach, similarity
         self.gate, self.sigma, self.drift = gate, sigma, drift
         self.verifier = PlaceVerifier.for_loop_closure() if verifier is None else verifier
-        self.describe, self.asynchronous = describe, asynchronous
+        self.describe, self.asynchronous, self.store = describe, asynchronous, store
         self._begin()
 
     def _begin(self) -> None:
@@ -117,10 +121,11 @@ class LoopCloser:
     def fresh(self) -> LoopCloser:
         """Another one of the same settings, for another map."""
         other = copy(self)
+        other.store = None if self.store is None else self.store.fresh()
         other._begin()
         return other
 
-    saved_types = (SurfelMap, Keyframes, Edge, Loop, Closure, optim.FullWeight)
+    saved_types = (SurfelStore, SurfelMap, Keyframes, Edge, Loop, Closure, optim.FullWeight)
 
     def saved(self) -> dict[str, Any]:
         """What it knows between two frames; waits for what is being detected."""
@@ -130,8 +135,13 @@ class LoopCloser:
 
     def restore(self, saved: dict[str, Any], system: System) -> None:
         """Go on from where another one of the same settings was."""
+        own = self.store
         for name in SAVED:
             setattr(self, name, saved[name])
+        if own is not None:  # what is on disk stays where it is, and what is new goes to a folder of this run
+            own.files, self.store = [] if self.store is None else self.store.files, own
+        elif self.store is not None:
+            self.store.limit = math.inf
         self.pending = None
         if saved["is_pending"]:
             self.pending = Future()
@@ -174,6 +184,8 @@ class LoopCloser:
         self.add_odometry_edge(live, T_wc)
         self.add_keyframe(live, T_wc, frame)
         state = self.archive_unseen(state, frame)
+        if self.store is not None:
+            self.recall([T_wc, *(self.keyframes.T_wk[k] for k, _ in self.candidates(frame))])
         if int(self.archive.count[0]):
             detect = partial(self.detect, live, frame, stable_confidence)
             self.pending = self.executor.submit(copy_context().run, detect)
@@ -208,6 +220,22 @@ class LoopCloser:
         map_, frame = surfels_of(state.map), state.frames - 1
         active, self.archive = reactivate(map_, self.archive, state.live, state.T_oc, frame)
         return replace(state, map=active)
+
+    def recall(
+        self,
+        T_wc: Sequence[Tensor],  # (4, 4) each
+    ) -> None:
+        """The archive near these poses is in memory, and what is far from them on disk, where it has a place there."""
+        if self.store is None or not len(self.keyframes):
+            return
+        if self.pending is not None:
+            self.pending.exception()  # what is being detected looks at the archive
+        owner = self.keyframes.keyframe_of(self.archive.created)
+        self.archive = self.store.page(self.archive, owner, self.keyframes.poses, T_wc)
+
+    def stored(self) -> Iterator[SurfelMap]:
+        """The surfels on disk, in parts, as the keyframes lie now."""
+        return iter(()) if self.store is None else self.store.parts(self.keyframes.poses)
 
     def add_keyframe(
         self,
@@ -247,7 +275,7 @@ class LoopCloser:
         """The first loop from the last keyframe that is verified, expected and confirmed."""
         K, size = live.surface.K, live.surface.size
         predict_archive = partial(predict_surfels, self.archive, K=K, size=size, stable_confidence=stable_confidence)
-        T_wk = torch.stack(self.keyframes.T_wk)
+        T_wk = self.keyframes.poses
         for k, T_init in self.candidates(frame):
             T_wm, T_wc = (T.to(live.surface.vertices)[None] for T in (T_wk[k], T_init))
             match = self.verifier.locate(live, predict_archive, T_wm, T_wc)
@@ -327,7 +355,7 @@ class LoopCloser:
         T_wk: Tensor,  # (K, 4, 4) float64
     ) -> State:
         """Keyframes at T_wk, map and camera moved with them."""
-        delta = T_wk @ se3.inverse(torch.stack(self.keyframes.T_wk))
+        delta = T_wk @ se3.inverse(self.keyframes.poses)
         self.keyframes.T_wk = list(T_wk.unbind(0))
         active, self.archive = (
             transform(m, self.keyframes.keyframe_of(m.created), delta) for m in (surfels_of(state.map), self.archive)
@@ -342,7 +370,7 @@ class LoopCloser:
         self.executor.shutdown()
         whole = concatenate(surfels_of(map_), self.archive)
         if self.loops:
-            before = torch.stack(self.keyframes.T_wk)
+            before = self.keyframes.poses
             after = optimize_pose_graph(before, self.odometry_edges, self.loops)
             self.keyframes.T_wk = list(after.unbind(0))
             whole = transform(whole, self.keyframes.keyframe_of(whole.created), after @ se3.inverse(before))

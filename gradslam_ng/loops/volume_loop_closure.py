@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +101,13 @@ class VolumeLoopCloser:
     def reactivate(self, state: State) -> State:
         """The state as it is: all of the volume is tracked against."""
         return state
+
+    def recall(self, T_wc: Sequence[Tensor]) -> None:
+        """Nothing: all of the volume is in memory."""
+
+    def stored(self) -> Iterator[SurfelMap]:
+        """Nothing is on disk."""
+        return iter(())
 
     @torch.no_grad()
     def finalize(self, map_: Map) -> tuple[Map, Tensor]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.functional import normalize
 
 from gradslam_ng.geometry import images
 from gradslam_ng.geometry.depth_noise import axial_sigma
-from gradslam_ng.io.tensor_tree import Saveable
+from gradslam_ng.io.tensor_tree import Saveable, load_tree, save_tree
 from gradslam_ng.structures import RGBDFrames
 
 MAX_FEATURES = 1000
@@ -93,34 +94,60 @@ class FeatureFrame(Saveable):
         self._gray = (255 * gray).clamp(0, 255).round().byte().cpu()
         self._depth = torch.where(valid, depth, 0.0).half().cpu()  # to a thousandth
         self._K, self._extract = frame.K.detach().float().cpu(), extract
-        self._is_extracted = False
+        self._features: LocalFeatures | None = None
+        self._file: Path | None = None
+
+    def to_disk(self, folder: Path) -> None:
+        """What is kept of it goes to a file of a folder, which is read where its features are asked for.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._file is None:
+            path = folder.resolve() / f"{secrets.token_hex(8)}.safetensors"
+            folder.mkdir(parents=True, exist_ok=True)
+            save_tree(path, self, {})
+            if self._features is None:
+                del self._gray, self._depth
+            self._file, self._features = path, None
 
     def saved(self) -> dict[str, Any]:
-        """Its features, or its images where these were not asked for yet."""
-        if self._is_extracted:
-            return {"features": self.features}
+        """Its features, or its images where these were not asked for yet; where it is on disk, the file."""
+        if self._file is not None:
+            return {"file": str(self._file)}
+        if self._features is not None:
+            return {"features": self._features}
         return {"gray": self._gray, "depth": self._depth, "K": self._K}
 
     @classmethod
     def from_saved(cls, saved: dict[str, Any]) -> FeatureFrame:
         """The same again; features not extracted yet will be those of `sift`."""
         frame = cls.__new__(cls)
-        frame._is_extracted, frame._extract = "features" in saved, sift
-        if "features" in saved:
-            frame.features = saved["features"]
-        else:
+        frame._extract, frame._features = sift, saved.get("features")
+        frame._file = Path(saved["file"]) if "file" in saved else None
+        if not {"file", "features"} & saved.keys():
             frame._gray, frame._depth, frame._K = (saved[name] for name in ("gray", "depth", "K"))
         return frame
 
-    @cached_property
+    @property
     def features(self) -> LocalFeatures:
-        """Its features, on the CPU; the images are let go."""
+        """Its features, on the CPU; the images are let go.
+
+        Raises:
+            FileNotFoundError, ValueError: it is on disk, and the file is gone or not what was written.
+        """
+        if self._file is not None:
+            return load_tree(self._file, [FeatureFrame, LocalFeatures]).features
+        if self._features is None:
+            self._features = self._extracted()
+            del self._gray, self._depth
+        return self._features
+
+    def _extracted(self) -> LocalFeatures:
         pixels, descriptors = self._extract(self._gray)
         height, width = self._gray.shape
         u, v = pixels.round().long().unbind(-1)
         z = self._depth[v.clamp(0, height - 1), u.clamp(0, width - 1)].float()
         x = (pixels - self._K[:2, 2]) / self._K[[0, 1], [0, 1]]
         points = torch.cat([x * z[:, None], z[:, None]], -1)
-        del self._gray, self._depth
-        self._is_extracted = True
         return LocalFeatures(pixels, points, axial_sigma(z), normalize(descriptors.float(), dim=-1), self._K)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -54,9 +55,17 @@ class Keyframes:
     last_descriptors: Tensor | None = None  # (S, D), of the last one, all rows
     images: list[FeatureFrame] = field(default_factory=list)  # where a relocalizer keeps them
     relative_poses: list[tuple[int, Tensor]] = field(default_factory=list)  # of every frame: its keyframe and T_kf
+    _stacked: tuple[list[Tensor], Tensor] | None = field(default=None, init=False)  # `T_wk`, and the same as one
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def poses(self) -> Tensor:
+        """(K, 4, 4) float64; stacked once for each change, since every frame asks for them."""
+        if self._stacked is None or self._stacked[0] is not self.T_wk or len(self._stacked[1]) != len(self.T_wk):
+            self._stacked = self.T_wk, torch.stack(self.T_wk)
+        return self._stacked[1]
 
     def add(
         self,
@@ -87,7 +96,7 @@ class Keyframes:
     def trajectory(self) -> Tensor:
         """All frames' poses T_wf (L, 4, 4), as the keyframes lie now."""
         which = torch.tensor([k for k, _ in self.relative_poses], device="cpu")
-        return torch.stack(self.T_wk)[which] @ torch.stack([T for _, T in self.relative_poses])
+        return self.poses[which] @ torch.stack([T for _, T in self.relative_poses])
 
     def keyframe_of(
         self,
@@ -118,7 +127,7 @@ class Keyframes:
         count = self._count(before)
         if not count:
             return T_wc.new_zeros(0), T_wc.new_zeros(0)
-        return se3.distance(torch.stack(self.T_wk[:count]), T_wc)
+        return se3.distance(self.poses[:count], T_wc)
 
     def _count(self, before: int | None) -> int:
-        return len(self) if before is None else sum(frame < before for frame in self.frames)
+        return len(self) if before is None else bisect_left(self.frames, before)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -19,7 +21,9 @@ from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descr
 from gradslam_ng.places.verification import PlaceVerifier, Predict
 from gradslam_ng.structures import LiveFrame
 
+log = logging.getLogger("gradslam_ng")
 T = TypeVar("T")
+IN_MEMORY = 20  # keyframes, the last ones, whose images stay in memory where others are on disk
 
 
 class Relocalizer:
@@ -33,6 +37,7 @@ class Relocalizer:
         num_candidates: most similar keyframes that are tried: the first in each frame, one of the others in turn.
         verifier: aligns and checks; by default `PlaceVerifier.for_relocalization()`.
         describe: global descriptor of a frame, here and in `LoopCloser`.
+        folder: on disk, for images of all but the last keyframes; None: they stay in memory.
     """
 
     def __init__(
@@ -42,8 +47,10 @@ class Relocalizer:
         num_candidates: int = 3,
         verifier: PlaceVerifier | None = None,
         describe: Descriptor = tiny_image_descriptor,
+        folder: Path | None = None,
     ) -> None:
         self.spacing, self.num_candidates, self.describe = spacing, num_candidates, describe
+        self.folder = folder
         self.verifier = PlaceVerifier.for_relocalization() if verifier is None else verifier
         self.keyframes = Keyframes()
         self.relocalized: list[int] = []  # numbers of the frames in which the camera was found again
@@ -80,6 +87,12 @@ class Relocalizer:
         """A frame that was tracked, the one of that number, becomes a keyframe."""
         self.keyframes.add(frame, T_wc[0].double().cpu(), self.describe(live))
         self.keyframes.images.append(image)
+        if self.folder is not None and len(self.keyframes) > IN_MEMORY:
+            try:
+                self.keyframes.images[-IN_MEMORY - 1].to_disk(self.folder)
+            except OSError as error:
+                log.warning("images of keyframes stay in memory: %s", error)
+                self.folder = None
 
     def similarities(self, live: LiveFrame) -> Tensor:
         """How alike a frame and the keyframes are, (K,)."""

@@ -75,22 +75,28 @@ class LinkSearch:
         T_init = locate(keyframes.images[k], keyframes.T_wk[k].to(state.T_oc)[None], image)
         if T_init is None:
             return None
+        submap.recall([k])
         predict = partial(self.system.predict_view, submap.searched, camera=state.live.camera)
         match = self.verifier.locate(state.live, predict, T_init, T_init)
         return None if match is None else se3.inverse(keyframes.T_wk[k]) @ match.T_wc[0].double().cpu()
 
     def connections(self, poses: Sequence[Tensor]) -> Connections:
-        """By pair of submaps i < j, T_ij (4, 4) where two links at least agree: one alone may be of two places that
-        look alike. The mean of those that agree with most.
+        """See `connect`."""
+        return connect(self.links, poses)
 
-        poses: of the frames of each submap, (L, 4, 4) float64, as loops have them.
-        """
-        found: dict[tuple[int, int], list[Tensor]] = {}
-        for link in self.links:
-            i, j = link.i, link.j
-            T = poses[i][link.a] @ link.T_ab @ se3.inverse(poses[j][link.b])
-            found.setdefault((min(i, j), max(i, j)), []).append(T if i < j else se3.inverse(T))
-        return {pair: mean for pair, T in found.items() if (mean := mean_of_agreeing(torch.stack(T))) is not None}
+
+def connect(links: Sequence[Link], poses: Sequence[Tensor]) -> Connections:
+    """By pair of submaps i < j, T_ij (4, 4) where two links at least agree: one alone may be of two places that
+    look alike. The mean of those that agree with most.
+
+    poses: of the frames of each submap, (L, 4, 4) float64, as loops have them.
+    """
+    found: dict[tuple[int, int], list[Tensor]] = {}
+    for link in links:
+        i, j = link.i, link.j
+        T = poses[i][link.a] @ link.T_ab @ se3.inverse(poses[j][link.b])
+        found.setdefault((min(i, j), max(i, j)), []).append(T if i < j else se3.inverse(T))
+    return {pair: mean for pair, T in found.items() if (mean := mean_of_agreeing(torch.stack(T))) is not None}
 
 
 def mean_of_agreeing(

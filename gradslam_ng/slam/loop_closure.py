@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -46,6 +47,14 @@ class LoopClosure(Protocol):
 
     def reactivate(self, state: State) -> State:
         """The state after a frame in which a lost camera was found, what it sees of the archive in the map again."""
+        ...
+
+    def recall(self, T_wc: Sequence[Tensor]) -> None:
+        """The archive near these poses, (4, 4) each, is in memory, for a camera that is looked for there."""
+        ...
+
+    def stored(self) -> Iterator[SurfelMap]:
+        """Surfels of the map that are on disk and not in the archive, in parts; after `finalize` as that has them."""
         ...
 
     def finalize(self, map_: Any) -> tuple[Any, Tensor]:

@@ -26,7 +26,7 @@ from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView, SurfelMap
 
 log = logging.getLogger("gradslam_ng")
 
-FORMAT = 4  # of the tree that `Stream.saved` makes
+FORMAT = 5  # of the tree that `Stream.saved` makes
 SAVE_EVERY = 30.0  # seconds
 SHARE = 0.05  # of the time of a run that may go to writing it
 SAVED_TYPES: tuple[type, ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -197,6 +198,7 @@ class Result:
     loop_frames: list[tuple[int, int]] = field(
         default_factory=list
     )  # poses of the trajectory that each loop is between
+    stored: Callable[[], Iterator[SurfelMap]] | None = None  # makes the parts of the map that are on disk, not in `map`
 
     @property
     def tracked(self) -> Tensor:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from gradslam_ng.slam.runtime import defer_interrupts, share_cores
 from gradslam_ng.slam.saved_run import SAVED_TYPES, StateWriter, check_run, describe_run
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.slam.submap_tracking import Step, SubmapTracker, TimedFrame
-from gradslam_ng.slam.submaps import Submap, join
+from gradslam_ng.slam.submaps import Submap, join, stored_parts
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import RGBDFrames
 
@@ -273,6 +274,7 @@ class Stream:
             whole.submaps,
             whole.others,
             self.loop_frames(),
+            partial(stored_parts, submaps, whole.motions, whole.map.origin, self.before),
         )
 
     def loop_frames(self) -> list[tuple[int, int]]:

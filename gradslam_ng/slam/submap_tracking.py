@@ -175,6 +175,7 @@ class SubmapTracker:
             for number, near in self.places(live, timed.number).items():
                 submap = self.submaps[number]
                 assert submap.recovery is not None
+                submap.recall(near)
                 tracking = submap.recovery.relocalize(submap.searched, live, image, timed.number, near)
                 if tracking is not None:
                     self.go_on_in(number)

@@ -5,6 +5,7 @@ After the Atlas of ORB-SLAM3 (Campos et al. 2021) and the sessions of RTAB-Map (
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ class Submap:
     state: State | None = None  # after the last of its frames
     is_lost: bool = False
     records: list[Record] = field(default_factory=list)  # of its frames
-    _searched: tuple[State, State] | None = None  # a state, and the same with all of its map
+    _searched: tuple[State, SurfelMap, State] | None = None  # a state, an archive, and the state with both for its map
 
     @property
     def state_after(self) -> State:
@@ -77,9 +78,16 @@ class Submap:
         state = self.state_after
         if self.loops is None or not int(self.loops.archive.count[0]):
             return state
-        if self._searched is None or self._searched[0] is not state:
-            self._searched = state, replace(state, map=concatenate(state.surfels, self.loops.archive))
-        return self._searched[1]
+        archive = self.loops.archive
+        if self._searched is None or self._searched[0] is not state or self._searched[1] is not archive:
+            self._searched = state, archive, replace(state, map=concatenate(state.surfels, archive))
+        return self._searched[2]
+
+    def recall(self, places: Sequence[int]) -> None:
+        """The map near these keyframes is in memory, to be searched."""
+        if self.loops is not None and self.recovery is not None and self.recovery.relocalizer is not None and places:
+            T_wk = self.recovery.relocalizer.keyframes.T_wk
+            self.loops.recall([T_wk[k] for k in places])
 
     def leave(self) -> None:
         """The camera is no longer here, but somewhere: it is looked for, unless poses come with the frames."""
@@ -174,6 +182,7 @@ class Connected(NamedTuple):
     """What the submaps of a run make together."""
 
     map: Map
+    motions: dict[int, Tensor]  # of the submaps that are in it, see `main_component`
     trajectory: Trajectory  # of all frames; where one is not in the largest component, the pose of the one before
     statuses: Tensor  # (L,) int64
     covariances: Tensor  # (L, 6, 6) float64, NaN where a frame has no pose
@@ -227,7 +236,21 @@ def join(
     others = [(parts[i][0], own_trajectory(submaps[i], parts[i][1], before)) for i in rest]
     covariances[~TrackingStatus.is_tracked(statuses)] = torch.nan
     counts = [sum(sizes[i] for i in motions), *(sizes[i] for i in rest)]
-    return Connected(map_, trajectory, statuses[before:], covariances[before:], counts, others)
+    return Connected(map_, motions, trajectory, statuses[before:], covariances[before:], counts, others)
+
+
+def stored_parts(
+    submaps: list[Submap], motions: dict[int, Tensor], origin: Tensor | None, before: int
+) -> Iterator[SurfelMap]:
+    """The surfels of submaps that are on disk, in parts, in the world and with the frame numbers of `join`."""
+    for i, T in motions.items():
+        submap = submaps[i]
+        for part in () if submap.loops is None else submap.loops.stored():
+            numbered = submap.renumber(part, before)
+            assert isinstance(numbered, SurfelMap)
+            motion = T.to(part.points)
+            points, normals = se3.transform(motion, part.points), se3.rotate(motion, part.normals)
+            yield replace(numbered, points=points, normals=normals, origin=origin)
 
 
 def own_trajectory(submap: Submap, T_oc: Tensor, before: int) -> Trajectory:  # T_oc (L, 4, 4)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.compute.safe import expand_mask
-from gradslam_ng.io.ply import read_ply, write_ply
+from gradslam_ng.io.ply import read_ply, write_ply, write_ply_parts
 from gradslam_ng.structures.origin import read_origin, world_columns
 
 
@@ -217,17 +218,9 @@ class SurfelMap:
         Raises:
             ValueError: a name that does not end in .ply.
         """
-        if Path(path).suffix.lower() != ".ply":
-            raise ValueError(f"{path}: expected a name that ends in .ply")
-        one = self[b].detach().to("cpu")
-        normals = one.normals[0].numpy()
-        colors = (one.colors[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        found, comments = world_columns(one.points[0], None if one.origin is None else one.origin[0])
-        columns: dict[str, Any] = dict(found)
-        columns |= {f"n{name}": np.ascontiguousarray(normals[:, i], np.float32) for i, name in enumerate("xyz")}
-        columns |= {name: np.ascontiguousarray(colors[:, i]) for i, name in enumerate(("red", "green", "blue"))}
-        columns |= {"radius": one.radii[0].float(), "confidence": one.confidences[0].float()}
-        write_ply(path, columns | {"created": one.created[0], "updated": one.updated[0]}, comments=comments)
+        _check_name(path)
+        columns, comments = _columns(self[b])
+        write_ply(path, columns, comments=comments)
 
     @staticmethod
     @mode_free
@@ -256,6 +249,41 @@ class SurfelMap:
             stacked("radius")[..., 0].float(), stacked("confidence")[..., 0].float(), created, updated,
             torch.tensor([points.shape[1]]), None if origin is None else origin[None],
         )  # fmt: skip
+
+
+def save_surfels(path: Path | str, parts: Iterable[SurfelMap]) -> int:
+    """Write parts of one map, batches of one, with the same origin, as `SurfelMap.save` writes a map; only one of them
+    need be in memory at a time. Returns how many surfels there are.
+
+    Raises:
+        ValueError: a name that does not end in .ply.
+    """
+    _check_name(path)
+    parts = iter(parts)
+    first, second = next(parts, SurfelMap.empty()), next(parts, None)
+    if second is None:
+        first.save(path)
+        return int(first.count[0])
+    _, comments = _columns(first)
+    return write_ply_parts(path, (_columns(part)[0] for part in chain([first, second], parts)), comments)
+
+
+def _check_name(path: Path | str) -> None:
+    if Path(path).suffix.lower() != ".ply":
+        raise ValueError(f"{path}: expected a name that ends in .ply")
+
+
+def _columns(map_: SurfelMap) -> tuple[dict[str, Any], list[str]]:
+    """Columns of a PLY file, and its comments."""
+    one = map_[0].detach().to("cpu")
+    normals = one.normals[0].numpy()
+    colors = (one.colors[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    found, comments = world_columns(one.points[0], None if one.origin is None else one.origin[0])
+    columns: dict[str, Any] = dict(found)
+    columns |= {f"n{name}": np.ascontiguousarray(normals[:, i], np.float32) for i, name in enumerate("xyz")}
+    columns |= {name: np.ascontiguousarray(colors[:, i]) for i, name in enumerate(("red", "green", "blue"))}
+    columns |= {"radius": one.radii[0].float(), "confidence": one.confidences[0].float()}
+    return columns | {"created": one.created[0], "updated": one.updated[0]}, comments
 
 
 def concatenate(first: SurfelMap, second: SurfelMap) -> SurfelMap:

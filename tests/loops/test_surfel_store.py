@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.tensor_tree import load_tree, save_tree
+from gradslam_ng.loops import LoopCloser
 from gradslam_ng.loops.surfel_store import ATTRIBUTE_BYTES, SurfelStore
 from gradslam_ng.structures import SurfelMap
+from gradslam_ng.structures.surfels import save_surfels
+from tests.slam.test_submaps import clip
 
 
 def walls(count: int = 4, each: int = 50) -> tuple[SurfelMap, Tensor, Tensor]:
@@ -102,3 +108,45 @@ def test_a_file_that_cannot_be_read_costs_its_surfels_and_a_warning(tmp_path, ca
     path.unlink() if damage is None else path.write_bytes(damage)
     again = store.page(near, near.created, T_wk, [T_wk[3]])
     assert int(again.count[0]) + store.count == 150 and "50 surfels of the map are missing" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def turning(room):
+    """A camera that turns away from what it has seen, and comes back."""
+    degrees = torch.cat([torch.arange(0, 50, 10), torch.arange(30, -10, -10)])
+    return room.InMemory(replace(clip(room, degrees), T_wc=None))
+
+
+@pytest.fixture(scope="module")
+def unlimited(turning) -> gs.slam.Result:
+    return gs.PointFusion().run(turning, compile=False, loops=LoopCloser(window=3, asynchronous=False))
+
+
+def test_a_run_within_reach_of_all_of_its_map_is_the_same_bit_for_bit(turning, unlimited, tmp_path):
+    closer = LoopCloser(window=3, asynchronous=False, store=SurfelStore(tmp_path, limit=0.0))
+    result = gs.PointFusion().run(turning, compile=False, loops=closer)
+    assert torch.equal(result.trajectory.T_wc, unlimited.trajectory.T_wc) and not list(result.stored())
+    assert torch.equal(result.map.points, unlimited.map.points) and result.loops == unlimited.loops
+
+
+def test_a_map_that_is_all_on_disk_is_whole_at_the_end(turning, tmp_path, monkeypatch):
+    """Nothing counts as near, so that what is not tracked against is never looked into; nothing of it is lost."""
+    monkeypatch.setattr("gradslam_ng.loops.surfel_store.REACH", 0.0)
+    never = 2.0  # of similarity, and nothing within reach: no loop is looked for
+    plain = LoopCloser(window=3, asynchronous=False, reach=(0.0, 0.0), similarity=never)
+    paged = LoopCloser(
+        window=3, asynchronous=False, reach=(0.0, 0.0), similarity=never, store=SurfelStore(tmp_path, limit=0.0)
+    )
+    expected, found = (gs.PointFusion().run(turning, compile=False, loops=closer) for closer in (plain, paged))
+    parts = list(found.stored())
+    assert torch.equal(found.trajectory.T_wc, expected.trajectory.T_wc)
+    assert len(parts) > 1 and int(found.map.count[0]) < int(expected.map.count[0])
+    rows = [
+        torch.cat([torch.cat([part[0].points[0], part[0].colors[0]], -1) for part in each])
+        for each in ([expected.map], [found.map, *parts])
+    ]
+    a, b = (each.sort(dim=0).values for each in rows)  # the order of surfels is another
+    assert len(a) == len(b)
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+    save_surfels(tmp_path / "map.ply", [found.map[0], *parts])
+    assert int(SurfelMap.load(tmp_path / "map.ply").count[0]) == len(a)

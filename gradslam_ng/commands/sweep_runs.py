@@ -185,7 +185,9 @@ def _run_in_worker(run: Run) -> Outcome:
             runpy.run_module("gradslam_ng", run_name="__main__")
         except SystemExit as ended:
             status = int(ended.code or 0)
-    return Outcome(run.arguments, status, round(time.perf_counter() - began, 1), 1)
+    outcome = Outcome(run.arguments, status, round(time.perf_counter() - began, 1), 1)
+    _write(run, outcome)  # here too: whoever asked for it may be gone by now
+    return outcome
 
 
 def _write(run: Run, outcome: Outcome) -> None:

@@ -79,7 +79,7 @@ def align(ground_truth: Trajectory, estimate: Trajectory, mode: str = "se3") -> 
     if mode not in ALIGNMENTS:
         raise ValueError(f"align: expected one of {', '.join(ALIGNMENTS)}, got {mode!r}")
     if mode == "none":
-        return estimate, torch.eye(4, dtype=estimate.T_wc.dtype)
+        return estimate, torch.eye(4).to(estimate.T_wc)
     if len(estimate) < 3:
         raise ValueError(f"align={mode}: expected at least 3 pairs of poses, got {len(estimate)}; align=none needs 1")
     T_ge, scale = umeyama(ground_truth.T_wc, estimate.T_wc, with_scale=mode == "sim3")
@@ -112,7 +112,7 @@ def umeyama(
         if scale <= 0:
             raise ValueError("align=sim3: estimated and true motion are unrelated, the best scale is not positive")
 
-    T_ge = torch.eye(4, dtype=T_ec.dtype)
+    T_ge = torch.eye(4).to(T_ec)
     T_ge[:3, :3] = scale * R_ge
     T_ge[:3, 3] = mean_g - scale * (R_ge @ mean_e)
     return T_ge, scale

@@ -83,7 +83,7 @@ def rpe(
 def _along(estimate: Trajectory, unit: str) -> Tensor:
     """How far along the trajectory each pose is, in `unit`: (L,), never decreasing."""
     if unit == "frames":
-        return torch.arange(len(estimate), dtype=torch.float64)
+        return torch.arange(len(estimate), dtype=torch.float64, device=estimate.T_wc.device)
     if unit == "seconds":
         return estimate.timestamps - estimate.timestamps[0]
     steps = estimate.T_wc[:, :3, 3].diff(dim=0).norm(dim=-1)
@@ -93,7 +93,7 @@ def _along(estimate: Trajectory, unit: str) -> Tensor:
 def _all_pairs(along: Tensor, delta: float, allowed: float) -> Tensor:
     """From every pose to the later one nearest to `delta` further on, if within `allowed`."""
     n = len(along)
-    start, last = torch.arange(n - 1), n - 1
+    start, last = torch.arange(n - 1, device=along.device), n - 1
     after = torch.searchsorted(along, along[:-1] + delta)  # first at or beyond the wanted place
     before = (after - 1).clamp(min=0)
     # Of equal distances (a camera at rest) evo takes the first pose that has it.
@@ -111,5 +111,5 @@ def _consecutive_pairs(along: Tensor, delta: float) -> Tensor:
     ends = [0]
     while (end := int(torch.searchsorted(along, along[ends[-1]] + delta))) < len(along):
         ends.append(end)
-    ids = torch.tensor(ends)
+    ids = torch.tensor(ends, device=along.device)
     return torch.stack([ids[:-1], ids[1:]], dim=-1)

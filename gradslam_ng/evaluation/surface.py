@@ -89,7 +89,7 @@ def seen_samples(
     A sample is seen in a frame if it falls on a pixel whose depth agrees with its own to within `tolerance` meters.
     `frames` have no leading axes and carry true poses and, for an answer free of noise, true depth.
     """
-    seen = torch.zeros(len(samples), dtype=torch.bool)
+    seen = torch.zeros(len(samples), dtype=torch.bool, device=samples.device)
     for frame in frames:
         T_wc, K = frame.T_wc.to(samples), frame.K.to(samples)
         uv, z = camera.project(se3.transform(se3.inverse(T_wc), samples), K)

@@ -107,7 +107,7 @@ class Bellman:
             self[k]._solve_one(values[k : k + 1], cost[k : k + 1], temperature, discount) for k in range(len(values))
         ]
         v, done, steps = zip(*found, strict=True)
-        return torch.cat(v), torch.cat(done), torch.tensor(steps)
+        return torch.cat(v), torch.cat(done), torch.tensor(steps, device=cost.device)
 
     def _solve_one(self, v: Tensor, cost: Tensor, temperature: Tensor, discount: Tensor) -> tuple[Tensor, Tensor, int]:
         for step in range(MAX_STEPS):

@@ -146,7 +146,7 @@ class ValueIteration(nn.Module):
             values, sweeps = torch.zeros_like(flat).masked_fill(equations.inner, BIG), self.iterations or 0
             for _ in range(sweeps):
                 values = equations.sweep(values, *problem)
-            steps = torch.full((len(goals),), sweeps)
+            steps = torch.full((len(goals),), sweeps, device=cost.device)
             converged = equations.residual(values.detach(), *(x.detach() for x in problem))[1]
             known = known & (values < 0.5 * BIG)
         else:
@@ -184,11 +184,11 @@ class ValueIteration(nn.Module):
                     "temperature, raise the cost, or discount"
                 )
         if self.iterations is None and float(temperature) == 0 and undiscounted:
-            return start, start.new_ones(len(start), dtype=torch.bool), torch.zeros(len(start), dtype=torch.int64)
+            return start, start.new_ones(len(start), dtype=torch.bool), start.new_zeros(len(start), dtype=torch.int64)
         if self.iterations is None:
             values, converged, steps = equations.solve(start, cost, temperature, discount)
         else:
-            values, steps = start, torch.full((len(start),), self.iterations)
+            values, steps = start, torch.full((len(start),), self.iterations, device=start.device)
             for _ in range(self.iterations):
                 values = equations.sweep(values, cost, temperature, discount)
             converged = equations.residual(values, cost, temperature, discount)[1]

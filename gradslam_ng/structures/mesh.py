@@ -88,7 +88,7 @@ class Mesh:
         if Path(path).suffix.lower() == ".stl":
             mesh.compute_triangle_normals()
         if self.texture is not None:
-            uv = self.texture.uv[self.faces.flatten()].double()
+            uv = self.texture.uv[self.faces.flatten().to(self.texture.uv.device)].double()
             mesh.triangle_uvs = o3d.utility.Vector2dVector(uv.cpu().numpy())  # the image is turned over when written
             mesh.triangle_material_ids = o3d.utility.IntVector([0] * len(self.faces))
             mesh.textures = [o3d.geometry.Image(np.ascontiguousarray(self.texture.image.cpu().numpy()))]

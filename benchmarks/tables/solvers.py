@@ -6,6 +6,8 @@ import statistics
 
 from benchmarks.tables.common import BY_DEFAULT, load, markdown, measured, number, table
 
+SOLVERS = ("gradslam_ng", "gtsam")
+
 
 @table
 def posegraph() -> str:
@@ -37,6 +39,27 @@ def posegraph_growth() -> str:
         for row in load("posegraph")["growth"]
     ]
     return markdown(columns, rows, measured("posegraph", ["posegraph"], "1"))
+
+
+@table
+def posegraph_large() -> str:
+    columns = ("edges", "ours, s", "GTSAM, s", "ours, MB", "GTSAM, MB", "error", "GTSAM's error")
+    data = load("posegraph_large")
+    rows = []
+    for row in data["rows"]:
+        both = [row.get(name, {}) for name in SOLVERS]
+        figures = [
+            [each.get("ended", "-") if name not in each else format(each[name], form) for each in both]
+            for name, form in (("seconds", ".1f"), ("memory_mb", ".0f"), ("error", ".6g"))
+        ]
+        rows.append([f"{row['edges']:,}", *(text for pair in figures for text in pair)])
+    exponents = (_exponents(data, name, figure) for figure in ("seconds", "memory_mb") for name in SOLVERS)
+    rows.append(["growth exponents", *exponents, "", ""])
+    return markdown(columns, rows, measured("posegraph_large --peers PYTHON", ["posegraph_large"], "1"))
+
+
+def _exponents(data: dict, name: str, figure: str) -> str:
+    return ", ".join(f"{value:.2f}" for value in data["growth"][name][figure])
 
 
 @table

@@ -263,7 +263,8 @@ def main(
     for limit in [memory, None] if unlimited else [memory]:
         with tempfile.TemporaryDirectory() as folder:
             runs["limited" if limit is not None else "unlimited"] = run(sequence, Path(folder), limit, every, compile)
-    save(name, {"frames": frames, "meters": meters, "laps": laps, "size": size, "seed": seed, "runs": runs})
+    figures = {"frames": frames, "meters": meters, "laps": laps, "seed": seed, "runs": runs}
+    save(name, figures, images=f"{size[1]}x{size[0]}, tracked as they are")
 
 
 if __name__ == "__main__":

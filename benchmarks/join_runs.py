@@ -124,7 +124,8 @@ def main(data: Path = DATA, only: str = "") -> None:
             rows.append(measure(name, data, lambda _: None))
             print(rows[-1], flush=True)
     if not only:
-        save("join_runs", {"rows": [asdict(row) | {"false": row.is_false} for row in rows]})
+        figures = {"rows": [asdict(row) | {"false": row.is_false} for row in rows]}
+        save("join_runs", figures, images="as recorded, rendered ones 160x120")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.calibration.cameras import NEAR, CameraPair, lift, see
+from gradslam_ng.calibration.local_planes import fit_depth
 from gradslam_ng.calibration.motion import LocalMotion
 from gradslam_ng.calibration.residuals import BrightnessPairs, Images, PlanePairs, Sampled, move_back
 from gradslam_ng.compute.discrete import discrete
@@ -28,18 +29,23 @@ MIN_GRADIENT = 0.01  # of intensity, per pixel of the shrunk image
 class Keyframes:
     """N keyframes at working size."""
 
-    depth: Tensor  # (N, h, w), meters, as measured
+    depth: Tensor  # (N, h, w), meters, as measured or smoothed, but not corrected
     images: Images  # of color
     motion: LocalMotion
     factor: int  # full pixels of depth in one
     smooth: Tensor  # (N, h, w) bool: depth with no edge near by
 
     @staticmethod
-    def of(depth: Tensor, intensity: Tensor, motion: LocalMotion, factors: tuple[int, int]) -> Keyframes:
-        """depth (N, H, W) and intensity (N, H', W') as recorded, shrunk by factors, of depth and of color."""
+    def of(
+        depth: Tensor, intensity: Tensor, motion: LocalMotion, factors: tuple[int, int], *, smooth: bool
+    ) -> Keyframes:
+        """depth (N, H, W) and intensity (N, H', W') as recorded, shrunk by factors, of depth and of color; and depth
+        smoothed, where asked for."""
         small = images.downsample_depth(depth[..., None], factors[0])[..., 0] if factors[0] > 1 else depth
         gray = images.downsample_color(intensity[..., None], factors[1])[..., 0] if factors[1] > 1 else intensity
-        return Keyframes(small, Images.of(gray, factors[1]), motion, factors[0], is_smooth(small))
+        even = is_smooth(small)
+        small = fit_depth(small) if smooth else small
+        return Keyframes(small, Images.of(gray, factors[1]), motion, factors[0], even & (small > 0))
 
     def pixels(self) -> Tensor:
         """(h, w, 2), in full pixels of depth."""
@@ -175,6 +181,23 @@ class Associator:
         misfit = _spread((a.value - gain[:, None] * b.value - bias[:, None])[used])
         information = used / max(misfit, MIN_NOISE)
         return BrightnessPairs(i, j, uv, z, normal, frames.images, gain, bias, information, frames.motion, misfit)
+
+    @discrete
+    def misfits(
+        self,
+        T_wc: Tensor,  # (N, 4, 4)
+        cameras: CameraPair,
+    ) -> tuple[tuple[float, float], Tensor]:
+        """Spread of the differences of surfaces, in standard deviations of the depth noise, and of brightness, of all
+        pairs together and of each (2, M); that of a pair without any is 1."""
+        whole, each = [], []
+        terms = (self.planes(T_wc, cameras), MIN_MISFIT), (self.brightness(T_wc, cameras), MIN_NOISE)
+        for term, least in terms:
+            r = max(term.misfit, least) * term.evaluate(T_wc[self.i], T_wc[self.j], cameras).r
+            median = torch.where(term.information > 0, r.abs(), torch.nan).nanmedian(-1).values
+            whole.append(term.misfit)
+            each.append(torch.where(median > 0, 1.4826 * median, 1.0))
+        return (whole[0], whole[1]), torch.stack(each)
 
     def _shown(self, index: Tensor, p: Tensor, cameras: CameraPair) -> Sampled:
         """Points (M, P, 3), in depth cameras, in the color images of frames (M,)."""

@@ -32,6 +32,7 @@ class KeyframeImages:
     intensity: Tensor  # (N, H', W')
     T_wc: Tensor  # (N, 4, 4), as tracked
     motion: LocalMotion
+    frames: Tensor  # (N,), which of the sequence's frames they are
 
 
 @discrete
@@ -73,7 +74,7 @@ def read_keyframes(sequence: RGBDSequence, result: Result, count: int) -> Keyfra
     frames = [read_apart(sequence, k) for k in numbers.tolist()]
     depth = torch.stack([depth[..., 0] for _, depth in frames]).double()
     intensity = torch.stack([images.intensity(color)[..., 0] for color, _ in frames]).double()
-    return KeyframeImages(depth, intensity, T_wc[chosen], motion)
+    return KeyframeImages(depth, intensity, T_wc[chosen], motion, numbers)
 
 
 def frames_of(trajectory: Trajectory, sequence: RGBDSequence) -> Tensor:

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from gradslam_ng.calibration.keyframes import frames_of
 from gradslam_ng.calibration.observability import OPEN
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.evaluation.alignment import umeyama
-from gradslam_ng.slam import Result
 
 MIN_POSES = 10  # that both have
 NOMINAL = 0.02  # standard deviation of what is told of a device
@@ -23,7 +21,11 @@ class Scale(NamedTuple):
     sigma: float  # standard deviation
 
 
-def scale_of_depth(sequence: RGBDSequence, result: Result) -> Scale | None:
+def scale_of_depth(
+    sequence: RGBDSequence,
+    frames: Tensor,  # (N,), numbers of frames
+    T_wc: Tensor,  # (N, 4, 4), in the meters that depth is told in
+) -> Scale | None:
     """By the positions that another source tells of frames (`RGBDSequence.T_prior`) and those found (Umeyama 1991);
     None where there are none, too few, or too little of a way.
 
@@ -32,12 +34,11 @@ def scale_of_depth(sequence: RGBDSequence, result: Result) -> Scale | None:
     """
     if sequence.T_prior is None:
         return None
-    frames = frames_of(result.trajectory, sequence)
-    T_prior, T_wc = sequence.T_prior[frames], result.trajectory.T_wc
-    both = result.tracked & T_prior[:, :3].isfinite().flatten(1).all(-1)
+    T_prior, seconds = sequence.T_prior[frames], sequence.timestamps[frames]
+    both = T_prior[:, :3].isfinite().flatten(1).all(-1)
     if int(both.sum()) < MIN_POSES:
         return None
-    seconds = result.trajectory.timestamps[both]
+    seconds = seconds[both]
     return _compare(T_prior[both], T_wc[both], float(seconds[-1] - seconds[0]))
 
 

@@ -63,6 +63,11 @@ def calibrate(
     found = _calibrate(sequence, keyframes, console)
     console.print(_table(found, str(out)))
     console.print(_say_scale(found, sequence), soft_wrap=True, markup=False)
+    if found.is_as_told:
+        reason = (
+            "nothing to change: halves of it differ from each other by as much as from what is told, or tell nothing"
+        )
+        raise UnreliableError(f"{source}: {reason}; nothing is written")
     if not found.is_better:
         reason = "pairs of frames that took no part fit no better with the cameras found"
         raise UnreliableError(f"{source}: {reason}; nothing is written")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def result(better: bool, scale: Scale | None = None) -> Calibration:
     sigma = torch.full((len(NAMES),), 0.001, dtype=torch.float64)
     sigma[2] = torch.inf
     misfit = {"surfaces": (1.0, 0.5 if better else 1.5), "brightness": (0.0, 0.0)}
-    return Calibration(told, found, sigma, 8, 20, misfit, (480, 640), scale)
+    return Calibration(told, found, sigma, 8, 20, misfit, (480, 640), scale, 5.0 if better else -5.0)
 
 
 @pytest.fixture
@@ -76,6 +77,19 @@ def test_nothing_better_is_not_written(tmp_path: Path, capsys, without_work) -> 
     path = tmp_path / "camera.json"
     assert main(["calibrate", SOURCE, "--out", str(path)]) == 3
     assert "fit no better" in capsys.readouterr().err and not path.exists()
+
+
+def test_nothing_to_change_is_not_written(tmp_path: Path, capsys, monkeypatch) -> None:
+    """A camera that is right already, or a recording whose halves tell different ones."""
+    as_told = replace(result(True), cameras=result(True).told)
+    monkeypatch.setattr(command, "calibrate_sequence", lambda *_, **__: as_told)
+    path = tmp_path / "camera.json"
+    assert main(["calibrate", SOURCE, "--out", str(path)]) == 3
+    assert "nothing to change" in capsys.readouterr().err and not path.exists()
+
+
+def test_benefit_within_chance_is_none() -> None:
+    assert result(True).is_better and not replace(result(True), certainty=1.0).is_better
 
 
 def test_scale_is_written_in_the_units_of_depth(tmp_path: Path, capsys, without_work) -> None:

@@ -46,7 +46,8 @@ class Row:
     keyframes: int
     taken: bool
     ate_cm: tuple[float, float]  # before and after
-    misfit: tuple[float, float]
+    ate_scale_free_cm: tuple[float, float]
+    misfit: tuple[float, float]  # where it was refused, what refined poses would have had
     sharpness_mm: tuple[float, float]
     times_the_run: float  # what refinement took
 
@@ -86,12 +87,15 @@ def measure(name: str, sequence: RGBDSequence) -> Row:
     found = refine(system, sequence, result)
     refined = time.perf_counter()
     both = (found.before, found.result)
-    ate = [100 * evaluation.ate(sequence.ground_truth, one.localized).rmse for one in both]
-    sharp = [sharpness(system, sequence, one.trajectory, one.tracked) for one in both]
+    ate, free = (
+        [100 * evaluation.ate(sequence.ground_truth, one.localized, align=align).rmse for one in both]
+        for align in ("se3", "sim3")
+    )
+    sharp = [sharpness(system, sequence, one.trajectory, one.tracked) for one in both[: 1 + found.taken]]
     misfit = found.misfit or (float("nan"), float("nan"))
     return Row(
-        name, len(result.tracked), found.keyframes, found.taken, (ate[0], ate[1]), misfit,
-        (sharp[0], sharp[1]), (refined - ran) / (ran - begun),
+        name, len(result.tracked), found.keyframes, found.taken, (ate[0], ate[1]), (free[0], free[1]), misfit,
+        (sharp[0], sharp[-1]), (refined - ran) / (ran - begun),
     )  # fmt: skip
 
 

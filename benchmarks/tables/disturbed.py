@@ -120,12 +120,13 @@ def lost_frames() -> str:
 @table
 def refinement() -> str:
     columns = (
-        "recording", "frames", "keyframes", "ATE, cm", "refined", "misfit", "refined", "sharpness, mm", "refined",
-        "time, of the run",
+        "recording", "frames", "keyframes", "taken", "ATE, cm", "refined", "scale free", "refined", "misfit", "refined",
+        "sharpness, mm", "refined", "time, of the run",
     )  # fmt: skip
     rows = [
-        [row["recording"], str(row["frames"]), str(row["keyframes"]), *(f"{x:.3f}" for x in row["ate_cm"]),
-         *(f"{x:.4f}" for x in row["misfit"]), *(f"{x:.2f}" for x in row["sharpness_mm"]),
+        [row["recording"], str(row["frames"]), str(row["keyframes"]), "yes" if row["taken"] else "no",
+         *(f"{x:.3f}" for x in (*row["ate_cm"], *row["ate_scale_free_cm"])), *(f"{x:.4f}" for x in row["misfit"]),
+         *(f"{x:.2f}" for x in row["sharpness_mm"]),
          f"{row['times_the_run']:.1f}"]
         for row in load("refinement")["rows"]
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from gradslam_ng import optim
 from gradslam_ng.geometry import camera, se3
 from gradslam_ng.refinement.elimination import Reduced, eliminate, robust_location
 from gradslam_ng.refinement.observations import Observations, sample
+from gradslam_ng.refinement.prior import PosePrior
 
 KERNEL_WIDTH = 4.685  # standard deviations from which a residual counts nothing more
 KERNEL = optim.Tukey(KERNEL_WIDTH)
@@ -40,21 +41,26 @@ class BundleAdjustment:
         observed: what keyframes measure of the surfels.
         surfels: they themselves.
         brightness: whether it takes part.
+        prior: what is known of the poses before.
     """
 
-    def __init__(self, observed: Observations, *, surfels: Surfels, brightness: bool = True) -> None:
-        self.observed, self.surfels, self.brightness = observed, surfels, brightness
+    def __init__(
+        self, observed: Observations, *, surfels: Surfels, brightness: bool = True, prior: PosePrior | None = None
+    ) -> None:
+        self.observed, self.surfels, self.brightness, self.prior = observed, surfels, brightness, prior
 
     def linearize(self, T_wk: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
         """H (6 K - 6, 6 K - 6), g (6 K - 6,) and the error ()."""
         parts = [self._reduce(*self.measure_depth(T_wk), self.observed.depth_information)]
         if self.brightness:
             parts.append(self._reduce(*self.measure_brightness(T_wk), self.observed.brightness_information))
+        if self.prior is not None:
+            parts.append(self.prior.linearize(T_wk))
         H, g, error = (sum(values[1:], values[0]) for values in zip(*parts, strict=True))
         return H[6:, 6:], g[6:], error
 
     def error(self, T_wk: Tensor, /) -> Tensor:
-        """Half the sum of robust squared residuals ()."""
+        """Half the sum of robust squared residuals, and of what the prior adds ()."""
         return self.linearize(T_wk)[2]
 
     def retract(

@@ -1,8 +1,10 @@
 """Refinement of a finished run: keyframes and surfels by direct bundle adjustment, then all frames and the map.
 
-In rounds: which pixels of the keyframes see which surfels, the poses of the keyframes, surfels to where these say. One
-surfel in four takes no part, and judges: where they fit the refined poses no better than those of the run, the run
-stays as it is. Frames between keyframes follow them, and the whole recording is fused anew.
+In rounds: which pixels of the keyframes see which surfels, the poses of the keyframes, surfels to where these say. What
+the run claims of its poses' errors is a prior. One surfel in four takes no part, and judges: where they fit the refined
+poses no better than those of the run, the run stays as it is; so it does where it would be moved farther than it claims
+to be off, and depth and brightness do not agree on that. Frames between keyframes follow them, and the whole recording
+is fused anew.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from gradslam_ng.compute.compiled import compilation
 from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.meshing import tsdf_to_surfels
-from gradslam_ng.refinement.bundle_adjustment import BundleAdjustment, Surfels
-from gradslam_ng.refinement.keyframes import Keyframes, choose_keyframes, frames_of_run, read_keyframes
-from gradslam_ng.refinement.observations import Observations, associate
+from gradslam_ng.refinement.adjustment import Unconnected, adjust, compare, hold_out
+from gradslam_ng.refinement.bundle_adjustment import Surfels
+from gradslam_ng.refinement.keyframes import choose_keyframes, frames_of_run, read_keyframes
+from gradslam_ng.refinement.prior import PosePrior
 from gradslam_ng.refinement.propagation import follow_keyframes, fuse_again
+from gradslam_ng.refinement.witnesses import is_supported
 from gradslam_ng.slam import Result
 from gradslam_ng.slam.state import Map
 from gradslam_ng.slam.system import System
@@ -32,10 +36,7 @@ log = logging.getLogger("gradslam_ng")
 
 KEYFRAMES, SURFELS = 100, 4000  # at most
 MIN_KEYFRAMES, MIN_SURFELS = 3, 100
-ROUNDS, ITERATIONS = 3, 4  # of association; of the solver after each
-HELD_OUT = 4  # every so many-th surfel takes no part, and judges
 MIN_CONFIDENCE = 1.0  # of a surfel that takes part: that of the surface
-MIN_PAIRS = 30  # measurements of surfels that a keyframe shares with others, else it says nothing of its pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,8 @@ def refine(
     """A run's poses and map refined together, by direct bundle adjustment (Schoeps, Sattler and Pollefeys 2019).
 
     The run stays as it is, and `refused` says why, where fewer than three frames were tracked, the map has fewer than a
-    hundred surfels, keyframes do not see the same surfels, or surfels held out fit no better afterwards. Frames that
+    hundred surfels, keyframes do not see the same surfels, surfels held out fit no better afterwards, or poses would
+    move farther than their covariances allow while depth and brightness, each alone, do not agree on it. Frames that
     were lost follow their neighbors but enter no map, as in the run; submaps that are not joined stay as they are;
     without texture depth alone is aligned. Covariances stay those of the run.
 
@@ -97,84 +99,27 @@ def refine(
     keyframes = read_keyframes(sequence, numbers, frames, system.noise, system.max_depth, system.device)
     T_oc = relative_to_origin(result.trajectory.T_wc, _origin(result.map), torch.float64)
     before = T_oc[keyframes.number]
+    prior = PosePrior.of_run(result, keyframes.number, before)
+    taking_part, judging = hold_out(surfels)
     try:
-        after, misfit = adjust(keyframes, surfels, before, brightness)
+        after = adjust(keyframes, taking_part, before, brightness, prior)
     except Unconnected as error:
         return _refuse(result, len(before), len(surfels.points), str(error))
+    misfit = compare(keyframes, judging, before, after, brightness)
+    why = None
     if not misfit[1] < misfit[0]:
-        return replace(_refuse(result, len(before), len(surfels.points), WORSE), misfit=misfit)
+        why = WORSE
+    elif not is_supported(keyframes, taking_part, prior, after, brightness):
+        why = UNSUPPORTED
+    if why is not None:
+        return replace(_refuse(result, len(before), len(surfels.points), why), misfit=misfit)
     T_oc = follow_keyframes(T_oc, keyframes.number, after)
     refined = rebuild(system, sequence, result, frames, T_oc)
     return Refinement(result, refined, len(before), len(surfels.points), misfit, None)
 
 
 WORSE = "surfels that took no part fit the refined poses no better than those of the run"
-
-
-class Unconnected(ValueError):
-    """Keyframes that do not see the same surfels."""
-
-
-def adjust(
-    keyframes: Keyframes,
-    surfels: Surfels,
-    T_wk: Tensor,  # (K, 4, 4) float64
-    brightness: bool = True,
-) -> tuple[Tensor, tuple[float, float]]:
-    """The poses (K, 4, 4) of the keyframes refined, the first where it is; and the misfit of surfels held out, before
-    and after.
-
-    Raises:
-        Unconnected: keyframes share too few surfels with others.
-    """
-    held = torch.arange(len(surfels.points), device=T_wk.device) % HELD_OUT == HELD_OUT - 1
-    judging, taking_part = Surfels(*(x[held] for x in surfels)), Surfels(*(x[~held] for x in surfels))
-    before = T_wk
-    for _ in range(ROUNDS):
-        observed = associate(keyframes, *taking_part, T_wk)
-        check_connected(observed)
-        problem = BundleAdjustment(observed, surfels=taking_part, brightness=brightness)
-        T_wk = problem.solve(T_wk, ITERATIONS)
-        taking_part = problem.place_surfels(T_wk)
-    return T_wk, compare(keyframes, judging, before, T_wk, brightness)
-
-
-def check_connected(observed: Observations) -> None:
-    """Raise `Unconnected` where a keyframe shares less than `MIN_PAIRS` surfels with others, or two parts of the
-    keyframes share none."""
-    seen = (observed.depth_information > 0).double()
-    shared = seen @ seen.mT > MIN_PAIRS
-    alone = int((shared.sum(1) - shared.diagonal().long() == 0).sum())
-    reached = shared[0] | (torch.arange(len(seen), device=seen.device) == 0)
-    for _ in range(len(seen)):
-        reached = shared[reached].any(0) | reached
-    if alone or not bool(reached.all()):
-        apart = int((~reached).sum())
-        raise Unconnected(f"{apart} of {len(seen)} keyframes share fewer than {MIN_PAIRS} surfels with the others")
-
-
-def compare(
-    keyframes: Keyframes,
-    surfels: Surfels,
-    before: Tensor,  # (K, 4, 4)
-    after: Tensor,  # (K, 4, 4)
-    brightness: bool,
-) -> tuple[float, float]:
-    """The mean cost of surfels' measurements, from 0 to 1, at two sets of poses. What is measured at one of them alone
-    costs at the other what an outlier does."""
-    noise = associate(keyframes, *surfels, before).noise  # for both: what is judged must not judge itself
-    costs, seen = [], []
-    for T_wk in (before, after):
-        placed = BundleAdjustment(associate(keyframes, *surfels, T_wk, noise), surfels=surfels).place_surfels(T_wk)
-        observed = associate(keyframes, *placed, T_wk, noise)
-        costs.append(torch.stack(BundleAdjustment(observed, surfels=placed).costs(T_wk)))
-        seen.append(torch.stack([observed.depth_information > 0, observed.brightness_information > 0]))
-    either = seen[0] | seen[1]
-    if not brightness:
-        costs, seen, either = [x[:1] for x in costs], [x[:1] for x in seen], either[:1]
-    count = either.sum().clamp(min=1)
-    mean = [torch.where(there, cost, 1.0)[either].sum() / count for there, cost in zip(seen, costs, strict=True)]
-    return float(mean[0]), float(mean[1])
+UNSUPPORTED = "poses would move farther than their covariances allow, and depth and brightness do not agree on it"
 
 
 @discrete

@@ -17,13 +17,19 @@ from gradslam_ng.structures import SurfelMap, Trajectory
 
 @pytest.fixture(scope="module")
 def finished(room):
-    """A sequence, a system, and its result whose poses then drifted by 1 cm and half a degree."""
+    """A sequence, a system, and its result whose poses then drifted by 1 cm and half a degree, as they claim."""
     sequence, system = room.InMemory(room.view(room.walk(12))), gs.PointFusion(odometry="ground-truth")
     result = system.run(sequence)
     share = torch.linspace(0, 1, 12, dtype=torch.float64)[:, None]
     drift = se3.exp(share * torch.tensor([0.01, 0, 0.005, 0, 0.008, 0]))
     trajectory = Trajectory(result.trajectory.timestamps, drift @ result.trajectory.T_wc)
-    return sequence, system, replace(result, trajectory=trajectory)
+    return sequence, system, claim(replace(result, trajectory=trajectory), 0.01)
+
+
+def claim(result, sigma):
+    """The result with that standard deviation, meters and radians, for each of its poses."""
+    covariance = sigma**2 * torch.eye(6, dtype=torch.float64)
+    return replace(result, covariances=covariance.expand(len(result.tracked), 6, 6).clone())
 
 
 def error(sequence, result) -> float:
@@ -36,6 +42,32 @@ def test_drift_is_taken_out(finished):
     assert found.taken and found.keyframes == 5 and found.misfit[1] < found.misfit[0]
     assert error(sequence, found.result) < 0.4 * error(sequence, result)
     assert found.before is result and int(found.result.map.count) > 1000
+
+
+def test_more_drift_than_claimed_needs_depth_and_brightness(finished, room):
+    """Poses that were given claim no error. Where both say so drift is taken out, where depth alone does they stay."""
+    sequence, system, result = finished
+    given = claim(result, 0.0)
+    found = refine(system, sequence, given, max_keyframes=5)
+    assert found.taken and error(sequence, found.result) < 0.6 * error(sequence, result)
+    for frames, brightness in ((sequence, False), (room.InMemory(gray(sequence)), True)):
+        alone = refine(system, frames, given, max_keyframes=5, brightness=brightness)
+        assert not alone.taken and alone.result.trajectory is result.trajectory and "do not agree" in alone.refused
+
+
+def test_a_sensor_that_is_off_does_not_bend_a_good_path(finished, room):
+    """Color that slides over the surface from frame to frame, as by another delay: depth says otherwise, and the run,
+    which claims a millimeter and is exact, stays within that."""
+    sequence, system, result = finished
+    clip = sequence.clip
+    color = torch.stack([torch.roll(each, i // 2, 1) for i, each in enumerate(clip.color)])
+    exact = claim(replace(result, trajectory=sequence.ground_truth), 0.001)
+    found = refine(system, room.InMemory(replace(clip, color=color)), exact, max_keyframes=5)
+    assert error(sequence, found.result) < 0.001
+
+
+def gray(sequence):
+    return replace(sequence.clip, color=torch.full_like(sequence.clip.color, 0.5))
 
 
 def test_lost_and_unreadable_frames(finished, room):
@@ -51,8 +83,7 @@ def test_lost_and_unreadable_frames(finished, room):
 
 def test_without_color_depth_alone_is_aligned(finished, room):
     sequence, system, result = finished
-    gray = room.InMemory(replace(sequence.clip, color=torch.full_like(sequence.clip.color, 0.5)))
-    found = refine(system, gray, result, max_keyframes=5)
+    found = refine(system, room.InMemory(gray(sequence)), result, max_keyframes=5)
     assert found.taken and error(sequence, found.result) < error(sequence, result)
 
 

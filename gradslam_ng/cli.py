@@ -11,12 +11,11 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib.abc import InspectLoader
 from typing import TextIO
 
 from gradslam_ng import __version__
-from gradslam_ng.commands.errors import CommandError
+from gradslam_ng.commands.errors import CommandError, UsageError
 from gradslam_ng.commands.examples import EXAMPLES
 from gradslam_ng.commands.signatures import signature_of
 
@@ -80,6 +79,9 @@ def _run_subcommand(args: list[str]) -> None:
 
         if HELP & set(args[1:]):
             _help_of(args[0], args[1:])
+        from gradslam_ng.commands.option_names import refuse_unknown
+
+        refuse_unknown(args[0], args[1:])
         tyro.cli(command(args[0]), prog=f"gradslam-ng {args[0]}", args=args[1:])
     elif args[0].startswith("--tyro-"):  # completion for a shell
         import tyro
@@ -89,10 +91,9 @@ def _run_subcommand(args: list[str]) -> None:
             app.command(command(name))
         app.cli(prog="gradslam-ng", description=DESCRIPTION, args=args)
     else:
-        near = "".join(f"; perhaps you meant {name}" for name in get_close_matches(args[0], COMMANDS, 1))
-        told = f"gradslam-ng: expected a command, one of {', '.join(COMMANDS)}, got {args[0]!r}{near}"
-        print(told, file=sys.stderr)
-        raise SystemExit(2)
+        from gradslam_ng.io.similar_names import meant
+
+        raise UsageError(f"expected a command, one of {', '.join(COMMANDS)}, got {args[0]!r}{meant(args[0], COMMANDS)}")
 
 
 def _help_of(name: str, args: list[str]) -> None:

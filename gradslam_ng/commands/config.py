@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradslam_ng.io.similar_names import like_it
+from gradslam_ng.io.similar_names import meant_path
 from gradslam_ng.io.text import read_toml
 
 log = logging.getLogger("gradslam_ng")
@@ -47,7 +47,7 @@ def read_config(config: Path | None) -> dict[str, dict]:
     if config is None:
         return {}
     if not config.is_file():
-        raise FileNotFoundError(f"config: no such file: {config}{like_it(config)}")
+        raise FileNotFoundError(f"config: no such file: {config}{meant_path(config)}")
     try:
         tables = read_toml(config, "TOML")
     except ValueError as error:

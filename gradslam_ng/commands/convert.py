@@ -9,6 +9,7 @@ import tyro
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
+from gradslam_ng.commands.arguments import OPTIONAL, OptionalInt
 from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.recording import SourceOptions, describe
 from gradslam_ng.commands.run_folder import load_estimate
@@ -23,8 +24,8 @@ def convert(
     *,
     to: Literal["tum", "folder", "transforms", "colmap"],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    trajectory: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    jpeg: int | None = None,
+    trajectory: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=OPTIONAL)] = None,
+    jpeg: OptionalInt = None,
     recording: Annotated[SourceOptions, tyro.conf.OmitArgPrefixes],
 ) -> None:
     """Write a recording in another layout: registered, undistorted images, 16 bit depth, camera and poses.

@@ -12,11 +12,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from gradslam_ng import datasets
+from gradslam_ng.commands.arguments import OPTIONAL, OptionalStr
 
-Name = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+Name = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]", help_behavior_hint=OPTIONAL)]
 
 
-def download(name: Name = None, /, out: Path = Path("datasets"), url: str | None = None) -> None:
+def download(name: Name = None, /, out: Path = Path("datasets"), url: OptionalStr = None) -> None:
     """Fetch a public sequence by name and unpack it; without a name, list the catalog.
 
     Args:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import evaluation, viz
+from gradslam_ng.commands.arguments import OPTIONAL, OptionalPath
 from gradslam_ng.commands.error_formats import Columns, format_csv, format_json, format_latex, save_evo
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import load_recording
@@ -26,7 +27,9 @@ SAME = 1e-9  # meters: errors of the alignment alone
 OTHER_UNIT = 5.0  # how many times as large one trajectory is as the other where their units differ
 UNITS = {"frames": "frame(s)", "seconds": "s", "meters": "m", "metres": "m"}
 GroundTruth = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GROUND_TRUTH")]
-Estimate = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="ESTIMATE")]
+Estimate = Annotated[
+    Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ESTIMATE]", help_behavior_hint=OPTIONAL)
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class OutputOptions:
     json: bool = False
     csv: bool = False
     latex: bool = False
-    evo: Path | None = None
+    evo: OptionalPath = None
     out: Path = Path("evaluation.png")
 
     @property

@@ -15,7 +15,6 @@ from gradslam_ng.viz.browser import BrowserView
 from gradslam_ng.viz.scene import Cloud, Scene, outcomes_of, place_aside, sample
 
 LIVE_POINTS = 40_000  # shown of a map that grows
-IMAGE_WIDTH = 200  # pixels, of what the camera sees, at most
 PERIOD = 0.5  # seconds between two updates at least
 SHARE = 0.005  # of the run's time that updates may take, besides what the thread of the server takes
 
@@ -49,10 +48,9 @@ class LiveView:
 
 
 def image_of(stream: Stream) -> np.ndarray:
-    """What the camera sees now, (H, W, 3) uint8, at working size or half of that: it need not be read again."""
+    """What the camera sees now, (H, W, 3) uint8, at working size: it need not be read again."""
     color = stream.tracker.submap.state_after.live.color[0]
-    step = max(1, -(-color.shape[1] // IMAGE_WIDTH))
-    return (color[::step, ::step].clamp(0, 1) * 255).byte().cpu().numpy()
+    return (color.clamp(0, 1) * 255).byte().cpu().numpy()
 
 
 def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
+from gradslam_ng.commands.arguments import OptionalInt, OptionalPath
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.commands.run_folder import load_estimate
+from gradslam_ng.commands.run_folder import load_estimate, map_file
 from gradslam_ng.geometry.upright import estimate_upright
-from gradslam_ng.io.similar_names import like_it
 from gradslam_ng.meshing import bake_texture, decimate, marching_cubes, remove_small_components, surfels_to_tsdf
 from gradslam_ng.structures import SurfelMap, VoxelGrid
 from gradslam_ng.structures.mesh import Mesh
@@ -27,10 +27,10 @@ MapFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR|MAP")
 def mesh(
     map_: MapFile,
     /,
-    out: Path | None = None,
+    out: OptionalPath = None,
     voxel_size: float = 0.01,
     min_component: int = 0,
-    decimate: int | None = None,
+    decimate: OptionalInt = None,
     texture: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Make a mesh of either kind of map.
@@ -43,10 +43,7 @@ def mesh(
         decimate: Triangles that are left at most.
         texture: Colors in an image, of a .glb or .obj, which keeps what larger triangles would blur.
     """
-    if map_.is_dir():
-        map_ = next((map_ / name for name in ("volume.npz", "map.ply") if (map_ / name).is_file()), map_ / "map.ply")
-    if not map_.is_file():
-        raise FileNotFoundError(f"no such file: {map_}{like_it(map_)}")
+    map_ = map_file(map_)
     out = map_.with_name("mesh.ply") if out is None else out
     if out.suffix.lower() not in FORMATS:
         raise ValueError(f"out: expected a name that ends in {', '.join(FORMATS)}, got {out.name!r}")
@@ -57,7 +54,7 @@ def mesh(
     if texture and out.suffix.lower() not in TEXTURED:
         raise UsageError(f"texture: expected an --out that ends in {' or '.join(TEXTURED)}, got {out.name!r}")
     with Console(stderr=True).status("[dim]surface[/]") as status:
-        surfels = None if map_.suffix == ".npz" else SurfelMap.load(map_)
+        surfels = None if map_.suffix.lower() == ".npz" else SurfelMap.load(map_)
         volume = VoxelGrid.load(map_) if surfels is None else surfels_to_tsdf(surfels, voxel_size)
         if out.exists() and out.samefile(map_):
             raise UsageError(f"out: expected another file than the map itself, got {out}")

@@ -252,7 +252,6 @@ def add_deprecated_keys(metrics: dict) -> None:
             table[old.rpartition(".")[2]] = table[name]
             added.append(old)
     metrics["deprecated_keys"] = added
-    log.info("metrics.json: keys under their old names, listed in deprecated_keys, will be removed in the next version")
 
 
 def summary(statistics: evaluation.Statistics) -> dict[str, float]:

@@ -18,22 +18,21 @@ from rich.table import Table
 from torch import Tensor
 
 from gradslam_ng import planning
+from gradslam_ng.commands.arguments import OPTIONAL, OptionalStr
 from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableError, UnseenError, UsageError
 from gradslam_ng.commands.recording import SourceOptions, is_synthetic
-from gradslam_ng.commands.run_folder import check_writable, load_estimate, metrics_beside
+from gradslam_ng.commands.run_folder import check_writable, load_estimate, map_file, metrics_beside
 from gradslam_ng.io.atomic import write_whole
-from gradslam_ng.io.similar_names import like_it
 from gradslam_ng.structures import RGBDFrames, SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.viz.floor_plan import plot_plan
 
-MAPS = ("volume.npz", "map.ply")  # of a run, the first that is there
 FRAMES = 100  # of a recording, at most, that tell what is free
 CHUNK = 10  # frames at a time
 
 MapPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MAP")]
-Start = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="X Y [YAW]")]
-Goal = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="X Y")]
-Up = Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z")]
+Start = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="X Y [YAW]", help_behavior_hint=OPTIONAL)]
+Goal = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="X Y", help_behavior_hint=OPTIONAL)]
+Up = Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z", help_behavior_hint=OPTIONAL)]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class GridOptions:
     """
 
     unknown: Literal["blocked", "free", "costly"] = "blocked"
-    recording: str | None = None
+    recording: OptionalStr = None
     up: Up = None
     heights: tuple[float, float] = (0.1, 1.3)
     cell: float = 0.05
@@ -92,7 +91,7 @@ def plan(
     if not 0 <= radius < math.inf:
         raise UsageError(f"radius: expected a number of meters from 0 on, got {radius:g}")
     grid.check()
-    file = _map_file(map_)
+    file = map_file(map_)
     check_writable(out)
     console = Console()
     occupancy = _occupancy(file, grid, console)
@@ -130,23 +129,9 @@ def _check_ends(start: tuple[float, ...] | None, goal: tuple[float, ...] | None)
     return torch.tensor(start[:2], dtype=torch.float64), torch.tensor(goal, dtype=torch.float64)
 
 
-def _map_file(map_: Path) -> Path:
-    """The file of a map, or that in the folder of a run."""
-    if map_.is_dir():
-        for name in MAPS:
-            if (map_ / name).is_file():
-                return map_ / name
-        raise FileNotFoundError(f"{map_}: expected {' or '.join(MAPS)} in it, as `gradslam-ng run` leaves them")
-    if not map_.is_file():
-        raise FileNotFoundError(f"no such file: {map_}{like_it(map_)}")
-    if map_.suffix not in (".npz", ".ply"):
-        raise ValueError(f"{map_}: expected the folder of a run, or {' or '.join(MAPS)} in it")
-    return map_
-
-
 def _occupancy(file: Path, options: GridOptions, console: Console) -> planning.Occupancy:
     """The grid in the plane of a map, with what its recording's cameras saw to be free."""
-    one = VoxelGrid.load(file) if file.suffix == ".npz" else SurfelMap.load(file)
+    one = VoxelGrid.load(file) if file.suffix.lower() == ".npz" else SurfelMap.load(file)
     submap = re.fullmatch(r"map(_\d+)", file.stem)
     poses = file.with_name(f"trajectory{submap[1] if submap else ''}.txt")
     trajectory = load_estimate(poses) if poses.is_file() else None

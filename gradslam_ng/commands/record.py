@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from gradslam_ng.cameras import LiveCamera, Recorder, open_camera
+from gradslam_ng.commands.arguments import OptionalFloat, OptionalInt
 from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UsageError
 
@@ -23,8 +24,8 @@ def record(
     /,
     *,
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    seconds: float | None = None,
-    jpeg: int | None = None,
+    seconds: OptionalFloat = None,
+    jpeg: OptionalInt = None,
 ) -> None:
     """Record a live camera: registered color and depth, and what the camera is, until Ctrl-C.
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from gradslam_ng import datasets
 from gradslam_ng.cameras import LiveSequence, is_camera
+from gradslam_ng.commands.arguments import OPTIONAL, OptionalFloat
 from gradslam_ng.commands.errors import RefusedError, UsageError
 from gradslam_ng.commands.prior import add_prior
 from gradslam_ng.commands.settings import parse_frames
@@ -26,11 +27,16 @@ from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.datasets.validation import FAR, validate
 from gradslam_ng.viz.scene_files import read_metrics
 
-CameraOption = Annotated[str | None, tyro.conf.arg(name="camera", aliases=["--intrinsics"])]
+CameraOption = Annotated[
+    str | None,
+    tyro.conf.arg(name="camera", aliases=["--intrinsics"], metavar="K|FILE", help_behavior_hint=OPTIONAL),
+]
 Topics = Annotated[str | None, tyro.conf.arg(metavar="COLOR,DEPTH", help_behavior_hint="(bags only)")]
-Noise = Annotated[Literal["none", "kinect"] | None, tyro.conf.arg(help_behavior_hint="(synthetic only)")]
-Prior = Annotated[str | None, tyro.conf.arg(metavar="FILE")]
-Place = Annotated[str | None, tyro.conf.arg(metavar="PLACE")]
+Noise = Annotated[
+    Literal["none", "kinect"] | None, tyro.conf.arg(metavar="{none,kinect}", help_behavior_hint="(synthetic only)")
+]
+Prior = Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=OPTIONAL)]
+Place = Annotated[str | None, tyro.conf.arg(metavar="PLACE", help_behavior_hint=OPTIONAL)]
 COLORS = {"note": "cyan", "warning": "yellow", "error": "red"}
 SAMPLED = 8  # frames that are looked at before a run
 
@@ -55,8 +61,8 @@ class SourceOptions:
 
     frames: str = "::"
     intrinsics: CameraOption = None
-    depth_scale: float | None = None
-    max_depth: float | None = None
+    depth_scale: OptionalFloat = None
+    max_depth: OptionalFloat = None
     topics: Topics = None
     noise: Noise = None
 

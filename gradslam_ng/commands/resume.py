@@ -19,7 +19,7 @@ def resume(
     folder: RunFolder,
     /,
     *,
-    seen: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
+    page: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
 ) -> None:
     """Go on with a run that was broken off, from where its state was last saved; the results are those of a run that
     was not.
@@ -38,4 +38,4 @@ def resume(
         earlier = None if about["map"] is None else Path(about["map"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the state of gradslam-ng run, of this version: {error}") from None
-    reconstruct(source, folder, options, seen, earlier=earlier, resume=path)
+    reconstruct(source, folder, options, page, earlier=earlier, resume=path)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng.cameras import LatestFrames
+from gradslam_ng.commands.arguments import OPTIONAL
 from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.incoming import Incoming, open_source
@@ -22,7 +23,7 @@ from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions, is_synthetic
 from gradslam_ng.commands.refinement import refine_run
-from gradslam_ng.commands.run_folder import STATE, SUBMAPS, begin_log, claim_folder, clear_folder
+from gradslam_ng.commands.run_folder import LOG, STATE, SUBMAPS, begin_log, claim_folder, clear_folder
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
@@ -41,7 +42,7 @@ from gradslam_ng.slam.stream import Stream, StreamingSystem
 REQUIRED = "(required, but for --dump-config)"
 Source = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint=REQUIRED)]
 Out = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=REQUIRED)]
-EarlierRun = Annotated[Path | None, tyro.conf.arg(name="map", metavar="DIR")]
+EarlierRun = Annotated[Path | None, tyro.conf.arg(name="map", metavar="DIR", help_behavior_hint=OPTIONAL)]
 
 
 def run(
@@ -53,7 +54,7 @@ def run(
     recording: Annotated[RecordingOptions, tyro.conf.OmitArgPrefixes],
     method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],
     compute: Annotated[ComputeOptions, tyro.conf.OmitArgPrefixes],
-    seen: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
+    page: Annotated[ViewOptions, tyro.conf.OmitArgPrefixes],
     realtime: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     dump_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
@@ -76,7 +77,7 @@ def run(
     options = RunOptions(recording, method, compute)
     if earlier is not None:
         check_earlier(earlier, out, options)
-    reconstruct(source, out, options, seen, overwrite=overwrite, realtime=realtime, earlier=earlier)
+    reconstruct(source, out, options, page, overwrite=overwrite, realtime=realtime, earlier=earlier)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def reconstruct(
     source: str,
     out: Path,
     options: RunOptions,
-    seen: ViewOptions,
+    page: ViewOptions,
     *,
     overwrite: bool = False,
     realtime: bool = False,
@@ -128,7 +129,7 @@ def reconstruct(
             if resume is None:
                 clear_folder(out, overwrite)
             record = _record(source, out, options, loops, realtime, earlier)
-            _run_on(slam.to(record.device), incoming, out, record, options, seen, console, begin=begin)
+            _run_on(slam.to(record.device), incoming, out, record, options, page, console, begin=begin)
 
 
 def check_earlier(earlier: Path, out: Path, options: RunOptions) -> None:
@@ -166,7 +167,7 @@ def _run_on(
     out: Path,
     record: RunRecord,
     options: RunOptions,
-    seen: ViewOptions,
+    page: ViewOptions,
     console: Console,
     *,
     begin: Callable[[Stream], None] | None,
@@ -194,14 +195,15 @@ def _run_on(
         begin(stream)
     told = (f"{finding.severity}: {finding.message}" for finding in findings)
     handlers = begin_log(out, [record.command, incoming.describe(), *told, f"compiled functions: {why}"])
-    page = seen.open(sequence, console)
-    live = None if page is None else LiveView(page)
+    shown = page.open(sequence, console)
+    live = None if shown is None else LiveView(shown)
     result = run_with_progress(stream, console, live=live, handlers=handlers, frames=frames, total=incoming.length)
     result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)
     if not writer.is_written or (out / STATE).is_file():  # where a frame was left half done there may be none
         written[STATE] = writer.is_written
-    print_summary(metrics, [name for name, done in written.items() if done], out, console)
+    files = [*(name for name, done in written.items() if done), *([LOG] if handlers else [])]
+    print_summary(metrics, files, out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
     _conclude(result, metrics, frames, console)

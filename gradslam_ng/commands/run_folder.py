@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from gradslam_ng.commands.errors import UsageError
-from gradslam_ng.io.text import read_json
+from gradslam_ng.io.similar_names import meant_path
 from gradslam_ng.structures import Trajectory
-from gradslam_ng.viz.scene_files import METRICS, TRAJECTORY
+from gradslam_ng.viz.scene_files import METRICS, TRAJECTORY, read_metrics
 
 LOG, STATE = "run.log", "state.safetensors"
 SUBMAPS = "submaps"  # folder of parts of the map that are not in memory, and of images of keyframes
+MAPS = ("volume.npz", "map.ply")  # either kind
 RESULTS = re.compile(  # what runs write, and nothing else
     r"(trajectory|covariance)(_\d+)?\.txt|map(_\d+)?\.ply|(trajectory|map)\.png|mesh\.(ply|glb)|volume\.npz|frames\.csv"
     r"|metrics\.json|report\.html|covariance\.txt"
@@ -93,9 +94,7 @@ def results_in(out: Path) -> list[Path]:
 
 def metrics_beside(file: Path) -> dict[str, Any]:
     """What the run that wrote a file says of itself; nothing where there is no run."""
-    metrics = file.with_name(METRICS)
-    found = read_json(metrics, "what a run says of itself") if metrics.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    return read_metrics(file.parent) if file.with_name(METRICS).is_file() else {}
 
 
 def load_estimate(file: Path) -> Trajectory:
@@ -108,6 +107,25 @@ def load_estimate(file: Path) -> Trajectory:
     trajectory = Trajectory.load(file)
     tracked = metrics_beside(file).get("frames", {}).get("tracked") if file.name == TRAJECTORY else None
     return trajectory[:0] if tracked == 0 else trajectory
+
+
+def map_file(path: Path) -> Path:
+    """The file of a map, or that in the folder of a run.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: another kind of file.
+    """
+    if path.is_dir():
+        for name in MAPS:
+            if (path / name).is_file():
+                return path / name
+        raise FileNotFoundError(f"{path}: expected {' or '.join(MAPS)} in it, as `gradslam-ng run` leaves them")
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}{meant_path(path)}")
+    if path.suffix.lower() not in (".npz", ".ply"):
+        raise ValueError(f"{path}: expected the folder of a run, or {' or '.join(MAPS)} in it")
+    return path
 
 
 def remove_results(out: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 import tyro
 from rich.console import Console
 
+from gradslam_ng.commands.arguments import OptionalFloat, OptionalPath
 from gradslam_ng.commands.config import format_config
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import RecordingOptions, image_reader
@@ -46,8 +47,8 @@ class SystemOptions:
     system: Literal["pointfusion", "kinectfusion", "icpslam", "icp-odometry"] = "pointfusion"
     odometry: Literal["gradicp", "icp", "ground-truth"] = "gradicp"
     preset: Literal["default", "fast", "accurate"] = "default"
-    scale: float | None = None
-    config: Path | None = None
+    scale: OptionalFloat = None
+    config: OptionalPath = None
     loops: bool = True
     refine: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 

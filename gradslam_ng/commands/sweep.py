@@ -10,6 +10,7 @@ import tyro
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gradslam_ng.commands.arguments import OptionalStr
 from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import RecordingOptions
@@ -19,7 +20,9 @@ from gradslam_ng.commands.sweep_runs import LOGS, Outcome, Run, read_outcome, ru
 from gradslam_ng.commands.sweep_table import last_line, read_metrics, state_of, write_tables
 
 COLORS = {"done": "green", "unreliable": "yellow", "failed": "red"}
-Sources = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE...")]
+Sources = Annotated[
+    tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE...", help_behavior_hint="(one at least)")
+]
 
 
 def sweep(
@@ -28,7 +31,7 @@ def sweep(
     *,
     out: Path,
     jobs: int = 1,
-    ray: str | None = None,
+    ray: OptionalStr = None,
     gpus_per_run: float = 0.0,
     recording: Annotated[RecordingOptions, tyro.conf.OmitArgPrefixes],
     method: Annotated[SystemOptions, tyro.conf.OmitArgPrefixes],

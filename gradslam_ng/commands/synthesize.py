@@ -10,6 +10,7 @@ import tyro
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
+from gradslam_ng.commands.arguments import OptionalInt
 from gradslam_ng.commands.console import WorkConsole
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.datasets.export import write_tum
@@ -29,7 +30,7 @@ def synthesize(
     noise: Literal["none", "kinect"] = "none",
     seed: int = 0,
     path: Motion = "handheld",
-    jpeg: int | None = None,
+    jpeg: OptionalInt = None,
     mesh: bool = True,
 ) -> None:
     """Render a sequence with exact poses in the TUM layout, and the room's exact surface as mesh.ply.

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from gradslam_ng.commands.arguments import OPTIONAL, OptionalPath
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import image_reader, load_recording
 from gradslam_ng.commands.run_folder import load_estimate
@@ -24,7 +25,9 @@ from gradslam_ng.viz.scene import Scene
 from gradslam_ng.viz.scene_files import TRAJECTORY, read_metrics, read_scene
 
 Shown = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR|MAP")]
-TrajectoryFile = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="TRAJECTORY")]
+TrajectoryFile = Annotated[
+    Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[TRAJECTORY]", help_behavior_hint=OPTIONAL)
+]
 
 
 def view(
@@ -35,8 +38,8 @@ def view(
     host: str = "127.0.0.1",
     port: int = 8080,
     window: bool = False,
-    screenshot: Path | None = None,
-    rerun: Annotated[Path | None, tyro.conf.arg(metavar="FILE.rrd")] = None,
+    screenshot: OptionalPath = None,
+    rerun: Annotated[Path | None, tyro.conf.arg(metavar="FILE.rrd", help_behavior_hint=OPTIONAL)] = None,
 ) -> None:
     """Look at what a run left, or at a map or mesh, and at the cameras that made it: a page in the browser.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradslam_ng.datasets.archive import fetch, sequence_folder, sha256, unpack
+from gradslam_ng.io.similar_names import meant
 from gradslam_ng.io.text import read_text
 
 TUM_SITE = "https://cvg.cit.tum.de/rgbd/dataset"
@@ -98,8 +98,8 @@ def download(
     """
     entry = CATALOG.get(name)
     if entry is None:
-        close = difflib.get_close_matches(name, CATALOG, n=5, cutoff=0.4)
-        raise ValueError(f"no sequence {name!r} in the catalog; like it: {', '.join(close) or ', '.join(CATALOG)}")
+        near = meant(name, CATALOG, most=5, cutoff=0.4) or f"; it has {', '.join(CATALOG)}"
+        raise ValueError(f"no sequence {name!r} in the catalog{near}")
     target = Path(folder) / name
     if target.is_dir():
         return sequence_folder(target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from gradslam_ng.datasets.intrinsics import CameraFile, parse_intrinsics
 from gradslam_ng.datasets.lens import COEFFICIENTS, parse_lens
+from gradslam_ng.io.similar_names import meant
 
 # What a value may be called, by what it is called here.
 NAMES = {
@@ -155,8 +155,8 @@ class CameraReader:
         for name in others:
             if name in (*IGNORED, *ROTATIONS, *PROJECTIONS):
                 continue
-            if meant := get_close_matches(name.lower(), list(self.names), 1, NEARER if self.is_settings else NEAR):
-                raise ValueError(f"{self.path}: {name!r} is not known; is {meant[0]!r} meant?")
+            if near := meant(name.lower(), self.names, 1, NEARER if self.is_settings else NEAR):
+                raise ValueError(f"{self.path}: {name!r} is not known{near}")
 
     def _camera(self, values: Mapping[str, Any], others: Mapping[str, Any]) -> CameraFile:
         """The camera of values by our names."""

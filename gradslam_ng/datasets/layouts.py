@@ -26,7 +26,7 @@ from gradslam_ng.datasets.stray import StrayScanner
 from gradslam_ng.datasets.transforms import Transforms
 from gradslam_ng.datasets.tum import TUM
 from gradslam_ng.datasets.unpacked import is_archive, unpacked
-from gradslam_ng.io.similar_names import like_it
+from gradslam_ng.io.similar_names import meant_path
 
 # The first that recognizes a path reads it.
 LOADERS: tuple[type[RGBDSequence], ...] = (
@@ -105,7 +105,7 @@ def recognize(path: Path) -> tuple[Path, type[RGBDSequence]]:
         ValueError, OSError: an archive that cannot be unpacked.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder{like_it(path)}")
+        raise FileNotFoundError(f"{path}: no such file or folder{meant_path(path)}")
     for loader in LOADERS:
         if loader.recognizes(path):
             return path, loader

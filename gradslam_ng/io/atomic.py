@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,26 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from error  # not of the part, which nobody asked for
         raise
+
+
+@contextlib.contextmanager
+def whole_files(path: str | os.PathLike) -> Iterator[Path]:
+    """As `whole_file`, for libraries that read the format off the name and write files of like names beside it, such as
+    the material of an .obj: a path of the same name in a folder of its own, all files of which are moved beside `path`.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
+    """
+    place = Path(os.path.realpath(path))
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as folder:
+            yield Path(folder) / place.name
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == place.name):  # that itself last
+                file.replace(place.with_name(file.name))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_whole(path: str | os.PathLike, data: bytes | str) -> None:

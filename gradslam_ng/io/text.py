@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gradslam_ng.io.similar_names import like_it
+from gradslam_ng.io.similar_names import meant_path
 
 MARKS = (  # that of UTF-16 LE is the beginning of that of UTF-32 LE
     (codecs.BOM_UTF8, "utf-8"),
@@ -107,7 +107,7 @@ def read_text(path: str | os.PathLike, expected: str) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f"no such file: {path}{like_it(path)}; expected {expected}") from None
+        raise FileNotFoundError(f"no such file: {path}{meant_path(path)}; expected {expected}") from None
     except OSError as error:
         raise OSError(f"{path}: expected {expected}, but it cannot be read: {error.strerror}") from None
     text = decode(data).rstrip("\x00\x1a")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gradslam_ng.io.atomic import whole_file
+from gradslam_ng.io.atomic import whole_file, whole_files
 from gradslam_ng.io.open3d_import import import_open3d
 from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures.origin import world_columns
@@ -92,9 +92,9 @@ class Mesh:
             mesh.triangle_uvs = o3d.utility.Vector2dVector(uv.cpu().numpy())  # the image is turned over when written
             mesh.triangle_material_ids = o3d.utility.IntVector([0] * len(self.faces))
             mesh.textures = [o3d.geometry.Image(np.ascontiguousarray(self.texture.image.cpu().numpy()))]
-        if not o3d.io.write_triangle_mesh(os.fspath(path), mesh):
-            Path(path).unlink(missing_ok=True)  # half of it may be there
-            raise OSError(f"{path}: cannot be written")
+        with whole_files(path) as part:
+            if not o3d.io.write_triangle_mesh(os.fspath(part), mesh):
+                raise OSError(f"{path}: cannot be written")
 
     def _save_ply(self, path: Path | str) -> None:
         columns, comments = world_columns(self.vertices, self.origin)
@@ -158,10 +158,8 @@ class Mesh:
 
     def _linear_colors(self) -> np.ndarray:
         """(V, 4) uint8: linear, opaque."""
-        colors = self.colors.detach().cpu().double().clamp(0, 1).numpy()
-        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-        rgba = np.full((len(colors), 4), 255, np.uint8)
-        rgba[:, :3] = np.round(255 * linear)
+        rgba = np.full((len(self.colors), 4), 255, np.uint8)
+        rgba[:, :3] = np.round(255 * srgb_to_linear(self.colors.detach().cpu().double().clamp(0, 1).numpy()))
         return rgba
 
     def _place(self, R_gw: np.ndarray) -> dict[str, list[float]]:
@@ -169,6 +167,11 @@ class Mesh:
         if self.origin is None or not bool(self.origin.any()):
             return {}
         return {"translation": (R_gw @ self.origin.cpu().double().numpy()).tolist()}
+
+
+def srgb_to_linear(values: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as images have them, in proportion to light (IEC 61966-2-1)."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def _write_glb(path: Path | str, document: dict[str, Any], body: bytes) -> None:

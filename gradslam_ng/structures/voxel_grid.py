@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.io.atomic import whole_file
-from gradslam_ng.io.similar_names import like_it
+from gradslam_ng.io.similar_names import meant_path
 from gradslam_ng.structures.voxel_blocks import (
     BLOCK_RESOLUTION,
     MAX_BATCH,
@@ -255,7 +255,7 @@ class VoxelGrid:
             ValueError: not such an archive, or its arrays do not fit together; names the file.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no such file: {path}{like_it(Path(path))}")
+            raise FileNotFoundError(f"no such file: {path}{meant_path(Path(path))}")
         try:
             with np.load(path, allow_pickle=False) as archive:
                 found = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}

@@ -25,11 +25,12 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.optional_import import import_optional
+from gradslam_ng.structures.mesh import srgb_to_linear
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, as_array, spacing
 from gradslam_ng.viz.snapshot import FIELD, choose_view
 
 SUBMAPS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189), (140, 86, 75), (227, 119, 194)]
-IMAGE_WIDTH = 240  # pixels, of the camera's image
+IMAGE_WIDTH = 240  # pixels, of the camera's image, at most
 SIZE = (720, 1280)  # of the window that the first view is chosen for
 LARGEST_POINT = 50  # millimeters
 TURNED = 0.2  # seconds between two choices of the points that face the viewer
@@ -234,7 +235,7 @@ class BrowserView:
             self._change(name, visible=False)
 
     def _lines(self, name: str, segments: Tensor, colors: Tensor, width: float) -> None:
-        arrays = {"points": as_array(segments), "colors": as_array(colors)}
+        arrays = {"points": as_array(segments), "colors": as_linear(as_array(colors))}
         if name not in self.shown:
             thickness = {"thickness": width, "thickness_units": "screen"}
             self.shown[name] = self.server.scene.add_line_segments(f"/{name}", **arrays, **thickness)
@@ -257,7 +258,7 @@ class BrowserView:
         image = self.newest if is_newest else self.images(float(self.scene.seconds[number]))
         if image is None:
             return None
-        step = max(1, image.shape[1] // IMAGE_WIDTH)
+        step = -(-image.shape[1] // IMAGE_WIDTH)
         return np.ascontiguousarray(image[::step, ::step])
 
     def _add_mesh(self) -> None:
@@ -271,7 +272,7 @@ class BrowserView:
             self.shown["mesh"] = self.server.scene.add_glb("/mesh", self.scene.glb.data, **turned)
         elif (mesh := self.scene.mesh) is not None:
             vertices, faces, colors = map(as_array, (mesh.vertices, mesh.faces, mesh.colors))
-            shape = trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
+            shape = trimesh.Trimesh(vertices, faces, vertex_colors=as_linear(colors), process=False)
             self.shown["mesh"] = self.server.scene.add_mesh_trimesh("/mesh", shape)
 
     def _place_viewer(self) -> None:
@@ -301,6 +302,11 @@ class BrowserView:
         if self.eye is None or np.linalg.norm(eye - self.eye) > 0.05:
             self.eye = eye
             self._draw_map()
+
+
+def as_linear(colors: np.ndarray) -> np.ndarray:
+    """Colors (..., 3) uint8 as the page expects them of lines and meshes, though not of points."""
+    return (255 * srgb_to_linear(colors / 255)).round().astype(np.uint8)
 
 
 def announce(page: BrowserView, console: Console) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from gradslam_ng.geometry import se3
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, Scene, as_array
 
@@ -49,17 +50,29 @@ def write_rerun(
     """
     rerun = load_rerun()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"")  # what the library says of a place where it cannot write names neither place nor reason
-    with rerun.RecordingStream("gradslam_ng") as stream:
-        stream.save(path)
-        _log_map(rerun, stream, scene)
-        _log_path(rerun, stream, scene)
-        if K is not None:
-            (fx, _, cx), (_, fy, cy), _ = K.tolist()
-            lens = {"focal_length": (fx, fy), "principal_point": (cx, cy), "width": size[1], "height": size[0]}
-            camera = rerun.Pinhole(**lens, camera_xyz=rerun.ViewCoordinates.RDF, image_plane_distance=0.2)
-            stream.log("world/camera", camera, static=True)
-        _log_frames(rerun, stream, scene, size, images)
+    with whole_file(path) as part:
+        part.write_bytes(b"")  # what the library says of a place where it cannot write names neither place nor reason
+        with rerun.RecordingStream("gradslam_ng") as stream:
+            stream.save(part)
+            _log_scene(rerun, stream, scene, K, size, images)
+
+
+def _log_scene(
+    rerun: Any,
+    stream: Any,
+    scene: Scene,
+    K: Tensor | None,
+    size: tuple[int, int],
+    images: Callable[[float], np.ndarray | None],
+) -> None:
+    _log_map(rerun, stream, scene)
+    _log_path(rerun, stream, scene)
+    if K is not None:
+        (fx, _, cx), (_, fy, cy), _ = K.tolist()
+        lens = {"focal_length": (fx, fy), "principal_point": (cx, cy), "width": size[1], "height": size[0]}
+        camera = rerun.Pinhole(**lens, camera_xyz=rerun.ViewCoordinates.RDF, image_plane_distance=0.2)
+        stream.log("world/camera", camera, static=True)
+    _log_frames(rerun, stream, scene, size, images)
 
 
 def _log_map(rerun: Any, stream: Any, scene: Scene) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.io.ply import read_ply
-from gradslam_ng.io.similar_names import like_it
+from gradslam_ng.io.similar_names import meant_path
 from gradslam_ng.io.text import read_json, read_text
 from gradslam_ng.meshing import tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
@@ -23,6 +23,7 @@ from gradslam_ng.viz.scene import MOST_POINTS, BinaryMesh, Cloud, Scene, Triangl
 
 METRICS, FRAMES, TRAJECTORY = "metrics.json", "frames.csv", "trajectory.txt"
 STATUSES = {status.name.lower(): int(status) for status in TrackingStatus}
+OURS = b'"generator":"gradslam_ng"'  # of a .glb file
 GLB_AXES = (1.0, -1.0, -1.0)  # of x right, y up, z backward in those of a camera: x right, y down, z forward
 
 
@@ -66,7 +67,7 @@ def read_scene(path: Path, most: int = MOST_POINTS) -> Scene:
     if path.is_dir():
         return read_run(path, most)
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}{like_it(path)}")
+        raise FileNotFoundError(f"no such file: {path}{meant_path(path)}")
     readers: dict[str, Callable[[], Scene]] = {
         ".ply": lambda: _read_ply(path, None, most),
         ".glb": lambda: Scene(Cloud.join([]), glb=read_glb(path)),
@@ -175,4 +176,7 @@ def read_glb(path: Path) -> BinaryMesh:
         raise ValueError(f"{path}: not a binary glTF file: {error!r}"[:300]) from None
     if bounds is None:
         raise ValueError(f"{path}: expected a mesh, found no triangles")
-    return BinaryMesh(path.read_bytes(), torch.from_numpy(bounds * GLB_AXES).float())
+    data = path.read_bytes()
+    if OURS in data:  # its faces are wound as seen from within: walls in front of a room are left out, as of the map
+        data = data.replace(b'"doubleSided":true', b'"doubleSided":null')  # of the same length
+    return BinaryMesh(data, torch.from_numpy(bounds * GLB_AXES).float())

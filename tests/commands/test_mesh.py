@@ -91,7 +91,8 @@ def test_colors_in_a_texture(left, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["missing.npz"], "no such file"), (["settings.toml"], "PLY"), (["volume.npz", "--out", "x.off"], ".glb"),
+        (["missing.npz"], "no such file"), (["settings.toml"], "expected the folder of a run"),
+        (["volume.npz", "--out", "x.off"], ".glb"),
         (["mesh.ply"], "surfel map"), (["map.ply", "--out", "./map.ply"], "another file than the map itself"),
         (["map.ply", "--voxel-size", "0"], "voxel_size"), (["volume.npz", "--decimate", "0"], "decimate"),
         (["volume.npz", "--min-component", "-1"], "min_component"),

@@ -132,7 +132,7 @@ def test_names_of_other_programs(folder, content):
 )  # fmt: skip
 def test_a_name_that_is_nearly_known_is_refused_with_the_one_meant(folder, name, meant):
     (folder / "intrinsics.json").write_text(json.dumps(NUMBERS | {name: [0.1, 0, 0, 0]}))
-    with pytest.raises(ValueError, match=rf"intrinsics\.json: '{name}' is not known; is '{meant}' meant"):
+    with pytest.raises(ValueError, match=rf"intrinsics\.json: '{name}' is not known; perhaps you meant {meant}"):
         Folder(folder)
 
 

@@ -269,7 +269,7 @@ def test_a_fisheye_of_kalibr(tmp_path):
         ("orb3.yaml", "PinHole", "KannalaBrandt8", "expected k1, k2, k3, k4 of a fisheye lens, got p1 too"),
         ("vins.yaml", "PINHOLE", "MEI", "expected the model none, .* got 'MEI'"),
         ("ros.yaml", "plumb_bob", "none", "distortion: expected .* got 'none' with"),
-        ("ros.yaml", "distortion_coefficients", "distorsion_coefficients", "is 'distortion_coefficients' meant"),
+        ("ros.yaml", "distortion_coefficients", "distorsion_coefficients", "perhaps you meant distortion_coefficients"),
         ("opencv.yml", "-1e-1", ".Nan", "distortion: expected"),
         ("opencv.xml", "<data>0.2 ", "<data>", "distortion: expected"),
         ("topic.yaml", "x_offset: 0", "x_offset: 8", "expected whole images, got a region"),

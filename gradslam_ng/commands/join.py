@@ -21,7 +21,9 @@ from gradslam_ng.loops.finished_submaps import read_finished_run
 from gradslam_ng.loops.join_runs import JoinedRuns, RunJoiner
 from gradslam_ng.viz.scene_files import METRICS, TRAJECTORY
 
-RunFolders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+RunFolders = Annotated[
+    tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...", help_behavior_hint="(two at least)")
+]
 
 
 def join(

@@ -89,7 +89,7 @@ class ComputeOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = True
     save_every: float = SAVE_EVERY
-    memory: float | None = None
+    memory: OptionalFloat = None
 
     def check(self, method: SystemOptions) -> None:
         """Raise UsageError where a number means nothing, or a limit of memory does not go with what is run."""

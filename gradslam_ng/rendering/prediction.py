@@ -104,10 +104,12 @@ def show(
     """What `splat` returns."""
     points, normals, c, colors = seen
     size, T_mw = (hit.shape[1], hit.shape[2]), se3.inverse(T_wm)
-    x, y, z = se3.transform_soa(T_mw, points.flatten(1, 2).unbind(-1))
-    seen_normals = stack_last(*se3.rotate_soa(T_mw, normals.flatten(1, 2).unbind(-1))).unflatten(1, size)
+    x, y, z = points.flatten(1, 2).unbind(-1)
+    nx, ny, nz = normals.flatten(1, 2).unbind(-1)
+    seen_normals = stack_last(*se3.rotate_soa(T_mw, (nx, ny, nz))).unflatten(1, size)
     inside = hit.flatten(1)
-    vertices = stack_last(*(torch.where(inside, part, 0.0) for part in (x, y, z))).unflatten(1, size)
+    p_m = (torch.where(inside, part, 0.0) for part in se3.transform_soa(T_mw, (x, y, z)))
+    vertices = stack_last(*p_m).unflatten(1, size)
     intensity = images.intensity(colors)[..., 0]
     return vertices, seen_normals, c / (c + stable_confidence), intensity
 

@@ -37,7 +37,7 @@ def join(
     """Join the maps of several runs where they show the same places.
 
     Args:
-        folders: Of runs of pointfusion, two at least, with state.safetensors in them.
+        folders: Of runs of pointfusion, with state.safetensors in them.
         out: Folder for the joined map, and the trajectory of each run that is joined, in one world.
         compile: Use compiled functions, as run does.
         overwrite: Replace the results of a run in that folder; other files there stay.

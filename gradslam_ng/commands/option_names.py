@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+from contextlib import redirect_stdout, suppress
 
 import tyro
 
@@ -29,8 +31,9 @@ def options_of(name: str) -> set[str]:
     width = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = WIDE
     try:
-        with signature_of(name) as signature:
-            return set(re.findall(r"--[a-z][a-z-]*", tyro.extras.get_parser(signature).format_help()))
+        with signature_of(name) as signature, redirect_stdout(io.StringIO()) as text, suppress(SystemExit):
+            tyro.cli(signature, args=["--help"])
     finally:
         del os.environ["COLUMNS"]
         os.environ |= {} if width is None else {"COLUMNS": width}
+    return set(re.findall(r"--[a-z][a-z-]*", text.getvalue()))

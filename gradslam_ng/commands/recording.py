@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng import datasets
-from gradslam_ng.cameras import LiveSequence, is_camera
+from gradslam_ng.cameras import CAMERAS, LiveSequence, is_camera
 from gradslam_ng.commands.arguments import OPTIONAL, OptionalFloat
 from gradslam_ng.commands.errors import RefusedError, UsageError
 from gradslam_ng.commands.prior import add_prior
@@ -102,6 +102,10 @@ class SourceOptions:
             raise UsageError(f"depth_scale: expected a positive number of units in a meter, got {scale:g}")
         if reach is not None and not reach > 0:
             raise UsageError(f"max_depth: expected a positive number of meters, got {reach:g}")
+        kind, colon, _ = source.partition(":")
+        if colon and len(kind) > 1 and not is_synthetic(source) and not Path(source).exists():  # C: is a drive
+            known = ", ".join(["synthetic:SCENE", *(f"{name}:" for name in CAMERAS)])
+            raise UsageError(f"source: expected a recording, or one of {known}, got {source}")
         if self.noise is not None and not is_synthetic(source):
             raise UsageError(f"noise: expected a rendered scene, synthetic:NAME, for it; got {source}")
 

@@ -121,6 +121,8 @@ def recognize(path: Path) -> tuple[Path, type[RGBDSequence]]:
 
 def _hint(folder: Path) -> str:
     """Where the user may have meant a sequence in a folder below, or one that this is a part of."""
+    if (folder / "metrics.json").is_file() and (folder / "trajectory.txt").is_file():
+        return "\nIt is what a run left, not a recording"
     if any(loader.recognizes(folder.resolve().parent) for loader in LOADERS):
         return f"\nIt is a part of the sequence {folder.resolve().parent}"
     below = [str(path.relative_to(folder)) for path in _paths_below(folder) if any(k.recognizes(path) for k in LOADERS)]

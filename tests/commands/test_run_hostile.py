@@ -30,6 +30,13 @@ def test_no_such_folder(tmp_path, run, says):
     assert "nowhere: no such file or folder" in says()
 
 
+@pytest.mark.parametrize("source", ["ros2:", "kinect:0", "synthetics:living_room"])
+def test_a_kind_of_source_that_there_is_not(source, tmp_path, run, says):
+    assert run(source, tmp_path / "out") == 2
+    error = says()
+    assert "synthetic:SCENE" in error and "realsense:" in error and source in error
+
+
 def test_an_empty_folder(tmp_path, run, says):
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty", tmp_path / "out") == 1

@@ -40,6 +40,13 @@ def test_sequence_deeper_below_is_hinted_at_and_one_above_too(recordings, tmp_pa
         datasets.load(folder / "color")
 
 
+def test_the_folder_of_a_run_is_said_to_be_none(tmp_path):
+    for name in ("metrics.json", "trajectory.txt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(FileNotFoundError, match="It is what a run left, not a recording"):
+        datasets.load(tmp_path)
+
+
 def test_a_file_that_is_no_recording_is_said_to_be_there(tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
     with pytest.raises(

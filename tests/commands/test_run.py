@@ -333,7 +333,6 @@ def test_options_that_do_not_go_with_the_recording(recording, tmp_path, options,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--sytem", "pointfusion"), "--sytem"),
         (("--system", "orbslam"), "orbslam"),
         (("--odometry", "magic"), "magic"),
         (("--device", "abacus"), "abacus"),
@@ -341,10 +340,15 @@ def test_options_that_do_not_go_with_the_recording(recording, tmp_path, options,
         (("extra",), "extra"),
     ],
 )
-def test_unknown_options_and_names(recording, tmp_path, options, message, run, says):
+def test_unknown_names(recording, tmp_path, options, message, run, says):
     with pytest.raises(SystemExit) as stop:
         run(recording, tmp_path / "out", *options)
     assert stop.value.code == 2 and message in says()
+
+
+def test_an_unknown_option(recording, tmp_path, run, says):
+    assert run(recording, tmp_path / "out", "--sytem", "pointfusion") == 2
+    assert "no option --sytem; perhaps you meant --system" in says()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -124,7 +124,7 @@ def main(
 
     Args:
         edges: Sizes of the graphs.
-        peers: Python that has gtsam and pyceres.
+        peers: Python that has gtsam.
         memory: GB of addresses that a process may have.
         seconds: That it may take.
         name: Of the results' file.

@@ -104,8 +104,9 @@ class SourceOptions:
             raise UsageError(f"max_depth: expected a positive number of meters, got {reach:g}")
         kind, colon, _ = source.partition(":")
         if colon and len(kind) > 1 and not is_synthetic(source) and not Path(source).exists():  # C: is a drive
-            known = ", ".join(["synthetic:SCENE", *(f"{name}:" for name in CAMERAS)])
-            raise UsageError(f"source: expected a recording, or one of {known}, got {source}")
+            cameras = " or ".join(f"{name}:" for name in CAMERAS)
+            expected = f"expected a recording or synthetic:SCENE, or for run and record a camera, {cameras}"
+            raise UsageError(f"source: {expected}; got {source}")
         if self.noise is not None and not is_synthetic(source):
             raise UsageError(f"noise: expected a rendered scene, synthetic:NAME, for it; got {source}")
 

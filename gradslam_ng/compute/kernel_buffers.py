@@ -17,9 +17,7 @@ EMPTY = re.compile(r"(buf\d+) = empty_strided_cpu\(\(([\d, ]*)\), \([\d, ]*\), t
 VIEW = re.compile(r"(buf\d+) = (?:reinterpret_tensor\()?(buf\d+)(?:, \([\d, ]*\), \([\d, ]*\), \d+\))?")
 REUSE = re.compile(r"; del buf\d+  # reuse$")  # of the memory of a buffer that is not needed any more
 END = re.compile(r"del (buf\d+)")
-STATEMENT = re.compile(
-    r"[\w.]+\("
-)  # a call that returns nothing: of a loop, or of an operation with a place to write to
+STATEMENT = re.compile(r"[\w.]+\(")  # a call that returns nothing: of a loop, or one told where to write
 BUFFER = re.compile(r"\bbuf\d+\b")
 
 

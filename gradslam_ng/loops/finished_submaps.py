@@ -15,8 +15,9 @@ from gradslam_ng.graph.edges import Edge
 from gradslam_ng.io.tensor_tree import load_about, load_tree
 from gradslam_ng.loops.loop_closure import LoopCloser, surfels_of
 from gradslam_ng.loops.pose_graph import odometry_weight
+from gradslam_ng.loops.submaps import transform
 from gradslam_ng.places import Relocalizer, sift
-from gradslam_ng.places.keyframes import Keyframes
+from gradslam_ng.places.keyframes import Keyframes, last_at_or_before
 from gradslam_ng.slam.link_search import Link
 from gradslam_ng.slam.recovery import Recovery
 from gradslam_ng.slam.saved_run import FORMAT, SAVED_TYPES
@@ -52,8 +53,7 @@ class FinishedSubmap:
         frames: Tensor,  # (...) int64
     ) -> Tensor:
         """The vertex (...) that frames, or surfels created in them, move with."""
-        starts = torch.tensor(self.vertices, device=frames.device)
-        return (torch.searchsorted(starts, frames, right=True) - 1).clamp(min=0)
+        return last_at_or_before(self.vertices, frames)
 
     def transform(
         self,
@@ -62,13 +62,7 @@ class FinishedSubmap:
         """The same with its vertices at T_wv, frames and surfels with them."""
         delta = T_wv @ se3.inverse(self.T_oc[self.vertices])
         own = self.vertex_of(torch.arange(len(self.T_oc), device=self.T_oc.device))
-        points, normals = self.map.points, self.map.normals
-        T = delta.to(points)[self.vertex_of(self.map.created)]
-        map_ = replace(
-            self.map,
-            points=se3.transform(T, points[..., None, :])[..., 0, :],
-            normals=se3.rotate(T, normals[..., None, :])[..., 0, :],
-        )
+        map_ = transform(self.map, self.vertex_of(self.map.created), delta)
         return replace(self, map=map_, T_oc=se3.renormalize(delta[own] @ self.T_oc))
 
 

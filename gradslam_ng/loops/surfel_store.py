@@ -20,7 +20,7 @@ from torch import Tensor
 from gradslam_ng.geometry import se3
 from gradslam_ng.io.tensor_tree import Saveable, load_tree, save_tree
 from gradslam_ng.structures import SurfelMap
-from gradslam_ng.structures.surfels import concatenate
+from gradslam_ng.structures.surfels import concatenate, transform_surfels
 
 log = logging.getLogger("gradslam_ng")
 REACH = 10.0  # meters from a camera to a keyframe, within which the surfels of this stay in memory: twice what it sees
@@ -141,9 +141,3 @@ class SurfelStore(Saveable):
     def parts(self, T_wk: Tensor) -> Iterator[SurfelMap]:  # T_wk (K, 4, 4)
         """All surfels on disk, a file at a time, in the coordinates of the map."""
         return self._read(self.files, T_wk)
-
-
-def transform_surfels(map_: SurfelMap, T: Tensor) -> SurfelMap:  # T (4, 4)
-    """Surfels moved by T."""
-    motion = T.to(map_.points)
-    return replace(map_, points=se3.transform(motion, map_.points), normals=se3.rotate(motion, map_.normals))

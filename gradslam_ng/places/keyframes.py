@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -103,8 +103,7 @@ class Keyframes:
         created: Tensor,  # (...) int64
     ) -> Tensor:
         """The keyframe (...) that surfels created in frames `created` are attached to."""
-        starts = torch.tensor(self.frames, device=created.device)
-        return (torch.searchsorted(starts, created, right=True) - 1).clamp(min=0)
+        return last_at_or_before(self.frames, created)
 
     def similarities(
         self,
@@ -131,3 +130,11 @@ class Keyframes:
 
     def _count(self, before: int | None) -> int:
         return len(self) if before is None else bisect_left(self.frames, before)
+
+
+def last_at_or_before(
+    starts: Sequence[int],  # rising
+    frames: Tensor,  # (...) int64
+) -> Tensor:
+    """Which of these numbers (...) is the last that is not after a frame; the first where all are."""
+    return (torch.searchsorted(torch.tensor(starts, device=frames.device), frames, right=True) - 1).clamp(min=0)

@@ -20,12 +20,10 @@ from gradslam_ng.refinement.keyframes import Keyframes
 from gradslam_ng.refinement.observations import associate
 from gradslam_ng.refinement.prior import PosePrior
 
-CLAIMED = 2.0  # times the root mean square error that a run claims, up to which one needs no witnesses
-AGREEMENT = (
-    0.5  # of a correction, the share that both have in common: from there on it is nearer the truth than the run
-)
+AGREEMENT = 0.5  # of a correction, the share both have in common: from there on it is nearer the truth than the run
 LOOSE = 0.05  # meters and radians, standard deviation that holds a motion which one of the two leaves open
 ROUNDS, ITERATIONS = 2, 4
+SENSORS = "depth", "brightness"
 
 
 def is_supported(
@@ -49,9 +47,6 @@ def is_supported(
     return bool((depth * color).sum(-1).mean() >= AGREEMENT * torch.maximum(own, size))
 
 
-SENSORS = "depth", "brightness"
-
-
 def position_corrections(
     before: Tensor,  # (K, 4, 4)
     after: Tensor,  # (K, 4, 4)
@@ -65,7 +60,7 @@ def solve_alone(
     keyframes: Keyframes,
     surfels: Surfels,
     T_wk: Tensor,  # (K, 4, 4)
-    sensor: str,  # "depth" or "brightness"
+    sensor: str,  # one of `SENSORS`
 ) -> Tensor:
     """The poses (K, 4, 4) that fit one of the two best, near T_wk as far as it leaves them open."""
     color = sensor == "brightness"

@@ -20,7 +20,7 @@ from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.system import System
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.origin import to_world
-from gradslam_ng.structures.surfels import concatenate
+from gradslam_ng.structures.surfels import concatenate, transform_surfels
 
 UNKNOWN = -1  # status of a frame before any submap was asked
 MIN_TRACKED = 2  # frames of a submap that is kept though it is not joined: one alone tells of no motion
@@ -248,9 +248,7 @@ def stored_parts(
         for part in () if submap.loops is None else submap.loops.stored():
             numbered = submap.renumber(part, before)
             assert isinstance(numbered, SurfelMap)
-            motion = T.to(part.points)
-            points, normals = se3.transform(motion, part.points), se3.rotate(motion, part.normals)
-            yield replace(numbered, points=points, normals=normals, origin=origin)
+            yield replace(transform_surfels(numbered, T), origin=origin)
 
 
 def own_trajectory(submap: Submap, T_oc: Tensor, before: int) -> Trajectory:  # T_oc (L, 4, 4)
@@ -273,8 +271,4 @@ def hold_last(
 def append_moved(map_: Map, other: Map, T: Tensor) -> Map:  # T (4, 4)
     """A surfel map with the surfels of another, moved by T (both batches of one)."""
     assert isinstance(map_, SurfelMap) and isinstance(other, SurfelMap)
-    motion = T.to(other.points)
-    moved = replace(
-        other, points=se3.transform(motion, other.points), normals=se3.rotate(motion, other.normals), origin=map_.origin
-    )
-    return concatenate(map_, moved)
+    return concatenate(map_, replace(transform_surfels(other, T), origin=map_.origin))

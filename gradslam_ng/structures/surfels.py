@@ -16,6 +16,7 @@ from torch import Tensor
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.compute.compiled import static_shapes_enabled
 from gradslam_ng.compute.safe import expand_mask
+from gradslam_ng.geometry import se3
 from gradslam_ng.io.ply import read_ply, write_ply, write_ply_parts
 from gradslam_ng.structures.origin import read_origin, world_columns
 
@@ -284,6 +285,14 @@ def _columns(map_: SurfelMap) -> tuple[dict[str, Any], list[str]]:
     columns |= {name: np.ascontiguousarray(colors[:, i]) for i, name in enumerate(("red", "green", "blue"))}
     columns |= {"radius": one.radii[0].float(), "confidence": one.confidences[0].float()}
     return columns | {"created": one.created[0], "updated": one.updated[0]}, comments
+
+
+def transform_surfels(map_: SurfelMap, T: Tensor) -> SurfelMap:  # T (4, 4)
+    """All surfels moved by T."""
+    motion = T.to(map_.points)
+    return dataclasses.replace(
+        map_, points=se3.transform(motion, map_.points), normals=se3.rotate(motion, map_.normals)
+    )
 
 
 def concatenate(first: SurfelMap, second: SurfelMap) -> SurfelMap:

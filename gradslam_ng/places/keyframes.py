@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ class Keyframes:
     last_descriptors: Tensor | None = None  # (S, D), of the last one, all rows
     images: list[FeatureFrame] = field(default_factory=list)  # where a relocalizer keeps them
     relative_poses: list[tuple[int, Tensor]] = field(default_factory=list)  # of every frame: its keyframe and T_kf
-    _stacked: tuple[list[Tensor], Tensor] | None = field(default=None, init=False)  # `T_wk`, and the same as one
+    _stacked: tuple[list[Tensor], Tensor] | None = field(default=None, init=False)  # `T_wk` as it was, the same as one
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -63,8 +64,9 @@ class Keyframes:
     @property
     def poses(self) -> Tensor:
         """(K, 4, 4) float64; stacked once for each change, since every frame asks for them."""
-        if self._stacked is None or self._stacked[0] is not self.T_wk or len(self._stacked[1]) != len(self.T_wk):
-            self._stacked = self.T_wk, torch.stack(self.T_wk)
+        before = [] if self._stacked is None else self._stacked[0]
+        if self._stacked is None or len(before) != len(self) or not all(map(is_, before, self.T_wk)):
+            self._stacked = list(self.T_wk), torch.stack(self.T_wk)
         return self._stacked[1]
 
     def add(

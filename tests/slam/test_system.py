@@ -10,6 +10,7 @@ import torch
 import gradslam_ng as gs
 from gradslam_ng.datasets import FrameError
 from gradslam_ng.odometry import ProjectiveICP, TrackingStatus
+from gradslam_ng.slam import runtime
 from gradslam_ng.structures import RGBDFrames
 
 SYSTEMS = pytest.mark.parametrize("system", [gs.PointFusion, gs.ICPSLAM, gs.ICPOdometry], ids=lambda s: s.__name__)
@@ -180,8 +181,16 @@ def test_on_frame_sees_every_frame_done(clip, room, quick):
     assert seen == [(0, 1), (1, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7)]
 
 
-@pytest.mark.parametrize(("threads", "inside"), [(1, 1), (3, 2)])
-def test_a_core_is_left_to_those_who_read_ahead(clip, room, quick, threads, inside):
+@pytest.mark.parametrize(("threads", "cores", "inside"), [(1, 4, 1), (3, 4, 3), (3, 3, 2), (3, 2, 1), (3, 1, 1)])
+def test_a_core_is_left_to_those_who_read_ahead(clip, room, quick, monkeypatch, threads, cores, inside):
+    class Machine:  # on which nothing else runs
+        def __init__(self):
+            self.cores = range(cores)
+
+        def free_cores(self):
+            return float(cores)
+
+    monkeypatch.setattr(runtime, "CoreWatch", Machine)
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(threads)
     try:

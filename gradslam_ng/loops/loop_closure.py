@@ -1,4 +1,4 @@
-"""Loop closure: detection, verification, pose graph optimization, and deformation of a surfel map.
+"""Loop closure: keyframes, a pose graph of them, and deformation of a surfel map; see `loop_detection`.
 
 The scheme of ElasticFusion (Whelan et al. 2016) with keyframes for its deformation graph. Surfels not seen for a while
 leave the map that is tracked against and wait in an archive; so tracking never mixes passes that have drifted apart.
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,12 +28,12 @@ from torch import Tensor
 from gradslam_ng import optim
 from gradslam_ng.geometry import se3
 from gradslam_ng.graph.edges import Edge
-from gradslam_ng.graph.information import square_root
-from gradslam_ng.loops.pose_graph import Loop, mahalanobis_distance, odometry_weight, optimize_pose_graph
+from gradslam_ng.loops.loop_detection import Closure, LoopDetector
+from gradslam_ng.loops.pose_graph import Loop, odometry_weight, optimize_pose_graph
 from gradslam_ng.loops.submaps import partition, reactivate, transform
 from gradslam_ng.loops.surfel_store import SurfelStore
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
-from gradslam_ng.places.verification import PlaceMatch, PlaceVerifier
+from gradslam_ng.places.verification import PlaceVerifier
 from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.slam.state import Map, State
 from gradslam_ng.slam.system import System
@@ -41,10 +41,8 @@ from gradslam_ng.structures import LiveFrame, SurfelMap
 from gradslam_ng.structures.surfels import concatenate
 
 ARCHIVE_FRACTION = 0.03  # of the map's surfels that must not have been seen for a while before they move: it copies all
-MIN_CORRECTION = 0.003, math.radians(0.2)  # meters and radians: less is not worth moving the map for
 # What it knows between two frames, beside what is being detected.
-SAVED = ("keyframes", "loops", "odometry_edges", "path_length", "T_wc_last", "archive", "pending_correction", "store")
-CONFIRM_ABOVE = 0.3, math.radians(15.0)  # a correction that a second loop must agree with, to 5 cm and 3 degrees
+SAVED = ("keyframes", "loops", "odometry_edges", "path_length", "T_wc_last", "archive", "store")
 
 
 def surfels_of(map_: Map) -> SurfelMap:
@@ -56,14 +54,6 @@ def surfels_of(map_: Map) -> SurfelMap:
     if not isinstance(map_, SurfelMap):
         raise TypeError(f"LoopCloser: expected a map of surfels, got {type(map_).__name__}; see VolumeLoopCloser")
     return map_
-
-
-@dataclass(frozen=True, eq=False)
-class Closure:
-    """A loop, and where the keyframes lie with it; None where the map need not move."""
-
-    loop: Loop
-    T_wk: Tensor | None  # (K, 4, 4) float64
 
 
 class LoopCloser:
@@ -100,9 +90,9 @@ class LoopCloser:
         asynchronous: bool = True,
         store: SurfelStore | None = None,
     ) -> None:
-        self.window, self.spacing, self.reach, self.similarity = window, spacing, reach, similarity
-        self.gate, self.sigma, self.drift = gate, sigma, drift
+        self.window, self.spacing, self.sigma, self.drift = window, spacing, sigma, drift
         self.verifier = PlaceVerifier.for_loop_closure() if verifier is None else verifier
+        self.detector = LoopDetector(window, reach, similarity, gate, self.verifier)
         self.describe, self.asynchronous, self.store = describe, asynchronous, store
         self._begin()
 
@@ -115,13 +105,13 @@ class LoopCloser:
         self.T_wc_last = torch.eye(4, dtype=torch.float64, device="cpu")
         self.archive = SurfelMap.empty()
         self.pending: Future[Closure | None] | None = None  # what is being detected
-        self.pending_correction: Tensor | None = None  # (4, 4), a large one that waits for a second one to agree
         self.executor = ThreadPoolExecutor(1, "loops")
 
     def fresh(self) -> LoopCloser:
         """Another one of the same settings, for another map."""
         other = copy(self)
         other.store = None if self.store is None else self.store.fresh()
+        other.detector = replace(self.detector)
         other._begin()
         return other
 
@@ -131,6 +121,7 @@ class LoopCloser:
         """What it knows between two frames; waits for what is being detected."""
         closure = None if self.pending is None else self.pending.result()
         known = {name: getattr(self, name) for name in SAVED}
+        known |= {"pending_correction": self.detector.pending_correction}
         return known | {"closure": closure, "is_pending": self.pending is not None}
 
     def restore(self, saved: dict[str, Any], system: System) -> None:
@@ -138,6 +129,7 @@ class LoopCloser:
         own = self.store
         for name in SAVED:
             setattr(self, name, saved[name])
+        self.detector.pending_correction = saved["pending_correction"]
         if own is not None:  # what is on disk stays where it is, and what is new goes to a folder of this run
             own.files, self.store = [] if self.store is None else self.store.files, own
         elif self.store is not None:
@@ -185,13 +177,19 @@ class LoopCloser:
         self.add_keyframe(live, T_wc, frame)
         state = self.archive_unseen(state, frame)
         if self.store is not None:
-            self.recall([T_wc, *(self.keyframes.T_wk[k] for k, _ in self.candidates(frame))])
+            self.recall([T_wc, *(self.keyframes.T_wk[k] for k, _ in self.detector.candidates(self.keyframes))])
         if int(self.archive.count[0]):
-            detect = partial(self.detect, live, frame, stable_confidence)
-            self.pending = self.executor.submit(copy_context().run, detect)
-            if not self.asynchronous:
-                self.pending.exception()
+            self.begin_detection(live, stable_confidence)
         return state
+
+    def begin_detection(self, live: LiveFrame, stable_confidence: float | Tensor) -> None:
+        """The last keyframe is compared with the archive, beside tracking if `asynchronous`."""
+        K, size = live.surface.K, live.surface.size
+        predict = partial(predict_surfels, self.archive, K=K, size=size, stable_confidence=stable_confidence)
+        detect = partial(self.detector.detect, self.keyframes, self.odometry_edges, self.loops, predict, live)
+        self.pending = self.executor.submit(copy_context().run, detect)
+        if not self.asynchronous:
+            self.pending.exception()
 
     def follow_path(
         self,
@@ -269,65 +267,6 @@ class LoopCloser:
         active, unseen = partition(map_, old)
         self.archive = concatenate(self.archive, unseen)
         return replace(state, map=active)
-
-    @torch.no_grad()
-    def detect(self, live: LiveFrame, frame: int, stable_confidence: float | Tensor) -> Closure | None:
-        """The first loop from the last keyframe that is verified, expected and confirmed."""
-        K, size = live.surface.K, live.surface.size
-        predict_archive = partial(predict_surfels, self.archive, K=K, size=size, stable_confidence=stable_confidence)
-        T_wk = self.keyframes.poses
-        for k, T_init in self.candidates(frame):
-            T_wm, T_wc = (T.to(live.surface.vertices)[None] for T in (T_wk[k], T_init))
-            match = self.verifier.locate(live, predict_archive, T_wm, T_wc)
-            if match is None:
-                continue
-            loop, T_found = self.to_loop(match, k), match.T_wc[0].double().cpu()
-            if mahalanobis_distance(T_wk, self.odometry_edges, self.loops, loop) > self.gate:
-                continue  # more than odometry can be off: it looks the same and is not
-            if self.is_confirmed(T_found, T_wk[-1]):
-                meters, radians = map(float, se3.distance(T_found, T_wk[-1]))
-                small = meters < MIN_CORRECTION[0] and radians < MIN_CORRECTION[1]
-                edges, loops = self.odometry_edges, [*self.loops, loop]
-                return Closure(loop, None if small else optimize_pose_graph(T_wk, edges, loops))
-        return None
-
-    def to_loop(self, match: PlaceMatch, k: int) -> Loop:
-        """The edge to the last keyframe, found at a place near keyframe k."""
-        T_ij = se3.inverse(self.keyframes.T_wk[k]) @ match.T_wc[0].double().cpu()
-        weight = optim.FullWeight(square_root(match.information)[None])
-        coverage, _, intensity_ncc = match.consistency
-        return Loop(k, len(self.keyframes) - 1, T_ij, weight, coverage=coverage, intensity_ncc=intensity_ncc)
-
-    def candidates(self, frame: int) -> list[tuple[int, Tensor]]:
-        """Keyframes of earlier passes that the last one may show again, and where to start looking for it (4, 4)."""
-        T_wc, before = self.keyframes.T_wk[-1], frame - self.window
-        meters, radians = self.keyframes.distances(T_wc, before)
-        if not len(meters):
-            return []
-        near = int((away := meters / self.reach[0] + radians / math.radians(self.reach[1])).argmin())
-        found = [(near, T_wc)] if float(away[near]) < 1 else []
-        assert self.keyframes.last_descriptors is not None
-        similar = self.keyframes.similarities(self.keyframes.last_descriptors, before)
-        best = int(similar.argmax())
-        if float(similar[best]) > self.similarity and (not found or best != near):
-            found.append((best, self.keyframes.T_wk[best]))
-        return found
-
-    def is_confirmed(
-        self,
-        T_found: Tensor,  # (4, 4)
-        T_wc: Tensor,  # (4, 4)
-    ) -> bool:
-        """Whether a loop that finds the camera at T_found rather than T_wc may move the map already."""
-        meters, radians = map(float, se3.distance(T_found, T_wc))
-        before, self.pending_correction = self.pending_correction, None
-        if meters < CONFIRM_ABOVE[0] and radians < CONFIRM_ABOVE[1]:
-            return True
-        self.pending_correction = T_found @ se3.inverse(T_wc)
-        if before is None:
-            return False
-        meters, radians = map(float, se3.distance(before @ T_wc, T_found))
-        return meters < 0.05 and radians < math.radians(3)
 
     def apply_pending(self, state: State, live: LiveFrame) -> State:
         """What was detected at the last keyframe is put into effect: keyframes, map and camera move, and surfels seen

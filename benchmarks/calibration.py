@@ -1,4 +1,4 @@
-"""How well does a recording tell its cameras? `python -m benchmarks.calibration [--recordings]`.
+"""How well does a recording tell its cameras? `python -m benchmarks.calibration [--recordings] [--only NAME]`.
 
 In the room everything is off at once: focal lengths and centers by 3%, the scale of depth by 2%, color by a shift of
 2 pixels, half a degree and 25 mm, and by 20 ms. Images do not tell the scale; the exact poses, in meters, do.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from benchmarks.refinement import RECORDINGS
-from benchmarks.report import save
+from benchmarks.report import RESULTS, save
 from gradslam_ng import evaluation
 from gradslam_ng.calibration import CameraPair, Scale, calibrate_sequence
 from gradslam_ng.calibration.calibrate import rounds
@@ -32,6 +32,7 @@ from gradslam_ng.structures import Trajectory
 DATA = gs.datasets.data_folder()
 SIZE = 240, 320
 FRAMES = 100
+NOISES = "none", "kinect"  # of the sensor
 DISTANCES = 1.0, 2.0, 4.0  # meters, at which registration is compared
 
 
@@ -99,38 +100,60 @@ def room(noise: str) -> list[Row]:
 def recording(name: str, folder: Path, frames: int) -> dict:
     """ATE, cm, of runs by depth alone, with brightness and the cameras as told, and with those found."""
     sequence = gs.datasets.load(folder)[:frames]
-    systems = {"depth_alone": gs.PointFusion(settings=DEPTH_ALONE), "told": gs.PointFusion()}
     found = calibrate_sequence(sequence)
-    print(found.misfit, found.open, found.cameras, file=sys.stderr)
+    print(found.misfit, found.certainty, found.open, found.cameras, file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "camera.json"
         path.write_text(json.dumps(describe_cameras(found, sequence)))
         corrected = gs.datasets.load(folder, intrinsics=path)[:frames]
-    runs = {which: system.run(sequence, compile=False) for which, system in systems.items()}
-    runs["found"] = gs.PointFusion().run(corrected, compile=False)
-    ate = {which: 100 * evaluation.ate(sequence.ground_truth, run.localized).rmse for which, run in runs.items()}
-    return {"recording": name, "frames": len(sequence), "taken": found.is_better, "ate_cm": ate}
+    alone = gs.PointFusion(settings=DEPTH_ALONE)
+    systems = {"depth_alone": (alone, sequence), "told": (gs.PointFusion(), sequence)}
+    if not found.is_as_told:
+        systems["found"] = gs.PointFusion(), corrected
+    paths = {which: system.run(images, compile=False).localized for which, (system, images) in systems.items()}
+    ate_cm, scale_free_cm = (
+        {which: 100 * evaluation.ate(sequence.ground_truth, path, align=align).rmse for which, path in paths.items()}
+        for align in ("se3", "sim3")
+    )
+    return {
+        "recording": name,
+        "frames": len(sequence),
+        "changed": not found.is_as_told,
+        "taken": found.is_better and not found.astray,  # as `gradslam-ng calibrate` has it
+        "misfit": found.misfit,
+        "ate_cm": ate_cm,
+        "scale_free_cm": scale_free_cm,
+    }
 
 
-def main(noises: tuple[str, ...] = ("none", "kinect"), recordings: bool = False, data: Path = DATA) -> None:
-    """Write benchmarks/results/calibration.json, or with `recordings` calibration_recordings.json.
+def record(name: str, part: str, key: str, rows: list[dict], **measured: str) -> None:
+    """Put rows into a result file, in place of those of the same `key`: all take long, and may run apart."""
+    print(*rows, sep="\n", flush=True)
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text())[part] if path.exists() else []
+    new = {row[key] for row in rows}
+    save(name, {part: [*(row for row in before if row[key] not in new), *rows]}, **measured)
+
+
+def main(recordings: bool = False, only: str = "", data: Path = DATA) -> None:
+    """Write benchmarks/results/calibration.json, or with `recordings` calibration_recordings.json, row by row.
 
     Args:
-        noises: of the rendered room.
         recordings: recordings instead of the room: what their cameras are is not known, but what runs gain is.
+        only: recordings, or the sensor noise of the room, whose name contains this.
         data: folder of the recordings.
     """
     torch.set_num_threads(1)
     if recordings:
-        there = {name: about for name, about in RECORDINGS.items() if (data / about[0]).is_dir()}
-        rows = [recording(name, data / folder, frames) for name, (folder, frames) in there.items()]
-        print(*rows, sep="\n")
-        save("calibration_recordings", {"rows": rows}, images="640x480", tracked="320x240")
+        for name, (folder, frames) in RECORDINGS.items():
+            if only in name and (data / folder).is_dir():
+                row = recording(name, data / folder, frames)
+                record("calibration_recordings", "rows", "recording", [row], images="640x480", tracked="320x240")
         return
-    found = [asdict(row) for noise in noises for row in room(noise)]
-    print(*found, sep="\n")
-    height, width = SIZE
-    save("calibration", {"room": found}, images=f"{width}x{height}")
+    for noise in NOISES:
+        if only in noise:
+            found = [asdict(row) for row in room(noise)]
+            record("calibration", "room", "noise", found, images=f"{SIZE[1]}x{SIZE[0]}")
 
 
 if __name__ == "__main__":

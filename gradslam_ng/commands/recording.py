@@ -35,7 +35,7 @@ Topics = Annotated[str | None, tyro.conf.arg(metavar="COLOR,DEPTH", help_behavio
 Noise = Annotated[
     Literal["none", "kinect"] | None, tyro.conf.arg(metavar="{none,kinect}", help_behavior_hint="(synthetic only)")
 ]
-Prior = Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=OPTIONAL)]
+Prior = Annotated[str | None, tyro.conf.arg(metavar="FILE|TOPIC", help_behavior_hint=OPTIONAL)]
 Place = Annotated[str | None, tyro.conf.arg(metavar="PLACE", help_behavior_hint=OPTIONAL)]
 COLORS = {"note": "cyan", "warning": "yellow", "error": "red"}
 SAMPLED = 8  # frames that are looked at before a run
@@ -117,9 +117,10 @@ class RecordingOptions(SourceOptions):
 
     Args:
         strict: Refuse a recording about which there is any warning, with exit status 4.
-        prior: File of poses from elsewhere (wheels, an IMU, another tracker), on the frames' clock: frames are looked
-            for where it says, and what images leave open stays there.
-        prior_extrinsics: tx,ty,tz,qx,qy,qz,qw: the camera on the body whose poses these are; default: it is the camera.
+        prior: File of poses from elsewhere (wheels, an IMU, another tracker), on the frames' clock, or a topic of the
+            bag that has them: frames are looked for where it says, and what images leave open stays there.
+        prior_extrinsics: tx,ty,tz,qx,qy,qz,qw: the camera on the body whose poses these are; default: where tf of the
+            bag has it, else it is the camera.
     """
 
     strict: bool = False

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradslam_ng.datasets.bags.index import BagIndex, Image, Indexer, open_files
 from gradslam_ng.datasets.bags.messages import Deserializer
 from gradslam_ng.datasets.bags.pictures import color_pixels, depth_pixels
+from gradslam_ng.datasets.bags.poses import PoseTopics
 from gradslam_ng.datasets.bags.topics import choose_topics, find_camera, is_registered
 from gradslam_ng.datasets.camera import Camera, with_color
 from gradslam_ng.datasets.camera_files import read_given, with_given
@@ -64,6 +65,8 @@ class Bag(RecordedSequence):
         if not pairs:
             raise ValueError(f"{path}: no color within {max_difference:g} s of a depth image: {_ranges(color, depth)}")
         self.color_topic, self.depth_topic = color.topic, depth.topic
+        names = _frames(color if camera.color is None else depth)
+        self.poses = PoseTopics(self.files, self.deserializer, found.frames, names, is_by_header=clock)
         self.places = [(color.places[i], depth.places[j]) for i, j in pairs]
         times = depth.times if clock else depth.recorded
         super().__init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,21 @@ from gradslam_ng.geometry import so3
 from gradslam_ng.structures import Trajectory
 
 IMU = "sensor_msgs/msg/Imu"
-KINDS = (
-    "nav_msgs/msg/Odometry",
-    "geometry_msgs/msg/PoseStamped",
-    "geometry_msgs/msg/PoseWithCovarianceStamped",
-    "geometry_msgs/msg/TransformStamped",
-    IMU,
-)
+# Of each kind of message its pose, position and orientation
+POSES: dict[str, Callable[[Any], Tensor]] = {
+    "nav_msgs/msg/Odometry": lambda message: _pose(message.pose.pose),
+    "geometry_msgs/msg/PoseStamped": lambda message: _pose(message.pose),
+    "geometry_msgs/msg/PoseWithCovarianceStamped": lambda message: _pose(message.pose.pose),
+    "geometry_msgs/msg/TransformStamped": lambda message: rigid(
+        message.transform.translation, message.transform.rotation
+    ),
+}
+# And the name of the body that it is of, where messages have one
+BODIES: dict[str, Callable[[Any], str]] = {
+    "nav_msgs/msg/Odometry": lambda message: message.child_frame_id,
+    "geometry_msgs/msg/TransformStamped": lambda message: message.child_frame_id,
+    IMU: lambda message: message.header.frame_id,
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class PoseTopics:
     def kinds(self) -> dict[str, str]:
         """Kinds of messages, by topic."""
         topics = (topic for file in self.files for topic in file.topics.values())
-        return {topic.name: topic.kind for topic in topics if topic.kind in KINDS}
+        return {topic.name: topic.kind for topic in topics if topic.kind == IMU or topic.kind in POSES}
 
     def read(self, name: str) -> tuple[Trajectory, str]:
         """The poses of a topic, and the name of the body that they are of, empty where messages have none.
@@ -67,8 +75,9 @@ class PoseTopics:
         order = sorted(range(len(times)), key=times.__getitem__)  # of recording need not be that of headers
         times, messages = [times[i] for i in order], [messages[i] for i in order]
         t = torch.tensor(times, dtype=torch.float64)
-        T_wb = _rotations(messages, t, name) if kinds[name] == IMU else torch.stack([_pose(each) for each in messages])
-        return Trajectory(t, T_wb), _body(messages[0], kinds[name])
+        kind = kinds[name]
+        T_wb = _rotations(messages, t, name) if kind == IMU else torch.stack([POSES[kind](each) for each in messages])
+        return Trajectory(t, T_wb), BODIES[kind](messages[0]).strip("/") if kind in BODIES else ""
 
     def place_of_camera(self, body: str) -> Tensor | None:
         """T_bc (4, 4) float64 of the sequence's camera on a body, as tf tells; None where it does not."""
@@ -88,16 +97,8 @@ class PoseTopics:
 
 
 def _pose(message: Any) -> Tensor:
-    """T_wb (4, 4) float64."""
-    if hasattr(message, "transform"):
-        return rigid(message.transform.translation, message.transform.rotation)
-    pose = message.pose.pose if hasattr(message.pose, "pose") else message.pose
-    return rigid(pose.position, pose.orientation)
-
-
-def _body(message: Any, kind: str) -> str:
-    """The frame that the poses are of; an IMU is one itself."""
-    return str(message.header.frame_id if kind == IMU else getattr(message, "child_frame_id", "")).strip("/")
+    """T (4, 4) float64 of a Pose."""
+    return rigid(message.position, message.orientation)
 
 
 def _rotations(
@@ -109,8 +110,7 @@ def _rotations(
     T_wb = torch.eye(4, dtype=torch.float64).repeat(len(messages), 1, 1)
     q = torch.tensor([[getattr(m.orientation, axis) for axis in "xyzw"] for m in messages], dtype=torch.float64)
     is_told = float(messages[0].orientation_covariance[0]) != -1 and bool((q.norm(dim=-1) > 0.5).all())
-    turns = bool((q != q[:1]).any())
-    if is_told and turns:  # many an IMU leaves it at the identity and does not say so
+    if is_told and bool((q != q[:1]).any()):  # many an IMU leaves it at the identity and does not say so
         T_wb[:, :3, :3] = so3.from_quaternion(q / q.norm(dim=-1, keepdim=True))
         return T_wb
     velocity = torch.tensor([[getattr(m.angular_velocity, axis) for axis in "xyz"] for m in messages]).double()

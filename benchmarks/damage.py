@@ -104,7 +104,7 @@ def _klg(folder: Path, color: np.ndarray, depth: np.ndarray, K: torch.Tensor) ->
     folder.mkdir()
     data = struct.pack("<i", FRAMES)
     for i in range(FRAMES):
-        images = zlib.compress(depth[i].tobytes()), _packed(color[i], "JPEG")
+        images = zlib.compress(depth[i].tobytes()), _packed(color[i][..., ::-1], "JPEG")
         data += struct.pack("<qii", 33_333 * i, *map(len, images)) + b"".join(images)
     (folder / "log.klg").write_bytes(data)
     (folder / "calibration.txt").write_text(" ".join(str(float(K[i])) for i in ((0, 0), (1, 1), (0, 2), (1, 2))) + "\n")

@@ -32,6 +32,7 @@ DEPTH_MODES = {
     (512, 512): ((512, 512), (0, 0)),
     (1024, 1024): ((1024, 1024), (0, 0)),
 }
+MODEL = "CALIBRATION_LensDistortionModelBrownConrady"  # with six radial coefficients
 MAX_DIFFERENCE = 0.02  # seconds between the color and the depth of a frame
 FORM = 'JSON with "CalibrationInformation" and "Cameras" in it'
 
@@ -112,9 +113,17 @@ def depth_calibration(calibration: dict[str, Any], size: tuple[int, int], where:
 
 
 def color_calibration(calibration: dict[str, Any], size: tuple[int, int], where: str) -> tuple[Camera, Tensor]:
-    """Likewise of color: images of 16:9 are cut out of the sensor's 4:3, above and below."""
-    height = size[1] * 3 // 4
-    return _camera(calibration[COLOR_CAMERA], size, (height, size[1]), ((height - size[0]) // 2, 0), where)
+    """Likewise of color: images of 16:9 are cut out of the sensor's 4:3, above and below.
+
+    Early devices have a calibration of images of 16:9, which those of 4:3 go beyond.
+    """
+    told = calibration[COLOR_CAMERA]
+    try:
+        is_wide = 9 * float(told["SensorWidth"]) == 16 * float(told["SensorHeight"])
+    except (KeyError, TypeError, ValueError):
+        is_wide = False
+    height = size[1] * 9 // 16 if is_wide else size[1] * 3 // 4
+    return _camera(told, size, (height, size[1]), ((height - size[0]) // 2, 0), where)
 
 
 def _camera(
@@ -125,9 +134,12 @@ def _camera(
         numbers = [float(x) for x in told["Intrinsics"]["ModelParameters"]]
         rotation = torch.tensor(told["Rt"]["Rotation"], dtype=torch.float64).reshape(3, 3)
         translation = torch.tensor(told["Rt"]["Translation"], dtype=torch.float64).reshape(3)
-        cx, cy, fx, fy, k1, k2, k3, k4, k5, k6, _, _, p2, p1 = numbers[:14]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        model = str(told["Intrinsics"].get("ModelType", MODEL))
+        cx, cy, fx, fy, k1, k2, k3, k4, k5, k6, *center, p2, p1 = numbers[:14]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{where}: {CALIBRATION}: expected the parameters of a camera: {error}") from error
+    if model != MODEL or any(center):
+        raise ValueError(f"{where}: {CALIBRATION}: expected {MODEL} about the principal point, got {model}, {center}")
     (height, width), (top, left) = whole, cut
     values = [fx * width, fy * height, cx * width - left - 0.5, cy * height - top - 0.5]
     distortion = parse_distortion([k1, k2, p1, p2, k3, k4, k5, k6], where)
@@ -152,7 +164,8 @@ def _calibration(packets: VideoPackets) -> dict[str, Any]:
         raise ValueError(f"{packets.path}: expected {CALIBRATION} attached to it, got none")
     try:
         cameras = json.loads(bytes(data).rstrip(b"\0"))["CalibrationInformation"]["Cameras"]
-        return {each["Location"]: each for each in cameras}
+        found = {each["Location"]: each for each in cameras}
+        return {name: found[name] for name in (DEPTH_CAMERA, COLOR_CAMERA)}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{packets.path}: {CALIBRATION}: expected {FORM}: {error}") from error
 

@@ -1,7 +1,8 @@
 """`.klg` logs of ElasticFusion and Kintinuous (Whelan et al. 2015), as Logger1 and Logger2 write them.
 
 Little endian: the number of frames, then of each its time in microseconds, the sizes of its images, and these: depth in
-millimeters, raw or by zlib; color raw or as JPEG.
+millimeters, raw or by zlib; color raw, as JPEG, or none. The loggers hand red, green and blue to an encoder that takes
+them for blue, green and red, and ElasticFusion turns what it decodes: the JPEG itself has red and blue exchanged.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Klg(RecordedSequence):
         start, depth, color = self.places[index]
         data = bytes(self.file.bytes[start + depth : start + depth + color])
         if data[:2] == JPEG:
-            return decode_color(data)
+            return np.ascontiguousarray(decode_color(data)[..., ::-1])
+        if not data:
+            return np.zeros((*self.shape, 3), np.uint8)
         if len(data) != 3 * self.shape[0] * self.shape[1]:
             raise ValueError(f"color: expected a JPEG or {self.shape[1]}x{self.shape[0]} pixels, got {len(data)} bytes")
         return np.frombuffer(data, np.uint8).reshape(*self.shape, 3)
@@ -90,19 +93,22 @@ class Klg(RecordedSequence):
         return np.frombuffer(data, "<u2").reshape(self.shape)
 
     def _find_shape(self, where: str) -> tuple[int, int]:
-        """Height and width of the images: of the first JPEG, else by the number of raw pixels."""
+        """Height and width of the images: of the first JPEG, else by the number of pixels."""
+        largest = max(2 * height * width for height, width in SIZES)
         for start, depth, color in self.places[:20]:
             data = bytes(self.file.bytes[start + depth : start + depth + color])
-            if data[:2] == JPEG:
-                try:
+            try:
+                if data[:2] == JPEG:
                     height, width, _ = decode_color(data).shape
-                except ValueError:
-                    continue
-                return height, width
+                    return height, width
+                packed = self.file.bytes[start : start + depth]
+                depth = depth if color else len(inflate(packed, largest))
+            except ValueError:
+                continue
             for size in SIZES:
                 if 3 * size[0] * size[1] == color or 2 * size[0] * size[1] == depth:
                     return size
-        raise ValueError(f"{where}: expected JPEG, or raw images of a usual size, in a .klg log")
+        raise ValueError(f"{where}: expected JPEG, or images of a usual size, in a .klg log")
 
 
 def _frames(content: memoryview) -> tuple[int, list[int], list[tuple[int, int, int]]]:

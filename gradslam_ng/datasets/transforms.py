@@ -15,6 +15,7 @@ from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.camera_files import with_given
 from gradslam_ng.datasets.files import ImageFiles
 from gradslam_ng.datasets.findings import Finding
+from gradslam_ng.datasets.image_files import COLOR_ENDINGS
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.intrinsics_names import CameraReader
 from gradslam_ng.datasets.recorded import FRAME_RATE
@@ -26,7 +27,8 @@ DEPTH_NAMES = ("depth_file_path", "depth_path")
 SCALES = ("integer_depth_scale", "depth_unit_scale_factor")  # meters of a unit
 FOCAL = ("fl_x", "fl_y", "cx", "cy")
 # What says nothing of the camera.
-OTHERS = ("frames", "applied_transform", "applied_scale", "ply_file_path", "aabb", "aabb_scale", "enable_depth_loading")
+OTHERS: tuple[str, ...] = ("frames", "applied_transform", "applied_scale", "ply_file_path", "aabb", "aabb_scale", "enable_depth_loading")
+OTHERS += ("depth_integer_scale", "depth_source")  # of NeRFCapture's app, always 1 and none
 CORNER = 0.5  # pixels: nerfstudio and instant-ngp count from the corner of the first pixel, not from its center
 VARIED = 0.02  # relative difference of focal lengths within a recording, from which one camera is not all of it
 
@@ -55,7 +57,7 @@ class Transforms(ImageFiles):
         path = Path(folder) if Path(folder).is_file() else Path(folder) / "transforms.json"
         data = read_json(path, FORM)
         frames, findings = _frames_with_depth(data, path)
-        color = [inside(path.parent, str(frame["file_path"]), str(path)) for frame in frames]
+        color = [_color_file(path, str(frame["file_path"])) for frame in frames]
         depth = [inside(path.parent, str(depth_name(frame)), str(path)) for frame in frames]
         camera, varied = _camera(data, frames, path)
         poses = parse_poses(frames, lambda frame: _pose(frame, str(path)), "frames")
@@ -83,6 +85,13 @@ class Transforms(ImageFiles):
 def depth_name(frame: dict[str, Any]) -> str | None:
     """The file of a frame's depth."""
     return next((str(frame[name]) for name in DEPTH_NAMES if frame.get(name)), None)
+
+
+def _color_file(path: Path, name: str) -> Path:
+    """The image of a name, which NeRFCapture and instant-ngp write without its ending."""
+    file = inside(path.parent, name, str(path))
+    files = (Path(f"{file}{ending}") for ending in ("", *COLOR_ENDINGS))
+    return next((found for found in files if found.is_file()), file)
 
 
 def _frames_with_depth(data: Any, path: Path) -> tuple[list[dict[str, Any]], list[Finding]]:

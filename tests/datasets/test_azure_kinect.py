@@ -99,9 +99,36 @@ def test_calibration_of_each_mode():
     assert camera.distortion == (1, 2, 7, 8, 3, 4, 5, 6)  # k1, k2, p1, p2, k3, ...
 
 
+def test_calibration_of_early_devices():
+    """Of color images of 16:9, as the Sensor SDK brings it to the others: cut out of the middle, or gone beyond."""
+    told = {each["Location"]: each for each in calibration()["CalibrationInformation"]["Cameras"]}
+    color = told["CALIBRATION_CameraLocationPV0"]
+    color |= {"SensorWidth": 3840, "SensorHeight": 2160}
+    color["Intrinsics"]["ModelParameters"][1:4] = [0.51, 0.48, 0.48 * 16 / 9]
+    for size in ((720, 1280), (1536, 2048)):
+        K = color_calibration(told, size, "test")[0].K
+        assert K[[0, 1], [0, 1]].tolist() == pytest.approx([0.48 * size[1]] * 2)
+        wide = size[1] * 9 / 16  # the height of the calibration's images
+        assert float(K[1, 2]) == pytest.approx(0.51 * wide + (size[0] - wide) / 2 - 0.5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [({"ModelType": "CALIBRATION_LensDistortionModelTheta"}, "got CALIBRATION_LensDistortionModelTheta"),
+     ({"ModelParameters": [0.5] * 4 + [0.0] * 6 + [0.1, 0, 0, 0]}, "about the principal point"),
+     ({"ModelParameters": [0.5]}, "expected the parameters of a camera")],
+)  # fmt: skip
+def test_lenses_that_are_not_known_are_refused(change, message):
+    told = {each["Location"]: each for each in calibration()["CalibrationInformation"]["Cameras"]}
+    told["CALIBRATION_CameraLocationD0"]["Intrinsics"] |= change
+    with pytest.raises(ValueError, match=message):
+        depth_calibration(told, (576, 640), "test")
+
+
 @pytest.mark.parametrize(
     "options, message",
     [({"attachment": b""}, "expected calibration.json attached"), ({"attachment": b"{}"}, "calibration.json: expected"),
+     ({"attachment": b'{"CalibrationInformation": {"Cameras": []}}'}, "calibration.json: expected"),
      ({"titles": ("COLOR", "IR")}, "expected a track DEPTH as of Azure Kinect, got COLOR, IR")],
 )  # fmt: skip
 def test_other_videos_are_refused(tmp_path, options, message):

@@ -22,9 +22,9 @@ def write_klg(path: Path, recordings, jpeg: bool = True, told: int = 4) -> Path:
     data = struct.pack("<i", told)
     for i in range(4):
         depth = recordings.depth_image(i, 1000, SIZE).tobytes()
-        color = np.full((*SIZE, 3), 40 * i, np.uint8)
+        color = np.full((*SIZE, 3), (200, 100, 40 * i), np.uint8)
         packed = io.BytesIO()
-        Image.fromarray(color).save(packed, "JPEG")
+        Image.fromarray(color[..., ::-1]).save(packed, "JPEG")  # encoded as if it were blue, green and red
         images = (zlib.compress(depth), packed.getvalue()) if jpeg else (depth, color.tobytes())
         data += struct.pack("<qii", 5_000_000 + 33_333 * i, *map(len, images)) + b"".join(images)
     path.write_bytes(data)
@@ -40,7 +40,19 @@ def test_reads_what_the_loggers_write(recordings, tmp_path, jpeg):
     assert sequence.timestamps.tolist() == pytest.approx([5 + i * 0.033333 for i in range(4)])
     depth = torch.from_numpy(recordings.depth_image(3, 1000, SIZE).astype(np.float32) / 1000)
     torch.testing.assert_close(sequence[3].depth[..., 0], depth)
-    assert float(sequence[2].color[5, 5, 1]) * 255 == pytest.approx(80, abs=1)
+    assert (sequence[2].color[5, 5] * 255).tolist() == pytest.approx([200, 100, 80], abs=2)
+
+
+def test_a_log_without_color_is_black(recordings, tmp_path):
+    """As ElasticFusion reads it."""
+    data = struct.pack("<i", 4)
+    for i in range(4):
+        depth = zlib.compress(recordings.depth_image(i, 1000, SIZE).tobytes())
+        data += struct.pack("<qii", 33_333 * i, len(depth), 0) + depth
+    (tmp_path / "loop.klg").write_bytes(data)
+    (tmp_path / "calibration.txt").write_text("140 140 79.5 59.5\n")
+    sequence = datasets.load(tmp_path / "loop.klg")
+    assert sequence.size == SIZE and float(sequence[1].color.max()) == 0 and float(sequence[1].depth.max()) > 1
 
 
 def test_the_camera_is_that_of_elasticfusion_with_a_warning(recordings, tmp_path):

@@ -35,15 +35,14 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 def write_transforms(folder: Path, recordings, scale: float = 10 / 65535, **more) -> Path:
-    """As NeRFCapture writes it."""
-    for name in ("images", "depth"):
-        (folder / name).mkdir(parents=True)
+    """As NeRFCapture writes it: color is named without its ending, and both lie in one folder."""
+    (folder / "images").mkdir(parents=True)
     frames = []
     for i in range(4):
         Image.fromarray(smooth_color(i)).save(folder / "images" / f"{i}.png")
-        Image.fromarray(recordings.depth_image(i, 1 / scale)).save(folder / "depth" / f"{i}.png")
+        Image.fromarray(recordings.depth_image(i, 1 / scale)).save(folder / "images" / f"{i}.depth.png")
         T = (recordings.poses()[i] @ FLIP).tolist()
-        frames.append({"file_path": f"images/{i}.png", "depth_path": f"./depth/{i}.png", "transform_matrix": T})
+        frames.append({"file_path": f"images/{i}", "depth_path": f"./images/{i}.depth.png", "transform_matrix": T})
     data = {**CAMERA, "integer_depth_scale": scale, "frames": frames, **more}
     (folder / "transforms.json").write_text(json.dumps(data))
     return folder
@@ -142,13 +141,23 @@ def test_transforms_of_nerfcapture(recordings, tmp_path):
     assert not sequence.findings and sequence.depth_scale == pytest.approx(6553.5)
 
 
+def test_what_nerfcapture_itself_saves_is_told_to_have_no_depth(recordings, tmp_path):
+    """The app names its unit otherwise, and its depth images have 8 bits."""
+    folder = write_transforms(tmp_path / "capture", recordings, depth_integer_scale=1.0, depth_source="x")
+    assert len(datasets.load(folder)) == 4
+    for path in folder.glob("images/*.depth.png"):
+        Image.fromarray(np.zeros((*SIZE, 4), np.uint8)).save(path)
+    with pytest.raises(ValueError, match="expected a depth image of one channel"):
+        datasets.load(folder)
+
+
 def test_transforms_of_nerfstudio_with_a_camera_for_each_frame(recordings, tmp_path):
     folder = write_transforms(tmp_path / "capture", recordings, 0.001, camera_model="OPENCV", k1=0.0)
     path = folder / "transforms.json"
     data = json.loads(path.read_text())
     for i, frame in enumerate(data["frames"]):
         frame |= {"fl_x": 59.0 + i, "fl_y": 60.0, "cx": 32.0, "cy": 24.0, "w": 64, "h": 48, "timestamp": i / 10}
-        frame["depth_file_path"] = frame.pop("depth_path")
+        frame |= {"depth_file_path": frame.pop("depth_path"), "file_path": f"images/{i}.png"}
     for name in (*CAMERA, "integer_depth_scale"):
         del data[name]
     path.write_text(json.dumps(data))

@@ -8,6 +8,10 @@ from typing import Any
 
 from gradslam_ng.datasets.bags.storage import StorageError, Topic, with_hint
 
+IMAGE = "sensor_msgs/msg/Image"
+# What librealsense has for the name of a frame, where it writes the unit of depth, four bytes, behind an image; the
+# definition in the bag does not tell of it.
+WITH_UNIT = struct.pack("<I", 1) + b"1"
 LANGUAGES = ("ros1msg", "ros2msg", "ros2idl")
 
 
@@ -44,7 +48,7 @@ class Deserializer:
             if topic.kind not in store.fielddefs:
                 store = self._own_store(topic)
             if topic.encoding == "ros1":
-                return store.deserialize_ros1(data, topic.kind)
+                return _deserialize_ros1(store, data, topic.kind)
             return store.deserialize_cdr(data, topic.kind)
         except StorageError:
             raise
@@ -70,6 +74,16 @@ class Deserializer:
 
     def __reduce__(self) -> tuple:
         return Deserializer, ()  # what reads messages is code made at run time, which cannot be pickled
+
+
+def _deserialize_ros1(store: Any, data: bytes | memoryview, kind: str) -> Any:
+    """A message of ROS 1, without what a RealSense has behind it."""
+    if kind != IMAGE or bytes(data[12:17]) != WITH_UNIT:
+        return store.deserialize_ros1(data, kind)
+    try:
+        return store.deserialize_ros1(data[:-4], kind)
+    except Exception:  # of another recorder, whose frame has that name
+        return store.deserialize_ros1(data, kind)
 
 
 def header_time(topic: Topic, data: bytes | memoryview) -> float:

@@ -60,14 +60,17 @@ class BagWriter:
         stamp = self.make("builtin_interfaces/msg/Time", sec=time // 10**9, nanosec=time % 10**9)
         return self.make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
 
-    def write(self, topic: str, message: Any, time: int) -> None:
+    def write(self, topic: str, message: Any, time: int, behind: bytes = b"") -> None:
         name = message.__msgtype__
         if topic not in self.connections:
             self.connections[topic] = self.writer.add_connection(topic, name, typestore=self.store)
         serialize = self.store.serialize_ros1 if self.kind == "ros1" else self.store.serialize_cdr
-        self.writer.write(self.connections[topic], time, serialize(message, name))
+        self.writer.write(self.connections[topic], time, bytes(serialize(message, name)) + behind)
 
-    def image(self, topic: str, pixels: np.ndarray, encoding: str, time: int, frame: str, recorded: int = 0) -> None:
+    def image(
+        self, topic: str, pixels: np.ndarray, encoding: str, time: int, frame: str, recorded: int = 0,
+        behind: bytes = b"",
+    ) -> None:  # fmt: skip
         """A raw image whose rows are padded by four bytes."""
         rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(len(pixels), -1)
         data = np.pad(rows, ((0, 0), (0, 4))).ravel()
@@ -81,7 +84,7 @@ class BagWriter:
             step=rows.shape[1] + 4,
             data=data,
         )
-        self.write(topic, message, recorded or time + 5_000_000)
+        self.write(topic, message, recorded or time + 5_000_000, behind)
 
     def compressed(self, topic: str, data: bytes, form: str, time: int, frame: str) -> None:
         header = self.header(time, frame)

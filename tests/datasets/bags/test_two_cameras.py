@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -76,8 +77,12 @@ def test_a_pose_that_is_not_recorded_is_warned_of(bags):
         datasets.load(bags.write("db3", filling=fill))
 
 
-def test_bag_of_a_realsense_in_the_format_of_ros1(bags):
-    """As librealsense records it: places from a reference to each stream, and the unit of depth as an option."""
+@pytest.mark.parametrize("frame, behind", [("0", b""), ("1", struct.pack("<f", 0.0005)), ("1", b"")])
+def test_bag_of_a_realsense_in_the_format_of_ros1(bags, frame, behind):
+    """As librealsense records it: places from a reference to each stream, and the unit of depth as an option.
+
+    Later versions write that of the format, "1", in place of the name of the frame, and the unit behind the image.
+    """
     color, depth = "/device_0/sensor_1/Color_0", "/device_0/sensor_0/Depth_0"
     unit = 0.0005
 
@@ -95,11 +100,11 @@ def test_bag_of_a_realsense_in_the_format_of_ros1(bags):
         bag.info(f"{depth}/info/camera_info", bags.start, "0", DEPTH_SIZE, F_DEPTH, "Brown Conrady")
         for i in range(2):
             time = bags.start + i * bags.step
-            bag.image(f"{color}/image/data", wall_color(), "rgb8", time, "0")
-            bag.image(f"{depth}/image/data", wall_depth(unit), "mono16", time, "0")
+            bag.image(f"{color}/image/data", wall_color(), "rgb8", time, frame, behind=behind)
+            bag.image(f"{depth}/image/data", wall_depth(unit), "mono16", time, frame, behind=behind)
 
     sequence = datasets.load(bags.write("ros1", filling=fill))
-    assert sequence.depth_scale == pytest.approx(2000)
+    assert sequence.depth_scale == pytest.approx(2000) and not sequence.findings
     check_wall(sequence[0])
 
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import tyro
 from rich.console import Console
@@ -30,16 +31,18 @@ def startup(sequence: str = "synthetic:living_room", frames: int = 300, preset: 
         frames: The first so many.
         preset: default, fast or accurate.
     """
-    from benchmarks.report import save
-    from gradslam_ng import datasets
+    from benchmarks.report import save, working_size
+    from gradslam_ng import PointFusion, datasets
 
-    height, width = datasets.load(sequence).size
+    source = datasets.load(sequence)
+    height, width = source.size
     figures: dict = {"sequence": Path(sequence).name, "preset": preset, "images": f"{width}x{height}"}
+    figures["tracked"] = working_size(source.size, PointFusion(settings=preset))
     with tempfile.TemporaryDirectory() as folder:
         for name, compile in RUNS.items():
             if name == "all on disk":
-                _call("prepare", sequence, frames, preset, True, folder)
-            figures[name] = _call("measure", sequence, frames, preset, compile, folder)
+                call("prepare", sequence, frames, preset, True, folder)
+            figures[name] = call("measure", sequence, frames, preset, compile, folder)
     figures["times_as_fast_as_plain"] = {
         name: figures["plain"]["seconds"] / figures[name]["seconds"] for name in RUNS if name != "plain"
     }
@@ -51,13 +54,20 @@ def startup(sequence: str = "synthetic:living_room", frames: int = 300, preset: 
     console.print(table)
     console.print({name: round(ratio, 2) for name, ratio in figures["times_as_fast_as_plain"].items()})
     threads = max(1, len(os.sched_getaffinity(0)) - 1)  # a run leaves one core to what reads frames
-    path = save(f"startup_{figures['sequence']}", figures, images=figures["images"], threads=threads)
+    name = f"startup_{figures['sequence']}" + ("" if preset == "default" else f"_{preset}")
+    path = save(name, figures, images=figures["images"], tracked=figures["tracked"], threads=threads)
     console.print(f"written: {path}", soft_wrap=True)
 
 
-def _call(task: str, sequence: str, frames: int, preset: str, compile: bool, folder: str) -> dict:
+def call(
+    task: str, sequence: str, frames: int, preset: str, compile: bool, folder: str, *, threads: int | None = None
+) -> dict:
+    """`measure` in a process of its own, with compiled functions in a folder; threads: by default as a run takes
+    them."""
     settings = json.dumps([task, sequence, frames, preset, compile])
     environ = os.environ | {"GRADSLAM_NG_KERNELS": folder}
+    if threads is not None:
+        environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     command = [sys.executable, "-m", "benchmarks.startup", settings]
     done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -92,6 +102,7 @@ def measure(task: str, sequence: str, frames: int, preset: str, compile: bool) -
     seconds = time.perf_counter() - moments[0]
     later = [b - a for a, b in pairwise(moments[1:])]
     found = {"frames": len(later) + 1, "seconds": seconds, "first": moments[1] - moments[0], "longest": max(later)}
+    found["frame_ms"] = 1e3 * median(later)
     return found | {"compiled": len(submitted), "compiled_twice": len(submitted) - len(set(submitted))}
 
 

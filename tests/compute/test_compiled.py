@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute import compiler_process, kernel_library
+from gradslam_ng.compute.arguments import flatten
 from gradslam_ng.compute.compiled import compilation, compiled
 from gradslam_ng.compute.kernel_files import stamped_folder
-from gradslam_ng.compute.kernel_library import KernelLibrary, library
+from gradslam_ng.compute.kernel_library import Call, KernelLibrary, library
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -198,3 +199,22 @@ def test_the_folder_is_the_users_unless_named(monkeypatch):
     monkeypatch.delenv("GRADSLAM_NG_KERNELS")
     monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "cache")
     assert stamped_folder().parent == Path(os.sep) / "cache" / "gradslam_ng" / "kernels"
+
+
+@needs_compiler
+@torch.no_grad()
+def test_what_two_runs_ask_for_at_once_is_compiled_once(folder):
+    """The one that comes second waits, and finds what the first has compiled; a second folder of the same name would
+    be told as a failure."""
+    kernel_library.prepare_folder(folder)
+    tensors, key = flatten((torch.ones(2, 3), 2.0))
+    request = Call(scale_rows, (scale_rows.name, (*key, False)), (torch.ones(2, 3), 2.0), tensors).request()
+    processes = [compiler_process.CompilerProcess(folder, niceness=0) for _ in range(2)]
+    try:
+        for process in processes:
+            process.submit(request)
+        assert [process.finished.get(timeout=300) for process in processes] == [request.digest] * 2
+    finally:
+        for process in processes:
+            process.close()
+    assert {path.name for path in folder.iterdir()} == {request.digest, "lock"}

@@ -8,10 +8,11 @@ import json
 import logging
 import math
 import sys
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from pathlib import Path
 
@@ -66,7 +67,6 @@ def write(
     Returns the metrics, and for each file whether it was written.
     """
     from gradslam_ng.viz.plots import plot_trajectory
-    from gradslam_ng.viz.report import write_report
     from gradslam_ng.viz.snapshot import snapshot
 
     written, sizes, poses = {}, {}, result.localized
@@ -104,12 +104,26 @@ def write(
     add_notes(metrics, sizes, findings, refinement, frames)
     attempt(METRICS, lambda path: write_whole(path, json.dumps(metrics, indent=2) + "\n"))
     title = sequence.name.encode("utf-8", "replace").decode()  # names of files may hold what is no text
+    plot = partial(plot_trajectory, estimate=poses, error=error, title=title, warning=warning(metrics))
     if len(poses):
-        attempt("trajectory.png", lambda path: plot_trajectory(path, poses, error, title, warning(metrics)))
+        attempt("trajectory.png", plot)
     if len(poses) and has_map:
         attempt("map.png", lambda path: snapshot(path, surfels, poses))
-    attempt("report.html", lambda path: write_report(path, image_reader(sequence)))
+    attempt("report.html", lambda path: report(path, plot if len(poses) else None, sequence))
     return metrics, written
+
+
+def report(path: Path, plot: Callable[..., None] | None, sequence: RGBDSequence) -> None:
+    """Write the report; plot (path, narrow=): draws the trajectory, None where there is none."""
+    from gradslam_ng.viz.report import write_report
+
+    if plot is None:
+        write_report(path, image_reader(sequence))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        narrow = Path(folder) / "narrow.png"
+        plot(narrow, narrow=True)
+        write_report(path, image_reader(sequence), narrow)
 
 
 def save_map(path: Path, result: Result) -> int:

@@ -21,9 +21,9 @@ from gradslam_ng.commands.incoming import Incoming, open_source
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import write
 from gradslam_ng.commands.progress import run_with_progress
-from gradslam_ng.commands.recording import RecordingOptions, is_synthetic
+from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.refinement import refine_run
-from gradslam_ng.commands.run_folder import LOG, STATE, SUBMAPS, begin_log, claim_folder, clear_folder
+from gradslam_ng.commands.run_folder import LOG, STATE, SUBMAPS, begin_log, claim_folder, clear_folder, end_log
 from gradslam_ng.commands.run_options import (
     CLOSERS,
     ComputeOptions,
@@ -31,6 +31,7 @@ from gradslam_ng.commands.run_options import (
     SystemOptions,
     ViewOptions,
     as_arguments,
+    from_root,
 )
 from gradslam_ng.commands.summary import print_summary
 from gradslam_ng.io.tensor_tree import load_about
@@ -38,6 +39,7 @@ from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam import Result
 from gradslam_ng.slam.saved_run import StateWriter
 from gradslam_ng.slam.stream import Stream, StreamingSystem
+from gradslam_ng.viz.report import summarize
 
 REQUIRED = "(required, but for --dump-config)"
 Source = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint=REQUIRED)]
@@ -203,6 +205,7 @@ def _run_on(
     if not writer.is_written or (out / STATE).is_file():  # where a frame was left half done there may be none
         written[STATE] = writer.is_written
     files = [*(name for name, done in written.items() if done), *([LOG] if handlers else [])]
+    end_log(handlers, summarize(metrics))
     print_summary(metrics, files, out, console)
     if not all(written.values()):
         raise OSError(f"{out}: not written: {', '.join(name for name, done in written.items() if not done)}")
@@ -222,8 +225,7 @@ def _conclude(result: Result, metrics: dict, frames: LatestFrames | None, consol
 
 def _about(record: RunRecord, options: RunOptions) -> dict[str, Any]:
     """What `resume` needs to know of a run over a recording."""
-    source = record.source if is_synthetic(record.source) else str(Path(record.source).resolve())
-    return {"source": source, "options": options.describe(), "map": record.map}
+    return {"source": record.source, "options": options.describe(), "map": record.map}
 
 
 def _record(
@@ -233,21 +235,21 @@ def _record(
     words = ["gradslam-ng", "run", source, "--out", str(out), *(["--realtime"] if realtime else [])]
     words += [] if earlier is None else ["--map", str(earlier.resolve())]
     return RunRecord(
-        source=source,
+        source=from_root(source),
         system=method.system,
         odometry=method.odometry,
         preset=method.preset,
         frames=recording.frames,
         scale=method.scale,
         device=compute.choose_device(),
-        config=None if method.config is None else str(method.config),
-        intrinsics=recording.intrinsics,
+        config=None if method.config is None else from_root(str(method.config)),
+        intrinsics=from_root(recording.intrinsics),
         depth_scale=recording.depth_scale,
         max_depth=recording.max_depth,
         topics=recording.topics,
         noise=recording.noise,
         strict=recording.strict,
-        prior=recording.prior,
+        prior=from_root(recording.prior),
         prior_extrinsics=recording.prior_extrinsics,
         loops=loops,
         refine=method.refine,

@@ -147,3 +147,9 @@ def begin_log(out: Path, lines: Iterable[str]) -> list[logging.Handler]:
         return []
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return [handler]
+
+
+def end_log(handlers: Iterable[logging.Handler], sentence: str) -> None:
+    """Write how a run went, which the console is told as a table, to its log alone."""
+    for handler in handlers:
+        handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, sentence, (), None))

@@ -190,6 +190,11 @@ class RunRecord:
     command: str  # that runs it again
 
 
+def from_root(value: str | None) -> str | None:
+    """The path of what is there, from the root, so that it is found from other folders; anything else as it is."""
+    return str(Path(value).resolve()) if value is not None and Path(value).exists() else value
+
+
 def as_arguments(*groups: RecordingOptions | SystemOptions | ComputeOptions) -> tuple[str, ...]:
     """Options as `gradslam-ng run` takes them, without those that are as by default; paths of files from the root."""
     found = []

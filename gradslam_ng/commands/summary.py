@@ -32,8 +32,8 @@ def print_summary(metrics: dict, written: list[str], out: Path, console: Console
     if metrics["settings"]["loops"]:
         table.add_row("loops", f"{metrics['loops']} closed")
     table.add_row("time", f"{metrics['milliseconds_per_frame']['total']:.0f} ms a frame")
-    if metrics["seconds_compiling"]:
-        table.add_row("compiling", f"{metrics['seconds_compiling']:.0f} s beside that")
+    if spent := round(metrics["seconds_compiling"]):
+        table.add_row("compiling", f"{spent} s beside that")
     table.add_row("map", f"{_describe_map(metrics['map'])}, peak memory {metrics['peak_memory_mb']:.0f} MB")
     if "ate" in metrics:
         table.add_row("ATE", f"{100 * metrics['ate']['rmse']:.2f} cm RMSE, of the frames tracked")

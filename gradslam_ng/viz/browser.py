@@ -27,12 +27,15 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.io.optional_import import import_optional
 from gradslam_ng.structures.mesh import srgb_to_linear
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, as_array, spacing
-from gradslam_ng.viz.snapshot import FIELD, choose_view
+from gradslam_ng.viz.snapshot import choose_view
 
 SUBMAPS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189), (140, 86, 75), (227, 119, 194)]
 IMAGE_WIDTH = 240  # pixels, of the camera's image, at most
-SIZE = (720, 1280)  # of the window that the first view is chosen for
-LARGEST_POINT = 50  # millimeters
+SIZE = (720, 1280)  # of the window that a view is chosen for before there is one
+FIRST_SIZE, LARGEST_POINT = 12, 50  # millimeters
+GROWTH = 1.25  # times as large a scene is looked at from elsewhere
+PHONE = 0.75  # width by height, of a page whose lower part is covered by controls
+ABOVE_PANEL = 0.6  # of its height is left then
 TURNED = 0.2  # seconds between two choices of the points that face the viewer
 Images = Callable[[float], np.ndarray | None]  # seconds of a frame -> (H, W, 3) uint8, None where there is none
 
@@ -82,7 +85,9 @@ class BrowserView:
         images: Images = lambda seconds: None,
     ) -> None:
         with quiet():
-            self.server = load_viser().ViserServer(host, port, label=title, verbose=False)
+            self.server = load_viser().ViserServer(
+                host, port, label=title.encode("utf-8", "replace").decode(), verbose=False
+            )
         self.host, self.size, self.images = host, size, images
         self.field = 2 * math.atan(0.5 * size[0] / float(K[1, 1])) if K is not None else math.radians(45)
         self.scene = Scene(Cloud.join([]))
@@ -91,9 +96,11 @@ class BrowserView:
         self.lock = threading.RLock()
         self.eye: np.ndarray | None = None  # where the viewer is
         self.turned_at = 0.0
-        self.is_placed = False
-        self._add_controls(title)
-        self.server.on_client_connect(lambda client: client.camera.on_update(self._turn))
+        self.extent = 0.0  # of the scene that the view was chosen for, meters
+        self.fitting_size = FIRST_SIZE  # of points, as long as nobody chose another
+        self.placed: dict[int, np.ndarray] = {}  # where each viewer was put
+        self._add_controls()
+        self.server.on_client_connect(self._welcome)
 
     @property
     def url(self) -> str:
@@ -104,15 +111,13 @@ class BrowserView:
         """How a notebook draws it."""
         return f"<iframe src='{self.url}' width='100%' height='500' style='border:0'></iframe>"
 
-    def _add_controls(self, title: str) -> None:
+    def _add_controls(self) -> None:
         gui = self.server.gui
         gui.configure_theme(show_logo=False, show_share_button=False)
-        safe = title.encode("utf-8", "replace").decode().replace("<", "&lt;")
-        self.text = gui.add_html(f"<p style='padding:0 1em'><b>{safe}</b></p>")
         self.note = gui.add_markdown("")
         self.time = gui.add_slider("time", 0, 1, 1, 0, hint="the camera, its path and the map up to this frame")
         self.follows = gui.add_checkbox("newest frame", True)
-        self.point_size = gui.add_slider("point size", 1, LARGEST_POINT, 1, 12, hint="millimeters")
+        self.point_size = gui.add_slider("point size", 1, LARGEST_POINT, 1, FIRST_SIZE, hint="millimeters")
         self.paint = gui.add_dropdown("colors", ("as seen", "by submap"))
         self.opens = gui.add_checkbox("open towards me", True, hint="only points that face the viewer")
         self.has_points = gui.add_checkbox("points", True)
@@ -137,8 +142,8 @@ class BrowserView:
             self._offer_controls()
             if (scene.mesh or scene.glb) is not None and "mesh" not in self.shown:
                 self._add_mesh()
-            if not self.is_placed and len(scene.extent[0]):
-                self._place_viewer()
+            if len(scene.extent[0]):
+                self._place_viewers()
             self._draw()
 
     def _offer_controls(self) -> None:
@@ -275,22 +280,47 @@ class BrowserView:
             shape = trimesh.Trimesh(vertices, faces, vertex_colors=as_linear(colors), process=False)
             self.shown["mesh"] = self.server.scene.add_mesh_trimesh("/mesh", shape)
 
-    def _place_viewer(self) -> None:
-        """Where the first view of the scene is, for those who come and those who are there."""
-        scene = self.scene
-        self.is_placed = True
-        T_wc = scene.T_wc.float() if len(scene.T_wc) else torch.eye(4)[None]
-        points, normals = scene.extent
-        T_wv, _ = choose_view(points, normals, T_wc, SIZE)
-        up, eye = as_array(scene.up), as_array(T_wv[:3, 3])
-        target = as_array(T_wv[:3, 3] + T_wv[:3, 2] * (points.mean(0) - T_wv[:3, 3]).norm())
-        self.eye = eye
-        self.server.scene.set_up_direction(up)
-        if len(scene.cloud):
-            self.point_size.value = min(max(math.ceil(1000 * spacing(scene.cloud.points)), 1), LARGEST_POINT)
-        cameras = [self.server.initial_camera, *(client.camera for client in self.server.get_clients().values())]
-        for camera in cameras:
-            camera.position, camera.look_at, camera.fov = eye, target, 2 * math.atan(math.tan(FIELD / 2) * 9 / 16)
+    def _place_viewers(self) -> None:
+        """Give the view of the scene to those who come, and to those who are there and left theirs as it was."""
+        points, scene = self.scene.extent[0], self.server.scene
+        extent = float((points.amax(0) - points.amin(0)).norm())
+        if extent < GROWTH * self.extent:
+            return
+        if not self.extent:
+            scene.set_up_direction(as_array(self.scene.up))
+        self.extent = extent
+        if len(self.scene.cloud) and self.point_size.value == self.fitting_size:
+            size = math.ceil(1000 * spacing(self.scene.cloud.points))
+            self.point_size.value = self.fitting_size = min(max(size, 1), LARGEST_POINT)
+        self.eye = self._place(self.server.initial_camera, SIZE)
+        for client in self.server.get_clients().values():
+            before = self.placed.get(client.client_id)
+            if before is not None and np.linalg.norm(client.camera.position - before) < 0.01 * extent:
+                self._place_client(client)
+
+    def _place_client(self, client: Any) -> None:
+        camera = client.camera
+        self.eye = self.placed[client.client_id] = self._place(camera, (camera.image_height, camera.image_width))
+
+    def _place(self, camera: Any, size: tuple[int, int]) -> np.ndarray:
+        """Set a camera of the page to where it takes in the scene. Returns where that is."""
+        height, width = size
+        free = ABOVE_PANEL if width < PHONE * height else 1.0  # of the height
+        T_wc = self.scene.T_wc.float() if len(self.scene.T_wc) else torch.eye(4)[None]
+        points, normals = self.scene.extent
+        T_wv, K = choose_view(points, normals, T_wc, (round(free * height), width))
+        distance = (T_wv[:3, 3] - points.mean(0)).norm()
+        eye = T_wv[:3, 3] + 0.5 * (1 - free) * height / K[1, 1] * distance * T_wv[:3, 1]
+        camera.position, camera.look_at = as_array(eye), as_array(eye + distance * T_wv[:3, 2])
+        camera.fov = 2 * math.atan(0.5 * height / float(K[1, 1]))
+        return as_array(eye)
+
+    def _welcome(self, client: Any) -> None:
+        """Somebody opened the page: what fits a screen may not fit his."""
+        with self.lock:
+            if self.extent:
+                self._place_client(client)
+        client.camera.on_update(self._turn)
 
     def _turn(self, camera: Any) -> None:
         """The viewer moved: other points face him."""

@@ -15,20 +15,29 @@ from gradslam_ng.structures import Trajectory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
 
 TRUTH = "#3b3b3b"
 ESTIMATE = "#2166ac"
 COLORS = "plasma_r"
+WIDE, NARROW = (11, 8), (5, 11)  # inches
 
 
 def plot_trajectory(
-    path: str | os.PathLike, estimate: Trajectory, error: ATE | None = None, title: str = "", warning: str = ""
+    path: str | os.PathLike,
+    estimate: Trajectory,
+    error: ATE | None = None,
+    title: str = "",
+    warning: str = "",
+    *,
+    narrow: bool = False,
 ) -> None:
     """Write a picture of a trajectory: from above, from the side, and what happens along it; a warning in red.
 
     With `error` it shows the pairs compared there, aligned: the estimate over the ground truth, colored by its error,
     and the error over time. Without, it shows the estimate colored by time, and its speed. "Above" is the axis of the
     world closest to the cameras' mean upward direction, so that any convention of the world's axes is drawn upright.
+    narrow: one below the other, as a phone shows them.
 
     Raises:
         ValueError: no known pose to draw.
@@ -46,10 +55,9 @@ def plot_trajectory(
     spread = shown.T_wc[:, plan, 3].amax(0) - shown.T_wc[:, plan, 3].amin(0)
     along = plan[int(spread.argmax())]
 
-    figure = Figure(figsize=(11, 8), dpi=120, layout="constrained")
+    figure = Figure(figsize=NARROW if narrow else WIDE, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 2, height_ratios=(5, 2))
-    top, side, below = (figure.add_subplot(grid[place]) for place in ((0, 0), (0, 1), (1, slice(None))))
+    top, side, below = _panels(figure, narrow)
     uninterrupted = _uninterrupted(seconds)
     truth = None if error is None else error.ground_truth
     for axes, (i, j), name in ((top, plan, "seen from above"), (side, [along, up], "seen from the side")):
@@ -68,10 +76,18 @@ def plot_trajectory(
         axes.grid(color="0.9", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    heading = "\n".join(filter(None, (title or "trajectory", textwrap.fill(warning, 100))))
+    heading = "\n".join(filter(None, (title or "trajectory", textwrap.fill(warning, 50 if narrow else 100))))
     figure.suptitle(heading, fontsize=13, parse_math=False, color="tab:red" if warning else "black")
     with whole_file(path) as part:
         figure.savefig(part, format="png")
+
+
+def _panels(figure: Figure, narrow: bool) -> list[Axes]:
+    """Places for what is seen from above, from the side, and along the trajectory."""
+    if narrow:
+        return list(figure.subplots(3, 1, height_ratios=(5, 5, 3)))
+    grid = figure.add_gridspec(2, 2, height_ratios=(5, 2))
+    return [figure.add_subplot(grid[place]) for place in ((0, 0), (0, 1), (1, slice(None)))]
 
 
 def _draw_view(

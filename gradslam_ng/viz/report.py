@@ -28,6 +28,8 @@ from gradslam_ng.viz.scene_files import FRAMES, Frames, read_metrics, read_run
 MOST_POINTS = 80_000  # of the map, 16 bytes each
 MOST_IMAGES = 6  # of frames that were lost
 IMAGE_WIDTH = 200  # pixels, of their pictures
+PHONE = 700  # pixels, where a page is narrow
+ALL_FRAMES = "::"
 BARS = ("#2166ac", "#67a9cf", "#d1a33c", "#7fbf7b", "#af8dc3", "#ef8a62", "#999999", "#5aae61")
 SEVERITY = {"note": "#2166ac", "warning": "#b8860b", "error": "#b2182b"}
 REASONS = {
@@ -45,8 +47,9 @@ REASONS = {
 Images = Callable[[float], np.ndarray | None]  # seconds of a frame -> (H, W, 3) uint8, None where there is none
 
 
-def write_report(path: Path, images: Images = lambda seconds: None) -> None:
-    """Write the report on the run whose results lie beside it; images: what the camera saw.
+def write_report(path: Path, images: Images = lambda seconds: None, narrow: Path | None = None) -> None:
+    """Write the report on the run whose results lie beside it; images: what the camera saw; narrow: the picture of the
+    trajectory for a phone, the one beside the report where there is none.
 
     Raises:
         FileNotFoundError, ValueError: results are missing, or cannot be read.
@@ -66,13 +69,13 @@ def write_report(path: Path, images: Images = lambda seconds: None) -> None:
         "what": _text(f"{metrics['settings']['system']} on {counts['in_sequence']} frames of {metrics['sequence']}"),
         "outcome_keys": "".join(keys),
         "map_note": _text(f"{len(scene.cloud)} points of the map." if len(scene.cloud) else "There is no map."),
-        "trajectory": _picture(picture) if picture.is_file() else "<p>no picture</p>",
+        "trajectory": _picture(picture, narrow) if picture.is_file() else "<p>no picture</p>",
         "numbers": _rows(numbers(metrics)),
         "timing": timing(metrics),
         "frames": lost_frames(frames, metrics, images),
         "findings": findings(metrics["findings"]),
         "camera": _rows((name, f"{value:g}") for name, value in metrics["camera"].items()),
-        "settings": _rows((name, value) for name, value in settings.items() if value is not None),
+        "settings": _rows((name, _setting(value)) for name, value in settings.items() if value is not None),
         "command": _text(command),
         "version": _text(f"gradslam_ng {metrics['version']}"),
         "scene": json.dumps(describe_scene(scene)),
@@ -118,8 +121,8 @@ def timing(metrics: dict[str, Any]) -> str:
     percent = 100 / total if total else 0.0
     share = (f"<div style='width:{percent * ms:.2f}%;background:{color}'></div>" for _, ms, color in parts)
     keys = (f"<span>{_key(color)}{_text(name)} {ms:.1f} ms</span> " for name, ms, color in parts)
-    spent = metrics["seconds_compiling"]
-    note = f"<p class='soft'>{spent:.0f} s of compiling beside that</p>" if spent else ""
+    spent = round(metrics["seconds_compiling"])
+    note = f"<p class='soft'>{spent} s of compiling beside that</p>" if spent else ""
     bar = f"<div class='bar'>{''.join(share)}</div><p class='keys'>{''.join(keys)}</p>"
     return f"{bar}<p>{total:.1f} ms in all</p>{note}"
 
@@ -168,8 +171,21 @@ def _rows(pairs: Iterable[tuple[object, object]]) -> str:
     return "".join(f"<tr><td>{_text(name)}</td><td>{_text(value)}</td></tr>" for name, value in pairs)
 
 
-def _picture(path: Path) -> str:
-    return f"<img alt='{path.stem}' src='data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'>"
+def _setting(value: object) -> object:
+    """A setting as one says it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "all" if value == ALL_FRAMES else value
+
+
+def _picture(path: Path, narrow: Path | None) -> str:
+    """A picture, and another for narrow pages where there is one."""
+    other = "" if narrow is None else f"<source media='(max-width: {PHONE}px)' srcset='{_png(narrow)}'>"
+    return f"<picture>{other}<img alt='{path.stem}' src='{_png(path)}'></picture>"
+
+
+def _png(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _jpeg(image: np.ndarray) -> str:

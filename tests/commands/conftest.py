@@ -48,7 +48,7 @@ def no_pictures(monkeypatch) -> None:
     """Pictures take seconds: where no test looks at them, their files are left empty."""
     for module, name in (("plots", "plot_trajectory"), ("snapshot", "snapshot")):
         module = importlib.import_module(f"gradslam_ng.viz.{module}")
-        monkeypatch.setattr(module, name, lambda path, *_: path.write_bytes(b""))
+        monkeypatch.setattr(module, name, lambda path, *_, **__: path.write_bytes(b""))
 
 
 @pytest.fixture(scope="package")

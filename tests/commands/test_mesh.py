@@ -24,7 +24,7 @@ def left(recording, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:  # pictures take seconds
         for module, name in (("plots", "plot_trajectory"), ("snapshot", "snapshot")):
             module = importlib.import_module(f"gradslam_ng.viz.{module}")
-            patch.setattr(module, name, lambda path, *_: path.write_bytes(b""))
+            patch.setattr(module, name, lambda path, *_, **__: path.write_bytes(b""))
         assert main(["run", str(recording), "--out", str(out), *options]) == 0
     return out
 

@@ -30,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:  # pictures take seconds
         for module, name in (("plots", "plot_trajectory"), ("snapshot", "snapshot")):
             module = importlib.import_module(f"gradslam_ng.viz.{module}")
-            patch.setattr(module, name, lambda path, *_: path.write_bytes(b""))
+            patch.setattr(module, name, lambda path, *_, **__: path.write_bytes(b""))
         assert main(["run", str(source), "--out", str(below / "run"), *options]) in (0, 3)
     return below / "run"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,10 @@ def wall(frames: int = 10) -> Scene:
     outcomes = torch.full((frames,), TRACKED)
     outcomes[3], outcomes[5] = UNCERTAIN, LOST
     return Scene(cloud, T_wc, outcomes, torch.arange(frames).double(), ((0, frames - 1),))
+
+
+def grown(scene: Scene, times: float) -> Scene:
+    return replace(scene, cloud=replace(scene.cloud, points=times * scene.cloud.points))
 
 
 @pytest.fixture
@@ -56,6 +61,44 @@ def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, browser, r
     assert not view.follows.value
     assert until(lambda: len(red_pixels(page)) < 0.7 * drawn)  # what the camera saw later is gone
     assert all(url.startswith((view.url, "data:", "blob:")) for url in asked)  # nothing comes from elsewhere
+    page.close()
+
+
+def test_a_phone_shows_the_whole_map_above_the_controls(view, browser, red_pixels, until):
+    view.show(wall())
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(view.url)
+    assert until(lambda: len(red_pixels(page)) > 0.02 * 390 * 844)
+
+    def is_whole() -> bool:
+        rows, columns = red_pixels(page).T
+        map_ = rows < 0.9 * 844  # below is the legend, with a red of its own
+        return columns[map_].min() > 5 and columns[map_].max() < 385 and rows[map_].max() < 0.6 * 844
+
+    assert until(is_whole)
+    page.close()
+
+
+def test_the_view_follows_a_map_that_grows_until_someone_moves_it(view, browser, until):
+    def eye() -> np.ndarray:
+        (client,) = view.server.get_clients().values()
+        return client.camera.position
+
+    view.show(wall())
+    page = browser.new_page(viewport={"width": 900, "height": 500})
+    page.goto(view.url)
+    assert until(lambda: len(view.placed) == 1)
+    near = eye()
+    view.show(grown(wall(), 3))
+    assert np.linalg.norm(eye() - near) > 1
+    page.mouse.move(300, 250)
+    page.mouse.down()
+    page.mouse.move(500, 250, steps=5)
+    page.mouse.up()
+    assert until(lambda: np.linalg.norm(eye() - next(iter(view.placed.values()))) > 0.5)
+    chosen = eye()
+    view.show(grown(wall(), 9))
+    assert np.linalg.norm(eye() - chosen) < 0.5
     page.close()
 
 

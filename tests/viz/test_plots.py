@@ -44,6 +44,14 @@ def test_without_ground_truth(tmp_path):
     assert_a_picture(tmp_path / "a.png")
 
 
+def test_for_a_phone(tmp_path):
+    """One panel below the other."""
+    plot_trajectory(tmp_path / "a.png", walk(), evaluation.ate(walk(), drifting(walk())), "a walk", "odd", narrow=True)
+    assert_a_picture(tmp_path / "a.png")
+    image = iio.imread(tmp_path / "a.png")
+    assert image.shape[0] > 1.5 * image.shape[1]
+
+
 def test_lost_poses_are_left_out(tmp_path):
     poses = walk().T_wc.clone()
     poses[20:40] = math.nan

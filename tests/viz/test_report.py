@@ -105,6 +105,14 @@ def test_names_of_files_stay_text_and_nothing_comes_from_elsewhere(folder):
     assert not re.search(r"https?://|@import|url\(", text)
 
 
+def test_settings_as_one_says_them(folder):
+    settings = metrics()["settings"] | {"frames": "::", "strict": False, "scale": 1.0, "prior_extrinsics": [0.0, 1.0]}
+    (folder / "metrics.json").write_text(json.dumps(metrics(settings=settings)))
+    write_report(folder / "report.html")
+    rows = dict(re.findall("<tr><td>(.*?)</td><td>(.*?)</td></tr>", (folder / "report.html").read_text()))
+    assert [rows[name] for name in ("frames", "strict", "loops", "scale")] == ["all", "no", "yes", "1.0"]
+
+
 def test_verdicts():
     assert summarize(metrics(reliable=False, unreliable_because="4 of 6 frames have no pose")) == (
         "Not to be relied on: 4 of 6 frames have no pose."
@@ -149,8 +157,9 @@ def test_a_folder_without_results(tmp_path):
 
 def test_the_map_can_be_turned_in_a_browser(folder, browser, red_pixels, until):
     """On a screen and on a phone nothing is wider than the page."""
-    iio.imwrite(folder / "trajectory.png", np.zeros((960, 1320, 3), np.uint8))
-    write_report(folder / "report.html")
+    for name, size in (("trajectory.png", (960, 1320)), ("narrow.png", (1320, 600))):
+        iio.imwrite(folder / name, np.zeros((*size, 3), np.uint8))
+    write_report(folder / "report.html", narrow=folder / "narrow.png")
     page = browser.new_page(viewport={"width": 1000, "height": 700})
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -162,9 +171,10 @@ def test_the_map_can_be_turned_in_a_browser(folder, browser, red_pixels, until):
     page.mouse.move(620, 340)
     page.mouse.up()
     assert until(lambda: not np.array_equal(red_pixels(page), before))
-    for width in (1000, 390):
+    for width, is_high in ((1000, False), (390, True)):
         page.set_viewport_size({"width": width, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate("document.querySelector('.plot img').clientWidth") >= 660  # its letters can be read
+        image = page.locator("img[alt=trajectory]").bounding_box()  # for a phone one whose letters can be read, whole
+        assert (image["height"] > image["width"]) == is_high and image["x"] + image["width"] <= width
     assert all(url.startswith(("file:", "data:")) for url in asked)
     page.close()

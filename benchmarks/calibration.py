@@ -126,13 +126,13 @@ def recording(name: str, folder: Path, frames: int) -> dict:
     }
 
 
-def record(name: str, part: str, key: str, rows: list[dict], **measured: str) -> None:
+def record(name: str, part: str, key: str, rows: list[dict], images: str, tracked: str) -> None:
     """Put rows into a result file, in place of those of the same `key`: all take long, and may run apart."""
     print(*rows, sep="\n", flush=True)
     path = RESULTS / f"{name}.json"
     before = json.loads(path.read_text())[part] if path.exists() else []
     new = {row[key] for row in rows}
-    save(name, {part: [*(row for row in before if row[key] not in new), *rows]}, **measured)
+    save(name, {part: [*(row for row in before if row[key] not in new), *rows]}, images=images, tracked=tracked)
 
 
 def main(recordings: bool = False, only: str = "", data: Path = DATA) -> None:
@@ -148,12 +148,13 @@ def main(recordings: bool = False, only: str = "", data: Path = DATA) -> None:
         for name, (folder, frames) in RECORDINGS.items():
             if only in name and (data / folder).is_dir():
                 row = recording(name, data / folder, frames)
-                record("calibration_recordings", "rows", "recording", [row], images="640x480", tracked="320x240")
+                record("calibration_recordings", "rows", "recording", [row], "640x480", "320x240")
         return
     for noise in NOISES:
         if only in noise:
             found = [asdict(row) for row in room(noise)]
-            record("calibration", "room", "noise", found, images=f"{SIZE[1]}x{SIZE[0]}")
+            size = f"{SIZE[1]}x{SIZE[0]}"
+            record("calibration", "room", "noise", found, size, size)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from benchmarks.tables.common import load, markdown, measured, number, table
 
@@ -15,12 +15,16 @@ def planning_marks() -> str:
     columns = ("", "figure", "mark", "", "`python -m benchmarks.planning.`")
     ways = {"control": _control, "imitation": _imitation, "grids": _grids, "learned_map": _learned,
             "harmonic": _harmonic, "room_memory": _memory}  # fmt: skip
-    rows = [
+    return markdown(columns, against_marks(ways), measured("planning.NAME", FILES, images="128x96, of the last row"))
+
+
+def against_marks(ways: dict[str, Callable[[], Iterator[Row]]]) -> list[list[str]]:
+    """Lines of a table: what commands measured, and whether it meets its mark."""
+    return [
         [what, figure, mark, "met" if met else "**missed**", f"`{command}`"]
         for command, way in ways.items()
         for what, figure, mark, met in way()
     ]
-    return markdown(columns, rows, measured("planning.NAME", FILES, images="128x96, of the last row"))
 
 
 def _both(row: dict[str, float]) -> float:

@@ -147,6 +147,23 @@ def calibration() -> str:
 
 
 @table
+def calibration_recordings() -> str:
+    columns = (
+        "recording", "frames", "cameras found", "taken", "ATE by depth alone, cm", "with color, as told", "as found",
+        "scale free: by depth alone, cm", "as told", "as found",
+    )  # fmt: skip
+    ways = ("depth_alone", "told", "found")
+    rows = []
+    for row in load("calibration_recordings")["rows"]:
+        kinds = (row["ate_cm"], row["scale_free_cm"])
+        errors = [f"{kind[way]:.3f}" if way in kind else "-" for kind in kinds for way in ways]
+        found = "others" if row["changed"] else "as told"
+        rows.append([row["recording"], str(row["frames"]), found, "yes" if row["taken"] else "no", *errors])
+    command = "calibration --recordings"
+    return markdown(columns, rows, measured(command, ["calibration_recordings"], "1", "640x480, run at half"))
+
+
+@table
 def scaling() -> str:
     data = load("scaling")
     columns = (

@@ -51,7 +51,7 @@ def run_with_progress(
     sequence = stream.sequence
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with RunProgress(*columns, TimeRemainingColumn(), console=console) as progress:
-        shown = RichHandler(console=console)  # above the bar, not through it
+        shown = RichHandler(console=console, show_time=False, show_path=False)  # above the bar, not through it
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown, *handlers], force=True)
         logging.getLogger("websockets").setLevel(logging.WARNING)  # who came to look is nothing to tell
         task = progress.add_task(escape(sequence.name), total=total, completed=stream.following, speed="")

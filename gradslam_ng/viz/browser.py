@@ -35,7 +35,7 @@ SIZE = (720, 1280)  # of the window that a view is chosen for before there is on
 FIRST_SIZE, LARGEST_POINT = 12, 50  # millimeters
 GROWTH = 1.25  # times as large a scene is looked at from elsewhere
 PHONE = 0.75  # width by height, of a page whose lower part is covered by controls
-ABOVE_PANEL = 0.6  # of its height is left then
+PHONE_FREE, SCREEN_FREE = (0.6, 1.0), (1.0, 0.75)  # of height and width that controls leave
 TURNED = 0.2  # seconds between two choices of the points that face the viewer
 Images = Callable[[float], np.ndarray | None]  # seconds of a frame -> (H, W, 3) uint8, None where there is none
 
@@ -193,7 +193,8 @@ class BrowserView:
                 keep &= ((cloud.normals * towards).sum(-1) > 0) | (cloud.normals == 0).all(-1)
             colors = cloud.colors
             if self.paint.value == "by submap":
-                colors = torch.tensor(SUBMAPS, dtype=torch.uint8)[cloud.submaps % len(SUBMAPS)]
+                light = 0.35 + 0.65 * cloud.colors.float().mean(-1, keepdim=True) / 255  # what is there can be seen
+                colors = (light * torch.tensor(SUBMAPS)[cloud.submaps % len(SUBMAPS)]).byte()
             if bool(keep.any()):  # the page refuses an empty one
                 self._points(as_array(cloud.points[keep]), as_array(colors[keep]), size)
             else:
@@ -305,12 +306,13 @@ class BrowserView:
     def _place(self, camera: Any, size: tuple[int, int]) -> np.ndarray:
         """Set a camera of the page to where it takes in the scene. Returns where that is."""
         height, width = size
-        free = ABOVE_PANEL if width < PHONE * height else 1.0  # of the height
+        free = PHONE_FREE if width < PHONE * height else SCREEN_FREE
         T_wc = self.scene.T_wc.float() if len(self.scene.T_wc) else torch.eye(4)[None]
         points, normals = self.scene.extent
-        T_wv, K = choose_view(points, normals, T_wc, (round(free * height), width))
+        T_wv, K = choose_view(points, normals, T_wc, (round(free[0] * height), round(free[1] * width)))
         distance = (T_wv[:3, 3] - points.mean(0)).norm()
-        eye = T_wv[:3, 3] + 0.5 * (1 - free) * height / K[1, 1] * distance * T_wv[:3, 1]
+        covered = (1 - torch.tensor(free)) * torch.tensor(size) / K[1, 1]
+        eye = T_wv[:3, 3] + 0.5 * distance * (covered[0] * T_wv[:3, 1] + covered[1] * T_wv[:3, 0])
         camera.position, camera.look_at = as_array(eye), as_array(eye + distance * T_wv[:3, 2])
         camera.fov = 2 * math.atan(0.5 * height / float(K[1, 1]))
         return as_array(eye)

@@ -159,5 +159,5 @@ def _draw_speed(axes: Axes, trajectory: Trajectory, seconds: np.ndarray, uninter
     steps = trajectory.T_wc[:, :3, 3].diff(dim=0).norm(dim=-1).numpy()
     speed = np.where(uninterrupted, steps / np.maximum(np.diff(seconds), 1e-6), np.nan)
     axes.plot((seconds[:-1] + seconds[1:]) / 2, speed, color=ESTIMATE, lw=1.2)
-    axes.text(0.99, 0.93, f"{steps.sum():.2f} m traveled", transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    axes.set_title(f"{steps.sum():.2f} m traveled", loc="right", fontsize=9)
     axes.set(ylabel="speed [m/s]", ylim=(0, None))

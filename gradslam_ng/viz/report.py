@@ -92,6 +92,8 @@ def summarize(metrics: dict[str, Any]) -> str:
     told = f"{counts['tracked']} of {counts['in_sequence']} frames were tracked"
     if uncertain := counts["degenerate"] + counts["unconfirmed"]:
         told += f", {uncertain} of them uncertain"
+    if apart := sum(metrics["submaps"][1:]):
+        told += f"; {apart} more in submaps that are not connected with the map"
     if "ate" in metrics:
         told += f"; the trajectory is {100 * metrics['ate']['rmse']:.2f} cm off the ground truth (RMSE)"
     return f"{told}{'; interrupted before the end' if metrics['interrupted'] else ''}."

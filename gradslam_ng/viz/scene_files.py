@@ -19,11 +19,22 @@ from gradslam_ng.meshing import tsdf_to_surfels
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, Trajectory, VoxelGrid
 from gradslam_ng.structures.origin import read_origin, relative_to_origin
-from gradslam_ng.viz.scene import MOST_POINTS, BinaryMesh, Cloud, Scene, Triangles, outcomes_of, place_aside, sample
+from gradslam_ng.viz.scene import (
+    MOST_POINTS,
+    TRACKED,
+    BinaryMesh,
+    Cloud,
+    Scene,
+    Triangles,
+    outcomes_of,
+    place_aside,
+    sample,
+)
 
 METRICS, FRAMES, TRAJECTORY = "metrics.json", "frames.csv", "trajectory.txt"
 STATUSES = {status.name.lower(): int(status) for status in TrackingStatus}
 OURS = b'"generator":"gradslam_ng"'  # of a .glb file
+SAME_TIME = 1e-4  # seconds, between the times of a frame in two files
 GLB_AXES = (1.0, -1.0, -1.0)  # of x right, y up, z backward in those of a camera: x right, y down, z forward
 
 
@@ -108,12 +119,32 @@ def read_run(folder: Path, most: int = MOST_POINTS) -> Scene:
         scene = replace(scene, cloud=_read_ply(folder / "map.ply", origin, most).cloud)
     if (folder / "mesh.ply").is_file():
         scene = replace(scene, mesh=_read_ply(folder / "mesh.ply", origin, most).mesh)
-    up, clouds = scene.up, [scene.cloud]
-    for number in range(1, len(metrics.get("submaps", []))):
-        if (folder / f"map_{number}.ply").is_file():
-            other = sample(SurfelMap.load(folder / f"map_{number}.ply"), most, number)
-            clouds.append(other.transform(place_aside(clouds, other, T_wc[:0], up)))
-    return replace(scene, cloud=Cloud.join(clouds))
+    return _with_submaps(scene, folder, len(metrics.get("submaps", [])), most)
+
+
+def _with_submaps(scene: Scene, folder: Path, count: int, most: int) -> Scene:
+    """A scene with the submaps, of so many with the map, that are not connected with it, their cameras in them."""
+    up, clouds, T_wc, outcomes = scene.up, [scene.cloud], scene.T_wc.clone(), scene.outcomes.clone()
+    for number in range(1, count):
+        path = folder / f"map_{number}.ply"
+        if not path.is_file():
+            continue
+        other = sample(SurfelMap.load(path), most, number)
+        which, poses = _cameras_of_submap(path, folder / f"trajectory_{number}.txt", scene.seconds)
+        motion = place_aside(clouds, other, poses, up)
+        clouds.append(other.transform(motion))
+        T_wc[which], outcomes[which] = motion @ poses, TRACKED
+    return replace(scene, cloud=Cloud.join(clouds), T_wc=T_wc, outcomes=outcomes)
+
+
+def _cameras_of_submap(map_: Path, trajectory: Path, seconds: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the frames at these seconds (L,) have a pose in a submap, and these (M, 4, 4) float64 in its axes."""
+    if not trajectory.is_file() or not len(seconds):
+        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4, 4, dtype=torch.float64)
+    own = Trajectory.load(trajectory)
+    apart, which = (own.timestamps[:, None] - seconds).abs().min(1)
+    there = apart < SAME_TIME
+    return which[there], relative_to_origin(own.T_wc[there], read_origin(map_), torch.float64)
 
 
 def read_path(folder: Path, origin: Tensor) -> tuple[Tensor, Frames]:

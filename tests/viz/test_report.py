@@ -117,6 +117,7 @@ def test_verdicts():
     assert summarize(metrics(reliable=False, unreliable_because="4 of 6 frames have no pose")) == (
         "Not to be relied on: 4 of 6 frames have no pose."
     )
+    assert "; 30 more in submaps that are not connected with the map" in summarize(metrics(submaps=[4, 20, 10]))
     assert summarize(metrics(interrupted=True)).endswith("; interrupted before the end.")
 
 

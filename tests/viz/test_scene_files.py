@@ -9,7 +9,7 @@ import torch
 
 from gradslam_ng.io.ply import write_ply
 from gradslam_ng.odometry import TrackingStatus
-from gradslam_ng.structures import Trajectory
+from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.mesh import Mesh
 from gradslam_ng.viz.scene import LOST, TRACKED, UNCERTAIN
 from gradslam_ng.viz.scene_files import Frames, read_glb, read_path, read_scene
@@ -45,6 +45,22 @@ def test_the_folder_of_a_run(folder):
     assert scene.T_wc[:, 0, 3].tolist() == [0, 1, 1, 3, 4]  # relative to the map's origin; lost: as left
     assert scene.cloud.points.tolist() == [[0.5, 0, 1]] and scene.loops == ((0, 4),)
     assert torch.equal(scene.mesh.vertices, TRIANGLE) and scene.seconds.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_cameras_of_a_submap_stand_in_it(folder):
+    """A frame that is tracked in a submap of its own is drawn there, beside the map."""
+    number, one = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1)
+    point, up = torch.tensor([[[0.0, 0, 2]]]), torch.tensor([[[0.0, -1, 0]]])
+    SurfelMap(point, up, up.abs(), one, one, number, number, torch.tensor([1])).save(folder / "map_1.ply")
+    pose = torch.eye(4, dtype=torch.float64)[None].clone()
+    pose[0, 0, 3] = 0.25
+    Trajectory(torch.tensor([2.0]), pose).save(folder / "trajectory_1.txt")
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"submaps": [4, 1]}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    scene = read_scene(folder)
+    seen = scene.cloud.points[scene.cloud.submaps == 1][0] - scene.T_wc[2, :3, 3].float()
+    assert torch.allclose(seen, torch.tensor([-0.25, 0, 2])) and scene.T_wc[2, 0, 3] > 1
+    assert scene.outcomes.tolist() == [TRACKED, TRACKED, TRACKED, UNCERTAIN, TRACKED]
 
 
 def test_a_run_of_an_earlier_version_has_tracked_frames_alone(folder):

@@ -1,19 +1,23 @@
 """Damaged recordings and files: `python -m benchmarks.fuzz`.
 
-Samples of every format (`benchmarks.damage`), one to three of their files with bits flipped, cut, emptied, pieces
-swapped, huge numbers and odd names put in. Each is read whole: a frame that is skipped, or one clear error as the
-command line would print it (ValueError, OSError, ImportError), is what is wanted. Anything else that is raised, more
+Samples of every format, of camera files, saved files and folders of runs (`benchmarks.samples`), one to three of their
+files with bits flipped, cut, emptied, pieces swapped, huge numbers and odd names put in (`benchmarks.damage`). Each is
+read whole: a frame that is skipped, or one clear error as the command line would print it (ValueError, OSError,
+ImportError), is what is wanted. Anything else that is raised, more
 than 60 seconds, more than 4 GB, or a file written elsewhere is a failure, with the seed that gives it again:
 `python -m benchmarks.fuzz --first SEED --cases 1`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import random
 import resource
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +25,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import tyro
@@ -33,6 +38,22 @@ EXPECTED = (ValueError, OSError, ImportError)  # what the command line says in a
 
 def read(name: str, path: Path) -> str:
     """Read one sample of that name whole; what came of it."""
+    if name.endswith(" DIR"):
+        return command(name.removesuffix(" DIR"), path)
+    readers = _readers()
+    if name in readers:
+        readers[name](next(iter(sorted(path.iterdir())), path / "none") if path.is_dir() else path)
+        return "read"
+    if name.startswith("camera "):
+        from gradslam_ng.datasets.camera_files import read_given
+
+        read_given(path)
+        return "read"
+    return _frames(path)
+
+
+def _readers() -> dict[str, Callable[[Path], object]]:
+    """Of files that are not recordings, by the name of the sample."""
     import gradslam_ng as gs
     from gradslam_ng import datasets
     from gradslam_ng.graph import g2o
@@ -40,17 +61,21 @@ def read(name: str, path: Path) -> str:
     from gradslam_ng.io.tensor_tree import load_tree
     from gradslam_ng.slam.saved_run import SAVED_TYPES
 
-    readers = {
+    return {
         "surfels": gs.SurfelMap.load,
         "mesh": read_ply,
         "volume": gs.VoxelGrid.load,
         "state": lambda path: load_tree(path, SAVED_TYPES),
         "g2o": g2o.load,
         "trajectory": gs.Trajectory.load,
+        "shards": lambda path: list(datasets.read_shards([path])),
     }
-    if name in readers:
-        readers[name](next(iter(sorted(path.iterdir())), path / "none") if path.is_dir() else path)
-        return "read"
+
+
+def _frames(path: Path) -> str:
+    """Read a recording whole."""
+    from gradslam_ng import datasets
+
     sequence, skipped = datasets.load(path), 0
     for index in range(min(len(sequence), 100)):
         try:
@@ -58,6 +83,25 @@ def read(name: str, path: Path) -> str:
         except datasets.FrameError:
             skipped += 1
     return "frames skipped" if skipped else "read"
+
+
+def command(name: str, path: Path) -> str:
+    """Run a command of the command line on the folder of a run; an error that it prints is raised again."""
+    from gradslam_ng import cli
+    from gradslam_ng.viz.scene_files import read_scene
+
+    if name == "view":  # what is shown, without the page, which waits for a browser
+        read_scene(path)
+        return "read"
+    more = {"join": [str(path.parent / "other"), "--out", str(path.parent / "recording" / "joined"), "--no-compile"]}
+    if name == "join":
+        shutil.copytree(path, path.parent / "other")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = cli.main([name, str(path), *more.get(name, [])])
+    if status and "error:" not in said.getvalue() and "Warning" not in said.getvalue():
+        raise RuntimeError(f"status {status} without an error: {said.getvalue()[-500:]}")
+    return "error" if status else "read"
 
 
 def one(seed: int, samples: dict[str, Path], folder: Path) -> tuple[str, str, str]:
@@ -79,7 +123,7 @@ def one(seed: int, samples: dict[str, Path], folder: Path) -> tuple[str, str, st
         came, told = "failure", f"{told}\n{traceback.format_exc()}"
     if time.monotonic() - began > SECONDS:
         came = f"failure: more than {SECONDS} s"
-    if strange := {each.name for each in folder.iterdir()} - before:
+    if strange := {each.name for each in folder.iterdir()} - before - {"other"}:
         came = f"failure: wrote {sorted(strange)}"
     return name, came, told
 
@@ -88,7 +132,11 @@ def work(samples: Path, seeds: list[int]) -> None:
     """In a process of its own: a line of JSON for each seed."""
     import torch
 
+    from gradslam_ng.viz import plots, snapshot
+
     torch.set_num_threads(1)
+    for module, picture in ((plots, "plot_trajectory"), (snapshot, "snapshot")):  # which take seconds
+        setattr(module, picture, lambda path, *_: path.write_bytes(b""))
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
     found = {name: Path(path) for name, path in json.loads((samples / "samples.json").read_text()).items()}
     for seed in seeds:
@@ -131,7 +179,7 @@ def run(samples: Path, seeds: list[int]) -> tuple[list[tuple[int, str, str, str]
 
 def prepare(folder: Path) -> Path:
     """All samples, in a folder that is made if need be, and the list of them that workers read."""
-    from benchmarks.damage import write_samples
+    from benchmarks.samples import write_samples
 
     folder.mkdir(exist_ok=True)
     found = {name: str(path) for name, path in write_samples(folder).items()}

@@ -227,3 +227,14 @@ def fuzz() -> str:
     total = ["all", *(str(sum(row[kind] for row in data["rows"].values())) for kind in kinds)]
     columns = ("format", "read", "frames skipped", "one clear error", "failures")
     return markdown(columns, [*rows, total], measured("fuzz", ["fuzz"], "1", "64x48, four frames"))
+
+
+@table
+def kills() -> str:
+    data = load("kills")
+    rows = data["rows"]
+    columns = ("runs", "frames of each", "killed, times", "states that were there, all read", "ended as one left alone")
+    counts = [sum(row[name] for row in rows) for name in ("kills", "states_read", "same")]
+    values = [str(value) for value in (len(rows), data["frames"], *counts)]
+    command = f"kills --cases {len(rows)} --frames {data['frames']} --source {data['source']}"
+    return markdown(columns, [values], measured(command, ["kills"], "1", "320x240, tracked as they are"))

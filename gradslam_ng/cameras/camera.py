@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -10,7 +12,9 @@ from torch import Tensor
 
 from gradslam_ng.structures import RGBDFrames
 
-PATIENCE = 5.0  # seconds without a frame, after which a camera is taken to have stopped
+log = logging.getLogger("gradslam_ng")
+PATIENCE = 5.0  # seconds without a frame, after which a camera is said to be silent
+SILENCES = 24  # of these one after the other, after which it is taken to have stopped
 
 
 class CameraError(OSError):
@@ -41,6 +45,27 @@ class LiveCamera(ABC):
         Raises:
             CameraError: none came within `PATIENCE`, or the camera is gone.
         """
+
+    def wait(self) -> Shot:
+        """The next images, waited for also while the camera stalls.
+
+        Raises:
+            CameraError: none came within `SILENCES` times `PATIENCE`.
+        """
+        began, silences = time.monotonic(), 0
+        while True:
+            try:
+                shot = self.grab()
+            except CameraError as error:
+                silences += 1
+                if silences == SILENCES:
+                    raise
+                if silences == 1:
+                    log.warning("%s; it is waited for", error)
+                continue
+            if silences:
+                log.warning("%s: frames come again, after %.0f s", self.name, time.monotonic() - began)
+            return shot
 
     @abstractmethod
     def close(self) -> None:

@@ -47,7 +47,7 @@ class LiveSequence(RGBDSequence):
             CameraError: none comes any more.
         """
         while True:
-            shot = self.camera.grab()
+            shot = self.camera.wait()
             if self.count % self.every == 0:
                 self._keep(shot.seconds, shot.color)
             self.count += 1

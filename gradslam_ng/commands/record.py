@@ -60,7 +60,7 @@ def _follow(source: LiveCamera, recorder: Recorder, seconds: float | None, conso
         task = bar.add_task("", total=None, told="")
         began, count = time.monotonic(), 0
         while seconds is None or time.monotonic() - began < seconds:
-            recorder.add(source.grab())
+            recorder.add(source.wait())
             count += 1
             rate = count / max(time.monotonic() - began, 1e-3)
             bar.update(task, told=f"{count} frames, {rate:.1f} a second")

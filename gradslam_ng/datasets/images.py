@@ -11,6 +11,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from gradslam_ng.io.numpy_files import read_npy
+
 # What Pillow calls the kinds of pixels: channels and type. Those of color are converted to RGB.
 COLOR_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 DEPTH_MODES = {"I;16": np.uint16, "I;16B": np.uint16, "I;16L": np.uint16, "I": np.int32, "F": np.float32}
@@ -108,7 +110,7 @@ def image_kind(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Shape, upright, and dtype of an image file, from its header; ValueError names the file if it cannot be read."""
     try:
         if path.suffix.lower() == ".npy":
-            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+            pixels = read_npy(path)
             return pixels.shape, pixels.dtype
         if (pgm := _pgm_header(path)) is not None:
             width, height, largest = map(int, pgm.groups()[1:])
@@ -131,7 +133,7 @@ def _decode(path: Path, depth: bool = False) -> Image.Image | np.ndarray:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
+            return np.array(read_npy(path))
         if depth and (header := _pgm_header(path)) is not None:
             return _read_pgm(path, header)
         with Image.open(path) as image:

@@ -102,10 +102,12 @@ def recognize(path: Path) -> tuple[Path, type[RGBDSequence]]:
 
     Raises:
         FileNotFoundError: there is no such path, or it is of no known layout; lists what was looked for.
-        ValueError, OSError: an archive that cannot be unpacked.
+        ValueError, OSError: an empty file, or an archive that cannot be unpacked.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder{meant_path(path)}")
+    if path.is_file() and not path.stat().st_size:
+        raise ValueError(f"{path}: expected a recording, got an empty file")
     for loader in LOADERS:
         if loader.recognizes(path):
             return path, loader

@@ -28,7 +28,9 @@ from gradslam_ng.geometry import se3
 
 METADATA = "metadata"
 DEPTH = re.compile(r"rgbd/(\d+)\.depth$")
-LARGEST_PACKED = 1 << 25  # bytes of a depth image: LZFSE tells no size in advance
+# Bytes of a packed depth image, of which the largest, 640x480 floats, take less: LZFSE tells no size in advance, and
+# may unpack to 1,700 times as many.
+LARGEST_PACKED = 1_500_000
 FORM = 'JSON with "w", "h", "K" and "poses"'
 
 

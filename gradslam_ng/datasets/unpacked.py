@@ -11,15 +11,18 @@ import zipfile
 from pathlib import Path
 
 from gradslam_ng.datasets.archive import sequence_folder, unpack
+from gradslam_ng.io.numpy_files import unpacked_limit
 
 ENDINGS = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".zip")
-LARGEST_RATIO = 100  # times its own size that an archive may unpack to, and ...
-ALWAYS = 1 << 30  # ... bytes that any may
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is an archive by its name and its first bytes."""
-    return path.name.lower().endswith(ENDINGS) and path.is_file() and (zipfile.is_zipfile(path) or _is_tar(path))
+    """Whether a path is an archive by its name; ValueError where the file of such a name is none."""
+    if not path.name.lower().endswith(ENDINGS) or not path.is_file():
+        return False
+    if not (zipfile.is_zipfile(path) or _is_tar(path)):
+        raise ValueError(f"{path}: expected a zip or tar archive, got other bytes, or one that is cut off")
+    return True
 
 
 def unpacked(archive: Path) -> Path:
@@ -39,7 +42,7 @@ def unpacked(archive: Path) -> Path:
         folder = _cache() / f"{_key(archive)}" / name
         if folder.is_dir():
             return sequence_folder(folder)
-    limit = max(ALWAYS, LARGEST_RATIO * archive.stat().st_size)
+    limit = unpacked_limit(archive)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}")  # a name of its own for each process
     try:

@@ -42,7 +42,7 @@ class VideoPackets:
         try:
             return av.open(str(self.path))
         except (av.FFmpegError, OSError) as error:
-            raise ValueError(f"{self.path}: not a readable video: {error}") from error
+            raise ValueError(f"{self.path}: not a readable video: {error.strerror or error}") from error
 
     def _index(self) -> None:
         import av

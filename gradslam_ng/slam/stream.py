@@ -23,6 +23,7 @@ from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
 from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.runtime import defer_interrupts, share_cores
 from gradslam_ng.slam.saved_run import SAVED_TYPES, StateWriter, check_run, describe_run
+from gradslam_ng.slam.slow_frames import SlowFrames
 from gradslam_ng.slam.state import Map, Result, State
 from gradslam_ng.slam.submap_tracking import Step, SubmapTracker, TimedFrame
 from gradslam_ng.slam.submaps import Submap, join, stored_parts
@@ -127,6 +128,7 @@ class Stream:
         self.following = 0  # of the sequence, the frame that comes next
         self.seconds_before: dict[str, float] = {}  # by stage, of the run that this one goes on from
         self.skipped: list[str] = []
+        self.slow_frames = SlowFrames()
 
     def new_step(self) -> Step:
         """The system's step, recorded where that is possible. One for each time that a submap is at hand: what is
@@ -155,7 +157,7 @@ class Stream:
         try:
             for index, frame in self.timer.iterate("read", self.frames_left()):
                 self.is_whole = False
-                with defer_interrupts():
+                with defer_interrupts(), self.slow_frames.watch(index):
                     self.process(index, frame)
                     self.following, self.is_whole = index + 1, True
                 self.save_if_due()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradslam_ng.compute.caller_modes import mode_free
 from gradslam_ng.io.atomic import whole_file
+from gradslam_ng.io.numpy_files import read_npz
 from gradslam_ng.io.similar_names import meant_path
 from gradslam_ng.structures.voxel_blocks import (
     BLOCK_RESOLUTION,
@@ -257,15 +258,16 @@ class VoxelGrid:
         if not Path(path).is_file():
             raise FileNotFoundError(f"no such file: {path}{meant_path(Path(path))}")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                found = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
+            found = {name: torch.from_numpy(array) for name, array in read_npz(Path(path)).items()}
             keys, batch = found.pop("keys"), int(found.pop("batch"))
             sizes = float(found.pop("voxel_size")), float(found.pop("truncation"))
             ordered = keys.dtype == torch.int64 and bool((keys.diff() > 0).all())
             values = {name: found.pop(name) for name in _VALUES}
             origin = found.pop("origin").double() if "origin" in found else None
-        except Exception as error:  # of many kinds: a zip file, its members, their headers
-            raise ValueError(f"{path}: not a saved voxel grid: {error!r}"[:300]) from None
+        except KeyError as error:
+            raise ValueError(f"{path}: not a saved voxel grid: it has no {error}") from None
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{path}: not a saved voxel grid: {error}"[:300]) from None
         shapes = {name: tuple(value.shape) for name, value in values.items()}
         expected = {name: (len(keys), *(3,) * (name == "color"), VOXELS_PER_BLOCK) for name in values}
         if not ordered or shapes != expected or len({value.dtype for value in values.values()}) != 1:

@@ -34,6 +34,7 @@ def test_each_depth_comes_once(software):
 
 def test_a_camera_that_stops_is_told_and_what_came_is_kept(software, monkeypatch, caplog):
     monkeypatch.setattr(realsense, "PATIENCE", 0.3)
+    monkeypatch.setattr(camera, "SILENCES", 2)
     with software.open(count=20) as source:
         frames = LatestFrames(LiveSequence(source).frames())
         seen = [frame for _, frame in frames]

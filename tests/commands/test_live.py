@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gradslam_ng import datasets
-from gradslam_ng.cameras import realsense
+from gradslam_ng.cameras import camera, realsense
 from gradslam_ng.cli import main
 from gradslam_ng.structures import Trajectory
 
@@ -56,6 +56,7 @@ def test_a_camera_goes_on_in_the_map_of_another_day(software, view, tmp_path, sa
 
 def test_a_camera_that_is_unplugged_leaves_all(software, view, tmp_path, monkeypatch, says):
     monkeypatch.setattr(realsense, "PATIENCE", 0.5)
+    monkeypatch.setattr(camera, "SILENCES", 2)
     software.plug_in(view, 12)
     assert main(["run", "realsense:", "--out", str(tmp_path / "out")]) == 1
     assert "Software D400: no frame for 0.5 s, is it still plugged in?" in says()

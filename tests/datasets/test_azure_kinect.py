@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from benchmarks import recordings as samples
+from benchmarks.recordings import packed
 from gradslam_ng import datasets
 from gradslam_ng.datasets import FrameError
 from gradslam_ng.datasets.azure_kinect import color_calibration, depth_calibration
@@ -43,27 +42,10 @@ def write_mkv(path: Path, attachment: bytes | None = None, titles=("COLOR", "DEP
     f = 0.48 * COLOR_SIZE[1]
     x, y = (u - 639.5) / f * 1.5 + BASELINE, (v - 359.5) / f * 1.5
     wall = np.stack([127.5 + 80 * x, 127.5 + 80 * y, np.full_like(x, 90)], -1).round().clip(0, 255).astype(np.uint8)
-    packed = io.BytesIO()
-    Image.fromarray(wall).save(packed, "JPEG", quality=95, subsampling=0)
-    jpeg = packed.getvalue()
-    with av.open(str(path), "w", format="matroska", options={"allow_raw_vfw": "1"}) as file:
-        data = json.dumps(calibration()).encode() if attachment is None else attachment
-        if data:
-            file.add_attachment("calibration.json", "application/octet-stream", data)
-        color, depth = file.add_stream("mjpeg", rate=60), file.add_stream("rawvideo", rate=60)
-        color.width, color.height, color.pix_fmt = *COLOR_SIZE[::-1], "yuvj420p"
-        depth.width, depth.height, depth.pix_fmt = *SIZE[::-1], "gray16be"
-        depth.codec_context.codec_tag = "b16g"
-        for stream, title in zip((color, depth), titles, strict=True):
-            stream.metadata["title"] = title
-        for i in range(2 * frames):
-            for stream, data in ((color, jpeg), (depth, np.full(SIZE, 1500 + i, ">u2").tobytes())):
-                if stream is color or i % 2 == 0:
-                    packet = av.Packet(data)
-                    packet.stream, packet.pts, packet.dts, packet.time_base = stream, i, i, Fraction(1, 60)
-                    packet.is_keyframe = True
-                    file.mux(packet)
-    return path
+    attachment = json.dumps(calibration()).encode() if attachment is None else attachment
+    depth = np.array([np.full(SIZE, 1500 + 2 * i, np.uint16) for i in range(frames)])
+    jpeg = packed(wall, "JPEG", quality=95, subsampling=0)
+    return samples.write_mkv(path, jpeg, depth, attachment, sizes=(COLOR_SIZE, SIZE), titles=titles)
 
 
 def test_reads_what_k4arecorder_writes(tmp_path):

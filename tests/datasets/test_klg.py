@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from benchmarks import recordings as samples
 from gradslam_ng import datasets
 from gradslam_ng.datasets import FrameError, RecordingWarning
 
@@ -19,17 +18,10 @@ SIZE = (120, 160)  # one of those that raw images are told by
 
 
 def write_klg(path: Path, recordings, jpeg: bool = True, told: int = 4) -> Path:
-    data = struct.pack("<i", told)
-    for i in range(4):
-        depth = recordings.depth_image(i, 1000, SIZE).tobytes()
-        color = np.full((*SIZE, 3), (200, 100, 40 * i), np.uint8)
-        packed = io.BytesIO()
-        Image.fromarray(color[..., ::-1]).save(packed, "JPEG")  # encoded as if it were blue, green and red
-        images = (zlib.compress(depth), packed.getvalue()) if jpeg else (depth, color.tobytes())
-        data += struct.pack("<qii", 5_000_000 + 33_333 * i, *map(len, images)) + b"".join(images)
-    path.write_bytes(data)
+    color = np.array([np.full((*SIZE, 3), (200, 100, 40 * i), np.uint8) for i in range(4)])
+    depth = np.array([recordings.depth_image(i, 1000, SIZE) for i in range(4)])
     (path.parent / "calibration.txt").write_text("140 140 79.5 59.5\n")
-    return path
+    return samples.write_klg(path, color, depth, jpeg=jpeg, told=told)
 
 
 @pytest.mark.parametrize("jpeg", [True, False])

@@ -55,6 +55,14 @@ def test_a_file_that_is_no_recording_is_said_to_be_there(tmp_path):
         datasets.load(tmp_path / "notes.txt")
 
 
+@pytest.mark.parametrize("ending", ["mcap", "bag", "db3", "sens", "klg", "r3d", "mkv", "zip", "tgz"])
+def test_an_empty_file_is_told_to_be_empty(tmp_path, ending):
+    path = tmp_path / f"walk.{ending}"
+    path.touch()
+    with pytest.raises(ValueError, match=rf"walk\.{ending}: expected a recording, got an empty file"):
+        datasets.load(path)
+
+
 def test_depth_in_jpeg_is_told_to_be_no_depth(recordings, tmp_path):
     folder = recordings.folder(tmp_path / "walk")
     for path in (folder / "depth").iterdir():

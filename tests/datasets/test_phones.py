@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import zipfile
@@ -13,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks import recordings as samples
 from gradslam_ng import datasets
 from gradslam_ng.datasets import FrameError, RecordingWarning
-from gradslam_ng.geometry import se3
 
 COLOR_SIZE, SIZE = (48, 64), (24, 32)
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
@@ -28,85 +27,42 @@ def smooth_color(index: int) -> np.ndarray:
     return np.stack([3 * u, 4 * v, np.full_like(u, 20 * index)], -1).astype(np.uint8)
 
 
-def jpeg(pixels: np.ndarray) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "JPEG", quality=95, subsampling=0)
-    return data.getvalue()
+def colors() -> np.ndarray:
+    return np.array([smooth_color(i) for i in range(4)])
+
+
+def depths(recordings, units: float = 1000) -> np.ndarray:
+    return np.array([recordings.depth_image(i, units) for i in range(4)])
+
+
+def confidences(level: int) -> np.ndarray:
+    confidence = np.full((4, *SIZE), level, np.uint8)
+    confidence[:, 5, 6] = 0
+    return confidence
 
 
 def write_transforms(folder: Path, recordings, scale: float = 10 / 65535, **more) -> Path:
-    """As NeRFCapture writes it: color is named without its ending, and both lie in one folder."""
-    (folder / "images").mkdir(parents=True)
-    frames = []
-    for i in range(4):
-        Image.fromarray(smooth_color(i)).save(folder / "images" / f"{i}.png")
-        Image.fromarray(recordings.depth_image(i, 1 / scale)).save(folder / "images" / f"{i}.depth.png")
-        T = (recordings.poses()[i] @ FLIP).tolist()
-        frames.append({"file_path": f"images/{i}", "depth_path": f"./images/{i}.depth.png", "transform_matrix": T})
-    data = {**CAMERA, "integer_depth_scale": scale, "frames": frames, **more}
-    (folder / "transforms.json").write_text(json.dumps(data))
-    return folder
+    about = {**CAMERA, "integer_depth_scale": scale, **more}
+    return samples.write_transforms(folder, colors(), depths(recordings, 1 / scale), recordings.poses(), about)
 
 
 def write_polycam(folder: Path, recordings) -> Path:
-    frames = folder / "keyframes"
-    for name in ("images", "cameras", "depth", "confidence", "corrected_cameras", "corrected_images"):
-        (frames / name).mkdir(parents=True)
-    for i in range(4):
-        name = str(71_033_000_000 + 500_000 * i)
-        (frames / "images" / f"{name}.jpg").write_bytes(jpeg(smooth_color(i)))
-        (frames / "corrected_images" / f"{name}.jpg").write_bytes(jpeg(smooth_color(i)))
-        Image.fromarray(recordings.depth_image(i, 1000)).save(frames / "depth" / f"{name}.png")
-        confidence = np.full(SIZE, 255, np.uint8)
-        confidence[5, 6] = 0
-        Image.fromarray(confidence).save(frames / "confidence" / f"{name}.png")
-        T = recordings.poses()[i] @ FLIP
-        camera = {"fx": 60.0, "fy": 60.0, "cx": 31.5, "cy": 23.5, "width": 64, "height": 48, "blur_score": 1.0}
-        camera |= {f"t_{row}{column}": float(T[row, column]) for row in range(3) for column in range(4)}
-        (frames / "corrected_cameras" / f"{name}.json").write_text(json.dumps(camera))
-        (frames / "cameras" / f"{name}.json").write_text(json.dumps(camera | {"t_03": 99.0}))
-    return folder
+    camera = {"fx": 60.0, "fy": 60.0, "cx": 31.5, "cy": 23.5}
+    given = colors(), depths(recordings), recordings.poses(), camera
+    return samples.write_polycam(folder, *given, confidence=confidences(255))
 
 
 def write_stray(folder: Path, recordings) -> Path:
-    import cv2
-
-    for name in ("depth", "confidence"):
-        (folder / name).mkdir(parents=True)
-    video = cv2.VideoWriter(str(folder / "rgb.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 60, COLOR_SIZE[::-1])
-    lines = ["timestamp, frame, x, y, z, qx, qy, qz, qw"]
-    for i in range(4):
-        video.write(np.full((*COLOR_SIZE, 3), (20, 60, 50 + 40 * i), np.uint8))  # blue, green, red
-        Image.fromarray(recordings.depth_image(i, 1000)).save(folder / "depth" / f"{i:06d}.png")
-        confidence = np.full(SIZE, 2, np.uint8)
-        confidence[5, 6] = 0
-        Image.fromarray(confidence).save(folder / "confidence" / f"{i:06d}.png")
-        t, q = se3.to_quaternion(recordings.poses()[i])
-        lines.append(", ".join(map(repr, [100 + i / 60, i, *t.tolist(), *q.tolist()])))
-    video.release()
-    (folder / "odometry.csv").write_text("\n".join(lines) + "\n")
-    (folder / "camera_matrix.csv").write_text("60.0, 0.0, 31.5\n0.0, 60.0, 23.5\n0.0, 0.0, 1.0\n")
-    return folder
+    color = np.array([np.full((*COLOR_SIZE, 3), (50 + 40 * i, 60, 20), np.uint8) for i in range(4)])
+    K = np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
+    return samples.write_stray(folder, color, depths(recordings), recordings.poses(4), K, confidence=confidences(2))
 
 
 def write_r3d(path: Path, recordings, **more) -> Path:
-    import liblzfse
-
-    poses = []
-    with zipfile.ZipFile(path, "w") as file:
-        for i in range(4):
-            depth = (recordings.depth_image(i, 1000) / 1000).astype(np.float32)
-            depth[2, 2] = np.nan
-            confidence = np.full(SIZE, 2, np.uint8)
-            confidence[5, 6] = 0
-            file.writestr(f"rgbd/{i}.jpg", jpeg(smooth_color(i)))
-            file.writestr(f"rgbd/{i}.depth", liblzfse.compress(depth.tobytes()))
-            file.writestr(f"rgbd/{i}.conf", liblzfse.compress(confidence.tobytes()))
-            t, q = se3.to_quaternion(recordings.poses()[i] @ FLIP)
-            poses.append([*q.tolist(), *t.tolist()])
-        about = {"w": 64, "h": 48, "dw": 32, "dh": 24, "fps": 60, "K": [60, 0, 0, 0, 60, 0, 31.5, 23.5, 1]}
-        file.writestr("metadata", json.dumps({**about, "poses": poses, **more}))
-    return path
+    depth = (depths(recordings) / 1000).astype(np.float32)
+    depth[:, 2, 2] = np.nan
+    more = {"K": [60, 0, 0, 0, 60, 0, 31.5, 23.5, 1], **more}
+    return samples.write_r3d(path, colors(), depth, recordings.poses(4), confidence=confidences(2), **more)
 
 
 def check(sequence, recordings, layout: str, step: float, lossless: bool = False):

@@ -33,6 +33,8 @@ JPEG = b"\xff\xd8"
 class Klg(RecordedSequence):
     """A `.klg` log, whose images are read where they lie; color is registered to depth, as those loggers record.
 
+    Logs that ElasticFusion needs its `-f` for, as those of png_to_klg, have red and blue exchanged here as there.
+
     Nothing in the file tells the camera: it is that of a camera file beside it, such as `calibration.txt`, else the one
     that ElasticFusion assumes, with a warning.
 

@@ -170,9 +170,12 @@ def test_broken_record3d_gives_one_error_or_costs_frames(recordings, tmp_path):
     data = path.read_bytes()
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("rgbd/4.depth", b"bvxn" + bytes(50))
+        file.writestr("rgbd/5.depth", bytes(1_600_000))  # may unpack to more than 2 GB
     sequence = datasets.load(path)
     with pytest.raises(FrameError, match="frame 4"):
         sequence[4]
+    with pytest.raises(FrameError, match="1600000 bytes, expected at most"):
+        sequence[5]
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="expected a zip file"):
         datasets.load(path)

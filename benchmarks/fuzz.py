@@ -3,8 +3,8 @@
 Samples of every format, of camera files, saved files and folders of runs (`benchmarks.samples`), one to three of their
 files with bits flipped, cut, emptied, pieces swapped, huge numbers and odd names put in (`benchmarks.damage`). Each is
 read whole: a frame that is skipped, or one clear error as the command line would print it (ValueError, OSError,
-ImportError), is what is wanted. Anything else that is raised, more
-than 60 seconds of the processor, a hang, more than 4 GB, or a file written elsewhere is a failure, with the seed that gives it again:
+ImportError), is what is wanted. Anything else that is raised, more than 60 seconds of the processor, a hang, more than
+4 GB, or a file written elsewhere is a failure, with the seed that gives it again:
 `python -m benchmarks.fuzz --first SEED --cases 1`.
 """
 

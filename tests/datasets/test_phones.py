@@ -171,6 +171,7 @@ def test_broken_record3d_gives_one_error_or_costs_frames(recordings, tmp_path):
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("rgbd/4.depth", b"bvxn" + bytes(50))
         file.writestr("rgbd/5.depth", bytes(1_600_000))  # may unpack to more than 2 GB
+        file.writestr("rgbd/5.jpg", samples.packed(smooth_color(5), "JPEG"))
     sequence = datasets.load(path)
     with pytest.raises(FrameError, match="frame 4"):
         sequence[4]

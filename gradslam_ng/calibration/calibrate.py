@@ -152,7 +152,7 @@ def calibrate_sequence(
     sigma = standard_deviations(refinement.problem, x)
     for more in (before.local(x[1]), 0.5 * halves[0].local(halves[1])):
         sigma = torch.hypot(sigma, more)
-    misfit, certainty = refinement.compare(x, last)
+    misfit, certainty = refinement.compare(x, levels[-2:])
     scale = scale_of_depth(sequence, views.frames, x[0])
     count = len(views.depth), len(refinement.pairs[0])
     return Calibration(told, x[1], sigma, *count, misfit, sequence.size, scale, certainty)
@@ -236,12 +236,16 @@ class Refinement:
         held = self.told.retract(self.free * self.told.local(cameras))
         return (T_wc, held), bool((before & ~self.free).any())
 
-    def compare(self, x: Unknowns, level: Level) -> tuple[dict[str, tuple[float, float]], float]:
+    def compare(self, x: Unknowns, levels: Sequence[Level]) -> tuple[dict[str, tuple[float, float]], float]:
         """Median misfit of surfaces and of brightness of the pairs held out: with the cameras as told, to which the
-        poses are refined, and at x; and by how many standard errors x is better, pair by pair."""
+        poses are refined over the levels that x is from, and at x; and by how many standard errors x is better, pair by
+        pair."""
         free, self.free = self.free, torch.zeros_like(self.free)
-        at_told = self.refine((self.views.T_wc, self.told), replace(level, rounds=2))
+        at_told = self.views.T_wc, self.told
+        for level in levels:
+            at_told = self.refine(at_told, level)
         self.free = free
+        level = levels[-1]
         shrunk, misfits, spreads = _shrink(self.views, level), [], []
         for T_wc, cameras in (at_told, x):
             associator = Associator(shrunk, pairs=self.held_out, cameras=cameras, count=level.samples)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from gradslam_ng.calibration import Calibration, calibrate_sequence
-from gradslam_ng.calibration.calibrate import Level
+from gradslam_ng.calibration.calibrate import Level, Refinement
 from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import DEPTH, NAMES
+from gradslam_ng.calibration.keyframes import read_keyframes, told_cameras
 from gradslam_ng.calibration.observability import open_unknowns
 from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.datasets.camera_files import read_camera
@@ -61,6 +62,17 @@ def test_finds_what_is_off() -> None:
     assert found().is_better
     told_misfit, misfit = found().misfit["brightness"]
     assert misfit < 0.7 * told_misfit
+
+
+def test_the_same_cameras_fit_alike() -> None:
+    """Poses are refined as far with the cameras as told as with those found: what they gain by that is no one's."""
+    room, levels = recording(), (Level(80, 150, 5),)
+    views = read_keyframes(room, tracked(room.timestamps, room.T_w_depth), 6)
+    refinement, everything = Refinement(views, told=told_cameras(room)), torch.ones(len(NAMES), dtype=torch.bool)
+    x, _ = refinement.refine_without(everything, (views.T_wc, refinement.told), levels)
+    misfits, certainty = refinement.compare(x, levels)
+    assert all(told == pytest.approx(found, rel=1e-3) for told, found in misfits.values())
+    assert abs(certainty) < 0.5
 
 
 def test_color_alone_is_open_without_texture() -> None:

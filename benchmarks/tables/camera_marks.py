@@ -114,6 +114,6 @@ def _recordings() -> Iterator[Row]:
 def _refinement() -> Iterator[Row]:
     for row in load("refinement")["rows"]:
         if row["recording"] in REFINED:
-            yield _at_most(f"{row['recording']}, refined: ATE", row["ate_cm"][1], REFINED[row["recording"]], "cm")
+            yield _at_most(f"{row['recording']}, refined: ATE", row["ate_cm"][1], REFINED[row["recording"]], "cm", 3)
             before, after = row["sharpness_mm"]
             yield f"{row['recording']}: sharpness", f"{after:.3f} mm", f"< {before:.3f} mm", after < before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import torch
 import tyro
@@ -25,6 +25,7 @@ from gradslam_ng.slam.saved_run import SAVE_EVERY
 from gradslam_ng.slam.stream import StreamingSystem
 from gradslam_ng.viz.browser import BrowserView, announce
 
+Name = TypeVar("Name", str, str | None)  # of a source or a file
 LONG = 600  # frames, from which a sequence is expected to come back to where it was
 CLOSERS = {"pointfusion": LoopCloser, "kinectfusion": VolumeLoopCloser}  # of loops, by system
 
@@ -190,7 +191,7 @@ class RunRecord:
     command: str  # that runs it again
 
 
-def from_root(value: str | None) -> str | None:
+def from_root(value: Name) -> Name:
     """The path of what is there, from the root, so that it is found from other folders; anything else as it is."""
     return str(Path(value).resolve()) if value is not None and Path(value).exists() else value
 

@@ -8,6 +8,7 @@ frame is wrong if it moved by more than 5 cm or 5 degrees other than the truth s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 import tyro
 
 import gradslam_ng as gs
-from benchmarks.report import save
+from benchmarks.report import RESULTS, save
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.odometry import TrackingStatus
@@ -125,7 +126,7 @@ def measure(name: str, step: int, method: str, data: Path) -> Row:
 
 
 def main(data: Path = DATA, only: str | None = None) -> None:
-    """Measure all, or one recording.
+    """Measure all, or one recording; each row is saved when it is done, in place of the one that was there.
 
     Args:
         data: folder of the recordings.
@@ -133,7 +134,9 @@ def main(data: Path = DATA, only: str | None = None) -> None:
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rows = []
+    path = RESULTS / "wide_steps.json"
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = {(row["recording"], row["step"], row["method"]): row for row in before}
     for name, (folder, _, steps) in RECORDINGS.items():
         if only not in (None, name):
             continue
@@ -142,10 +145,10 @@ def main(data: Path = DATA, only: str | None = None) -> None:
             continue
         for step in steps:
             for method in METHODS:
-                rows.append(measure(name, step, method, data))
-                print(asdict(rows[-1]))
-    if only is None:
-        save("wide_steps", {"rows": [asdict(row) for row in rows]}, images="as in docs/datasets.md, 540 to 640 pixels")
+                rows[name, step, method] = asdict(measure(name, step, method, data))
+                print(rows[name, step, method], flush=True)
+                images = "as in docs/datasets.md, 540 to 640 pixels"
+                save("wide_steps", {"rows": list(rows.values())}, images=images)
 
 
 if __name__ == "__main__":

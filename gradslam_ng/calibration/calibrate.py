@@ -116,7 +116,7 @@ def calibrate_sequence(
     keyframes: int = 24,
     track: Track = track_plainly,
     levels: Sequence[Level] = LEVELS,
-    on_round: Callable[[int], None] = lambda done: None,
+    on_round: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """The cameras of a recording.
 
@@ -129,7 +129,7 @@ def calibrate_sequence(
         keyframes: how many, at most.
         track: runs a system over frames; it is called two or three times.
         levels: of the refinement, coarse to fine.
-        on_round: called with the number of rounds of refinement done, of `rounds(levels)`.
+        on_round: called after rounds of refinement, `rounds(levels)` times.
 
     Raises:
         ValueError: the camera hardly moves, is mostly lost, or never sees one surface twice.
@@ -140,9 +140,9 @@ def calibrate_sequence(
     x, _ = rough.refine_levels((rough.views.T_wc, told), _after_first(levels), on_round)
     result = run_again(sequence, x[1], first, track)
     refinement = Refinement(read_keyframes(sequence, result, keyframes), told=told)
-    views, done = refinement.views, rough.done
+    views = refinement.views
     start, last = (views.T_wc, x[1]), levels[-1]
-    x, before = refinement.refine_levels(start, levels[-2:], lambda more: on_round(done + more))
+    x, before = refinement.refine_levels(start, levels[-2:], on_round)
     halves, disagreed = refinement.agree(x, last)
     if disagreed.any():
         x, before = refinement.refine_without(disagreed, start, levels[-2:])
@@ -174,10 +174,9 @@ class Refinement:
         self.prior = prior_sigma(views.depth.shape[-1])
         self.sought = torch.ones(len(NAMES), dtype=torch.bool)
         self.free = self.sought
-        self.done = 0
 
     def refine_levels(
-        self, x: Unknowns, levels: Sequence[Level], on_round: Callable[[int], None] = lambda done: None
+        self, x: Unknowns, levels: Sequence[Level], on_round: Callable[[], None] = lambda: None
     ) -> tuple[Unknowns, CameraPair]:
         """Coarse to fine, what a level leaves open held from there on; and the cameras before the last level."""
         changed, before = False, x[1]
@@ -188,12 +187,11 @@ class Refinement:
             x = self.refine(x, replace(levels[-1], rounds=2))
         return x, before
 
-    def refine(self, x: Unknowns, level: Level, on_round: Callable[[int], None] = lambda done: None) -> Unknowns:
+    def refine(self, x: Unknowns, level: Level, on_round: Callable[[], None] = lambda: None) -> Unknowns:
         """At one size of images."""
         for problem, solved in self._refine(x, level, self.pairs):
             self.problem, x = problem, solved
-            self.done += 1
-            on_round(self.done)
+            on_round()
         return x
 
     def _refine(

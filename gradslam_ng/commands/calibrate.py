@@ -91,9 +91,7 @@ def _calibrate(sequence: RGBDSequence, keyframes: int, console: Console) -> Cali
         return result
 
     try:
-        return calibrate_sequence(
-            sequence, keyframes=keyframes, track=track, on_round=lambda done: refined.update(task, completed=done)
-        )
+        return calibrate_sequence(sequence, keyframes=keyframes, track=track, on_round=lambda: refined.advance(task))
     finally:
         refined.stop()
 

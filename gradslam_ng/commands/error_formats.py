@@ -43,7 +43,7 @@ def format_latex(columns: Columns) -> str:
     """A `tabular` in the style of booktabs, a row for each kind of error."""
     names = list(next(iter(columns.values()))[1].summary())
     rows = [
-        " & ".join([f"{name} [{unit}]", *(f"{value:.4f}" for value in errors.summary().values())]) + r" \\"
+        " & ".join([f"{name} [{unit}]", *(f"{value:.6f}" for value in errors.summary().values())]) + r" \\"
         for name, (unit, errors) in columns.items()
     ]
     head = " & ".join(["", *names]) + r" \\"

@@ -22,6 +22,7 @@ from gradslam_ng.slam.stream import Stream
 from gradslam_ng.structures import VoxelGrid
 
 TOLD_EVERY = 0.5  # seconds between two looks at sizes, which wait for the device
+PRINTED_EVERY = 10.0  # seconds between two lines in place of a bar
 
 
 class RunProgress(Progress):
@@ -33,6 +34,19 @@ class RunProgress(Progress):
         yield self.make_tasks_table(self.tasks)
         if self.line:
             yield Text(self.line, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+class PlainLines:
+    """Lines now and then where nobody sees a bar: in a file."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.due = console, time.monotonic() + PRINTED_EVERY
+
+    def tell(self, line: str) -> None:
+        """Print it, if it is time to."""
+        if not self.console.is_terminal and time.monotonic() >= self.due:
+            self.console.print(line, soft_wrap=True, highlight=False)
+            self.due = time.monotonic() + PRINTED_EVERY
 
 
 def run_with_progress(
@@ -55,7 +69,7 @@ def run_with_progress(
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown, *handlers], force=True)
         logging.getLogger("websockets").setLevel(logging.WARNING)  # who came to look is nothing to tell
         task = progress.add_task(escape(sequence.name), total=total, completed=stream.following, speed="")
-        due = 0.0
+        lines, due = PlainLines(console), 0.0
 
         def on_frame(index: int, state: State) -> None:
             nonlocal due
@@ -64,12 +78,16 @@ def run_with_progress(
                 progress.line = describe(stream) + ("" if frames is None else f", {frames.dropped} frames dropped")
                 due = time.monotonic() + TOLD_EVERY
             progress.update(task, completed=index + 1, speed=f"{rate:.1f} frames/s {outcome(state)}")
+            told = f"frame {index + 1}{'' if total is None else f' of {total}'}: {progress.line}"
+            lines.tell(told)
             if live is not None:
-                live.update(stream, f"frame {index + 1}{'' if total is None else f' of {total}'}: {progress.line}")
+                live.update(stream, told)
 
         stream.on_frame = on_frame
         try:
-            return stream.run()
+            result = stream.run()
+            progress.update(task, completed=stream.following)  # the last ones may not have been readable
+            return result
         finally:
             if live is not None:
                 live.close(stream, progress.line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from gradslam_ng.calibration import Calibration, calibrate_sequence
-from gradslam_ng.calibration.calibrate import Level, Refinement
+from gradslam_ng.calibration.calibrate import Level, Refinement, rounds
 from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import DEPTH, NAMES
 from gradslam_ng.calibration.keyframes import read_keyframes, told_cameras
@@ -40,11 +41,13 @@ def recording() -> Miscalibrated:
     return Miscalibrated("living_room", frames=70, size=(120, 160), path="fast", shift=(1.0, -0.5))
 
 
-def calibrated(sequence: RGBDSequence, levels: tuple[Level, ...] = LEVELS) -> Calibration:
+def calibrated(
+    sequence: RGBDSequence, levels: tuple[Level, ...] = LEVELS, on_round: Callable[[], None] = lambda: None
+) -> Calibration:
     T_wc = recording().T_w_depth.clone()
     T_wc[:, :3, 3] *= recording().scale
     run = tracked(sequence.timestamps, T_wc)
-    return calibrate_sequence(sequence, keyframes=8, track=lambda system, frames: run, levels=levels)
+    return calibrate_sequence(sequence, keyframes=8, track=lambda system, frames: run, levels=levels, on_round=on_round)
 
 
 @functools.cache
@@ -76,9 +79,12 @@ def test_the_same_cameras_fit_alike() -> None:
 
 
 def test_color_alone_is_open_without_texture() -> None:
-    """One color: the depth camera is found, color stays registered as it was, and that is said."""
+    """One color: the depth camera is found, color stays registered as it was, and that is said. Rounds that this adds
+    are none of those that a bar was told of."""
     gray = Corrupted(recording(), lambda index, color, depth: (torch.full_like(color, 0.5), depth))
-    result = calibrated(gray, (Level(80, 200, 3),))
+    levels, told = (Level(80, 200, 3),), []
+    result = calibrated(gray, levels, lambda: told.append(1))
+    assert len(told) == rounds(levels)
     assert set(NAMES[len(DEPTH) :]) <= set(result.open)
     assert result.sigma[:2].isfinite().all() and not result.open[: len(DEPTH)].count("fx")
     off = (result.cameras.K_depth[0, 0] / recording().K_depth[0, 0] - 1).abs()

@@ -175,6 +175,8 @@ class TestForms:
         lines = self.printed(files, capsys, "--latex").splitlines()
         assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
         assert {line.count("&") for line in lines if "&" in line} == {6}
+        absolute = evaluation.ate(*(Trajectory.load(files / name) for name in ("truth.txt", "estimate.txt")))
+        assert f"ATE [m] & {absolute.rmse:.6f} & " in lines[4]  # hundredths of millimeters, as in the table
 
     def test_evo_reads_the_archive(self, files, capsys):
         file_interface = pytest.importorskip("evo.tools.file_interface")

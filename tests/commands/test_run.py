@@ -19,6 +19,7 @@ from gradslam_ng.commands import settings
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import load_recording
 from gradslam_ng.commands.run_folder import clear_folder
+from gradslam_ng.commands.run_options import ComputeOptions
 from gradslam_ng.io.ply import read_ply
 from gradslam_ng.structures import SurfelMap, Trajectory
 
@@ -369,6 +370,12 @@ def test_an_unknown_option(recording, tmp_path, run, says):
 def test_no_cuda_device(recording, tmp_path, run, says):
     assert run(recording, tmp_path / "out", "--device", "cuda") == 1
     assert "device: expected a CUDA device" in says()
+
+
+@pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch, has_gpu, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert ComputeOptions().choose_device() == device
 
 
 # what is wrong with the folder for the results

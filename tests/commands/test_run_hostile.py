@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def test_a_missing_depth_file_and_a_truncated_one_are_skipped(copy, tmp_path, ru
     assert missing.name in metrics["skipped"][0] and cut.name in metrics["skipped"][1]
     printed = prints()
     assert "no such file" in printed and "4 tracked, 0 lost, 2 skipped" in printed
+
+
+def test_the_bar_reaches_its_end_without_the_last_frame(copy, tmp_path, run, prints):
+    depth_files(copy)[-1].unlink()
+    assert run(copy, tmp_path / "out") == 0
+    assert "6/6" in prints()
+
+
+def test_a_long_run_says_how_far_it_is_where_there_is_no_bar(recording, tmp_path, run, prints, monkeypatch):
+    monkeypatch.setattr("gradslam_ng.commands.progress.PRINTED_EVERY", 0.0)
+    assert run(recording, tmp_path / "out") == 0
+    assert re.search(r"frame 4 of 6: \d+ surfels, ", prints())
 
 
 def test_every_file_missing(copy, tmp_path, run, says):

@@ -85,7 +85,7 @@ def measure(point: Point, recorded: Path, compile: bool) -> dict[str, float]:
     slam, state, room, spent, walls = build(), None, None, [], []
     slam.factor = point.factor
     before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    with compilation(compile):
+    with compilation(compile, wait=True):
         for i, frame in enumerate(frames):
             if point.surfels is not None and i >= COPY_AFTER:
                 room = state.map[0] if room is None else room
@@ -113,7 +113,7 @@ def long(frames: int, cycle: int, compile: bool) -> dict:
     sequence = Synthetic("living_room", frames=cycle, size=(240, 320), noise="kinect", path="back_and_forth")
     there = [sequence[i] for i in range(cycle)]
     slam, state, spent, walls, surfels, memory = build(), None, [], [], [], []
-    with compilation(compile):
+    with compilation(compile, wait=True):
         for i in range(frames):
             began, wall = time.process_time(), time.perf_counter()
             state = slam.step(state, (there + there[::-1])[i % (2 * cycle)])

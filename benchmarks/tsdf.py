@@ -216,7 +216,7 @@ def main(only: str = "", data: Path = DATA, frames: int = 120, threads: int = 1,
         else:
             sequence = Synthetic("living_room", frames=frames, noise="none" if name == "clean" else "kinect")
         contenders = {"gradslam_ng": Ours(factor=1), "open3d": Theirs()}
-        with compilation(compile):
+        with compilation(compile, wait=True):
             milliseconds = fuse(sequence, 2, contenders)
             row = {
                 name: {"milliseconds": ms, "megabytes": contenders[name].megabytes()}

@@ -110,13 +110,19 @@ class CompiledFunction(Generic[P, R]):
     """
 
     def __init__(
-        self, function: Callable[P, R], *, dynamic: tuple[str, ...] | None, fuse_reductions: bool, recompute: bool
+        self,
+        function: Callable[P, R],
+        *,
+        dynamic: tuple[str, ...] | None,
+        fuse_reductions: bool = False,
+        vectorize_gathers: bool = False,
+        recompute: bool = True,
     ) -> None:
         functools.update_wrapper(self, function)
         self.__qualname__ = function.__qualname__
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.plain = function
-        self.fuse_reductions, self.recompute = fuse_reductions, recompute
+        self.fuse_reductions, self.vectorize_gathers, self.recompute = fuse_reductions, vectorize_gathers, recompute
         self.fixed_sizes = dynamic is not None
         self.signature = inspect.signature(function)
         names = list(self.signature.parameters)
@@ -223,7 +229,7 @@ class CompiledBackward(CompiledFunction[[tuple[Any, ...], tuple[int, ...], tuple
                 return cast(Tensors, tuple(recorded_gradients(part, inputs, (True,) * len(inputs), list(grads))))
 
         gradients.__module__, gradients.__qualname__ = function.__module__, f"{function.__qualname__}.backward"
-        super().__init__(gradients, dynamic=None, fuse_reductions=function.fuse_reductions, recompute=True)
+        super().__init__(gradients, dynamic=None, fuse_reductions=function.fuse_reductions)
         self.function = function
 
     def dynamic_sizes(self, args: Sequence[Any]) -> list[list[bool]]:
@@ -261,7 +267,11 @@ def compiled(function: Callable[P, R], /) -> CompiledFunction[P, R]: ...
 
 @overload
 def compiled(
-    *, dynamic: tuple[str, ...] | None = None, fuse_reductions: bool = False, recompute: bool = True
+    *,
+    dynamic: tuple[str, ...] | None = None,
+    fuse_reductions: bool = False,
+    vectorize_gathers: bool = False,
+    recompute: bool = True,
 ) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
 
 
@@ -271,6 +281,7 @@ def compiled(
     *,
     dynamic: tuple[str, ...] | None = None,
     fuse_reductions: bool = False,
+    vectorize_gathers: bool = False,
     recompute: bool = True,
 ) -> Any:
     """A pure function of tensors whose calls inside `compilation()` go to a version compiled by torch's inductor.
@@ -286,8 +297,13 @@ def compiled(
         needs: while gradients are recorded the plain one runs, in which others may be compiled.
     fuse_reductions: for functions that end in sums over all pixels: what these share is worked out within the one pass
     that adds them up, not stored in between.
+    vectorize_gathers: for functions that compute much with what they read here and there.
     """
     decorate = functools.partial(
-        CompiledFunction, dynamic=dynamic, fuse_reductions=fuse_reductions, recompute=recompute
+        CompiledFunction,
+        dynamic=dynamic,
+        fuse_reductions=fuse_reductions,
+        vectorize_gathers=vectorize_gathers,
+        recompute=recompute,
     )
     return decorate if function is None else decorate(function)

@@ -43,14 +43,21 @@ FUSED_REDUCTION_OPTIONS = {
     "realize_acc_reads_threshold": Option(30, "the same: it is not stored in between", "2.13"),
 }
 
+GATHERING_OPTIONS = {
+    "cpp.enable_tiling_heuristics": Option(
+        False, "the compiler takes loops that gather much for not worth vectorizing, whatever they compute", "2.13"
+    ),
+}
+
 
 @functools.cache
-def compiler_options(fuse_reductions: bool = False) -> dict[str, Any]:
+def compiler_options(fuse_reductions: bool = False, vectorize_gathers: bool = False) -> dict[str, Any]:
     """The options for torch.compile: those above with a tested version of PyTorch, none with others."""
     if not _is_tested(torch.__version__):
         _inform_once(f"PyTorch {torch.__version__} compiles with its own defaults: options are those of 2.13")
         return {}
-    table = OPTIONS | FUSED_REDUCTION_OPTIONS if fuse_reductions else OPTIONS
+    table = OPTIONS | (FUSED_REDUCTION_OPTIONS if fuse_reductions else {})
+    table |= GATHERING_OPTIONS if vectorize_gathers else {}
     return {name: option.value for name, option in table.items()}
 
 

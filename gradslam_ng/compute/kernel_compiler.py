@@ -27,6 +27,7 @@ class Compilable(Protocol):
 
     plain: Callable[..., Any]
     fuse_reductions: bool
+    vectorize_gathers: bool
 
     @property
     def name(self) -> str:
@@ -62,7 +63,7 @@ def compile_request(request: Request, folder: Path) -> None:
         function = request.function
         table = decompositions(small_products=not function.fuse_reductions)
         traced = trace(function.plain, request.structure, request.specs, table)
-        source, constants = generate(traced, compiler_options(function.fuse_reductions))
+        source, constants = generate(traced, compiler_options(function.fuse_reductions, function.vectorize_gathers))
         libraries = build_libraries(source, constants)
     made = Generated(source, constants, traced.guard, len(traced.inputs), traced.aliases, traced.structure)
     save_version(folder, made, libraries)

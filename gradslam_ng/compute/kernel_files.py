@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.arguments import field_names
-from gradslam_ng.compute.compiler_options import FUSED_REDUCTION_OPTIONS, OPTIONS
+from gradslam_ng.compute.compiler_options import FUSED_REDUCTION_OPTIONS, GATHERING_OPTIONS, OPTIONS
 from gradslam_ng.compute.kernel_source import load_in_order, run_source
 from gradslam_ng.compute.tree import Placeholder
 
@@ -74,7 +74,8 @@ def kernel_folder() -> Path:
 @functools.cache
 def stamp() -> str:
     """Of all that compiled versions depend on but their arguments."""
-    options = sorted((name, str(option.value)) for name, option in (OPTIONS | FUSED_REDUCTION_OPTIONS).items())
+    table = OPTIONS | FUSED_REDUCTION_OPTIONS | GATHERING_OPTIONS
+    options = sorted((name, str(option.value)) for name, option in table.items())
     about = [torch.__version__, sys.version, platform.machine(), processor(), str(options)]
     code = hashlib.sha256("\n".join(about).encode())
     root = Path(__file__).resolve().parents[1]

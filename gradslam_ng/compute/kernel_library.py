@@ -95,16 +95,16 @@ class KernelLibrary:
             self.advance()
             request = self._request(call)
             if request is None or request.digest in self.answered:
-                return self.find(call.place, call.tensors)
+                return self._accepting(call)
             if self._load(request.digest, call.place):
                 self.seconds += time.perf_counter() - began
-                return self.find(call.place, call.tensors)
+                return self._accepting(call)
             wanted = self.wanted.setdefault(request.digest, Wanted(request))
             if not wait or not self._compile_now(wanted):
                 return wanted
             self._load(request.digest, call.place)
             self.seconds += time.perf_counter() - began
-            return self.find(call.place, call.tensors)
+            return self._accepting(call)
 
     def advance(self) -> None:
         """Note what the compiler process has finished, and hand it what has cost most so far."""
@@ -127,6 +127,13 @@ class KernelLibrary:
             if self.process is not None:
                 self.process.close()
             self.process, self.submitted = None, ""
+
+    def _accepting(self, call: Call) -> Version | None:
+        """The version for a call of a kind for which there is one, which may have been made for other sizes alone."""
+        version = self.find(call.place, call.tensors)
+        if version is None and call.place[0] not in self.failed:
+            self._fail(call.place[0], "a size that changes from call to call was fixed where it was compiled")
+        return version
 
     def _request(self, call: Call) -> Request | None:
         here = (call.place, call.sizes)

@@ -13,6 +13,7 @@ from gradslam_ng.compute.checkpoint import checkpoint
 from gradslam_ng.compute.compiled import compiled
 from gradslam_ng.compute.discrete import TIE, steady_floor
 from gradslam_ng.compute.discrete import discrete as discrete_choice
+from gradslam_ng.compute.masks import stack_last
 from gradslam_ng.compute.safe import denominator, divide
 from gradslam_ng.compute.transforms import refuse_vmap
 from gradslam_ng.compute.tree import unshared
@@ -167,19 +168,22 @@ def pack_tangent_planes(
     A pixel without a normal, at an edge, faces the camera and weighs nothing: it only tells what is free.
     """
     surface = live.surface
-    normals, vertices = surface.normals.flatten(1, 2), surface.vertices.flatten(1, 2)
-    z = torch.where(ok[:, None], vertices[..., 2], 0.0)
-    flat = (normals.detach() == 0).all(-1)
-    normals = torch.where(flat[..., None], normals.new_tensor([0.0, 0.0, -1.0]), normals)
-    offset = (normals * vertices).sum(-1)
-    square = vertices.square().sum(-1)
+    # coordinates and colors apart: the compiler does not vectorize along an axis of three
+    nx, ny, nz = surface.normals.flatten(1, 2).unbind(-1)
+    x, y, z = surface.vertices.flatten(1, 2).unbind(-1)
+    flat = (nx.detach() == 0) & (ny.detach() == 0) & (nz.detach() == 0)
+    nx, ny, nz = (torch.where(flat, toward, n) for n, toward in ((nx, 0.0), (ny, 0.0), (nz, -1.0)))
+    offset = nx * x + ny * y + nz * z
+    square = x * x + y * y + z * z
     cosine = offset.abs() * denominator(square, square > 0).rsqrt()
     sigma = live.sigma.flatten(1)
     weight = surface.weights.flatten(1) * ok[:, None] * cosine * depth_noise.relative_precision(sigma).square()
     truncation_m = (3 * sigma).clamp(min=truncation).clamp(max=2 * truncation)
-    plane = torch.stack([offset, z, weight], -1)
-    color, side, down = (image.flatten(1, 2) for image in (live.color, *color_slopes(live.color)))
-    return torch.cat([normals, plane, color, truncation_m[..., None], side, down], -1)
+    plane = (nx, ny, nz, offset, torch.where(ok[:, None], z, 0.0), weight)
+    colors = live.color.unbind(-1)
+    side, down = zip(*map(color_slopes, colors), strict=True)
+    return stack_last(*plane, *(image.flatten(1) for image in colors), truncation_m,
+                      *(image.flatten(1) for image in (*side, *down)))  # fmt: skip
 
 
 def near_surface(

@@ -66,11 +66,11 @@ class TangentPlanes:
 
 
 def limited_slopes(
-    image: Tensor,  # (B, H, W, C)
+    image: Tensor,  # (B, H, W, ...)
     dim: int,
 ) -> Tensor:
-    """How an image changes a pixel along an axis, (B, H, W, C): central differences, no steeper than what half a pixel
-    on reaches the nearer neighbor, so that nothing in between is brighter or darker than both (van Leer 1977)."""
+    """How an image changes a pixel along an axis, (B, H, W, ...): central differences, no steeper than what half a
+    pixel on reaches the nearer neighbor, so that nothing in between is brighter or darker than both (van Leer 1977)."""
     steps = image.narrow(dim, 1, image.shape[dim] - 1) - image.narrow(dim, 0, image.shape[dim] - 1)
     none = torch.zeros_like(image.narrow(dim, 0, 1))
     before, after = torch.cat([none, steps], dim), torch.cat([steps, none], dim)
@@ -79,10 +79,10 @@ def limited_slopes(
 
 
 def color_slopes(
-    color: Tensor,  # (B, H, W, 3)
+    color: Tensor,  # (B, H, W, ...)
 ) -> tuple[Tensor, Tensor]:
-    """How colors change a pixel along the row and along the column, (B, H, W, 3) each; within half a pixel both at once
-    lead neither below 0 nor above 1."""
+    """How colors change a pixel along the row and along the column, (B, H, W, ...) each; within half a pixel both at
+    once lead neither below 0 nor above 1."""
     side, down = limited_slopes(color, 2), limited_slopes(color, 1)
     share = slope_room(color, side, down)
     return share * side, share * down

@@ -92,7 +92,7 @@ def gather_pixels(
     """Vertices, normals and weights (B, P) of a model's pixels."""
     height, width = model.size
     # one offset for the whole batch: rows of a flat table gather faster than along an axis
-    offset = torch.arange(len(column), device=column.device)[:, None] * (height * width)
+    offset = torch.arange(column.shape[0], device=column.device)[:, None] * (height * width)
     pixel = row * width + column + offset
     q, n = model.vertices.flatten(0, 2)[pixel], model.normals.flatten(0, 2)[pixel]
     return unbind_xyz(q), unbind_xyz(n), model.weights.flatten()[pixel]
@@ -162,7 +162,7 @@ def spline_lookup(
     u, v, in_front = camera.project_soa(p, model.K)
     pixel, footprint = spline_footprint(u, v, in_front, model.size)
     table = torch.cat([model.vertices, model.normals, model.weights[..., None]], -1).flatten(0, 2)
-    offset = torch.arange(len(u), device=u.device)[:, None, None] * (model.size[0] * model.size[1])
+    offset = torch.arange(u.shape[0], device=u.device)[:, None, None] * (model.size[0] * model.size[1])
     met = table[pixel + offset]
     d = torch.stack(p, -1)[..., None, :] - met[..., :3]
     share = footprint * met[..., 6] * fade(d.square().sum(-1) / (max_distance * max_distance))

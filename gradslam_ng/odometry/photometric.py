@@ -97,7 +97,7 @@ def sample_image(
     p_c = se3.transform_soa(se3.inverse(T_mc), unbind_xyz(term.points))
     u, v, in_front = camera.project_soa(p_c, term.K)
     column, row, inside = bilinear_cell(u, v, in_front, (height, width))
-    offset = torch.arange(len(image), device=image.device)[:, None] * (height * width)
+    offset = torch.arange(image.shape[0], device=image.device)[:, None] * (height * width)
     first = (row * width + column).long() + offset
     flat = image.flatten()
     top_left, top_right = flat[first], flat[first + 1]
@@ -124,7 +124,7 @@ def soft_sample_image(
     p_c = se3.transform_soa(se3.inverse(T_mc), unbind_xyz(term.points))
     u, v, in_front = camera.project_soa(p_c, term.K)
     column, row, inside = bilinear_cell(u, v, in_front, (height, width))
-    offset = torch.arange(len(image), device=image.device)[:, None] * (height * width)
+    offset = torch.arange(image.shape[0], device=image.device)[:, None] * (height * width)
     first = (row * width + column).long() + offset
     a, b = u - column, v - row
     share = torch.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b], -1)

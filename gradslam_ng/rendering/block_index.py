@@ -48,7 +48,7 @@ class BlockIndex:
         """Slot (...) of the block at x, y, z of a batch element, -1 for none."""
         if self.keys is not None:
             keys = pack(batch_index, torch.stack([x, y, z], -1))
-            position = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+            position = torch.searchsorted(self.keys, keys).clamp(max=self.keys.shape[0] - 1)
             return torch.where(self.keys[position] == keys, self.slots[position], -1)
         x, y, z = (c - low for c, low in zip((x, y, z), self.low, strict=True))
         nx, ny, nz = self.extent

@@ -111,6 +111,6 @@ def gather_pixels(
 ) -> Tensor:
     """Rows of values at the index of each pixel, zero where that is negative: (B, H, W, ...)."""
     hit = index >= 0
-    rows = torch.arange(len(index), device=index.device)[:, None, None]
+    rows = torch.arange(index.shape[0], device=index.device)[:, None, None]
     picked = values[rows, index.clamp(min=0)]
     return torch.where(expand_mask(hit, picked), picked, 0.0)

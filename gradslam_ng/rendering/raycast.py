@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -157,10 +158,12 @@ def surface_cells(grid: VoxelGrid, chosen: Tensor) -> tuple[Tensor, Tensor]:  # 
 @compiled
 def has_surface(grid: VoxelGrid, slots: Tensor) -> Tensor:  # slots (n,)
     """Which cells of 2^3 voxels of blocks have a surface in or beside them: (n, 64) bool."""
-    # the nearest voxel to a surface is no farther
-    near = (grid.weight[slots] > 0) & (grid.sdf[slots].abs() < grid.voxel_size)
-    cells = near.reshape(-1, *(BLOCK_RESOLUTION // CELL, CELL) * 3)
-    return cells.any(-1).any(-2).any(-3).reshape(len(slots), -1)
+    # the nearest voxel to a surface is no farther; as distances, since compiled, bools are written byte by byte
+    distance = torch.where(grid.weight[slots] > 0, grid.sdf[slots].abs(), torch.inf)
+    cells = distance.unflatten(1, (BLOCK_RESOLUTION // CELL, CELL) * 3)
+    for axis in (6, 4, 2):
+        cells = functools.reduce(torch.minimum, cells.unbind(axis))
+    return (cells < grid.voxel_size).flatten(1)
 
 
 def march_to_surface(
@@ -244,7 +247,7 @@ def refine_hits(
         pixel = pixel[~done]
 
 
-@compiled
+@compiled(vectorize_gathers=True)
 def step_to_surface(
     grid: VoxelGrid,
     blocks: BlockIndex,
@@ -317,7 +320,7 @@ def solve_in_cell(
     return Crossing(step, (place[0], place[1], place[2]), torch.stack(gradient, -1), ok)
 
 
-@compiled
+@compiled(vectorize_gathers=True)
 def intersect_surface(
     grid: VoxelGrid,
     blocks: BlockIndex,
@@ -328,7 +331,7 @@ def intersect_surface(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Depth, normal, color and weight where rays meet the surface next to hits, 0 elsewhere: (B, H, W, ...)."""
     d_w, o_w = ray_directions(T_wc, K, (hits.shape[1], hits.shape[2]), offset), T_wc[:, None, None, :3, 3]
-    batch_index = torch.arange(len(hits), device=hits.device)[:, None, None].expand(hits.shape)
+    batch_index = torch.arange(hits.shape[0], device=hits.device)[:, None, None].expand(hits.shape)
     corners = corners_around(grid, blocks, batch_index, o_w + hits[..., None] * d_w)
     found = solve_in_cell(gather_distances(grid, corners), corners.place, d_w, grid.voxel_size)
     met = (hits > 0) & found.ok & are_known(grid, corners)

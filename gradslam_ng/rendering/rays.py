@@ -28,7 +28,7 @@ def pixel_rays(
     offset: Tensor | None = None,  # (H, W, 2), pixels
 ) -> Tensor:
     """Through the pixels, `offset` from their centers: (B, H, W, 3), camera frame, of unit depth."""
-    through = camera.unproject(torch.ones(len(K), *size, 1, dtype=K.dtype, device=K.device), K)
+    through = camera.unproject(torch.ones(K.shape[0], *size, 1, dtype=K.dtype, device=K.device), K)
     if offset is None:
         return through
     side, down = offset.to(K).unbind(-1)

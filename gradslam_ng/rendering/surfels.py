@@ -113,8 +113,8 @@ def disc_map(
     images = [pad(pad(x.unflatten(1, size), max_radius, -1, edge), max_radius, -2, edge) for x, edge in outside]
     column = torch.arange(width, device=z.device).to(z)
     row = torch.arange(height, device=z.device).to(z)[:, None]
-    nearest = torch.full((len(z), *size), torch.inf, dtype=z.dtype, device=z.device)
-    seen = torch.full((len(z), *size), -1, dtype=torch.int64, device=z.device)
+    nearest = torch.full((z.shape[0], *size), torch.inf, dtype=z.dtype, device=z.device)
+    seen = torch.full((z.shape[0], *size), -1, dtype=torch.int64, device=z.device)
     for dv, du in window(max_radius):
         u, v, depth, extent, slot = (x[:, dv : dv + height, du : du + width] for x in images)
         covers = (u - column).square() + (v - row).square() <= extent * extent.abs() + TIE
@@ -131,7 +131,7 @@ def window(radius: int) -> list[tuple[int, int]]:
 
 def no_index(T_wc: Tensor, size: tuple[int, int]) -> Tensor:
     """-1 in (B, H, W): no pixel sees one surfel alone."""
-    return torch.full((len(T_wc), *size), -1, dtype=torch.int64, device=T_wc.device)
+    return torch.full((T_wc.shape[0], *size), -1, dtype=torch.int64, device=T_wc.device)
 
 
 def shade_softly(

@@ -62,7 +62,7 @@ def tile_depth_ranges(
     first = [0]
     for height, width in shapes:
         first.append(first[-1] + height * width)
-    count, batch = first[-1], len(K)
+    count, batch = first[-1], K.shape[0]
     cell = torch.where(
         seen[:, None], batch_index[:, None] * count + covering_tiles(circles, shapes, first), batch * count
     )

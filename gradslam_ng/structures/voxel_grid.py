@@ -83,7 +83,7 @@ class VoxelGrid:
             raise ValueError(f"voxel_size: expected voxels that reach {MIN_REACH:g} m at least; {text}")
         if torch.compiler.is_compiling():
             return
-        blocks, like = len(self.sdf), self.sdf
+        blocks, like = self.sdf.shape[0], self.sdf  # len() would fix it where this is compiled
         for name in _VALUES:
             value, shape = getattr(self, name), (blocks, *(3,) * (name == "color"), VOXELS_PER_BLOCK)
             if value.shape != shape or value.dtype != like.dtype or value.device != like.device:

@@ -25,6 +25,8 @@ def test_options_apply_with_a_tested_version(monkeypatch, version):
     assert options == {name: option.value for name, option in compiler_options.OPTIONS.items()}
     more = compiler_options.compiler_options(fuse_reductions=True)
     assert more.keys() - options.keys() == compiler_options.FUSED_REDUCTION_OPTIONS.keys()
+    more = compiler_options.compiler_options(vectorize_gathers=True)
+    assert more.keys() - options.keys() == compiler_options.GATHERING_OPTIONS.keys()
 
 
 def test_defaults_apply_with_any_other_which_is_said_once(monkeypatch, caplog):
@@ -35,5 +37,6 @@ def test_defaults_apply_with_any_other_which_is_said_once(monkeypatch, caplog):
 
 
 def test_every_option_has_a_reason_and_a_tested_version():
-    for option in (compiler_options.OPTIONS | compiler_options.FUSED_REDUCTION_OPTIONS).values():
+    special = compiler_options.FUSED_REDUCTION_OPTIONS | compiler_options.GATHERING_OPTIONS
+    for option in (compiler_options.OPTIONS | special).values():
         assert option.why and option.since in compiler_options.TESTED_VERSIONS

@@ -144,7 +144,7 @@ def work(samples: Path, seeds: list[int]) -> None:
 
     torch.set_num_threads(1)
     for module, picture in ((plots, "plot_trajectory"), (snapshot, "snapshot")):  # which take seconds
-        setattr(module, picture, lambda path, *_: path.write_bytes(b""))
+        setattr(module, picture, lambda path, *_, **__: path.write_bytes(b""))
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
     found = {name: Path(path) for name, path in json.loads((samples / "samples.json").read_text()).items()}
     for seed in seeds:

@@ -226,7 +226,9 @@ def fuzz() -> str:
     rows = [[name, *(str(row[kind]) for kind in kinds)] for name, row in data["rows"].items()]
     total = ["all", *(str(sum(row[kind] for row in data["rows"].values())) for kind in kinds)]
     columns = ("format", "read", "frames skipped", "one clear error", "failures")
-    return markdown(columns, [*rows, total], measured("fuzz", ["fuzz"], "1", "64x48, four frames"))
+    return markdown(
+        columns, [*rows, total], measured(f"fuzz --cases {data['cases']}", ["fuzz"], "1", "64x48, four frames")
+    )
 
 
 @table

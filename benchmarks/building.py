@@ -118,7 +118,7 @@ def run(
     count = save_surfels(folder / "map.ply", [result.map[0], *([] if result.stored is None else result.stored())])
     error = evaluation.ate(sequence.ground_truth, result.localized)
     return summary(log.rows) | {
-        "memory_mb": memory, "tracked": int(result.tracked.sum()), "loops": result.loops, "submaps": result.submaps,
+        "tracked": int(result.tracked.sum()), "loops": result.loops, "submaps": result.submaps,
         "surfels": count, "ate_cm": 100 * error.rmse, "export_mb": max(resident() - before, 0.0),
     }  # fmt: skip
 
@@ -179,7 +179,7 @@ def main(
 
     def write(kind: str, figures: dict) -> None:
         runs[kind] = figures
-        about = {"frames": frames, "meters": meters, "laps": laps, "seed": seed, "runs": runs}
+        about = {"frames": frames, "meters": meters, "laps": laps, "memory": memory, "seed": seed, "runs": runs}
         save(name, about, images=f"{size[1]}x{size[0]}, tracked as they are")
 
     for kind, limit in {"limited": memory, "unlimited": None}.items():

@@ -113,6 +113,11 @@ def exponents(rows: list[dict], name: str, figure: str) -> list[float]:
     return [math.log(y1 / y0) / math.log(x1 / x0) for (x0, y0), (x1, y1) in pairwise(done) if min(y0, y1) > 0]
 
 
+def growths(rows: list[dict]) -> dict[str, dict[str, list[float]]]:
+    """Exponents of time and memory of each solver."""
+    return {name: {figure: exponents(rows, name, figure) for figure in ("seconds", "memory_mb")} for name in SOLVERS}
+
+
 def main(
     edges: tuple[int, ...] = (10_000, 100_000, 1_000_000),
     peers: str = "",
@@ -120,7 +125,7 @@ def main(
     seconds: float = 3600.0,
     name: str = "posegraph_large",
 ) -> None:
-    """Write results/NAME.json.
+    """Write results/NAME.json, after every size.
 
     Args:
         edges: Sizes of the graphs.
@@ -140,10 +145,7 @@ def main(
                 python = sys.executable if solver == "gradslam_ng" else peers
                 rows[-1][solver] = measure(solver, python, path, memory, seconds)
                 print(solver, rows[-1]["edges"], rows[-1][solver], flush=True)
-    growth = {
-        solver: {figure: exponents(rows, solver, figure) for figure in ("seconds", "memory_mb")} for solver in SOLVERS
-    }
-    save(name, {"rows": rows, "growth": growth}, images="none")
+            save(name, {"rows": rows, "growth": growths(rows)}, images="none")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tables of the documentation, in Markdown, each from its result files; see `benchmarks.report`."""
 
-from benchmarks.tables import camera_marks, control, disturbed, grids, harmonic, maps, marks, solvers, tracking
+from benchmarks.tables import camera_marks, control, disturbed, grids, harmonic, maps, marks, scale, solvers, tracking
 from benchmarks.tables.common import TABLES
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "harmonic",
     "maps",
     "marks",
+    "scale",
     "solvers",
     "tracking",
 ]

@@ -167,7 +167,10 @@ def _iterate(
                 break
             step, x = _hold(problem, current, step, converged)
         candidate = _linearize(problem, x)
+        left = current.linearization.H
         current, damping = accept(steps, strategy, current, candidate, step, damping, converged)
+        if isinstance(left, BlockSparse):
+            left.drop_factor()  # the caller may hold the first of all until the last is found
     return Progress(current, damping, converged, rounding)
 
 

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.posegraph import tower
+from gradslam_ng import FactorGraph, optim
 from gradslam_ng.optim import BlockSparse, Pattern
 from gradslam_ng.optim.linear import factor, observed_inverse
 from gradslam_ng.optim.sparse import block_sparse, cholmod, multifrontal
 from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite
+from gradslam_ng.optim.sparse.elimination import postorder
 
 SHAPES = {  # sizes of the blocks, and how many edges
     "one block": ([3], 0),
@@ -137,3 +140,37 @@ def test_fill_in_stays_linear_for_a_long_chain():
         return sum(node.width * (node.width + len(node.rows)) for node in symbolic.nodes)
 
     assert stored(4000) < 2.5 * stored(2000)
+
+
+def test_each_subtree_of_the_elimination_tree_is_eliminated_in_one_go():
+    """So what supernodes leave waits for siblings only, and those that need most come first."""
+    assert postorder([3, 2, 3, -1], [5, 10, 1, 0]) == [1, 2, 0, 3]
+    parents, left = [5, 6, 5, 6, 7, 6, 8, 8, -1, -1], [1, 2, 9, 2, 3, 4, 4, 1, 0, 0]
+    order = postorder(parents, left)
+    assert sorted(order) == list(range(len(parents)))
+    descendants = {node: {node} for node in range(len(parents))}
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            descendants[parent] |= descendants[node]
+    for at, node in enumerate(order):
+        assert set(order[at + 1 - len(descendants[node]) : at + 1]) == descendants[node]
+
+
+def test_a_graph_is_solved_with_the_memory_of_one_factor(monkeypatch, factorization):
+    """That of the step before is let go, also of the first, which the caller has."""
+    if factorization is cholmod:
+        pytest.skip("its factors are its own")
+    made, borrow = [], multifrontal.Symbolic.borrow
+
+    def note(self):
+        made.append(not self._spare)
+        return borrow(self)
+
+    monkeypatch.setattr(multifrontal.Symbolic, "borrow", note)
+    graph = tower(60)
+    problem = FactorGraph()
+    problem.add_variables("pose", optim.SE3(), graph.T)
+    problem.add_between("pose", graph.i, graph.j, graph.T_ij)
+    with torch.no_grad():
+        problem.optimize(optim.GaussNewton(), 4)
+    assert len(made) >= 4 and sum(made) == 1

@@ -16,7 +16,7 @@ from torch.autograd import Function
 
 from gradslam_ng.compute.transforms import as_numpy, forward_mode_nested, unwrap
 from gradslam_ng.optim.sparse import cholmod, multifrontal
-from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite, entries
+from gradslam_ng.optim.sparse.blocks import NotPositiveDefinite, entries, ranges
 
 log = logging.getLogger("gradslam_ng")
 factorization: ModuleType = cholmod if cholmod.installed() else multifrontal
@@ -59,8 +59,11 @@ class Pattern:
     @cached_property
     def diagonal(self) -> Tensor:
         """Where in the values (nnz,) the diagonal (n,) lies."""
-        row, col = self.places
-        return unwrap(torch.nonzero(row == col)[:, 0])  # kept longer than a transform lasts
+        blocks = np.flatnonzero(self.rows == self.cols)
+        sizes = self.sizes[self.rows[blocks]]
+        within = ranges(np.zeros(len(blocks), np.int64), sizes)
+        places = np.repeat(self.offsets[blocks], sizes) + within * (np.repeat(sizes, sizes) + 1)
+        return unwrap(torch.from_numpy(places))  # kept longer than a transform lasts
 
     @cached_property
     def mirrored(self) -> Tensor:
@@ -108,6 +111,10 @@ class BlockSparse:
         if self._undamped is None:
             self._undamped = SparseFactor(self, damping=0.0)
         return self._undamped
+
+    def drop_factor(self) -> None:
+        """Let go of the factor that is kept: of a large graph it is most of the memory."""
+        self._undamped = None
 
     def observed_inverse(self) -> Callable[[Tensor], Tensor]:
         """v (..., n) -> H^-1 v, without gradient."""
@@ -168,7 +175,7 @@ def _say_which(name: str) -> None:
 
 
 def _factorize(values: Tensor, pattern: Pattern) -> list[multifrontal.Numeric | cholmod.Numeric]:
-    batch = as_numpy(values).astype(np.float64).reshape(-1, pattern.nnz)
+    batch = as_numpy(values).astype(np.float64, copy=False).reshape(-1, pattern.nnz)
     return [factorization.Numeric(pattern.symbolic, values=one) for one in batch]
 
 

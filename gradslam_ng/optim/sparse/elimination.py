@@ -24,7 +24,7 @@ def minimum_degree(count: int, rows: np.ndarray, cols: np.ndarray) -> np.ndarray
 
 
 def supernodes(sizes: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[list, list, list]:
-    """Columns, rows below and parent of each supernode, children before parents; blocks are named by their place.
+    """Columns, rows below and parent of each supernode, in postorder; blocks are named by their place.
 
     A column joins its child's supernode if that costs few explicit zeros (Ashcraft and Grimes 1989).
     """
@@ -64,4 +64,33 @@ def supernodes(sizes: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[li
             j = parents[j]
         return number.get(j, -1)
 
-    return [columns[j] for j in kept], [structure[j] for j in kept], [above(j) for j in kept]
+    tree = [above(j) for j in kept]
+    order = postorder(tree, [height[j] ** 2 for j in kept])
+    place = np.argsort(order).tolist()
+    chosen = [kept[s] for s in order]
+    above_them = [place[tree[s]] if tree[s] >= 0 else -1 for s in order]
+    return [columns[j] for j in chosen], [structure[j] for j in chosen], above_them
+
+
+def postorder(parents: list[int], left: list[int]) -> list[int]:
+    """Nodes of a forest, children before parents by number, so that each follows right after its descendants.
+
+    What a node leaves to its parent, `left` numbers each, then waits only for its siblings; of these, those come first
+    that need most beside what they leave (Liu 1986).
+    """
+    children: list[list[int]] = [[] for _ in parents]
+    needed = [0] * len(parents)
+    for node, parent in enumerate(parents):
+        children[node].sort(key=lambda c: needed[c] - left[c], reverse=True)
+        waiting = 0
+        for c in children[node]:
+            needed[node] = max(needed[node], waiting + needed[c])
+            waiting += left[c]
+        needed[node] = max(needed[node], waiting + left[node])
+        if parent >= 0:
+            children[parent].append(node)
+    order, pending = [], [node for node, parent in enumerate(parents) if parent < 0]
+    while pending:  # parents first, the last child next, and all of it backwards
+        order.append(pending.pop())
+        pending += children[order[-1]]
+    return order[::-1]

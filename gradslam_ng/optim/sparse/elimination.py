@@ -89,7 +89,8 @@ def postorder(parents: list[int], left: list[int]) -> list[int]:
         needed[node] = max(needed[node], waiting + left[node])
         if parent >= 0:
             children[parent].append(node)
-    order, pending = [], [node for node, parent in enumerate(parents) if parent < 0]
+    order: list[int] = []
+    pending = [node for node, parent in enumerate(parents) if parent < 0]
     while pending:  # parents first, the last child next, and all of it backwards
         order.append(pending.pop())
         pending += children[order[-1]]

@@ -20,7 +20,7 @@ class BlockIndex:
 
     slots: Tensor  # (B * X * Y * Z,) int32 or int64, -1 where there is no block
     low: Tensor  # (3,) int32, block coordinates of the box's first
-    extent: tuple[int, int, int]  # X, Y, Z
+    extent: Tensor  # (3,) int32, X, Y, Z: as numbers each box would be another kind to compile
     keys: Tensor | None = None  # (n,) int64, sorted, of the slots (n,), where they are not side by side
 
     @staticmethod
@@ -28,15 +28,16 @@ class BlockIndex:
         """For the blocks of grid.keys that are chosen, at least one of them."""
         batch_index, block = unpack(grid.keys[chosen])
         low = block.amin(0)
-        nx, ny, nz = (block.amax(0) - low + 1).tolist()
+        extent = block.amax(0) - low + 1
+        nx, ny, nz = extent.tolist()
         x, y, z = (block - low).unbind(-1)
         # places in the arrays are computed in the type of the slots
         if grid.batch * nx * ny * nz > DENSE_CELLS:
-            return BlockIndex(grid.slots[chosen], low.int(), (nx, ny, nz), grid.keys[chosen])
+            return BlockIndex(grid.slots[chosen], low.int(), extent.int(), grid.keys[chosen])
         dtype = torch.int32 if grid.color.numel() < 2**31 else torch.int64
         slots = torch.full((grid.batch * math.prod((nx, ny, nz)),), -1, dtype=dtype, device=block.device)
         slots[((batch_index * nx + x) * ny + y) * nz + z] = grid.slots[chosen].to(dtype)
-        return BlockIndex(slots, low.int(), (nx, ny, nz))
+        return BlockIndex(slots, low.int(), extent.int())
 
     def find(
         self,

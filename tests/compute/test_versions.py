@@ -52,10 +52,14 @@ def differ(calls: list[Call]) -> bool:
 def test_a_volume_that_grows(room, kinds):
     clip = room.view(room.walk(3), (24, 32))
     with compilation():
-        for count in (2, 3):
-            grid, _ = gs.KinectFusion("ground-truth", voxel_size=0.08, truncation=0.16, factor=1)(clip[:count])
+        for width in (8, 32):
+            depth = torch.where(torch.arange(32)[:, None] < width, clip.depth, 0)
+            frames = gs.RGBDFrames(clip.color, depth, clip.K, clip.T_wc)
+            grid, _ = gs.KinectFusion("ground-truth", voxel_size=0.08, truncation=0.16, factor=1)(frames)
             gs.raycast(grid, clip.T_wc[:1], clip.K[:1], clip.size)
     assert_shared(kinds, {"fuse", "has_surface", "march"})
+    names = [calls[0].function.name.split(".")[-1] for calls in kinds.values()]
+    assert names.count("intersect_surface") == 2  # with offsets of rays and without, whatever box the blocks fill
 
 
 @torch.no_grad()

@@ -27,9 +27,10 @@ DEPTH_NAMES = ("depth_file_path", "depth_path")
 SCALES = ("integer_depth_scale", "depth_unit_scale_factor")  # meters of a unit
 FOCAL = ("fl_x", "fl_y", "cx", "cy")
 # What says nothing of the camera.
-OTHERS: tuple[str, ...] = ("frames", "applied_transform", "applied_scale", "ply_file_path", "enable_depth_loading")
-OTHERS += ("aabb", "aabb_scale")
-OTHERS += ("depth_integer_scale", "depth_source")  # of NeRFCapture's app, always 1 and none
+OTHERS = (
+    *("frames", "applied_transform", "applied_scale", "ply_file_path", "aabb", "aabb_scale", "enable_depth_loading"),
+    *("depth_integer_scale", "depth_source"),  # of NeRFCapture's app, always 1 and none
+)
 CORNER = 0.5  # pixels: nerfstudio and instant-ngp count from the corner of the first pixel, not from its center
 VARIED = 0.02  # relative difference of focal lengths within a recording, from which one camera is not all of it
 

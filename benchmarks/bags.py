@@ -22,7 +22,6 @@ class BagWriter:
         if kind == "ros1":
             form = "geometry_msgs/TransformStamped[] transforms"
             self.store.register(get_types_from_msg(form, "tf2_msgs/msg/TFMessage"))
-        if kind == "ros1":
             self.writer: Any = rosbag1.Writer(path)
             if compression != "none":
                 self.writer.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])

@@ -18,6 +18,7 @@ from gradslam_ng.datasets.synthetic.paths import upright
 from gradslam_ng.datasets.synthetic.placement import Furniture, place
 from gradslam_ng.datasets.synthetic.sequence import default_intrinsics
 from gradslam_ng.datasets.synthetic.solids import Box
+from gradslam_ng.geometry import camera
 from gradslam_ng.io.open3d_import import import_open3d
 from gradslam_ng.structures import Trajectory
 
@@ -49,7 +50,7 @@ class Building(RGBDSequence):
             ground_truth=Trajectory(times, T_wc), T_wc=T_wc,
         )  # fmt: skip
         self.scene = self.mesh()
-        self.sight = sight(self.K, size)
+        self.sight = camera.unproject(torch.ones(*size, 1), self.K).reshape(-1, 3)
 
     def paper(self) -> texture.Material:
         """A wallpaper with detail at every scale, unlike any other."""
@@ -166,12 +167,3 @@ class Building(RGBDSequence):
         height, width = self.size
         images = (x.reshape(height, width, -1) for x in (color.clamp(0, 1), depth, n_w @ R_wc))
         return kinect(*images, self.K, 10**6 * self.seed + index)
-
-
-def sight(
-    K: Tensor,  # (3, 3), pixels
-    size: tuple[int, int],
-) -> Tensor:
-    """Rays (H * W, 3) through pixels, a meter along the optical axis."""
-    v, u = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
-    return torch.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], torch.ones(size)], -1).reshape(-1, 3).float()

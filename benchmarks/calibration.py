@@ -19,7 +19,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from benchmarks.refinement import RECORDINGS
-from benchmarks.report import RESULTS, save
+from benchmarks.report import record
 from gradslam_ng import evaluation
 from gradslam_ng.calibration import CameraPair, Scale, calibrate_sequence
 from gradslam_ng.calibration.calibrate import rounds
@@ -126,15 +126,6 @@ def recording(name: str, folder: Path, frames: int) -> dict:
     }
 
 
-def record(name: str, part: str, key: str, rows: list[dict], images: str, tracked: str) -> None:
-    """Put rows into a result file, in place of those of the same `key`: all take long, and may run apart."""
-    print(*rows, sep="\n", flush=True)
-    path = RESULTS / f"{name}.json"
-    before = json.loads(path.read_text())[part] if path.exists() else []
-    new = {row[key] for row in rows}
-    save(name, {part: [*(row for row in before if row[key] not in new), *rows]}, images=images, tracked=tracked)
-
-
 def main(recordings: bool = False, only: str = "", data: Path = DATA) -> None:
     """Write benchmarks/results/calibration.json, or with `recordings` calibration_recordings.json, row by row.
 
@@ -147,14 +138,14 @@ def main(recordings: bool = False, only: str = "", data: Path = DATA) -> None:
     if recordings:
         for name, (folder, frames) in RECORDINGS.items():
             if only in name and (data / folder).is_dir():
-                row = recording(name, data / folder, frames)
-                record("calibration_recordings", "rows", "recording", [row], "640x480", "320x240")
+                print(row := recording(name, data / folder, frames), flush=True)
+                record("calibration_recordings", ("recording",), [row], images="640x480", tracked="320x240")
         return
     for noise in NOISES:
         if only in noise:
             found = [asdict(row) for row in room(noise)]
-            size = f"{SIZE[1]}x{SIZE[0]}"
-            record("calibration", "room", "noise", found, size, size)
+            print(*found, sep="\n", flush=True)
+            record("calibration", ("noise", "cameras"), found, part="room", images=f"{SIZE[1]}x{SIZE[0]}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ frame. Real sequences are looked for below --data; those that are not there are 
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from rich.table import Table
 
 import gradslam_ng as gs
 from benchmarks.accuracy import DATA, REAL
-from benchmarks.report import RESULTS, save
+from benchmarks.report import save, stored
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence, Synthetic
 
@@ -53,8 +52,7 @@ def main(data: Path = DATA, only: str = "", size: tuple[int, int] = (240, 320), 
         size: Image height and width of the synthetic room.
         frames: Of the synthetic room.
     """
-    console, path = Console(width=120), RESULTS / "claim.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+    console, rows = Console(width=120), stored("claim").get("rows", {})
     sources = {name: partial(real, data / folder, length) for name, (folder, length, _) in REAL.items()} | {
         f"living room, {noise} noise": partial(Synthetic, "living_room", frames=frames, size=size, noise=noise)
         for noise in ("none", "kinect")

@@ -11,7 +11,6 @@ scene and system is measured once and kept in the result file; what is there alr
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from rich.console import Console
 from torch import Tensor
 
 import gradslam_ng as gs
-from benchmarks.report import RESULTS, save
+from benchmarks.report import save, stored
 from gradslam_ng import planning
 from gradslam_ng.datasets.synthetic import Synthetic
 from gradslam_ng.geometry import camera, images, se3
@@ -246,13 +245,13 @@ def main(data: Path = DATA, only: str = "", count: int = COUNT, plan: bool = Fal
             for association in ASSOCIATIONS:
                 key = f"{scene}/{name} {association}"
                 key = f"{key}, plan" if plan else key
-                if only not in key or key in stored():
+                if only not in key or key in measured():
                     continue
                 ask = (PlanLosses if plan else Losses)(
                     clip(scene, data), partial(make_system, name, association), association
                 )
                 row = measure(ask, count)
-                save("finite_steps", {"rows": stored() | {key: row | {"count": count}}}, images="80x60")
+                save("finite_steps", {"rows": measured() | {key: row | {"count": count}}}, images="80x60")
                 for loss, kinds in row["correlation"].items():
                     values = "  ".join(
                         f"{kind} " + " ".join(f"{r:.2f}" for r in at.values()) for kind, at in kinds.items()
@@ -260,10 +259,9 @@ def main(data: Path = DATA, only: str = "", count: int = COUNT, plan: bool = Fal
                     console.print(f"{key:45s} {loss:6s} {values}  ({row['seconds']:.2f} s)")
 
 
-def stored() -> dict[str, Any]:
+def measured() -> dict[str, Any]:
     """What has been measured."""
-    path = RESULTS / "finite_steps.json"
-    return json.loads(path.read_text())["rows"] if path.is_file() else {}
+    return stored("finite_steps").get("rows", {})
 
 
 if __name__ == "__main__":

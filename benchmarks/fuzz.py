@@ -94,12 +94,13 @@ def command(name: str, path: Path) -> str:
     if name == "view":  # what is shown, without the page, which waits for a browser
         read_scene(path)
         return "read"
-    more = {"join": [str(path.parent / "other"), "--out", str(path.parent / "recording" / "joined"), "--no-compile"]}
+    more = []
     if name == "join":
+        more = [str(path.parent / "other"), "--out", str(path.parent / "recording" / "joined"), "--no-compile"]
         shutil.copytree(path, path.parent / "other")
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = cli.main([name, str(path), *more.get(name, [])])
+        status = cli.main([name, str(path), *more])
     if status and "error:" not in said.getvalue() and "Warning" not in said.getvalue():
         raise RuntimeError(f"status {status} without an error: {said.getvalue()[-500:]}")
     return "error" if status else "read"

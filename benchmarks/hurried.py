@@ -8,7 +8,6 @@ those lost included, after SE(3) alignment; ratios are to the whole recording, u
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -19,7 +18,7 @@ import tyro
 from torch import Tensor
 
 import gradslam_ng as gs
-from benchmarks.report import RESULTS, save
+from benchmarks.report import record
 from benchmarks.robustness import Bench
 from benchmarks.trust_scenes import Picked
 from gradslam_ng import evaluation
@@ -120,18 +119,11 @@ def main(data: Path = DATA, only: str = "") -> None:
         only: Rows whose name contains this.
     """
     torch.set_num_threads(1)
-    path = RESULTS / "hurried.json"
     for name, make in rows(data).items():
         if only in name:
             print(row := make(), flush=True)
-            before = json.loads(path.read_text())["rows"] if path.exists() else []
-            kept = [old for old in before if old["name"] != name]
-            save(
-                "hurried",
-                {"rows": [*kept, asdict(row)]},
-                images="rendered 320x240, office walk 540x360",
-                tracked="walk by half",
-            )
+            images = "rendered 320x240, office walk 540x360"
+            record("hurried", ("name",), [asdict(row)], images=images, tracked="walk by half")
 
 
 if __name__ == "__main__":

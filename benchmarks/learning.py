@@ -10,7 +10,6 @@ Rendered living room of 80x60. Each task and way is measured once and kept in th
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 import gradslam_ng as gs
-from benchmarks.report import RESULTS, save
+from benchmarks.report import save, stored
 from demos.common.clips import random_indices, rendered
 from demos.common.consistency import disagreement
 from demos.depth_bias import PRIOR, BiasField, bent, depth_error, with_best_factor
@@ -213,10 +212,9 @@ def measure(task: Task, way: str, steps: int) -> dict[str, Any]:
     return row | {"loss before": sum(losses[:few]) / few, "loss after": sum(losses[-few:]) / few}
 
 
-def stored() -> dict[str, Any]:
+def measured() -> dict[str, Any]:
     """What has been measured."""
-    path = RESULTS / "learning.json"
-    return json.loads(path.read_text())["rows"] if path.is_file() else {}
+    return stored("learning").get("rows", {})
 
 
 def main(only: str = "", frames: int = FRAMES) -> None:
@@ -231,11 +229,11 @@ def main(only: str = "", frames: int = FRAMES) -> None:
     for name, (task, steps) in TASKS.items():
         for way in WAYS:
             key = f"{name}/{way}"
-            if only not in key or key in stored():
+            if only not in key or key in measured():
                 continue
             room = Room.render(frames, SIZE) if room is None else room
             row = measure(task(room), way, steps)
-            save("learning", {"rows": stored() | {key: row | {"steps": steps}}}, images="80x60")
+            save("learning", {"rows": measured() | {key: row | {"steps": steps}}}, images="80x60")
             console.print(key, row)
 
 

@@ -26,7 +26,7 @@ import torch
 import tyro
 
 import gradslam_ng as gs
-from benchmarks.report import RESULTS, save
+from benchmarks.report import RESULTS, save, stored
 from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser, VolumeLoopCloser
@@ -84,8 +84,7 @@ def main(
     """
     variant = (f", {system}" if system != "PointFusion" else "") + (", shape alone" if not photometric else "")
     run = functools.partial(compare_runs, system, photometric, compile)
-    path = RESULTS / "loops.json"
-    figures = json.loads(path.read_text()) if path.exists() else {}
+    figures = stored("loops")
     for name, (route, frames) in RENDERED.items():
         if only in name:
             source = Synthetic(name, frames=frames, size=size, noise="kinect", path=route)

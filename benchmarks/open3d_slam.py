@@ -9,7 +9,6 @@ it loses accuracy on the ICL-NUIM office (2.97 cm instead of 1.55).
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ import open3d as o3d
 import torch
 import tyro
 
-from benchmarks.report import RESULTS, save
+from benchmarks.report import save, stored
 from gradslam_ng import datasets, evaluation
 from gradslam_ng.structures import RGBDFrames, Trajectory
 
@@ -161,11 +160,11 @@ def main(
         error = evaluation.ate(sequence.ground_truth, trajectory)
         print(f"ATE RMSE {100 * error.rmse:.2f} cm over {len(error.errors)} poses")
         if keep:
-            path = RESULTS / "accuracy_open3d.json"
-            rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+            name = "accuracy_open3d"
+            rows = stored(name).get("rows", {})
             row = {"frames": len(sequence), "lost": slam.lost, "depth_max": depth_max, "ate": error.rmse}
             save(
-                path.stem,
+                name,
                 {"open3d": o3d.__version__, "rows": rows | {sequence.name: row}},
                 images=f"{sequence.size[1]}x{sequence.size[0]}",
             )

@@ -7,7 +7,6 @@ out, seen from their poses, is taken. Time is that of the refinement beside that
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 import tyro
 
 import gradslam_ng as gs
-from benchmarks.report import RESULTS, save
+from benchmarks.report import save, stored
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.refinement import refine
@@ -107,8 +106,7 @@ def main(data: Path = DATA, only: str = "") -> None:
         only: part of a name.
     """
     torch.set_num_threads(1)
-    path = RESULTS / "refinement.json"
-    rows = {row["recording"]: row for row in json.loads(path.read_text())["rows"]} if path.is_file() else {}
+    rows = {row["recording"]: row for row in stored("refinement").get("rows", [])}
     for name in (*RECORDINGS, *RENDERED):
         if only not in name:
             continue

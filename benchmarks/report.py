@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,20 @@ def save(name: str, figures: dict, **measured: Any) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(figures | {"machine": environment(**measured)}, indent=2) + "\n")
     return path
+
+
+def stored(name: str) -> dict[str, Any]:
+    """The figures of a result file; empty where there is none yet."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def record(
+    name: str, key: Sequence[str], rows: Iterable[dict], *, images: str, tracked: str | None = None, part: str = "rows"
+) -> Path:
+    """`save` rows in place of those of the same `key` among a result file's: all take long, and may run apart."""
+    merged = {tuple(row[field] for field in key): row for row in (*stored(name).get(part, []), *rows)}
+    return save(name, {part: list(merged.values())}, images=images, tracked=tracked)
 
 
 def working_size(size: tuple[int, int], system: Any) -> str:

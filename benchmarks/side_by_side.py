@@ -32,10 +32,10 @@ def side_by_side(
         preset: default, fast or accurate.
         rounds: Of a run alone and two at once; medians are told.
     """
-    from benchmarks.report import save
-    from gradslam_ng import datasets
+    from benchmarks.report import save, working_size
+    from gradslam_ng import PointFusion, datasets
 
-    height, width = datasets.load(sequence).size
+    size = datasets.load(sequence).size
     rows = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         call("prepare", sequence, frames, preset, True, folder, threads=1)
@@ -51,7 +51,10 @@ def side_by_side(
         table.add_row(f"{row['alone']:.1f}", *(", ".join(f"{x:.2f}" for x in row[name]) for name in ("both", "times")))
     console = Console()
     console.print(table, f"the slower of both, median: {times:.2f} times (at most {TARGET})", sep="\n")
-    path = save(f"side_by_side_{figures['sequence']}", figures, images=f"{width}x{height}", threads=1)
+    tracked = working_size(size, PointFusion(settings=preset))
+    path = save(
+        f"side_by_side_{figures['sequence']}", figures, images=f"{size[1]}x{size[0]}", tracked=tracked, threads=1
+    )
     console.print(f"written: {path}", soft_wrap=True)
 
 

@@ -8,7 +8,6 @@ Images are 160x120 with Kinect noise, ten a second.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 import gradslam_ng as gs
 from benchmarks.house import CENTERS, Carried, InHouse, between, house, poses
-from benchmarks.report import RESULTS, save
+from benchmarks.report import record
 from gradslam_ng.datasets.synthetic import Corrupted, LensCover
 from gradslam_ng.geometry import se3
 from gradslam_ng.slam import Result
@@ -108,14 +107,6 @@ def measure(kind: str, seed: int) -> Trial:
 KINDS = {"seen again": 10, "never seen": 10}
 
 
-def record(trial: Trial) -> None:
-    """Put a trial into the result file, in place of what it had before: all take long, and may run apart."""
-    path = RESULTS / "trials.json"
-    trials = json.loads(path.read_text())["trials"] if path.exists() else []
-    trials = [old for old in trials if (old["kind"], old["seed"]) != (trial.kind, trial.seed)] + [asdict(trial)]
-    save("trials", {"trials": trials}, images="160x120")
-
-
 def main(only: str = "") -> None:
     """Run all trials, or those of a kind; each is saved when it is done.
 
@@ -126,7 +117,7 @@ def main(only: str = "") -> None:
     for kind, count in KINDS.items():
         for seed in range(count if only in kind else 0):
             trial = measure(kind, seed)
-            record(trial)
+            record("trials", ("kind", "seed"), [asdict(trial)], part="trials", images="160x120")
             print(trial, flush=True)
 
 

@@ -13,7 +13,6 @@ than of us.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ import tyro
 from torch import Tensor
 
 import gradslam_ng as gs
-from benchmarks.report import RESULTS, save
+from benchmarks.report import record
 from benchmarks.trust_scenes import Scene, recordings, rendered
 from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.geometry import se3
@@ -104,15 +103,6 @@ def scenes(data: Path, cache: Path, only: str) -> Iterator[Scene]:
     return (scene for scene in every if only in scene.group or only in scene.name)
 
 
-def record(row: Row) -> None:
-    """Put a row into the result file, in place of what it had under that name: all take long, and may run apart."""
-    path = RESULTS / "trust.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [old for old in rows if old["name"] != row.name] + [asdict(row)]
-    images = "recordings 640x480, office walk 540x360, rendered 320x240"
-    save("trust", {"rows": rows}, images=images, tracked="thinned recordings by half, all others 160x120")
-
-
 def main(data: Path = DATA, cache: Path = CACHE, only: str = "") -> None:
     """Measure all, or some; each row is saved when it is done.
 
@@ -125,7 +115,9 @@ def main(data: Path = DATA, cache: Path = CACHE, only: str = "") -> None:
     for scene in scenes(data, cache, only):
         sequence = scene.sequence()
         row = judge(scene, sequence, gs.PointFusion(factor=scene.factor).run(sequence, compile=False))
-        record(row)
+        images = "recordings 640x480, office walk 540x360, rendered 320x240"
+        tracked = "thinned recordings by half, all others 160x120"
+        record("trust", ("name",), [asdict(row)], images=images, tracked=tracked)
         mean = sum(row.nees) / max(len(row.nees), 1)
         print(
             f"{row.name}: {row.frames} frames, {row.lost} lost, {row.uncertain} uncertain, {row.silent} of {row.called}"

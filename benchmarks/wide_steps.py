@@ -8,7 +8,6 @@ frame is wrong if it moved by more than 5 cm or 5 degrees other than the truth s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 import tyro
 
 import gradslam_ng as gs
-from benchmarks.report import RESULTS, save
+from benchmarks.report import record
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.odometry import TrackingStatus
@@ -134,9 +133,6 @@ def main(data: Path = DATA, only: str | None = None) -> None:
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    path = RESULTS / "wide_steps.json"
-    before = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = {(row["recording"], row["step"], row["method"]): row for row in before}
     for name, (folder, _, steps) in RECORDINGS.items():
         if only not in (None, name):
             continue
@@ -145,10 +141,9 @@ def main(data: Path = DATA, only: str | None = None) -> None:
             continue
         for step in steps:
             for method in METHODS:
-                rows[name, step, method] = asdict(measure(name, step, method, data))
-                print(rows[name, step, method], flush=True)
+                print(row := asdict(measure(name, step, method, data)), flush=True)
                 images = "as in docs/datasets.md, 540 to 640 pixels"
-                save("wide_steps", {"rows": list(rows.values())}, images=images)
+                record("wide_steps", ("recording", "step", "method"), [row], images=images)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ def load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def sequence_name(file: dict[str, Any]) -> str:
+    """What the sequence of a result file is called in tables."""
+    return SEQUENCES.get(file["sequence"], file["sequence"])
+
+
 def found(prefix: str) -> list[str]:
     """The result files whose names begin so."""
     return sorted(path.stem for path in RESULTS.glob(f"{prefix}*.json"))

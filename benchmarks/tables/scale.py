@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.tables.common import SEQUENCES, found, load, markdown, measured, table
+from benchmarks.tables.common import found, load, markdown, measured, sequence_name, table
 
 RUNS = ("plain", "from nothing", "all on disk")
 
@@ -25,7 +25,7 @@ def startup() -> str:
     if not names:
         return not_measured(command)
     for file in map(load, names):
-        sequence = SEQUENCES.get(file["sequence"], file["sequence"])
+        sequence = sequence_name(file)
         for name in RUNS:
             run = file[name]
             faster = file["times_as_fast_as_plain"].get(name)
@@ -44,14 +44,15 @@ def side_by_side() -> str:
     if not names:
         return not_measured("side_by_side --sequence FOLDER")
     for file in map(load, names):
-        sequence = SEQUENCES.get(file["sequence"], file["sequence"])
+        sequence = sequence_name(file)
         for row in file["rounds"]:
             both, times = (
                 ", ".join(f"{x:{form}}" for x in row[name]) for name, form in (("both", ".1f"), ("times", ".2f"))
             )
             rows.append([sequence, file["preset"], str(file["frames"]), f"{row['alone']:.1f}", both, times])
         rows.append([f"{sequence}, the slower of both, median", "", "", "", "", f"{file['times']:.2f}"])
-    images = ", ".join(sorted({file["machine"]["size"] for file in map(load, names)}))
+    machines = [load(name)["machine"] for name in names]
+    images = ", ".join(sorted({f"{each['size']}, tracked at {each['working_size']}" for each in machines}))
     return markdown(columns, rows, measured("side_by_side --sequence FOLDER", names, images=images))
 
 

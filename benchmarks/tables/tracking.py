@@ -14,6 +14,7 @@ from benchmarks.tables.common import (
     load,
     markdown,
     measured,
+    sequence_name,
     size,
     table,
 )
@@ -76,7 +77,7 @@ def throughput() -> str:
             f"{run[name]['milliseconds']['median']:.1f}" for name in ("gradslam_ng", "open3d", "open3d_hybrid_odometry")
         )
         rows.append([
-            SEQUENCES.get(run["sequence"], run["sequence"]), run["size"],
+            sequence_name(run), run["size"],
              run["working_size"], run["preset"], str(run["threads"]),
             str(run["busy"]), "yes" if run["compiled"] else "no", ours, theirs,
             spread(run["times_as_fast_as"]["open3d"]), odometry,
@@ -115,7 +116,7 @@ def bound() -> str:
     for name in names:
         run = load(name)
         rows.append([
-            SEQUENCES.get(run["sequence"], run["sequence"]), f"{run['frame_ms']:.1f}", f"{run['calls']:.0f}",
+            sequence_name(run), f"{run['frame_ms']:.1f}", f"{run['calls']:.0f}",
             f"{run['calls_ms']:.1f}", f"{run['megabytes']:.0f}", f"{run['gigabytes_per_second']:.1f}",
             f"{run['memory_ms']:.1f}", f"{run['times_the_sum']:.1f}",
         ])  # fmt: skip

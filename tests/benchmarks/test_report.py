@@ -28,7 +28,7 @@ def test_every_benchmark_says_the_size_of_its_images():
         node
         for path in Path(report.__file__).parent.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "save"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("save", "record")
     ]
     assert len(calls) > 10
     assert all("images" in [keyword.arg for keyword in call.keywords] for call in calls)

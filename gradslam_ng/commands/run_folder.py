@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gradslam_ng.commands.errors import UsageError
+from gradslam_ng.io.locks import lock
 from gradslam_ng.io.similar_names import meant_path
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.viz.scene_files import METRICS, TRAJECTORY, read_metrics
@@ -53,23 +53,12 @@ def claim_folder(out: Path) -> Iterator[None]:
         UsageError: another run is writing there.
     """
     check_writable(out)
-    try:
-        import fcntl
-    except ImportError:  # on Windows
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock(out, wait=False))
+        except BlockingIOError:
+            raise UsageError(f"out: another run is writing to {out}; take another folder, or wait for it") from None
         yield
-        return
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(folder)
-        raise UsageError(f"out: another run is writing to {out}; take another folder, or wait for it") from None
-    except OSError:  # a file system without locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(folder)
 
 
 def clear_folder(out: Path, overwrite: bool) -> None:

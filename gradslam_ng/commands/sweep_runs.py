@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from types import ModuleType
 
 from gradslam_ng.io.atomic import write_whole
+from gradslam_ng.io.locks import lock
 from gradslam_ng.io.optional_import import import_optional
 
 RESULTS = (0, 3)  # exit statuses of `run` that leave results: reliable, and not to be relied on
@@ -119,8 +120,8 @@ def run_on_ray(runs: list[Run], address: str, gpus: float) -> Iterator[tuple[Run
     is done once more elsewhere. address: of the cluster, or "auto"."""
     ray = import_optional("ray", user="a cluster", extra="cluster")
     with _connected(ray, address):
-        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=1)(_run_in_worker)
-        pending = {remote.remote(run): run for run in runs}
+        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=1)(_run_once)
+        pending = {remote.remote(run, _run_in_worker): run for run in runs}
         while pending:
             (done,), _ = ray.wait(list(pending), num_returns=1)
             run = pending.pop(done)
@@ -175,9 +176,18 @@ def _run_process(run: Run, environment: dict[str, str], processes: set[subproces
             processes.discard(process)
 
 
+def _run_once(run: Run, start: Callable[[Run], Outcome]) -> Outcome:
+    """A worker goes on for a while after its node was given up: what it is at is waited for, and not done twice."""
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    run.log.touch()
+    with lock(run.log, wait=True):
+        outcome = read_outcome(run) or start(run)
+        _write(run, outcome)  # here too: whoever asked for it may be gone by now
+    return outcome
+
+
 def _run_in_worker(run: Run) -> Outcome:
     """As `python -m gradslam_ng` would, but within a worker, so that whatever ends that ends the run."""
-    run.log.parent.mkdir(parents=True, exist_ok=True)
     began, status = time.perf_counter(), 0
     sys.argv = ["gradslam-ng", *run.arguments]
     with run.log.open("w", encoding="utf-8") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -185,9 +195,7 @@ def _run_in_worker(run: Run) -> Outcome:
             runpy.run_module("gradslam_ng", run_name="__main__")
         except SystemExit as ended:
             status = int(ended.code or 0)
-    outcome = Outcome(run.arguments, status, round(time.perf_counter() - began, 1), 1)
-    _write(run, outcome)  # here too: whoever asked for it may be gone by now
-    return outcome
+    return Outcome(run.arguments, status, round(time.perf_counter() - began, 1), 1)
 
 
 def _write(run: Run, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import tempfile
 import threading
 from collections import defaultdict
@@ -36,6 +37,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no benchmark sequences at {folder}; set GRADSLAM_NG_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on, another one for each test: nothing of the test before looks for it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 ROOM = torch.tensor([[-2.0, -1.4, -1.5], [1.8, 1.2, 2.6]], dtype=torch.float64)  # corners, meters

@@ -13,6 +13,8 @@ import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+CROWDED = ["--disable-dev-shm-usage"]  # a container's /dev/shm is soon full
+PATIENCE = 120  # seconds that anything in the browser may take: other tests run beside it
 
 
 @pytest.fixture(scope="package")
@@ -22,22 +24,62 @@ def browser() -> Iterator:
     if CHROMIUM is None:
         pytest.skip("no chromium to look at the page with (Debian, Ubuntu: apt-get install chromium)")
     with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=WEBGL)
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=WEBGL + CROWDED)
         yield chromium
         chromium.close()
 
 
+@pytest.fixture
+def open_page(browser) -> Iterator[Callable]:
+    """Function (url, width, height, asked) -> a page; what it asks for is appended to a list. All are closed after the
+    test, whatever became of it.
+
+    A page left open would go on drawing, and look for its server again on the port of the next.
+    """
+    context = browser.new_context()
+    context.set_default_timeout(1000 * PATIENCE)
+
+    def open_(url: str, width: int, height: int, asked: list[str] | None = None):
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        if asked is not None:
+            page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        return page
+
+    yield open_
+    context.close()
+
+
 @pytest.fixture(scope="package")
 def until() -> Callable[..., bool]:
-    """Function (holds) -> whether it holds, or comes to hold within a minute."""
+    """Function (holds) -> whether it holds, or comes to hold before patience ends."""
     return hold_soon
 
 
-def hold_soon(holds: Callable[[], bool], seconds: float = 60) -> bool:
+def hold_soon(holds: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     end = time.monotonic() + seconds
     while not (found := holds()) and time.monotonic() < end:
         time.sleep(0.3)
     return found
+
+
+@pytest.fixture(scope="package")
+def at_rest() -> Callable:
+    """Function (measure) -> what it measures, an array or number, once that no longer changes within a second."""
+
+    def measure_twice(measure: Callable):
+        last = [None, measure()]
+
+        def is_same() -> bool:
+            time.sleep(1)
+            last[:] = last[1], measure()
+            return np.array_equal(*last)
+
+        assert hold_soon(is_same)
+        return last[1]
+
+    return measure_twice
 
 
 @pytest.fixture(scope="package")

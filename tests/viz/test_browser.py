@@ -36,70 +36,80 @@ def grown(scene: Scene, times: float) -> Scene:
 
 
 @pytest.fixture
-def view() -> Iterator[BrowserView]:
-    page = BrowserView("a <b>wall</b>", port=8930, images=lambda seconds: np.full((30, 40, 3), 90, np.uint8))
+def view(free_port) -> Iterator[BrowserView]:
+    page = BrowserView("a <b>wall</b>", port=free_port, images=lambda seconds: np.full((30, 40, 3), 90, np.uint8))
     yield page
     page.close()
 
 
-def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, browser, red_pixels, until):
-    view.show(wall(), "ten frames")
-    page = browser.new_page(viewport={"width": 900, "height": 500})
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(view.url)
-    assert until(lambda: len(red_pixels(page)) > 0.02 * 900 * 500)  # the wall
-    assert page.get_by_text("ten frames").count() == 1
-    rows, columns = red_pixels(page).T
-    assert np.ptp(columns) > np.ptp(rows)  # upright: it is wider than high
-    slider = page.get_by_role("slider").first
-    before, drawn = view.shown["camera"].position[0], len(red_pixels(page))
-    slider.focus()
-    for _ in range(5):
-        slider.press("ArrowLeft")
-    assert until(lambda: view.frame == 4 and view.shown["camera"].position[0] < before - 0.5)
-    assert not view.follows.value
-    assert until(lambda: len(red_pixels(page)) < 0.7 * drawn)  # what the camera saw later is gone
-    assert all(url.startswith((view.url, "data:", "blob:")) for url in asked)  # nothing comes from elsewhere
-    page.close()
+def slide(page, share: float) -> None:
+    """Click on the first slider's track at a share of its length; its keys would turn the view as well."""
+    track = page.get_by_role("slider").first.locator("xpath=..").bounding_box()
+    page.mouse.click(track["x"] + share * track["width"], track["y"] + track["height"] / 2)
 
 
-def test_a_phone_shows_the_whole_map_above_the_controls(view, browser, red_pixels, until):
-    view.show(wall())
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.goto(view.url)
-    assert until(lambda: len(red_pixels(page)) > 0.02 * 390 * 844)
-
-    def is_whole() -> bool:
-        rows, columns = red_pixels(page).T
-        map_ = rows < 0.9 * 844  # below is the legend, with a red of its own
-        return columns[map_].min() > 5 and columns[map_].max() < 385 and rows[map_].max() < 0.6 * 844
-
-    assert until(is_whole)
-    page.close()
-
-
-def test_the_view_follows_a_map_that_grows_until_someone_moves_it(view, browser, until):
-    def eye() -> np.ndarray:
-        (client,) = view.server.get_clients().values()
-        return client.camera.position
-
-    view.show(wall())
-    page = browser.new_page(viewport={"width": 900, "height": 500})
-    page.goto(view.url)
-    assert until(lambda: len(view.placed) == 1)
-    near = eye()
-    view.show(grown(wall(), 3))
-    assert np.linalg.norm(eye() - near) > 1
+def drag(page) -> None:
     page.mouse.move(300, 250)
     page.mouse.down()
     page.mouse.move(500, 250, steps=5)
     page.mouse.up()
-    assert until(lambda: np.linalg.norm(eye() - next(iter(view.placed.values()))) > 0.5)
-    chosen = eye()
+
+
+def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, open_page, red_pixels, until, at_rest):
+    view.show(wall(), "ten frames")
+    asked: list[str] = []
+    page = open_page(view.url, 900, 500, asked)
+    assert until(lambda: len(red_pixels(page)) > 0.02 * 900 * 500)  # the wall
+    assert until(lambda: page.get_by_text("ten frames").count() == 1)
+    drawn = at_rest(lambda: red_pixels(page))
+    rows, columns = drawn.T
+    assert np.ptp(columns) > np.ptp(rows)  # upright: it is wider than high
+    before = view.shown["camera"].position[0]
+
+    def is_at_four() -> bool:
+        slide(page, 4 / 9)  # again, where the page was too busy to see it
+        return until(lambda: view.frame == 4 and view.shown["camera"].position[0] < before - 0.5, 5)
+
+    assert until(is_at_four)
+    assert not view.follows.value
+    assert until(lambda: len(red_pixels(page)) < 0.7 * len(drawn))  # what the camera saw later is gone
+    assert all(url.startswith((view.url, "data:", "blob:")) for url in asked)  # nothing comes from elsewhere
+
+
+def test_a_phone_shows_the_whole_map_above_the_controls(view, open_page, red_pixels, until):
+    view.show(wall())
+    page = open_page(view.url, 390, 844)
+
+    def is_whole() -> bool:
+        rows, columns = red_pixels(page).T
+        map_ = rows < 0.9 * 844  # below is the legend, with a red of its own
+        if map_.sum() < 0.02 * 390 * 844:
+            return False
+        return columns[map_].min() > 5 and columns[map_].max() < 385 and rows[map_].max() < 0.6 * 844
+
+    assert until(is_whole)
+
+
+def test_the_view_follows_a_map_that_grows_until_someone_moves_it(view, open_page, until, at_rest):
+    def eye() -> np.ndarray:
+        (client,) = view.server.get_clients().values()
+        return client.camera.position
+
+    def moved() -> bool:
+        drag(page)  # again, where the page was too busy to see it
+        return until(lambda: np.linalg.norm(eye() - next(iter(view.placed.values()))) > 0.5, 5)
+
+    view.show(wall())
+    page = open_page(view.url, 900, 500)
+    assert until(lambda: len(view.placed) == 1)
+    near = at_rest(eye)
+    view.show(grown(wall(), 3))
+    assert until(lambda: np.linalg.norm(eye() - near) > 1)
+    at_rest(eye)
+    assert until(moved)
+    chosen = at_rest(eye)  # it goes on turning for a moment
     view.show(grown(wall(), 9))
-    assert np.linalg.norm(eye() - chosen) < 0.5
-    page.close()
+    assert np.linalg.norm(at_rest(eye) - chosen) < 0.5
 
 
 def test_the_path_tells_what_became_of_each_frame(view):

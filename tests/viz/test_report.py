@@ -156,17 +156,15 @@ def test_a_folder_without_results(tmp_path):
         write_report(tmp_path / "report.html")
 
 
-def test_the_map_can_be_turned_in_a_browser(folder, browser, red_pixels, until):
+def test_the_map_can_be_turned_in_a_browser(folder, open_page, red_pixels, until, at_rest):
     """On a screen and on a phone nothing is wider than the page."""
     for name, size in (("trajectory.png", (960, 1320)), ("narrow.png", (1320, 600))):
         iio.imwrite(folder / name, np.zeros((*size, 3), np.uint8))
     write_report(folder / "report.html", narrow=folder / "narrow.png")
-    page = browser.new_page(viewport={"width": 1000, "height": 700})
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto((folder / "report.html").as_uri())
+    page = open_page((folder / "report.html").as_uri(), 1000, 700, asked)
     assert until(lambda: len(red_pixels(page)) > 1000)
-    before = red_pixels(page)
+    before = at_rest(lambda: red_pixels(page))
     page.mouse.move(500, 400)
     page.mouse.down()
     page.mouse.move(620, 340)
@@ -178,4 +176,3 @@ def test_the_map_can_be_turned_in_a_browser(folder, browser, red_pixels, until):
         image = page.locator("img[alt=trajectory]").bounding_box()  # for a phone one whose letters can be read, whole
         assert (image["height"] > image["width"]) == is_high and image["x"] + image["width"] <= width
     assert all(url.startswith(("file:", "data:")) for url in asked)
-    page.close()

@@ -82,7 +82,7 @@ def throughput(
     from benchmarks.report import working_size
     from gradslam_ng import datasets, evaluation
     from gradslam_ng.compute.compiled import compilation, seconds_compiling
-    from gradslam_ng.slam.runtime import share_cores
+    from gradslam_ng.slam.runtime import keep_memory, share_cores
     from gradslam_ng.structures import Trajectory
 
     torch.set_num_threads(threads)
@@ -110,7 +110,7 @@ def throughput(
         "open3d_hybrid_odometry": Contender(hybrid.step, theirs, hybrid.seconds),
     }
     sharing = share_cores(reserved=0)  # frames are in memory already
-    with torch.no_grad(), compilation(compile, wait=True), _disturbed(busy), sharing as decide_threads:
+    with torch.no_grad(), compilation(compile, wait=True), keep_memory(), _disturbed(busy), sharing as decide_threads:
         for start in range(0, len(loaded), BLOCK):
             for contender in contenders.values():
                 contender.advance(start)

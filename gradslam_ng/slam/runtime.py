@@ -1,9 +1,14 @@
-"""Interrupts and threads during a run: Ctrl-C waits while state is corrected, threads are as many as find a core."""
+"""Interrupts, threads and memory during a run: Ctrl-C waits while state is corrected, threads find a core each.
+
+Memory is kept from frame to frame.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import platform
 import signal
 import sys
 import threading
@@ -18,6 +23,9 @@ PERIOD = 0.5  # seconds between two looks at what others leave
 SLACK = 0.3  # of a core: what others may take of one that a thread shares with them
 STAT = Path("/proc/stat")  # of Linux
 NOT_TAKEN = (1, 3, 4)  # its columns of a core: below usual priority, which gives way; idle; waiting for a disk
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of mallopt in the GNU C library
+KEPT = 256 << 20  # bytes free at the end of the heap from which on some are given back
+HIGHEST_DEFAULT = 32 << 20  # bytes, of the size from which on memory is mapped by itself
 
 
 @contextmanager
@@ -63,6 +71,30 @@ def share_cores(reserved: int = 1, adapt: bool = True) -> Iterator[Callable[[], 
         yield decide
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def keep_memory() -> Iterator[None]:
+    """Inside, memory that tensors leave stays with the process for those of the next frame, up to `KEPT`.
+
+    The GNU C library gives large tensors back to the kernel as soon as they end, which fills every page of the next one
+    with zeros first: longer than many a loop takes that writes it. Other libraries do as they do.
+    """
+    set_option = _mallopt()
+    set_option(M_MMAP_THRESHOLD, 2 * KEPT)
+    set_option(M_TRIM_THRESHOLD, KEPT)
+    try:
+        yield
+    finally:  # what it comes to by itself where tensors are large
+        set_option(M_MMAP_THRESHOLD, HIGHEST_DEFAULT)
+        set_option(M_TRIM_THRESHOLD, 2 * HIGHEST_DEFAULT)
+
+
+def _mallopt() -> Callable[[int, int], int]:
+    """That of the GNU C library; one without effect elsewhere."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        return ctypes.CDLL(None).mallopt
+    return lambda *_: 0
 
 
 class CoreWatch:

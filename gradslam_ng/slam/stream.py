@@ -21,7 +21,7 @@ from gradslam_ng.io.tensor_tree import load_tree
 from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam.graphed_step import GraphedStep, Recorder, cuda_graph
 from gradslam_ng.slam.loop_closure import LoopClosure
-from gradslam_ng.slam.runtime import defer_interrupts, share_cores
+from gradslam_ng.slam.runtime import defer_interrupts, keep_memory, share_cores
 from gradslam_ng.slam.saved_run import SAVED_TYPES, StateWriter, check_run, describe_run
 from gradslam_ng.slam.slow_frames import SlowFrames
 from gradslam_ng.slam.state import Map, Result, State
@@ -148,7 +148,7 @@ class Stream:
         self.timer.seconds.clear()
         self.timer.seconds.update(self.seconds_before)
         # sums of another number of threads round otherwise: runs of plain functions are the same bit for bit
-        with share_cores(adapt=self.compile) as decide_threads, compilation(self.compile):
+        with keep_memory(), share_cores(adapt=self.compile) as decide_threads, compilation(self.compile):
             return self.run_compiled(seconds_compiling(), decide_threads)
 
     def run_compiled(self, compiling_before: float, decide_threads: Callable[[], None]) -> Result:

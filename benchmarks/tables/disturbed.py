@@ -180,6 +180,17 @@ def scaling() -> str:
 
 
 @table
+def batches() -> str:
+    columns = ("sequences", "ms of the processor", "times one", "lowest", "highest", "target")
+    rows = [
+        [str(row["batch"]), f"{row['ms']:.0f}", *(f"{row[name]:.2f}" for name in ("times_one", "lowest", "highest")),
+         "" if row["mark"] is None else f"{row['mark']:.1f}"]
+        for row in load("batches")["rows"]
+    ]  # fmt: skip
+    return markdown(columns, rows, measured("batches", ["batches"], "1", "320x240, tracked as they are"))
+
+
+@table
 def scaling_frames() -> str:
     row = load("scaling")["frames"]
     columns = (

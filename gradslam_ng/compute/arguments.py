@@ -28,8 +28,16 @@ class TensorSpec(NamedTuple):
 
     @classmethod
     def of(cls, tensor: Tensor, dynamic: Sequence[bool]) -> TensorSpec:
-        sizes = tuple(free and size > 1 for free, size in zip(dynamic, tensor.shape, strict=True))
-        return cls(tensor.dtype, tuple(tensor.shape), tensor.stride(), sizes)
+        shape = tuple(tensor.shape)
+        sizes = tuple(free and size > 1 for free, size in zip(dynamic, shape, strict=True))
+        dense = torch.empty(shape, device="meta").stride()  # along an axis of one no stride is ever taken
+        stride = tuple(own if n > 1 else d for n, own, d in zip(shape, tensor.stride(), dense, strict=True))
+        return cls(tensor.dtype, shape, stride, sizes)
+
+    @property
+    def ones(self) -> list[int]:
+        """Axes of size one."""
+        return [axis for axis, size in enumerate(self.shape) if size == 1]
 
     def describe(self) -> str:
         """The same for all tensors that one version is for: sizes that may change are left out."""

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.arguments import describable, flatten
+from gradslam_ng.compute.batches import split_batch
 from gradslam_ng.compute.kernel_files import Version
-from gradslam_ng.compute.kernel_library import Call, KernelLibrary, library
+from gradslam_ng.compute.kernel_library import Call, KernelLibrary, Wanted, library
 from gradslam_ng.compute.recomputation import Gradients, Tensors, recompute, recorded_gradients
 from gradslam_ng.compute.transforms import transforms_active
 from gradslam_ng.compute.tree import tree_leaves, tree_structure, tree_unflatten
@@ -117,12 +118,14 @@ class CompiledFunction(Generic[P, R]):
         fuse_reductions: bool = False,
         vectorize_gathers: bool = False,
         recompute: bool = True,
+        batched: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self.__qualname__ = function.__qualname__
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.plain = function
-        self.fuse_reductions, self.vectorize_gathers, self.recompute = fuse_reductions, vectorize_gathers, recompute
+        self.fuse_reductions, self.vectorize_gathers = fuse_reductions, vectorize_gathers
+        self.recompute, self.batched = recompute, batched
         self.fixed_sizes = dynamic is not None
         self.signature = inspect.signature(function)
         names = list(self.signature.parameters)
@@ -150,12 +153,14 @@ class CompiledFunction(Generic[P, R]):
 
     def _run(self, active: Compilation, values: Sequence[Any], tensors: list[Tensor], key: tuple[Any, ...]) -> R:
         place = (self.name, (*key, _static.get()))
-        version = active.library.find(place, tensors)
-        if version is not None:
-            return version(tensors)
-        if active.mode is Mode.NESTED:
-            return cast(Any, self.plain)(*values)
-        return self._without_version(active, Call(self, place, values, tensors))
+        elements = split_batch(tensors) if self.batched else [tensors]
+        version = active.library.find(place, elements[0])
+        if version is None and active.mode is not Mode.NESTED:
+            args = values if len(elements) == 1 else tree_unflatten(tuple(values), iter(elements[0]))
+            version = active.library.provide(Call(self, place, args, elements[0]), wait=active.mode is Mode.WAIT)
+        if isinstance(version, Version):
+            return version(tensors) if len(elements) == 1 else version.each(elements, tensors)
+        return self._run_plain(active, values, version)
 
     def gradients(self, args: tuple[Any, ...], needed: tuple[bool, ...], grads: Gradients) -> Gradients:
         """Of the tensors within arguments where `needed`, from those of what is returned; by a compiled version where
@@ -176,18 +181,17 @@ class CompiledFunction(Generic[P, R]):
                 result[i] = grad
         return result
 
-    def _without_version(self, active: Compilation, call: Call) -> R:
-        found = active.library.provide(call, wait=active.mode is Mode.WAIT)
-        if isinstance(found, Version):
-            return found(call.tensors)
+    def _run_plain(self, active: Compilation, values: Sequence[Any], wanted: Wanted | None) -> R:
+        if active.mode is Mode.NESTED:
+            return cast(Any, self.plain)(*values)
         token = _active.set(active._replace(mode=Mode.NESTED))  # what is within it is not wanted by itself
         began = time.perf_counter()
         try:
-            return cast(Any, self.plain)(*call.args)
+            return cast(Any, self.plain)(*values)
         finally:
             _active.reset(token)
-            if found is not None:
-                found.seconds += time.perf_counter() - began
+            if wanted is not None:
+                wanted.seconds += time.perf_counter() - began
 
     def dynamic_sizes(self, args: Sequence[Any]) -> list[list[bool]]:
         """By tensor within arguments and axis, whether the size changes from call to call."""
@@ -229,7 +233,9 @@ class CompiledBackward(CompiledFunction[[tuple[Any, ...], tuple[int, ...], tuple
                 return cast(Tensors, tuple(recorded_gradients(part, inputs, (True,) * len(inputs), list(grads))))
 
         gradients.__module__, gradients.__qualname__ = function.__module__, f"{function.__qualname__}.backward"
-        super().__init__(gradients, dynamic=None, fuse_reductions=function.fuse_reductions)
+        super().__init__(
+            gradients, dynamic=None, fuse_reductions=function.fuse_reductions, batched=function.batched
+        )
         self.function = function
 
     def dynamic_sizes(self, args: Sequence[Any]) -> list[list[bool]]:
@@ -272,6 +278,7 @@ def compiled(
     fuse_reductions: bool = False,
     vectorize_gathers: bool = False,
     recompute: bool = True,
+    batched: bool = False,
 ) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
 
 
@@ -283,6 +290,7 @@ def compiled(
     fuse_reductions: bool = False,
     vectorize_gathers: bool = False,
     recompute: bool = True,
+    batched: bool = False,
 ) -> Any:
     """A pure function of tensors whose calls inside `compilation()` go to a version compiled by torch's inductor.
 
@@ -298,6 +306,8 @@ def compiled(
     fuse_reductions: for functions that end in sums over all pixels: what these share is worked out within the one pass
     that adds them up, not stored in between.
     vectorize_gathers: for functions that compute much with what they read here and there.
+    batched: all tensors that it takes have a first axis of the same size, but for numbers (), and so do all that it
+        returns; elements of a batch do not depend on each other. Each is then a call of the version for one.
     """
     decorate = functools.partial(
         CompiledFunction,
@@ -305,5 +315,6 @@ def compiled(
         fuse_reductions=fuse_reductions,
         vectorize_gathers=vectorize_gathers,
         recompute=recompute,
+        batched=batched,
     )
     return decorate if function is None else decorate(function)

@@ -92,7 +92,7 @@ def trace(
 
     pure = torch.func.functionalize(flat, remove="mutations")  # what is written in place is copied back at the end
     graph = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*inputs)
-    guard = _guard(shapes.produce_guards_expression(placeholders=inputs, ignore_static=False))
+    guard = _guard(shapes.produce_guards_expression(placeholders=inputs, ignore_static=False), specs)
     return Traced(graph, inputs, guard, tuple(aliases), returned[0])
 
 
@@ -155,7 +155,10 @@ def _fake(mode: Any, place: int, spec: TensorSpec) -> Tensor:
     return mode.from_tensor(tensor, symbolic_context=context, source=ConstantSource(f"t{place}"))
 
 
-def _guard(expression: str) -> str:
-    """The guard that torch works out, of arguments t0, t1, ...; where in their memory they begin does not matter."""
+def _guard(expression: str, specs: Sequence[TensorSpec]) -> str:
+    """The guard that torch works out, of arguments t0, t1, ...; where in their memory they begin does not matter, nor
+    do strides along axes of one."""
+    free = [f"L['t{i}'].stride()[{axis}] ==" for i, spec in enumerate(specs) for axis in spec.ones]
     terms = [term for term in expression.split(" and ") if ".storage_offset()" not in term]
+    terms = [term for term in terms if not term.startswith(tuple(free))]
     return re.sub(r"L\['(t\d+)'\]", r"\1", " and ".join(terms)) or "True"

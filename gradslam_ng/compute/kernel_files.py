@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from gradslam_ng.compute.arguments import field_names
+from gradslam_ng.compute.batches import join_batch
 from gradslam_ng.compute.compiler_options import FUSED_REDUCTION_OPTIONS, GATHERING_OPTIONS, OPTIONS
 from gradslam_ng.compute.kernel_source import load_in_order, run_source
 from gradslam_ng.compute.tree import Placeholder
@@ -61,6 +62,13 @@ class Version:
         if self.aliases is None:
             return self.rebuild(iter(self.run(tensors)))
         fresh = iter(self.run(list(tensors)))
+        return self.rebuild(iter([next(fresh) if i is None else tensors[i] for i in self.aliases]))
+
+    def each(self, elements: list[list[Tensor]], tensors: list[Tensor]) -> Any:
+        """Of each element of a batch, see `split_batch`, put together again; tensors: those of the batch."""
+        fresh = iter(join_batch([self.run(element) for element in elements]))
+        if self.aliases is None:
+            return self.rebuild(fresh)
         return self.rebuild(iter([next(fresh) if i is None else tensors[i] for i in self.aliases]))
 
 

@@ -32,7 +32,7 @@ def dynamic_mask(
     return grow_regions(dilate_at(pixel, hidden, size), candidate, depth) > 0
 
 
-@compiled(dynamic=("pixel", "chosen"))
+@compiled(dynamic=("pixel", "chosen"), batched=True)
 def dilate_at(
     pixel: Tensor,  # (B, n) int64
     chosen: Tensor,  # (B, n), 1 or 0
@@ -55,7 +55,7 @@ def box_sum(image: Tensor, radius: int) -> Tensor:  # image (B, H, W)
     return image
 
 
-@compiled(dynamic=())
+@compiled(dynamic=(), batched=True)
 def grow_regions(
     seed: Tensor,  # (B, H, W), 1 or 0
     candidate: Tensor,  # (B, H, W), 1 or 0

@@ -204,7 +204,7 @@ class PointFuser(Mapper[SurfelMap]):
         return (map_.confidences >= self.stable_confidence) | (map_.updated - map_.created >= STATIC_AFTER)
 
 
-@compiled(dynamic=("map_", "reliable", "static"))
+@compiled(dynamic=("map_", "reliable", "static"), batched=True)
 def match(
     map_: SurfelMap,  # n slots
     live: LiveFrame,
@@ -272,7 +272,7 @@ def is_represented(
     return result
 
 
-@compiled(dynamic=("map_", "pairs"), recompute=False)
+@compiled(dynamic=("map_", "pairs"), recompute=False, batched=True)
 def merge(
     map_: SurfelMap,
     slots: Tensor,  # (B, P) int64
@@ -296,7 +296,7 @@ def keeps_radius(old: Tensor, new: Tensor) -> Tensor:  # (B, P), meters
     return old.detach() <= (1 + TIE) * new.detach()
 
 
-@compiled(dynamic=())
+@compiled(dynamic=(), batched=True)
 def average(
     old: dict[str, Tensor],  # attributes (B, P, ...) of the surfel that each measurement matches
     matched: Tensor,  # (B, P) bool

@@ -191,7 +191,7 @@ def texture_weight(square: Tensor, samples: ImageSamples, soft: bool) -> Tensor:
     return samples.weight * relative * relative / (1.0 + relative * relative)
 
 
-@compiled(fuse_reductions=True)
+@compiled(fuse_reductions=True, batched=True)
 def estimate_exposure(
     T_mc: Tensor,  # (B, 4, 4)
     term: PhotometricTerm,
@@ -219,7 +219,7 @@ def estimate_exposure(
     return Exposure(gain, bias, noise.clamp(min=MIN_NOISE))
 
 
-@compiled(fuse_reductions=True)
+@compiled(fuse_reductions=True, batched=True)
 def linearize_photometric(
     T_mc: Tensor,  # (B, 4, 4)
     term: PhotometricTerm,
@@ -240,7 +240,7 @@ def linearize_photometric(
     return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], tukey_error(found.cost, kernel_width, total)
 
 
-@compiled(dynamic=(), fuse_reductions=True)
+@compiled(dynamic=(), fuse_reductions=True, batched=True)
 def evaluate_photometric(
     T_mc: Tensor,  # (B, 4, 4)
     term: PhotometricTerm,

@@ -103,7 +103,7 @@ def total_information(live: LivePoints) -> Tensor:
     return live.information.sum(-1).clamp(min=1.0)
 
 
-@compiled(fuse_reductions=True)
+@compiled(fuse_reductions=True, batched=True)
 def linearize_point_to_plane(
     live: LivePoints,
     model: SurfaceView,
@@ -127,7 +127,7 @@ def linearize_point_to_plane(
     return H, g, tukey_error(found.cost, kernel_width, total)
 
 
-@compiled(dynamic=(), fuse_reductions=True)
+@compiled(dynamic=(), fuse_reductions=True, batched=True)
 def evaluate_point_to_plane(
     live: LivePoints,
     model: SurfaceView,

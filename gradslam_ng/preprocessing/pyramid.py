@@ -22,7 +22,7 @@ def downsample(view: SurfaceView) -> SurfaceView:
     return replace(view, vertices=vertices, normals=normals, weights=weights, K=K, intensity=intensity)
 
 
-@compiled
+@compiled(batched=True)
 def subsample(
     vertices: Tensor,  # (B, H, W, 3)
     normals: Tensor,  # (B, H, W, 3)

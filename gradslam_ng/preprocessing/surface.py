@@ -78,7 +78,7 @@ def measure_noise(
     return limit_noise(sigma.to(vertices.dtype), vertices, surface.weights)
 
 
-@compiled(dynamic=())
+@compiled(dynamic=(), batched=True)
 def limit_noise(
     sigma: Tensor,  # (B, H, W), meters
     vertices: Tensor,  # (B, H, W, 3), meters
@@ -98,7 +98,7 @@ def with_raw_vertices(live: LiveFrame) -> LiveFrame:
     return replace(live, surface=replace(live.surface, vertices=vertices))
 
 
-@compiled(dynamic=())
+@compiled(dynamic=(), batched=True)
 def measure_images(
     color: Tensor,  # (B, H, W, 3)
     depth: Tensor,  # (B, H, W, 1), meters

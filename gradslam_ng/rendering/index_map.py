@@ -88,7 +88,7 @@ def nearest_centers(
 
 
 @discrete
-@compiled
+@compiled(batched=True)
 def index_map(
     points: Tensor,  # (B, N, 3), world, meters
     mask: Tensor,  # (B, N) bool

@@ -79,7 +79,7 @@ def blend_view(
     return camera.unproject(z[..., None], K), unit([nx, ny, nz]), weights, intensity
 
 
-@compiled(dynamic=("map_",), recompute=False)
+@compiled(dynamic=("map_",), recompute=False, batched=True)
 def splat(
     map_: SurfelMap,
     T_wm: Tensor,  # (B, 4, 4)
@@ -94,7 +94,7 @@ def splat(
     return show(seen, index >= 0, T_wm, stable_confidence)
 
 
-@compiled(dynamic=())
+@compiled(dynamic=(), batched=True)
 def show(
     seen: tuple[Tensor, ...],  # points, normals, confidences and colors (B, H, W, ...) of the surfels in each pixel
     hit: Tensor,  # (B, H, W) bool

@@ -45,6 +45,12 @@ def scale_by(x: Tensor, scale: Any) -> Tensor:
     return scale.factor * x
 
 
+@compiled(dynamic=(), batched=True)
+def center_rows(x: Tensor, more: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # x (B, N), more: (B, 2) and ()
+    shift, scale = more
+    return scale * (x - x.mean(-1, keepdim=True)) + shift.sum(-1, keepdim=True), shift
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
     """An empty folder of compiled functions."""
@@ -153,6 +159,27 @@ def test_both_passes_are_compiled_while_gradients_are_recorded(submitted):
     for plain, ours in zip(*found, strict=True):
         assert torch.allclose(plain, ours)
     assert submitted == ["wave", "wave.backward"]
+
+
+@needs_compiler
+def test_elements_of_a_batch_take_the_version_for_one(submitted):
+    """To the last bit, in both passes; the gradient of a number that all share is the sum of theirs."""
+    x, scale = torch.linspace(0, 1, 3 * 4096).reshape(3, 4096).sin(), torch.tensor(3.0, requires_grad=True)
+    shift = torch.ones(2).expand(3, 2)  # in memory one element
+
+    def run(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.clone().requires_grad_()
+        y, same = center_rows(x, (shift, scale))
+        assert same.shape == shift.shape and torch.equal(same, shift)
+        return y.detach(), *torch.autograd.grad(y.square().sum(), (x, scale))
+
+    with compilation(wait=True):
+        for _ in range(2):  # the first backward pass is plain
+            single = [run(x[i : i + 1], shift[i : i + 1]) for i in range(3)]
+            batch = run(x, shift)
+    y, of_x, of_scale = (torch.stack(parts) for parts in zip(*single, strict=True))
+    assert torch.equal(batch[0], y[:, 0]) and torch.equal(batch[1], of_x[:, 0]) and torch.equal(batch[2], of_scale.sum())
+    assert submitted == ["center_rows", "center_rows.backward"]
 
 
 @needs_compiler

@@ -167,13 +167,12 @@ def calibration_recordings() -> str:
 def scaling() -> str:
     data = load("scaling")
     columns = (
-        "growing", "images, across", "tracked, across", "sequences", "surfels", "ms of the processor", "ms passed",
-        "peak memory, MB",
+        "growing", "images, across", "tracked, across", "surfels", "ms of the processor", "ms passed", "peak memory, MB",
     )  # fmt: skip
     rows = [
-        [part, str(row["width"]), str(row["working_width"]), str(row["batch"]), f"{row['surfels']:,}",
-         f"{row['ms']:.0f}", f"{row['ms_wall']:.0f}", f"{row['peak_mb']:.0f}"]
-        for part in ("resolution", "map", "batch")
+        [part, str(row["width"]), str(row["working_width"]), f"{row['surfels']:,}", f"{row['ms']:.0f}",
+         f"{row['ms_wall']:.0f}", f"{row['peak_mb']:.0f}"]
+        for part in ("resolution", "map")
         for row in data[part]
     ]  # fmt: skip
     return markdown(columns, rows, measured("scaling", ["scaling"], "1", "as in the columns, 4:3"))

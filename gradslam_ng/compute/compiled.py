@@ -154,7 +154,7 @@ class CompiledFunction(Generic[P, R]):
     def _run(self, active: Compilation, values: Sequence[Any], tensors: list[Tensor], key: tuple[Any, ...]) -> R:
         place = (self.name, (*key, _static.get()))
         elements = split_batch(tensors) if self.batched else [tensors]
-        version = active.library.find(place, elements[0])
+        version: Version | Wanted | None = active.library.find(place, elements[0])
         if version is None and active.mode is not Mode.NESTED:
             args = values if len(elements) == 1 else tree_unflatten(tuple(values), iter(elements[0]))
             version = active.library.provide(Call(self, place, args, elements[0]), wait=active.mode is Mode.WAIT)

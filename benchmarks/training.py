@@ -43,7 +43,7 @@ def system(backward: str) -> gs.PointFusion:
     return gs.PointFusion("ground-truth" if backward == KNOWN_POSES else gs.odometry.ProjectiveICP(backward=backward))
 
 
-def record(frames: gs.RGBDFrames, backward: str) -> tuple[Tensor, Tensor]:
+def forward(frames: gs.RGBDFrames, backward: str) -> tuple[Tensor, Tensor]:
     """The forward pass of a step: depth, and the loss."""
     depth = frames.depth.clone().requires_grad_()
     map_, T_wc = system(backward)(replace(frames, depth=depth))
@@ -52,7 +52,7 @@ def record(frames: gs.RGBDFrames, backward: str) -> tuple[Tensor, Tensor]:
 
 def train(frames: gs.RGBDFrames, backward: str) -> Tensor:
     """One step; the gradient of depth."""
-    depth, loss = record(frames, backward)
+    depth, loss = forward(frames, backward)
     loss.backward()
     assert depth.grad is not None
     return depth.grad
@@ -83,7 +83,7 @@ def apart(a: Tensor, b: Tensor) -> float:
 def compare(frames: gs.RGBDFrames, backward: str, repeats: int, compiled: bool) -> dict[str, float]:
     """Medians of steps that take turns, seconds; and how far the compiled gradient is off, relative to its length."""
     ways = ("plain", "compiled") if compiled else ("plain",)
-    acts: dict[str, Callable[..., object]] = {"_forward": look, "_recorded": record, "": train}
+    acts: dict[str, Callable[..., object]] = {"_forward": look, "_recorded": forward, "": train}
     seconds: dict[str, list[float]] = {name + act: [] for name in ways for act in acts}
     for _ in range(2 + repeats):
         for name in ways:

@@ -29,8 +29,8 @@ def cluster():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     head = {"num_cpus": 1, "_system_config": QUICK, "object_store_memory": 80_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
-    cluster.wait_for_nodes()
+    cluster.add_node(num_cpus=1, object_store_memory=80_000_000, wait=False)
+    cluster.wait_for_nodes(timeout=120)
     yield cluster
     ray.shutdown()
     cluster.shutdown()

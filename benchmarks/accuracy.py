@@ -5,6 +5,8 @@ Real sequences are looked for below --data; a row whose sequence is not there is
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gradslam_ng as gs
-from benchmarks.report import save, working_size
+from benchmarks.report import save, stored, working_size
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence, Synthetic
 from gradslam_ng.geometry import camera, se3
@@ -36,7 +38,7 @@ def main(
     odometry: str = "gradicp",
     photometric: bool = True,
 ) -> None:
-    """Run every row and print the table.
+    """Run every row and print the table; each row is saved when it is done.
 
     Args:
         data: Folder of the recordings; default: what GRADSLAM_NG_DATA names.
@@ -47,29 +49,35 @@ def main(
     """
     console, rows = Console(), {}
     odometer = ProjectiveICP(step_strategy(odometry), photometric=photometric)
-    for name, (folder, frames, mark) in REAL.items():
-        if only in name and (data / folder).is_dir():
-            rows[name] = figures(gs.datasets.load(data / folder)[:frames], mark, system, odometer)
-            console.print(name, rows[name])
-        elif only in name:
-            console.print(f"{name}: left out, no folder {data / folder}; set GRADSLAM_NG_DATA")
-    for name, (noise, mark) in RENDERED.items():
-        if only in name:
-            sequence = Synthetic("living_room", frames=300, size=(480, 640), noise=noise)
+    name_of_file = f"accuracy_{system}_{odometry}{'_geometry' * (not photometric)}".lower()
+    for name, (mark, make) in sequences(data).items():
+        if only in name and (sequence := make()) is not None:
             rows[name] = figures(sequence, mark, system, odometer)
             console.print(name, rows[name])
+            merged = stored(name_of_file).get("rows", {}) | rows
+            save(name_of_file, {"rows": merged}, images="640x480", tracked="320x240")
+        elif only in name:
+            console.print(f"{name}: left out, no folder below {data}; set GRADSLAM_NG_DATA")
     columns = ("sequence", "frames", "ATE [cm]", "mark", "RPE [cm/frame]", "lost", "map")
     table = Table(*columns, title=f"{system}, {odometry}{', geometry alone' * (not photometric)}")
     for name, row in rows.items():
         numbers = (f"{100 * row['ate']:.3f}", f"{row['mark']:.2f}", f"{100 * row['rpe']:.3f}")
         table.add_row(name, str(row["frames"]), *numbers, str(row["lost"]), str(row["map"]))
     console.print(table)
-    save(
-        f"accuracy_{system}_{odometry}{'_geometry' * (not photometric)}".lower(),
-        {"rows": rows},
-        images="640x480",
-        tracked="320x240",
-    )
+
+
+def sequences(data: Path) -> dict[str, tuple[float, Callable[[], RGBDSequence | None]]]:
+    """By name the mark in cm, and what makes the sequence; None for a recording whose folder is not there."""
+
+    def recorded(folder: str, frames: int) -> RGBDSequence | None:
+        return gs.datasets.load(data / folder)[:frames] if (data / folder).is_dir() else None
+
+    found: dict[str, tuple[float, Callable[[], RGBDSequence | None]]] = {}
+    for name, (folder, frames, mark) in REAL.items():
+        found[name] = mark, partial(recorded, folder, frames)
+    for name, (noise, mark) in RENDERED.items():
+        found[name] = mark, partial(Synthetic, "living_room", frames=300, size=(480, 640), noise=noise)
+    return found
 
 
 def figures(sequence: RGBDSequence, mark: float, system: str, odometer: ProjectiveICP) -> dict:

@@ -20,6 +20,7 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.association import Gates, Window
 from gradslam_ng.odometry.degeneracy import analyze_degeneracy, remap_solution, variance_factor
 from gradslam_ng.odometry.icp_settings import DISCRETE, LEARNABLE, ICPSettings, as_scalar, step_strategy
+from gradslam_ng.odometry.motion_blur import Motion, allow_offsets
 from gradslam_ng.odometry.motion_prior import MotionPrior
 from gradslam_ng.odometry.normal_equations import Blocks
 from gradslam_ng.odometry.odometry import Odometry
@@ -148,9 +149,12 @@ class ProjectiveICP(Odometry):
         T_mc_init = T_mc_expected = T_mw @ T_wc_init
         if T_wc_last is not None:
             T_mc_init = better_initial_pose(pyramid[0].geometry, T_mc_init, T_mw @ T_wc_last)
-        T_mc = T_mc_init
+        T_mc, T_wc_before = T_mc_init, T_wc_last if live.T_wc_before is None else live.T_wc_before
         for level, iterations in zip(pyramid, self.iterations, strict=True):
             added = self.added_factors(level, T_mc)
+            if level.index == 0 and T_wc_before is not None:
+                motion = Motion(T_mc, T_mc_expected, T_mw @ T_wc_before)
+                added = allow_offsets(added, pyramid[0].geometry, motion)
             T_mc = self.minimize(self.problem(level, added), T_mc, level, iterations)
         found = self.evaluate(level, added, T_mc)
 

@@ -69,10 +69,14 @@ class PhotometricFactor:
     kernel_width: Tensor  # (), standard deviations
     total: Tensor  # (B,), what the normal equations are divided by
     blocks: Blocks  # of its pixels
+    offset: Tensor | None = None  # (B, 6, 6), covariance of the motion from depth's camera to color's, times `total`
 
     def linearize(self, T_mc: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
         """H (B, 6, 6), g (B, 6) and error (B)."""
-        return linearize_photometric(T_mc, self.term, self.exposure, self.kernel_width, self.total)
+        H, g, error = linearize_photometric(T_mc, self.term, self.exposure, self.kernel_width, self.total)
+        if self.offset is None:
+            return H, g, error
+        return marginalize_offset(H, g, error, self.offset)
 
     def error(self, T_mc: Tensor, /) -> Tensor:
         return self.linearize(T_mc)[2]
@@ -238,6 +242,20 @@ def linearize_photometric(
     H, g = normal_equations(found.J, found.r, found.w, total)
     back = -se3.adjoint(se3.inverse(T_mc))  # moving the camera as seen from m moves the points the other way
     return back.mT @ H @ back, (back.mT @ g[..., None])[..., 0], tukey_error(found.cost, kernel_width, total)
+
+
+def marginalize_offset(
+    H: Tensor,  # (B, 6, 6)
+    g: Tensor,  # (B, 6)
+    error: Tensor,  # (B,)
+    offset: Tensor,  # (B, 6, 6)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is left of normal equations where the pose that they are of is off by a motion of that covariance."""
+    eye = torch.eye(6, dtype=H.dtype, device=H.device)
+    kept = torch.linalg.inv_ex(eye + H @ offset).inverse
+    left = (kept @ g[..., None])[..., 0]
+    gain = (g[:, None] @ offset @ left[..., None])[:, 0, 0]
+    return kept @ H, left, error - 0.5 * gain
 
 
 @compiled(dynamic=(), fuse_reductions=True, batched=True)

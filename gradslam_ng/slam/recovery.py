@@ -93,7 +93,8 @@ class Recovery:
         if T_init is None:
             return None
         model = self.system.predict_view(state, T_init, state.live.camera)
-        seen = replace(state.live, T_prior=None)  # what features say is nearer than what another source does
+        # what features say is nearer than what another source does
+        seen = replace(state.live, T_prior=None, T_wc_before=self.last.T_oc)
         tracking = self.system.localize(replace(state, T_oc=T_init), seen, model, T_init)
         if bool(tracking.ok[0]):
             return tracking

@@ -21,6 +21,7 @@ class LiveFrame:
     has_camera: Tensor | None = None  # (B,) bool, K is a pinhole camera's: no pixel has depth where not; None for all
     T_prior: Tensor | None = None  # (B, 4, 4), see `RGBDFrames`, NaN where unknown or no rigid motion
     T_wc_told: Tensor | None = None  # (B, 4, 4), where that says that the frame was seen from, for `Odometry`
+    T_wc_before: Tensor | None = None  # (B, 4, 4), of the frame before; None for where the search is told it was
 
     @property
     def camera(self) -> Camera:

@@ -17,7 +17,7 @@ from gradslam_ng.calibration import Calibration, Scale, calibrate_sequence
 from gradslam_ng.calibration.calibrate import rounds
 from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair
-from gradslam_ng.commands.console import WorkConsole
+from gradslam_ng.commands.console import PlainLines, WorkConsole
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions
@@ -81,7 +81,7 @@ def calibrate(
 def _calibrate(sequence: RGBDSequence, keyframes: int, console: Console) -> Calibration:
     """With a bar for each run over the frames, and one for the refinement."""
     refined = Progress(TextColumn("refined"), BarColumn(), MofNCompleteColumn(), console=console)
-    task = refined.add_task("", total=rounds())
+    task, lines = refined.add_task("", total=rounds()), PlainLines(console)
 
     def track(system: StreamingSystem, frames: RGBDSequence) -> Result:
         refined.stop()
@@ -90,8 +90,12 @@ def _calibrate(sequence: RGBDSequence, keyframes: int, console: Console) -> Cali
         refined.start()
         return result
 
+    def tell() -> None:
+        refined.advance(task)
+        lines.tell(f"refined {refined.tasks[task].completed:.0f} of {rounds()} times")
+
     try:
-        return calibrate_sequence(sequence, keyframes=keyframes, track=track, on_round=lambda: refined.advance(task))
+        return calibrate_sequence(sequence, keyframes=keyframes, track=track, on_round=tell)
     finally:
         refined.stop()
 

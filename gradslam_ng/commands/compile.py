@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import torch
@@ -10,6 +9,7 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
+from gradslam_ng.commands.console import show_messages
 from gradslam_ng.commands.recording import SourceOptions
 from gradslam_ng.commands.run_options import SystemOptions
 from gradslam_ng.compute.compiled import compilation
@@ -39,8 +39,7 @@ def compile(
     if missing:
         raise OSError(f"compile: {missing}")
     console = Console()
-    handler = RichHandler(console=console, show_path=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
+    show_messages(RichHandler(console=console, show_path=False))
     sequence = recording.load(source)
     slam = method.make(recording.max_depth)
     with torch.no_grad(), share_cores(), compilation(wait=True):

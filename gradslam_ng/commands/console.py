@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
+
+PRINTED_EVERY = 10.0  # seconds between two lines in place of a bar
 
 
 class WorkConsole(Console):
@@ -15,6 +22,44 @@ class WorkConsole(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
         drop_output()
+
+
+def show_messages(*handlers: logging.Handler) -> None:
+    """Have messages go there: all of this package, of others what they warn of."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers, force=True)
+    logging.getLogger("gradslam_ng").setLevel(logging.INFO)
+
+
+class PlainLines:
+    """Lines now and then where nobody sees a bar: in a file."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.due = console, time.monotonic() + PRINTED_EVERY
+
+    def tell(self, line: str) -> None:
+        """Print it, if it is time to."""
+        if not self.console.is_terminal and time.monotonic() >= self.due:
+            self.console.print(escape(line), soft_wrap=True, highlight=False)
+            self.due = time.monotonic() + PRINTED_EVERY
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Inside, say on the standard error what is worked on: beside something that turns on a terminal, else in a line.
+
+    Yields a function (what) that says what comes next.
+    """
+    console = Console(stderr=True)
+
+    def tell(next_: str) -> None:
+        if console.is_terminal:
+            status.update(f"[dim]{escape(next_)}[/]")
+        else:
+            console.print(escape(next_), soft_wrap=True, highlight=False)
+
+    with console.status("") as status:
+        tell(what)
+        yield tell
 
 
 def drop_output() -> None:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
 from gradslam_ng.commands.arguments import OPTIONAL, OptionalInt
-from gradslam_ng.commands.console import WorkConsole
+from gradslam_ng.commands.console import PlainLines, WorkConsole
 from gradslam_ng.commands.recording import SourceOptions, describe
 from gradslam_ng.commands.run_folder import load_estimate
 from gradslam_ng.datasets.convert import convert as convert_sequence
@@ -43,9 +43,13 @@ def convert(
     console.print(escape(describe(sequence)), soft_wrap=True)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task(escape(sequence.name), total=len(sequence))
-        done = convert_sequence(
-            sequence, out, to, trajectory=poses, jpeg=jpeg, progress=lambda count: bar.update(task, completed=count)
-        )
+        lines = PlainLines(console)
+
+        def tell(count: int) -> None:
+            bar.update(task, completed=count)
+            lines.tell(f"{count} of {len(sequence)} frames")
+
+        done = convert_sequence(sequence, out, to, trajectory=poses, jpeg=jpeg, progress=tell)
         bar.update(task, completed=len(sequence))
     console.print(escape(f"{done.folder}: {done.frames} frames as {to}"), soft_wrap=True)
     if done.unposed:

@@ -9,10 +9,11 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from gradslam_ng import datasets
 from gradslam_ng.commands.arguments import OPTIONAL, OptionalStr
+from gradslam_ng.commands.console import PlainLines
 
 Name = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]", help_behavior_hint=OPTIONAL)]
 
@@ -32,13 +33,20 @@ def download(name: Name = None, /, out: Path = Path("datasets"), url: OptionalSt
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(escape(name), total=None)
-        folder = datasets.download(name, out, url, lambda done, total: bar.update(task, completed=done, total=total))
+        lines = PlainLines(console)
+
+        def tell(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+            lines.tell(f"{done / 1e6:.0f} MB" + ("" if total is None else f" of {total / 1e6:.0f}"))
+
+        folder = datasets.download(name, out, url, tell)
     entry = datasets.CATALOG[name]
     console.print(f"{escape(str(folder))}: license {escape(entry.license)}", soft_wrap=True)
 
 
 def _catalog() -> Table:
-    table = Table("name", "camera", "license", title="public sequences")
+    whole = Column("name", no_wrap=True)  # it is what one types
+    table = Table(whole, "camera", "license", title="public sequences")
     for entry in datasets.CATALOG.values():
         table.add_row(entry.name, entry.camera, entry.license)
     return table

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import datasets
+from gradslam_ng.commands.console import working
 from gradslam_ng.commands.recording import SourceOptions, describe, print_findings
 from gradslam_ng.datasets.info import Info
 
@@ -31,7 +32,7 @@ def info(
     sequence = recording.load(source)
     console = Console()
     console.print(escape(describe(sequence)), soft_wrap=True)
-    with console.status(f"looking at {min(SAMPLED, len(sequence))} frames"):
+    with working(f"looking at {min(SAMPLED, len(sequence))} frames"):
         found = datasets.info(sequence, SAMPLED)
     show(found, console)
 

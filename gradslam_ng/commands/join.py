@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gradslam_ng.commands.console import working
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.outputs import peak_memory, version
 from gradslam_ng.commands.run_folder import STATE, claim_folder, clear_folder, remove_results
@@ -43,16 +44,15 @@ def join(
         overwrite: Replace the results of a run in that folder; other files there stay.
     """
     check_folders(folders, out)
-    console = Console()
-    with console.status("[dim]reading[/]") as status:
+    with working("reading") as tell:
         runs = [read_finished_run(folder / STATE, str(folder)) for folder in folders]
         with claim_folder(out):
             clear_folder(out, overwrite)
-            joiner = RunJoiner(runs, on_progress=lambda name: status.update(f"[dim]{escape(name)}[/]"))
+            joiner = RunJoiner(runs, on_progress=tell)
             with compilation(compile):
                 together = joiner.join()
             write(out, together)
-    print_summary(out, together, console)
+    print_summary(out, together, Console())
     if together.num_joined < 2:
         raise UnreliableError("no two of the runs are joined")
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from gradslam_ng.commands.arguments import OptionalInt, OptionalPath
+from gradslam_ng.commands.console import working
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.run_folder import load_estimate, map_file
 from gradslam_ng.geometry.upright import estimate_upright
@@ -53,16 +54,16 @@ def mesh(
         raise UsageError(f"decimate: expected a positive number of triangles, got {decimate}")
     if texture and out.suffix.lower() not in TEXTURED:
         raise UsageError(f"texture: expected an --out that ends in {' or '.join(TEXTURED)}, got {out.name!r}")
-    with Console(stderr=True).status("[dim]surface[/]") as status:
+    with working("surface") as tell:
         surfels = None if map_.suffix.lower() == ".npz" else SurfelMap.load(map_)
         volume = VoxelGrid.load(map_) if surfels is None else surfels_to_tsdf(surfels, voxel_size)
         if out.exists() and out.samefile(map_):
             raise UsageError(f"out: expected another file than the map itself, got {out}")
         whole = marching_cubes(volume)
-        status.update(f"[dim]{len(whole.faces)} triangles[/]")
+        tell(f"{len(whole.faces)} triangles")
         smaller = _make_smaller(whole, min_component, decimate)
         if texture and len(smaller.faces):
-            status.update("[dim]texture[/]")
+            tell("texture")
             smaller = _with_texture(smaller, whole, surfels, volume.voxel_size / 2)
         out.parent.mkdir(parents=True, exist_ok=True)
         smaller.save(out, _up(map_, whole))

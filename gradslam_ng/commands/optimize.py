@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradslam_ng import optim
+from gradslam_ng.commands.console import working
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.run_folder import check_writable
 from gradslam_ng.graph import g2o
@@ -60,15 +61,16 @@ def optimize(
     check_writable(out.parent)
     began = time.perf_counter()
     first = problem
-    if start == "chordal":
-        first = problem.with_poses(
-            chordal_initialization(problem.T, problem.i, problem.j, problem.T_ij, problem.information)
-        )
-    factors = first.factor_graph(None if kernel == "none" else KERNELS[kernel](scale))
-    before = factors.error(factors.initial)
-    if kernel == "graduated":
-        factors = graduated_non_convexity(factors)
-    solution = factors.optimize(STRATEGIES[strategy], iterations)
+    with working(f"{len(problem.T)} poses, {len(problem.i)} edges"):
+        if start == "chordal":
+            first = problem.with_poses(
+                chordal_initialization(problem.T, problem.i, problem.j, problem.T_ij, problem.information)
+            )
+        factors = first.factor_graph(None if kernel == "none" else KERNELS[kernel](scale))
+        before = factors.error(factors.initial)
+        if kernel == "graduated":
+            factors = graduated_non_convexity(factors)
+        solution = factors.optimize(STRATEGIES[strategy], iterations)
     seconds = time.perf_counter() - began
     if not bool(torch.isfinite(solution.error)):
         raise ValueError(f"{graph}: no solution from here; try --start chordal or --strategy levenberg-marquardt")

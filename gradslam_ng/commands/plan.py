@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gradslam_ng import planning
 from gradslam_ng.commands.arguments import OPTIONAL, OptionalStr
+from gradslam_ng.commands.console import working
 from gradslam_ng.commands.errors import NoRoomError, OutsideError, UnreachableError, UnseenError, UsageError
 from gradslam_ng.commands.recording import SourceOptions, is_synthetic
 from gradslam_ng.commands.run_folder import check_writable, load_estimate, map_file, metrics_beside
@@ -151,8 +152,9 @@ def _occupancy(file: Path, options: GridOptions, console: Console) -> planning.O
         return grid.flatten()
     step = max(1, math.ceil(len(recording) / FRAMES))
     frames = list(range(0, len(recording), step))
-    for first in range(0, len(frames), CHUNK):
-        grid = grid.carve(_with_poses([recording[i] for i in frames[first : first + CHUNK]], trajectory))
+    with working(f"what {len(frames)} frames saw to be free"):
+        for first in range(0, len(frames), CHUNK):
+            grid = grid.carve(_with_poses([recording[i] for i in frames[first : first + CHUNK]], trajectory))
     return grid.flatten()
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from gradslam_ng.cameras import LatestFrames
+from gradslam_ng.commands.console import PlainLines, show_messages
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import peak_memory
 from gradslam_ng.compute.kernel_library import library
@@ -22,7 +23,6 @@ from gradslam_ng.slam.stream import Stream
 from gradslam_ng.structures import VoxelGrid
 
 TOLD_EVERY = 0.5  # seconds between two looks at sizes, which wait for the device
-PRINTED_EVERY = 10.0  # seconds between two lines in place of a bar
 
 
 class RunProgress(Progress):
@@ -34,19 +34,6 @@ class RunProgress(Progress):
         yield self.make_tasks_table(self.tasks)
         if self.line:
             yield Text(self.line, style="dim", no_wrap=True, overflow="ellipsis")
-
-
-class PlainLines:
-    """Lines now and then where nobody sees a bar: in a file."""
-
-    def __init__(self, console: Console) -> None:
-        self.console, self.due = console, time.monotonic() + PRINTED_EVERY
-
-    def tell(self, line: str) -> None:
-        """Print it, if it is time to."""
-        if not self.console.is_terminal and time.monotonic() >= self.due:
-            self.console.print(line, soft_wrap=True, highlight=False)
-            self.due = time.monotonic() + PRINTED_EVERY
 
 
 def run_with_progress(
@@ -66,8 +53,7 @@ def run_with_progress(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with RunProgress(*columns, TimeRemainingColumn(), console=console) as progress:
         shown = RichHandler(console=console, show_time=False, show_path=False)  # above the bar, not through it
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown, *handlers], force=True)
-        logging.getLogger("websockets").setLevel(logging.WARNING)  # who came to look is nothing to tell
+        show_messages(shown, *handlers)
         task = progress.add_task(escape(sequence.name), total=total, completed=stream.following, speed="")
         lines, due = PlainLines(console), 0.0
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng import evaluation
+from gradslam_ng.commands.console import working
 from gradslam_ng.datasets.sequence import RGBDSequence
 from gradslam_ng.refinement import Refinement, refine
 from gradslam_ng.slam import Result
 from gradslam_ng.slam.system import System
 
 
-def refine_run(system: System, sequence: RGBDSequence, result: Result, console: Console) -> tuple[Result, dict | None]:
+def refine_run(system: System, sequence: RGBDSequence, result: Result) -> tuple[Result, dict | None]:
     """The refined result and what is to be told of it; the result as it was, and None, where the run or its refinement
     was interrupted."""
     if result.interrupted:
         return result, None
     try:
-        with console.status("refining poses and map"):
+        with working("refining poses and map"):
             refinement = refine(system, sequence, result)
     except KeyboardInterrupt:
         return replace(result, interrupted=True), None

@@ -200,7 +200,7 @@ def _run_on(
     shown = page.open(sequence, console)
     live = None if shown is None else LiveView(shown)
     result = run_with_progress(stream, console, live=live, handlers=handlers, frames=frames, total=incoming.length)
-    result, refined = refine_run(slam, sequence, result, console) if method.refine else (result, None)
+    result, refined = refine_run(slam, sequence, result) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)
     if not writer.is_written or (out / STATE).is_file():  # where a frame was left half done there may be none
         written[STATE] = writer.is_written

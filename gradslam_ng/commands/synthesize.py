@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
 from gradslam_ng.commands.arguments import OptionalInt
-from gradslam_ng.commands.console import WorkConsole
+from gradslam_ng.commands.console import PlainLines, WorkConsole
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.datasets.export import write_tum
 from gradslam_ng.datasets.synthetic import Synthetic
@@ -54,6 +54,12 @@ def synthesize(
     console = WorkConsole()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task(escape(name), total=frames)
-        folder = write_tum(sequence, out, jpeg, mesh, lambda done: bar.update(task, completed=done))
+        lines = PlainLines(console)
+
+        def tell(done: int) -> None:
+            bar.update(task, completed=done)
+            lines.tell(f"{done} of {frames} frames")
+
+        folder = write_tum(sequence, out, jpeg, mesh, tell)
     facts = f"{frames} frames of {size}, {noise} noise, path {path}, seed {seed}"
     console.print(f"{escape(str(folder))}: {facts}", soft_wrap=True)

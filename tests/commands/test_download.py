@@ -7,12 +7,13 @@ import pytest
 
 from gradslam_ng.cli import main
 from gradslam_ng.commands.download import download
+from gradslam_ng.datasets import CATALOG
 
 
 def test_lists_the_catalog(capsys):
     download(None)
     printed = capsys.readouterr().out
-    assert "tum/fr1_desk" in printed and "CC BY" in printed
+    assert all(f" {name} " in printed for name in CATALOG) and "CC BY" in printed  # names are whole: they are typed
 
 
 def test_downloads_and_tells_where_and_the_license(tmp_path, capsys):

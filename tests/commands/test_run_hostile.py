@@ -71,7 +71,7 @@ def test_the_bar_reaches_its_end_without_the_last_frame(copy, tmp_path, run, pri
 
 
 def test_a_long_run_says_how_far_it_is_where_there_is_no_bar(recording, tmp_path, run, prints, monkeypatch):
-    monkeypatch.setattr("gradslam_ng.commands.progress.PRINTED_EVERY", 0.0)
+    monkeypatch.setattr("gradslam_ng.commands.console.PRINTED_EVERY", 0.0)
     assert run(recording, tmp_path / "out") == 0
     assert re.search(r"frame 4 of 6: \d+ surfels, ", prints())
 

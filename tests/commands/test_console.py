@@ -1,0 +1,52 @@
+"""What commands say while they work: beside something that turns on a terminal, in lines where they are piped."""
+
+from __future__ import annotations
+
+import io
+import logging
+from logging.handlers import BufferingHandler
+
+import pytest
+from rich.console import Console
+
+from gradslam_ng.commands import console as consoles
+from gradslam_ng.commands.console import PlainLines, show_messages, working
+
+
+@pytest.fixture
+def terminal(monkeypatch) -> io.StringIO:
+    """What is written to a terminal in place of the standard error."""
+    written = io.StringIO()
+    monkeypatch.setattr(consoles, "Console", lambda **_: Console(file=written, force_terminal=True, width=60))
+    return written
+
+
+def test_steps_are_lines_on_the_standard_error_where_it_is_piped(capsys):
+    with working("reading [a]") as tell:
+        tell("out/run_1")
+    assert capsys.readouterr() == ("", "reading [a]\nout/run_1\n")
+
+
+def test_steps_replace_each_other_on_a_terminal(terminal):
+    with working("reading") as tell:
+        tell("out/[run]")
+    shown = terminal.getvalue()
+    assert "out/[run]" in shown and "\x1b[2K" in shown  # in the place of what was there
+    assert not shown.endswith("out/[run]\n")
+
+
+def test_lines_now_and_then_only_where_nobody_sees_a_bar(monkeypatch):
+    monkeypatch.setattr(consoles, "PRINTED_EVERY", 0.0)
+    for is_terminal, expected in ((False, "1 of 2 [frames]\n"), (True, "")):
+        written = io.StringIO()
+        PlainLines(Console(file=written, force_terminal=is_terminal)).tell("1 of 2 [frames]")
+        assert written.getvalue() == expected
+
+
+def test_of_other_packages_only_what_they_warn_of_is_shown():
+    shown = BufferingHandler(10)
+    show_messages(shown)
+    logging.getLogger("matplotlib.font_manager").info("generated new fontManager")
+    logging.getLogger("matplotlib").warning("no fonts")
+    logging.getLogger("gradslam_ng").info("compiled")
+    assert [record.getMessage() for record in shown.buffer] == ["no fonts", "compiled"]

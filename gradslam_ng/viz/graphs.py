@@ -40,7 +40,8 @@ def plot_graphs(path: str | os.PathLike, graphs: dict[str, G2OGraph], title: str
     axes.legend(frameon=False, loc="best")
     figure.suptitle(title, parse_math=False)
     with whole_file(path) as part:
-        figure.savefig(part, format=Path(path).suffix[1:] or "png")
+        # tight: with axes of one scale, the layout alone leaves a label below the picture
+        figure.savefig(part, format=Path(path).suffix[1:] or "png", bbox_inches="tight")
 
 
 def _positions(graph: G2OGraph) -> np.ndarray:

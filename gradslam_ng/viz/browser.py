@@ -11,7 +11,6 @@ import math
 import os
 import sys
 import threading
-import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,7 +35,7 @@ FIRST_SIZE, LARGEST_POINT = 12, 50  # millimeters
 GROWTH = 1.25  # times as large a scene is looked at from elsewhere
 PHONE = 0.75  # width by height, of a page whose lower part is covered by controls
 PHONE_FREE, SCREEN_FREE = (0.6, 1.0), (1.0, 0.75)  # of height and width that controls leave
-TURNED = 0.2  # seconds between two choices of the points that face the viewer
+TURNED = 0.2  # seconds from a move of the viewer to the choice of the points that face him
 Images = Callable[[float], np.ndarray | None]  # seconds of a frame -> (H, W, 3) uint8, None where there is none
 
 
@@ -95,7 +94,7 @@ class BrowserView:
         self.shown: dict[str, Any] = {}  # what is drawn, by name
         self.lock = threading.RLock()
         self.eye: np.ndarray | None = None  # where the viewer is
-        self.turned_at = 0.0
+        self.turning: threading.Timer | None = None  # as long as points are to be chosen for where he goes
         self.extent = 0.0  # of the scene that the view was chosen for, meters
         self.fitting_size = FIRST_SIZE  # of points, as long as nobody chose another
         self.placed: dict[int, np.ndarray] = {}  # where each viewer was put
@@ -155,6 +154,9 @@ class BrowserView:
 
     def close(self) -> None:
         """The page is served no longer."""
+        with self.lock:
+            if self.turning is not None:
+                self.turning.cancel()
         with quiet():
             self.server.flush()
             self.server.stop()
@@ -325,15 +327,20 @@ class BrowserView:
         client.camera.on_update(self._turn)
 
     def _turn(self, camera: Any) -> None:
-        """The viewer moved: other points face him."""
-        now = time.monotonic()
-        if not self.opens.value or now - self.turned_at < TURNED:
-            return
-        self.turned_at = now
-        eye = np.asarray(camera.position)
-        if self.eye is None or np.linalg.norm(eye - self.eye) > 0.05:
-            self.eye = eye
-            self._draw_map()
+        """The viewer moves: other points face him, chosen in a moment for where he is by then."""
+        with self.lock:
+            if self.turning is None:
+                self.turning = threading.Timer(TURNED, self._face, [camera])
+                self.turning.daemon = True
+                self.turning.start()
+
+    def _face(self, camera: Any) -> None:
+        with self.lock:
+            self.turning = None
+            eye = np.asarray(camera.position)
+            if self.eye is None or np.linalg.norm(eye - self.eye) > 0.05:
+                self.eye = eye
+                self._draw_map()
 
 
 def as_linear(colors: np.ndarray) -> np.ndarray:

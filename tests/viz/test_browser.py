@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,6 +137,15 @@ def test_points_that_face_away_open_the_map(view):
     view.opens.value = False
     view.show(scene)
     assert view.shown["map"].visible and len(view.shown["map"].points) == len(scene.cloud)
+
+
+def test_where_a_viewer_stops_decides_which_points_face_him(view, until):
+    view.show(wall())
+    viewer = SimpleNamespace(position=np.array([0.0, 0, -5]))
+    view._turn(viewer)
+    viewer.position = np.array([0.0, 0, 5])  # and there he stays
+    view._turn(viewer)
+    assert until(lambda: view.eye[2] == 5 and not view.shown["map"].visible)
 
 
 def test_points_are_as_large_as_it_takes_to_close_surfaces(view):

@@ -51,19 +51,28 @@ def allow_offset(factor: PhotometricFactor, geometry: PointToPlaneFactor, motion
     In the directions alone that geometry, of any level, observes: along a bare wall color is all there is. How large
     the motion may be is a constant of the gradient.
     """
-    term, ask = factor.term, not static_shapes_enabled()  # in `static_shapes` nothing is asked of the device
-    moved = (image_motion(term.points, term.weights, term.K, motion) - MIN_MOTION).clamp(min=0.0)
-    if ask and not bool((moved > 0).any()):
-        return factor
-    blur = torch.minimum(moved, BLUR_PER_WIDTH * (edge_width(term.image) - SHARP).clamp(min=0.0))
-    if ask and not bool((blur > 0).any()):
+    term = factor.term
+    blur = blur_length(term.points, term.weights, term.K, term.image, motion)
+    if not static_shapes_enabled() and not bool((blur > 0).any()):  # in `static_shapes` nothing is asked of the device
         return factor
     sigma = OFFSET_SHARE * blur
     offset = (sigma.square() * factor.total)[:, None, None] * one_pixel(geometry, motion.T_mc, term.K)
     return replace(factor, offset=offset)
 
 
-@compiled(dynamic=(), fuse_reductions=True)
+@compiled(dynamic=(), fuse_reductions=True, batched=True)
+def blur_length(
+    points: Tensor,  # (B, P, 3), meters
+    weights: Tensor,  # (B, P), 0 where there is none
+    K: Tensor,  # (B, 3, 3)
+    image: Tensor,  # (B, H, W), intensity
+    motion: Motion,
+) -> Tensor:
+    """Over how many pixels (B,) an image is blurred by motion, at most: no more than it moved, and its edges show."""
+    moved = (image_motion(points, weights, K, motion) - MIN_MOTION).clamp(min=0.0)
+    return torch.minimum(moved, BLUR_PER_WIDTH * (edge_width(image) - SHARP).clamp(min=0.0))
+
+
 def image_motion(
     points: Tensor,  # (B, P, 3), meters
     weights: Tensor,  # (B, P), 0 where there is none
@@ -86,7 +95,6 @@ def image_motion(
     return K[:, 0, 0] * (2.0 / 3.0 * torch.maximum(*squares)).sqrt()
 
 
-@compiled(dynamic=(), fuse_reductions=True)
 def edge_width(
     image: Tensor,  # (B, H, W), intensity
 ) -> Tensor:

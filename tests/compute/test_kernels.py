@@ -152,6 +152,7 @@ ODOMETRY = {
     "preprocessing.pyramid": {"subsample"},
     "odometry.point_to_plane": {"linearize_point_to_plane", "evaluate_point_to_plane"},
     "odometry.photometric": {"estimate_exposure", "linearize_photometric", "evaluate_photometric"},
+    "odometry.motion_blur": {"blur_length"},
     "odometry.degeneracy": {"remap_solution"},
     "optim.solve": {"_propose", "_accept"},
 }

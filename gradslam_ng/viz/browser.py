@@ -94,7 +94,7 @@ class BrowserView:
         self.shown: dict[str, Any] = {}  # what is drawn, by name
         self.lock = threading.RLock()
         self.eye: np.ndarray | None = None  # where the viewer is
-        self.turning: threading.Timer | None = None  # as long as points are to be chosen for where he goes
+        self.choosing: threading.Timer | None = None  # as long as points are to be chosen for where he goes
         self.extent = 0.0  # of the scene that the view was chosen for, meters
         self.fitting_size = FIRST_SIZE  # of points, as long as nobody chose another
         self.placed: dict[int, np.ndarray] = {}  # where each viewer was put
@@ -155,8 +155,8 @@ class BrowserView:
     def close(self) -> None:
         """The page is served no longer."""
         with self.lock:
-            if self.turning is not None:
-                self.turning.cancel()
+            if self.choosing is not None:
+                self.choosing.cancel()
         with quiet():
             self.server.flush()
             self.server.stop()
@@ -329,14 +329,14 @@ class BrowserView:
     def _turn(self, camera: Any) -> None:
         """The viewer moves: other points face him, chosen in a moment for where he is by then."""
         with self.lock:
-            if self.turning is None:
-                self.turning = threading.Timer(TURNED, self._face, [camera])
-                self.turning.daemon = True
-                self.turning.start()
+            if self.choosing is None:
+                self.choosing = threading.Timer(TURNED, self._face, [camera])
+                self.choosing.daemon = True
+                self.choosing.start()
 
     def _face(self, camera: Any) -> None:
         with self.lock:
-            self.turning = None
+            self.choosing = None
             eye = np.asarray(camera.position)
             if self.eye is None or np.linalg.norm(eye - self.eye) > 0.05:
                 self.eye = eye

@@ -130,6 +130,18 @@ class Keyframes:
             return T_wc.new_zeros(0), T_wc.new_zeros(0)
         return se3.distance(self.poses[:count], T_wc)
 
+    def is_near(
+        self,
+        T_wc: Tensor,  # (4, 4) float64
+        meters: float,
+        radians: float,
+    ) -> bool:
+        """Whether a keyframe is less than that far away and turned."""
+        if not len(self):
+            return False
+        close = self.poses[(self.poses[:, :3, 3] - T_wc[:3, 3]).square().sum(-1) < meters**2]  # few; angles take long
+        return bool((se3.distance(close, T_wc)[1] < radians).any())
+
     def _count(self, before: int | None) -> int:
         return len(self) if before is None else bisect_left(self.frames, before)
 

@@ -74,8 +74,8 @@ class Relocalizer:
         T_wc: Tensor,  # (1, 4, 4)
     ) -> bool:
         """Whether no keyframe is near a frame that was tracked."""
-        meters, radians = self.keyframes.distances(T_wc[0].double().cpu())
-        return not bool(((meters < self.spacing[0]) & (radians < math.radians(self.spacing[1]))).any())
+        meters, degrees = self.spacing
+        return not self.keyframes.is_near(T_wc[0].double().cpu(), meters, math.radians(degrees))
 
     def add(
         self,

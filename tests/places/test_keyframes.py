@@ -33,6 +33,18 @@ def test_frames_ride_on_their_keyframes():
     assert len(keyframes.distances(poses[0], before=0)[0]) == 0
 
 
+def test_near_is_what_is_both_close_and_alike_in_direction():
+    keyframes = Keyframes()
+    assert not keyframes.is_near(turned(0.0), 10.0, 3.2)
+    for i, x in enumerate((0.0, 1.0, 5.0)):
+        keyframes.add(i, turned(0.2 * i, x), torch.ones(4))
+    assert keyframes.is_near(turned(0.35, 5.1), 0.2, 0.1)
+    assert not keyframes.is_near(turned(0.25, 5.1), 0.2, 0.1)  # turned away from the one that is close
+    assert not keyframes.is_near(turned(0.4, 4.7), 0.2, 0.1)
+    assert keyframes.is_near(turned(0.1, 0.5), 0.6, 0.15)  # of two
+    assert not keyframes.is_near(turned(0.0, 2.0), 0.9, 3.2)
+
+
 def test_descriptors_know_a_place_from_another(seen):
     here, near, away, dark = (seen(turned(yaw))[0] for yaw in (0.3, 0.38, 2.0, 0.3))
     dark = replace(dark, color=0.5 * dark.color)

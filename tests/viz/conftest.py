@@ -36,19 +36,21 @@ def open_page(browser) -> Iterator[Callable]:
 
     A page left open would go on drawing, and look for its server again on the port of the next.
     """
-    context = browser.new_context()
-    context.set_default_timeout(1000 * PATIENCE)
+    contexts = []
 
     def open_(url: str, width: int, height: int, asked: list[str] | None = None):
+        context = browser.new_context(viewport={"width": width, "height": height})  # set later, it may come too late
+        contexts.append(context)
+        context.set_default_timeout(1000 * PATIENCE)
         page = context.new_page()
-        page.set_viewport_size({"width": width, "height": height})
         if asked is not None:
             page.on("request", lambda request: asked.append(request.url))
         page.goto(url)
         return page
 
     yield open_
-    context.close()
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture(scope="package")

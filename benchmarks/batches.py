@@ -1,8 +1,8 @@
 """A frame of several sequences at once against that of one: `python -m benchmarks.batches`.
 
-PointFusion, compiled, on one thread. Batches take turns, a frame each, in one process, so that whatever else the machine
-does meets all alike; milliseconds are of the processor. A ratio is that of the same frame in a batch and alone: reported
-is the median over frames and rounds, with the lowest and the highest.
+PointFusion, compiled, on one thread. Batches take turns, a frame each, in one process, so that whatever else the
+machine does meets all alike; milliseconds are of the processor. A ratio is that of the same frame in a batch and alone:
+reported is the median over frames and rounds, with the lowest and the highest.
 """
 
 from __future__ import annotations

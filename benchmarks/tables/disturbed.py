@@ -167,7 +167,8 @@ def calibration_recordings() -> str:
 def scaling() -> str:
     data = load("scaling")
     columns = (
-        "growing", "images, across", "tracked, across", "surfels", "ms of the processor", "ms passed", "peak memory, MB",
+        "growing", "images, across", "tracked, across", "surfels", "ms of the processor", "ms passed",
+        "peak memory, MB",
     )  # fmt: skip
     rows = [
         [part, str(row["width"]), str(row["working_width"]), f"{row['surfels']:,}", f"{row['ms']:.0f}",

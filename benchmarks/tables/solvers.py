@@ -244,7 +244,8 @@ def _training(name: str, command: str) -> str:
         for way, row in data["rows"].items()
     ]  # fmt: skip
     columns = (
-        "`backward=`", "plain, s of the processor", "compiled", "times as fast", "forward, recorded, of one that is not",
+        "`backward=`", "plain, s of the processor", "compiled", "times as fast",
+        "forward, recorded, of one that is not",
         "forward and backward of one that is not", "plain, MB, three frames", "compiled",
         "difference of the gradients", "plain / compiled from those in double precision",
     )  # fmt: skip

@@ -233,9 +233,7 @@ class CompiledBackward(CompiledFunction[[tuple[Any, ...], tuple[int, ...], tuple
                 return cast(Tensors, tuple(recorded_gradients(part, inputs, (True,) * len(inputs), list(grads))))
 
         gradients.__module__, gradients.__qualname__ = function.__module__, f"{function.__qualname__}.backward"
-        super().__init__(
-            gradients, dynamic=None, fuse_reductions=function.fuse_reductions, batched=function.batched
-        )
+        super().__init__(gradients, dynamic=None, fuse_reductions=function.fuse_reductions, batched=function.batched)
         self.function = function
 
     def dynamic_sizes(self, args: Sequence[Any]) -> list[list[bool]]:

@@ -178,7 +178,9 @@ def test_elements_of_a_batch_take_the_version_for_one(submitted):
             single = [run(x[i : i + 1], shift[i : i + 1]) for i in range(3)]
             batch = run(x, shift)
     y, of_x, of_scale = (torch.stack(parts) for parts in zip(*single, strict=True))
-    assert torch.equal(batch[0], y[:, 0]) and torch.equal(batch[1], of_x[:, 0]) and torch.equal(batch[2], of_scale.sum())
+    assert (
+        torch.equal(batch[0], y[:, 0]) and torch.equal(batch[1], of_x[:, 0]) and torch.equal(batch[2], of_scale.sum())
+    )
     assert submitted == ["center_rows", "center_rows.backward"]
 
 

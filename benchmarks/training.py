@@ -3,7 +3,8 @@
 Forward and backward of PointFusion over clips of the synthetic living room, gradients to depth through poses and map.
 Plain and compiled steps take turns in one process, on one thread, and the processor's time counts; the first two of
 each, in which versions are loaded or made, do not. Beside them the forward pass without gradients, that in which they
-are recorded, what tensors hold at most, and how far both gradients are from that of the same images in double precision.
+are recorded, what tensors hold at most, and how far both gradients are from that of the same images in double
+precision.
 """
 
 from __future__ import annotations

@@ -158,7 +158,18 @@ def _fake(mode: Any, place: int, spec: TensorSpec) -> Tensor:
 def _guard(expression: str, specs: Sequence[TensorSpec]) -> str:
     """The guard that torch works out, of arguments t0, t1, ...; where in their memory they begin does not matter, nor
     do strides along axes of one."""
-    free = [f"L['t{i}'].stride()[{axis}] ==" for i, spec in enumerate(specs) for axis in spec.ones]
+    free = {f"L['t{i}'].stride()[{axis}]" for i, spec in enumerate(specs) for axis in spec.ones}
     terms = [term for term in expression.split(" and ") if ".storage_offset()" not in term]
-    terms = [term for term in terms if not term.startswith(tuple(free))]
+    terms = [term for term in terms if not (_is_set(term, free) or _is_bounded(term, free))]
     return re.sub(r"L\['(t\d+)'\]", r"\1", " and ".join(terms)) or "True"
+
+
+def _is_set(term: str, strides: set[str]) -> bool:
+    """Whether a term of a guard says that one of these strides is equal to something."""
+    return any(term.startswith(f"{stride} ==") for stride in strides)
+
+
+def _is_bounded(term: str, strides: set[str]) -> bool:
+    """Whether a term of a guard is of nothing but these strides."""
+    asked = set(re.findall(r"L\['t\d+'\]\.\w+\(\)\[\d+\]", term))
+    return bool(asked) and asked <= strides

@@ -224,6 +224,16 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@needs_compiler
+@torch.no_grad()
+def test_one_number_expanded_to_a_row_has_a_version_for_all_lengths(submitted):
+    """Its stride along the axis of one says nothing, not even that there is one."""
+    with compilation(wait=True):
+        for length in (6, 8, 11):
+            assert scale_rows(torch.ones(()).expand(1, length), 2.0)[0].sum() == 2 * length
+    assert submitted == ["scale_rows"] and not library().failed
+
+
 def test_the_folder_is_the_users_unless_named(monkeypatch):
     monkeypatch.delenv("GRADSLAM_NG_KERNELS")
     monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "cache")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gradslam_ng import optim
 from gradslam_ng.compute.compiled import compiled, static_shapes_enabled
+from gradslam_ng.compute.discrete import discrete
 from gradslam_ng.compute.safe import denominator
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry.degeneracy import analyze_degeneracy, normalize_units
@@ -44,20 +45,24 @@ def allow_offsets(
     return tuple(allow_offset(x, geometry, motion) if isinstance(x, PhotometricFactor) else x for x in factors)
 
 
-@torch.no_grad()
 def allow_offset(factor: PhotometricFactor, geometry: PointToPlaneFactor, motion: Motion) -> PhotometricFactor:
     """The factor; for a blurred frame, of a camera that is off by a small motion which nobody knows.
 
     In the directions alone that geometry, of any level, observes: along a bare wall color is all there is. How large
     the motion may be is a constant of the gradient.
     """
+    covariance = offset_covariance(factor, geometry, motion)
+    return factor if covariance is None else replace(factor, offset=factor.total[:, None, None] * covariance)
+
+
+@discrete
+def offset_covariance(factor: PhotometricFactor, geometry: PointToPlaneFactor, motion: Motion) -> Tensor | None:
+    """The covariance (B, 6, 6) of the motion by which color may be off; None where no frame is blurred."""
     term = factor.term
     blur = blur_length(term.points, term.weights, term.K, term.image, motion)
     if not static_shapes_enabled() and not bool((blur > 0).any()):  # in `static_shapes` nothing is asked of the device
-        return factor
-    sigma = OFFSET_SHARE * blur
-    offset = (sigma.square() * factor.total)[:, None, None] * one_pixel(geometry, motion.T_mc, term.K)
-    return replace(factor, offset=offset)
+        return None
+    return (OFFSET_SHARE * blur).square()[:, None, None] * one_pixel(geometry, motion.T_mc, term.K)
 
 
 @compiled(dynamic=(), fuse_reductions=True, batched=True)

@@ -18,7 +18,7 @@ import torch
 from gradslam_ng import cli
 from gradslam_ng.commands import settings
 
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 NOT_RUN = re.compile(r"<!-- not run: .{10,} -->")  # with a reason
 
 

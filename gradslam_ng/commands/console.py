@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress
 
 PRINTED_EVERY = 10.0  # seconds between two lines in place of a bar
 
@@ -41,6 +42,23 @@ class PlainLines:
         if not self.console.is_terminal and time.monotonic() >= self.due:
             self.console.print(escape(line), soft_wrap=True, highlight=False)
             self.due = time.monotonic() + PRINTED_EVERY
+
+
+@contextlib.contextmanager
+def counting_frames(name: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
+    """Inside, a bar of frames, and lines now and then where nobody sees one.
+
+    Yields a function (done) that says how many frames are.
+    """
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
+        task, lines = bar.add_task(escape(name), total=total), PlainLines(console)
+
+        def tell(done: int) -> None:
+            bar.update(task, completed=done)
+            lines.tell(f"{done} of {total} frames")
+
+        yield tell
+        bar.update(task, completed=total)
 
 
 @contextlib.contextmanager

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress
 
 from gradslam_ng.commands.arguments import OPTIONAL, OptionalInt
-from gradslam_ng.commands.console import PlainLines, WorkConsole
+from gradslam_ng.commands.console import WorkConsole, counting_frames
 from gradslam_ng.commands.recording import SourceOptions, describe
 from gradslam_ng.commands.run_folder import load_estimate
 from gradslam_ng.datasets.convert import convert as convert_sequence
@@ -41,16 +40,8 @@ def convert(
     poses = None if trajectory is None else load_estimate(trajectory)
     console = WorkConsole()
     console.print(escape(describe(sequence)), soft_wrap=True)
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
-        task = bar.add_task(escape(sequence.name), total=len(sequence))
-        lines = PlainLines(console)
-
-        def tell(count: int) -> None:
-            bar.update(task, completed=count)
-            lines.tell(f"{count} of {len(sequence)} frames")
-
+    with counting_frames(sequence.name, len(sequence), console) as tell:
         done = convert_sequence(sequence, out, to, trajectory=poses, jpeg=jpeg, progress=tell)
-        bar.update(task, completed=len(sequence))
     console.print(escape(f"{done.folder}: {done.frames} frames as {to}"), soft_wrap=True)
     if done.unposed:
         console.print(f"[yellow]left out:[/yellow] {done.unposed} frames without a pose", soft_wrap=True)

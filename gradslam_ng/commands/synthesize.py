@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress
 
 from gradslam_ng.commands.arguments import OptionalInt
-from gradslam_ng.commands.console import PlainLines, WorkConsole
+from gradslam_ng.commands.console import WorkConsole, counting_frames
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.datasets.export import write_tum
 from gradslam_ng.datasets.synthetic import Synthetic
@@ -52,14 +51,7 @@ def synthesize(
     width, height = map(int, numbers.groups())
     sequence = Synthetic(name, frames=frames, size=(height, width), noise=noise, path=path, seed=seed)
     console = WorkConsole()
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
-        task = bar.add_task(escape(name), total=frames)
-        lines = PlainLines(console)
-
-        def tell(done: int) -> None:
-            bar.update(task, completed=done)
-            lines.tell(f"{done} of {frames} frames")
-
+    with counting_frames(name, frames, console) as tell:
         folder = write_tum(sequence, out, jpeg, mesh, tell)
     facts = f"{frames} frames of {size}, {noise} noise, path {path}, seed {seed}"
     console.print(f"{escape(str(folder))}: {facts}", soft_wrap=True)

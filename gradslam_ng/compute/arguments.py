@@ -30,8 +30,8 @@ class TensorSpec(NamedTuple):
     def of(cls, tensor: Tensor, dynamic: Sequence[bool]) -> TensorSpec:
         shape = tuple(tensor.shape)
         sizes = tuple(free and size > 1 for free, size in zip(dynamic, shape, strict=True))
-        dense = torch.empty(shape, device="meta").stride()  # along an axis of one no stride is ever taken
-        stride = tuple(own if n > 1 else d for n, own, d in zip(shape, tensor.stride(), dense, strict=True))
+        strides = zip(shape, tensor.stride(), dense_stride(shape), strict=True)
+        stride = tuple(own if n > 1 else dense for n, own, dense in strides)  # along an axis of one none is ever taken
         return cls(tensor.dtype, shape, stride, sizes)
 
     @property
@@ -42,9 +42,14 @@ class TensorSpec(NamedTuple):
     def describe(self) -> str:
         """The same for all tensors that one version is for: sizes that may change are left out."""
         sizes = ("*" if free else str(size) for size, free in zip(self.shape, self.dynamic, strict=True))
-        dense = self.stride == torch.empty(self.shape, device="meta").stride()
+        dense = self.stride == dense_stride(self.shape)
         strides = "dense" if dense else "strided" if any(self.dynamic) else str(self.stride)
         return f"{self.dtype}[{','.join(sizes)}] {strides}"
+
+
+def dense_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """That of a tensor of a shape without gaps."""
+    return torch.empty(shape, device="meta").stride()
 
 
 def flatten(args: Sequence[Any]) -> tuple[list[Tensor], tuple[Any, ...]]:

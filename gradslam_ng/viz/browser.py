@@ -340,7 +340,8 @@ class BrowserView:
             eye = np.asarray(camera.position)
             if self.eye is None or np.linalg.norm(eye - self.eye) > 0.05:
                 self.eye = eye
-                self._draw_map()
+                if self.opens.value:
+                    self._draw_map()
 
 
 def as_linear(colors: np.ndarray) -> np.ndarray:

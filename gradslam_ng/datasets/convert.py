@@ -18,11 +18,11 @@ from torch import Tensor
 from gradslam_ng.datasets.axes import flip_camera_axes
 from gradslam_ng.datasets.export import (
     DEPTH_SCALE,
+    growing_lists,
     new_folder,
     stamps_and_names,
     write_images,
     write_intrinsics,
-    write_lists,
 )
 from gradslam_ng.datasets.sequence import FrameError, RGBDSequence
 from gradslam_ng.geometry import se3
@@ -85,8 +85,7 @@ def convert(
         raise ValueError(f"trajectory: expected poses for {form}, but {_why_none(trajectory)}")
     wanted = known.nonzero().flatten().tolist() if form in NEED_POSES else list(range(len(sequence)))
     writer = _Writer(sequence, folder=new_folder(folder), form=form, T_wc=T_wc, jpeg=jpeg)
-    writer.write_frames(wanted, progress)
-    writer.write_text()
+    writer.write(wanted, progress)
     return Conversion(Path(folder), len(writer.kept), tuple(writer.unreadable), len(sequence) - len(wanted))
 
 
@@ -120,10 +119,27 @@ class _Writer:
         self.unreadable: list[FrameError] = []
         self.points: list[tuple[Tensor, Tensor]] = []  # of the world, and their colors
 
-    def write_frames(self, wanted: list[int], progress: Callable[[int], None]) -> None:
-        color, depth = FOLDERS[self.form]
-        for name in (color, depth):
+    def write(self, wanted: list[int], progress: Callable[[int], None]) -> None:
+        """Everything. What reads a layout takes the folder as far as it goes, or not at all, where it is cut short."""
+        for name in FOLDERS[self.form]:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        if self.form == "tum":
+            write_intrinsics(self.folder, self.sequence)
+            self._write_trajectory(self.folder / "groundtruth.txt")
+            with growing_lists(self.folder, self.suffix) as add:
+                self._write_frames(wanted, progress, lambda index: add(self.stamps[index], self.names[index]))
+            return
+        self._write_frames(wanted, progress)
+        {"folder": self._folder, "transforms": self._transforms, "colmap": self._colmap}[self.form]()
+
+    def _write_frames(
+        self,
+        wanted: list[int],
+        progress: Callable[[int], None],
+        written: Callable[[int], None] = lambda index: None,
+    ) -> None:
+        """The images. written: called with the number of a frame whose images are there."""
+        color, depth = FOLDERS[self.form]
         scale = DEPTH_SCALE if self.form == "tum" else MILLIMETERS
         for done, index in enumerate(wanted):
             try:
@@ -137,13 +153,10 @@ class _Writer:
             if self.form == "colmap":
                 self.points.append(_some_points(frame, self.T_wc[index], POINTS // len(wanted) + 1))
             self.kept.append(index)
+            written(index)
             progress(done + 1)
         if not self.kept:
             raise ValueError(f"{self.sequence.name}: no frame can be read: {self.unreadable[0]}")
-
-    def write_text(self) -> None:
-        """The files of the layout but for the images."""
-        {"tum": self._tum, "folder": self._folder, "transforms": self._transforms, "colmap": self._colmap}[self.form]()
 
     def _camera(self) -> dict[str, float]:
         (fx, _, cx), (_, fy, cy), _ = self.sequence.K.double().tolist()
@@ -154,12 +167,6 @@ class _Writer:
         posed = Trajectory(self.sequence.timestamps, self.T_wc)
         if bool(posed.known.any()):
             posed.save(path)
-
-    def _tum(self) -> None:
-        write_intrinsics(self.folder, self.sequence)
-        self._write_trajectory(self.folder / "groundtruth.txt")
-        stamps, names = ([each[index] for index in self.kept] for each in (self.stamps, self.names))
-        write_lists(self.folder, stamps, names, self.suffix)
 
     def _folder(self) -> None:
         self._write_json("intrinsics.json", self._camera() | {"depth_scale": MILLIMETERS})

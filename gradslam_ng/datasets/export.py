@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -28,7 +29,8 @@ def write_tum(
     """Write color, depth (16 bit PNG, 1/5000 m), lists, poses, intrinsics, and the surface as `mesh.ply` if known.
 
     Depth beyond the 13.1 m that 16 bits hold is left out as not measured. Time stamps are rounded to microseconds,
-    unless frames are closer in time.
+    unless frames are closer in time. Whatever ends the writing, the folder can be read as far as it goes: camera and
+    poses come first, the lists name what is there, the mesh comes last.
 
     Args:
         folder: is made; must be empty if it is there.
@@ -46,19 +48,20 @@ def write_tum(
     folder = new_folder(folder)
     for name in ("rgb", "depth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    if mesh and sequence.mesh is not None:
-        vertices, faces = sequence.mesh
-        write_ply(folder / "mesh.ply", dict(zip("xyz", vertices.float().unbind(-1), strict=True)), faces)
     write_intrinsics(folder, sequence)
     if sequence.ground_truth is not None:
         sequence.ground_truth.save(folder / "groundtruth.txt")
     suffix = "png" if jpeg is None else "jpg"
     stamps, names = stamps_and_names(sequence.timestamps.tolist())
-    for index, file_name in enumerate(names):
-        color, depth = folder / "rgb" / f"{file_name}.{suffix}", folder / "depth" / f"{file_name}.png"
-        write_images(sequence[index], color, depth, DEPTH_SCALE, jpeg)
-        progress(index + 1)
-    write_lists(folder, stamps, names, suffix)
+    with growing_lists(folder, suffix) as add:
+        for index, (stamp, name) in enumerate(zip(stamps, names, strict=True)):
+            color, depth = folder / "rgb" / f"{name}.{suffix}", folder / "depth" / f"{name}.png"
+            write_images(sequence[index], color, depth, DEPTH_SCALE, jpeg)
+            add(stamp, name)
+            progress(index + 1)
+    if mesh and sequence.mesh is not None:
+        vertices, faces = sequence.mesh
+        write_ply(folder / "mesh.ply", dict(zip("xyz", vertices.float().unbind(-1), strict=True)), faces)
     return folder
 
 
@@ -91,11 +94,24 @@ def write_intrinsics(folder: Path, sequence: RGBDSequence) -> None:
         np.savetxt(part, sequence.K.double().numpy(), fmt="%.9g")
 
 
-def write_lists(folder: Path, stamps: list[str], names: list[str], suffix: str) -> None:
-    """Write `rgb.txt` and `depth.txt`, last: a folder has them when all that they name is there."""
-    for name, ending in (("rgb", suffix), ("depth", "png")):
-        lines = [f"{stamp} {name}/{file}.{ending}\n" for stamp, file in zip(stamps, names, strict=True)]
-        write_whole(folder / f"{name}.txt", "# timestamp filename\n" + "".join(lines))
+@contextlib.contextmanager
+def growing_lists(folder: Path, suffix: str) -> Iterator[Callable[[str, str], None]]:
+    """Inside, `rgb.txt` and `depth.txt`, which are there from the start: without them the folder would be taken for one
+    of the layout `folder`, whose depth has other units.
+
+    Yields a function (stamp, name) that adds the images of a frame, which are there.
+    """
+    with open(folder / "rgb.txt", "x") as rgb, open(folder / "depth.txt", "x") as depth:
+        for file in (rgb, depth):
+            file.write("# timestamp filename\n")
+            file.flush()
+
+        def add(stamp: str, name: str) -> None:
+            for file, path in ((rgb, f"rgb/{name}.{suffix}"), (depth, f"depth/{name}.png")):
+                file.write(f"{stamp} {path}\n")
+                file.flush()
+
+        yield add
 
 
 def stamps_and_names(times: list[float]) -> tuple[list[str], list[str]]:

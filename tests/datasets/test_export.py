@@ -67,6 +67,26 @@ def test_depth_beyond_sixteen_bits_is_no_reading(tmp_path):
     assert (far > 13.107).any()
 
 
+@pytest.mark.parametrize("writer", ["write_tum", "convert"])
+def test_what_is_cut_short_is_read_as_far_as_it_goes(tmp_path, writer):
+    """In units of the layout, not of one that it would look like without its lists."""
+    sequence = Synthetic("corner", frames=4, size=SIZE)
+
+    def stop(done: int) -> None:
+        if done == 3:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        if writer == "write_tum":
+            write_tum(sequence, tmp_path / "cut", progress=stop)
+        else:
+            datasets.convert(sequence, tmp_path / "cut", "tum", progress=stop)
+    read = datasets.load(tmp_path / "cut")
+    assert len(read) == 3 and read.ground_truth is not None
+    torch.testing.assert_close(read.K, sequence.K)
+    torch.testing.assert_close(read[2].depth, sequence[2].depth, rtol=0, atol=1.01e-4)
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="empty"):

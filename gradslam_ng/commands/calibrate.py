@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -10,14 +11,13 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from gradslam_ng.calibration import Calibration, Scale, calibrate_sequence
 from gradslam_ng.calibration.calibrate import rounds
 from gradslam_ng.calibration.camera_file import describe_cameras
 from gradslam_ng.calibration.cameras import COLOR, DEPTH, MOTION, NAMES, CameraPair
-from gradslam_ng.commands.console import PlainLines, WorkConsole
+from gradslam_ng.commands.console import CountingBar, WorkConsole
 from gradslam_ng.commands.errors import UnreliableError, UsageError
 from gradslam_ng.commands.progress import run_with_progress
 from gradslam_ng.commands.recording import RecordingOptions
@@ -80,8 +80,8 @@ def calibrate(
 
 def _calibrate(sequence: RGBDSequence, keyframes: int, console: Console) -> Calibration:
     """With a bar for each run over the frames, and one for the refinement."""
-    refined = Progress(TextColumn("refined"), BarColumn(), MofNCompleteColumn(), console=console)
-    task, lines = refined.add_task("", total=rounds()), PlainLines(console)
+    refined = CountingBar("refined", console=console, total=rounds(), say="refined {} of {} times".format)
+    done = itertools.count(1)
 
     def track(system: StreamingSystem, frames: RGBDSequence) -> Result:
         refined.stop()
@@ -90,12 +90,8 @@ def _calibrate(sequence: RGBDSequence, keyframes: int, console: Console) -> Cali
         refined.start()
         return result
 
-    def tell() -> None:
-        refined.advance(task)
-        lines.tell(f"refined {refined.tasks[task].completed:.0f} of {rounds()} times")
-
     try:
-        return calibrate_sequence(sequence, keyframes=keyframes, track=track, on_round=tell)
+        return calibrate_sequence(sequence, keyframes=keyframes, track=track, on_round=lambda: refined.tell(next(done)))
     finally:
         refined.stop()
 

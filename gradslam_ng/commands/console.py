@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 PRINTED_EVERY = 10.0  # seconds between two lines in place of a bar
 
@@ -44,21 +52,46 @@ class PlainLines:
             self.due = time.monotonic() + PRINTED_EVERY
 
 
+class CountingBar(Progress):
+    """A bar of what is counted, and lines now and then where nobody sees one.
+
+    Args:
+        name: of what is done.
+        columns: beside it; by default a bar, and how many of how many.
+        total: how many there are, None where it is not known yet.
+        say: the line of (done, total).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *columns: ProgressColumn,
+        console: Console,
+        total: int | None,
+        say: Callable[[int, int | None], str],
+    ) -> None:
+        own = TextColumn("{task.description}"), *(columns or (BarColumn(), MofNCompleteColumn()))
+        super().__init__(*own, console=console)
+        self.total, self.say, self.lines = total, say, PlainLines(console)
+        self.counted = self.add_task(escape(name), total=total)
+
+    def tell(self, done: int, total: int | None = None) -> None:
+        """So many are done; total: where that is known only now."""
+        self.total = self.total if total is None else total
+        self.update(self.counted, completed=done, total=self.total)
+        self.lines.tell(self.say(done, self.total))
+
+
 @contextlib.contextmanager
 def counting_frames(name: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
-    """Inside, a bar of frames, and lines now and then where nobody sees one.
+    """Inside, a bar of frames.
 
     Yields a function (done) that says how many frames are.
     """
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
-        task, lines = bar.add_task(escape(name), total=total), PlainLines(console)
-
-        def tell(done: int) -> None:
-            bar.update(task, completed=done)
-            lines.tell(f"{done} of {total} frames")
-
-        yield tell
-        bar.update(task, completed=total)
+    columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), MofNCompleteColumn()
+    with CountingBar(name, *columns, console=console, total=total, say="{} of {} frames".format) as bar:
+        yield bar.tell
+        bar.tell(total)
 
 
 @contextlib.contextmanager

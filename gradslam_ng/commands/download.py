@@ -8,12 +8,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
 from gradslam_ng import datasets
 from gradslam_ng.commands.arguments import OPTIONAL, OptionalStr
-from gradslam_ng.commands.console import PlainLines
+from gradslam_ng.commands.console import CountingBar
 
 Name = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]", help_behavior_hint=OPTIONAL)]
 
@@ -30,18 +30,15 @@ def download(name: Name = None, /, out: Path = Path("datasets"), url: OptionalSt
     if name is None:
         console.print(_catalog())
         return
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(escape(name), total=None)
-        lines = PlainLines(console)
-
-        def tell(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-            lines.tell(f"{done / 1e6:.0f} MB" + ("" if total is None else f" of {total / 1e6:.0f}"))
-
-        folder = datasets.download(name, out, url, tell)
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with CountingBar(name, *columns, console=console, total=None, say=_say_megabytes) as bar:
+        folder = datasets.download(name, out, url, bar.tell)
     entry = datasets.CATALOG[name]
     console.print(f"{escape(str(folder))}: license {escape(entry.license)}", soft_wrap=True)
+
+
+def _say_megabytes(done: int, total: int | None) -> str:
+    return f"{done / 1e6:.0f} MB" + ("" if total is None else f" of {total / 1e6:.0f}")
 
 
 def _catalog() -> Table:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from gradslam_ng.commands import console as consoles
-from gradslam_ng.commands.console import PlainLines, show_messages, working
+from gradslam_ng.commands.console import CountingBar, PlainLines, show_messages, working
 
 
 @pytest.fixture
@@ -41,6 +41,18 @@ def test_lines_now_and_then_only_where_nobody_sees_a_bar(monkeypatch):
         written = io.StringIO()
         PlainLines(Console(file=written, force_terminal=is_terminal)).tell("1 of 2 [frames]")
         assert written.getvalue() == expected
+
+
+def test_what_is_counted_is_told_with_its_total_once_that_is_known(monkeypatch):
+    monkeypatch.setattr(consoles, "PRINTED_EVERY", 0.0)
+    written = io.StringIO()
+    with CountingBar("[a]", console=Console(file=written), total=None, say="{} of {}".format) as bar:
+        bar.tell(1)
+        bar.tell(2, 4)
+        bar.tell(4)
+    lines = written.getvalue().splitlines()
+    assert lines[:3] == ["1 of None", "2 of 4", "4 of 4"]
+    assert lines[3].startswith("[a]") and "4/4" in lines[3]
 
 
 def test_of_other_packages_only_what_they_warn_of_is_shown():

@@ -90,8 +90,8 @@ def large_functions(modules: dict[str, ast.Module]) -> list[str]:
 
 
 def import_order() -> list[str]:
-    """The packages, lowest first, as the block of docs/architecture.md that begins with `compute` lists them."""
-    block = re.search(r"^```[^\n]*\n(compute\b.*?)^```", ARCHITECTURE.read_text(), re.DOTALL | re.MULTILINE)
+    """The packages, lowest first, as the block of docs/architecture.md that begins with `io` lists them."""
+    block = re.search(r"^```[^\n]*\n(io\b.*?)^```", ARCHITECTURE.read_text(), re.DOTALL | re.MULTILINE)
     return re.findall(r"\w+", re.sub("#.*", "", block[1]))
 
 

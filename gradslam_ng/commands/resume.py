@@ -10,7 +10,7 @@ import tyro
 from gradslam_ng.commands.run import RunOptions, reconstruct
 from gradslam_ng.commands.run_folder import STATE
 from gradslam_ng.commands.run_options import ViewOptions
-from gradslam_ng.io.tensor_tree import load_about
+from gradslam_ng.slam.saved_run import read_about
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 
@@ -30,7 +30,7 @@ def resume(
     path = folder / STATE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there: expected the folder of a run that has saved its state")
-    about = load_about(path)
+    about = read_about(path)
     if "source" not in about:
         raise ValueError(f"{path}: of a run whose frames cannot be read again; run --map goes on with its map")
     try:

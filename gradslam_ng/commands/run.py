@@ -34,10 +34,9 @@ from gradslam_ng.commands.run_options import (
     from_root,
 )
 from gradslam_ng.commands.summary import print_summary
-from gradslam_ng.io.tensor_tree import load_about
 from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam import Result
-from gradslam_ng.slam.saved_run import StateWriter
+from gradslam_ng.slam.saved_run import StateWriter, read_about
 from gradslam_ng.slam.stream import Stream, StreamingSystem
 from gradslam_ng.viz.report import summarize
 
@@ -156,7 +155,7 @@ def _beginning(
     state = earlier / STATE if resume is None and earlier is not None else resume
     if state is None:
         return None, method.closes_loops(length)
-    closed = load_about(state).get("loops") is not None
+    closed = read_about(state).get("loops") is not None
     if closed and not method.loops:
         raise UsageError(f"--no-loops: the run of {state.parent} closes loops, and goes on")
     begin = (lambda stream: stream.begin_in(state)) if resume is None else lambda stream: stream.restore(state)

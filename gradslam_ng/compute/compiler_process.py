@@ -14,8 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,9 +78,11 @@ def main(folder: Path, niceness: int) -> None:
         target=_read_requests, args=(requests,), daemon=True
     ).start()  # before what takes seconds to import
     logging.getLogger("torch").setLevel(logging.CRITICAL)
+    from gradslam_ng.io.locks import lock
+
     while True:
         digest, request = requests.get().decode().split()
-        with _alone(folder):  # another run may have compiled the same meanwhile
+        with lock(folder, wait=True):  # another run may have compiled the same meanwhile
             if not (folder / digest).exists():
                 _compile(request, folder / digest)
         print(digest, file=answers, flush=True)
@@ -102,16 +102,6 @@ def _compile(request: str, folder: Path) -> None:
     except Exception as error:  # of many kinds, none of them documented
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         folder.with_name(f"{folder.name}{FAILED}").write_text(f"{reason}\n")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process compiles into the folder."""
-    import fcntl  # not on Windows, where nothing is compiled
-
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.graph.edges import Edge
-from gradslam_ng.io.tensor_tree import load_about, load_tree
+from gradslam_ng.io.tensor_tree import load_tree
 from gradslam_ng.loops.loop_closure import LoopCloser, surfels_of
 from gradslam_ng.loops.pose_graph import odometry_weight
 from gradslam_ng.loops.submaps import transform
@@ -20,7 +20,7 @@ from gradslam_ng.places import Relocalizer, sift
 from gradslam_ng.places.keyframes import Keyframes, last_at_or_before
 from gradslam_ng.slam.link_search import Link
 from gradslam_ng.slam.recovery import Recovery
-from gradslam_ng.slam.saved_run import FORMAT, SAVED_TYPES
+from gradslam_ng.slam.saved_run import SAVED_TYPES, read_about
 from gradslam_ng.slam.submap_tracking import TimedFrame
 from gradslam_ng.slam.submaps import MIN_TRACKED, Submap
 from gradslam_ng.slam.systems import PointFusion
@@ -84,9 +84,7 @@ def read_finished_run(path: Path, name: str) -> FinishedRun:
         FileNotFoundError, ValueError: no such file, no state of this version, or a run whose submaps cannot be joined
             with others; says why.
     """
-    about = load_about(path)
-    if about.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a state of this version, format {FORMAT}, got {about.get('format')}")
+    about = read_about(path)
     if about.get("system") != "PointFusion":
         raise ValueError(
             f"{path}: expected a run of pointfusion, whose surfels can be moved, got {about.get('system')}"

@@ -109,6 +109,19 @@ def settings_of(system: System) -> dict[str, str]:
     return found
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """What is told of the state in a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no state, or one of another version.
+    """
+    about = load_about(path)
+    if about.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected a state of this version, format {FORMAT}, got {about.get('format')}")
+    return about
+
+
 def check_run(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
     """What is told of the state in a file, which must go with a run, see `describe_run`.
 
@@ -116,7 +129,7 @@ def check_run(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: no state, or one of another version, system, setting or recording; says what differs.
     """
-    about = load_about(path)
+    about = read_about(path)
     for name, wanted in expected.items():
         found = about.get(name)
         if found == wanted:

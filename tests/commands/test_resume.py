@@ -75,7 +75,7 @@ def test_another_run_does_not_mix_with_a_state(recording, tmp_path, run, no_pict
     assert main(["resume", str(out)]) == 0  # of the new run
 
 
-def test_what_cannot_be_resumed(copy, tmp_path, run, no_pictures, capsys):
+def test_what_cannot_be_resumed(copy, tmp_path, run, no_pictures, monkeypatch, capsys):
     assert main(["resume", str(tmp_path / "nowhere")]) == 1
     assert "expected the folder of a run that has saved its state" in said(capsys)
     out = tmp_path / "out"
@@ -89,6 +89,10 @@ def test_what_cannot_be_resumed(copy, tmp_path, run, no_pictures, capsys):
     assert main(["resume", str(out)]) == 1
     assert "the state of another run: sequence, K was" in said(capsys)
     assert run(copy, out, "--save-every", "-1") == 2
+    monkeypatch.setattr("gradslam_ng.slam.saved_run.FORMAT", 99)
+    for command in ["resume", str(out)], ["run", str(copy), "--out", str(tmp_path / "in"), "--map", str(out)]:
+        assert main(command) == 1
+        assert "expected a state of this version, format 99, got " in said(capsys)
 
 
 def said(capsys) -> str:

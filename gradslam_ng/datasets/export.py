@@ -11,7 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from gradslam_ng.datasets.sequence import RGBDSequence
-from gradslam_ng.io.atomic import whole_file, write_whole
+from gradslam_ng.io.atomic import whole_file
 from gradslam_ng.io.ply import write_ply
 from gradslam_ng.structures import RGBDFrames
 

@@ -22,20 +22,13 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
-from gradslam_ng.geometry import se3
 from gradslam_ng.io.optional_import import import_optional
-from gradslam_ng.structures.mesh import srgb_to_linear
-from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, as_array, spacing
-from gradslam_ng.viz.snapshot import choose_view
+from gradslam_ng.viz.browser_drawing import Drawing
+from gradslam_ng.viz.browser_viewpoints import Viewpoints
+from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Cloud, Scene, spacing
 
 SUBMAPS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189), (140, 86, 75), (227, 119, 194)]
-IMAGE_WIDTH = 240  # pixels, of the camera's image, at most
-SIZE = (720, 1280)  # of the window that a view is chosen for before there is one
 FIRST_SIZE, LARGEST_POINT = 12, 50  # millimeters
-GROWTH = 1.25  # times as large a scene is looked at from elsewhere
-PHONE = 0.75  # width by height, of a page whose lower part is covered by controls
-PHONE_FREE, SCREEN_FREE = (0.6, 1.0), (1.0, 0.75)  # of height and width that controls leave
-TURNED = 0.2  # seconds from a move of the viewer to the choice of the points that face him
 Images = Callable[[float], np.ndarray | None]  # seconds of a frame -> (H, W, 3) uint8, None where there is none
 
 
@@ -87,19 +80,15 @@ class BrowserView:
             self.server = load_viser().ViserServer(
                 host, port, label=title.encode("utf-8", "replace").decode(), verbose=False
             )
-        self.host, self.size, self.images = host, size, images
-        self.field = 2 * math.atan(0.5 * size[0] / float(K[1, 1])) if K is not None else math.radians(45)
+        self.host, self.images = host, images
+        field = 2 * math.atan(0.5 * size[0] / float(K[1, 1])) if K is not None else math.radians(45)
         self.scene = Scene(Cloud.join([]))
         self.newest: np.ndarray | None = None  # image of the last frame, where it need not be read
-        self.shown: dict[str, Any] = {}  # what is drawn, by name
         self.lock = threading.RLock()
-        self.eye: np.ndarray | None = None  # where the viewer is
-        self.choosing: threading.Timer | None = None  # as long as points are to be chosen for where he goes
-        self.extent = 0.0  # of the scene that the view was chosen for, meters
+        self.drawing = Drawing(self.server, field=field, aspect=size[1] / size[0])
         self.fitting_size = FIRST_SIZE  # of points, as long as nobody chose another
-        self.placed: dict[int, np.ndarray] = {}  # where each viewer was put
         self._add_controls()
-        self.server.on_client_connect(self._welcome)
+        self.viewpoints = Viewpoints(self.server, lock=self.lock, on_move=self._open_up)
 
     @property
     def url(self) -> str:
@@ -139,10 +128,11 @@ class BrowserView:
             if self.follows.value:
                 self.time.value = max(0, len(scene.T_wc) - 1)
             self._offer_controls()
-            if (scene.mesh or scene.glb) is not None and "mesh" not in self.shown:
-                self._add_mesh()
-            if len(scene.extent[0]):
-                self._place_viewers()
+            if (mesh := scene.mesh or scene.glb) is not None and not self.has_mesh.visible:
+                self.drawing.draw_mesh(mesh)
+                self.has_mesh.visible, self.has_mesh.value = True, not len(scene.cloud)
+            if self.viewpoints.fit(scene):
+                self._fit_points()
             self._draw()
 
     def _offer_controls(self) -> None:
@@ -154,9 +144,7 @@ class BrowserView:
 
     def close(self) -> None:
         """The page is served no longer."""
-        with self.lock:
-            if self.choosing is not None:
-                self.choosing.cancel()
+        self.viewpoints.close()
         with quiet():
             self.server.flush()
             self.server.stop()
@@ -178,175 +166,45 @@ class BrowserView:
         self.follows.value = int(self.time.value) >= len(self.scene.T_wc) - 1
         self._draw()
 
+    def _fit_points(self) -> None:
+        """Points as large as it takes to close surfaces, as long as nobody chose another size."""
+        if len(self.scene.cloud) and self.point_size.value == self.fitting_size:
+            size = math.ceil(1000 * spacing(self.scene.cloud.points))
+            self.point_size.value = self.fitting_size = min(max(size, 1), LARGEST_POINT)
+
+    def _open_up(self) -> None:
+        """The viewer is elsewhere: other points face him."""
+        if self.opens.value:
+            self._draw_map()
+
     def _draw(self) -> None:
         with self.lock, self.server.atomic():
             self._draw_map()
             if len(self.scene.T_wc):
-                self._draw_path()
-                self._draw_loops()
-                self._draw_camera()
+                frame, scene = self.frame, self.scene
+                self.drawing.draw_path(scene.T_wc[: frame + 1], scene.outcomes[: frame + 1])
+                self.drawing.draw_loops(scene.T_wc, [pair for pair in scene.loops if max(pair) <= frame])
+                self.drawing.draw_camera(scene.T_wc[frame], int(scene.outcomes[frame]), self._image(frame))
 
     def _draw_map(self) -> None:
         with self.lock:
-            cloud, size = self.scene.cloud, self.point_size.value / 1000
+            cloud, eye = self.scene.cloud, self.viewpoints.eye
             keep = cloud.created <= self.frame if not self.follows.value else torch.ones(len(cloud), dtype=torch.bool)
-            if self.opens.value and self.eye is not None:
-                towards = torch.from_numpy(self.eye).float() - cloud.points
+            if self.opens.value and eye is not None:
+                towards = torch.from_numpy(eye).float() - cloud.points
                 keep &= ((cloud.normals * towards).sum(-1) > 0) | (cloud.normals == 0).all(-1)
             colors = cloud.colors
             if self.paint.value == "by submap":
                 light = 0.35 + 0.65 * cloud.colors.float().mean(-1, keepdim=True) / 255  # what is there can be seen
                 colors = (light * torch.tensor(SUBMAPS)[cloud.submaps % len(SUBMAPS)]).byte()
-            if bool(keep.any()):  # the page refuses an empty one
-                self._points(as_array(cloud.points[keep]), as_array(colors[keep]), size)
-            else:
-                self._hide("map")
-            if "mesh" in self.shown:
-                self._change("mesh", visible=self.has_mesh.value)
-
-    def _points(self, points: np.ndarray, colors: np.ndarray, size: float) -> None:
-        arrays = {"points": points, "colors": colors}
-        if "map" not in self.shown:
-            look = {"point_shape": "circle", "point_shading": "flat", "precision": "float32"}
-            self.shown["map"] = self.server.scene.add_point_cloud("/map", **arrays, point_size=size, **look)
-        self._change("map", **arrays, point_size=size, visible=self.has_points.value)
-
-    def _change(self, name: str, **values: Any) -> None:
-        """Other values of what is drawn, all at once."""
-        with self.server.atomic():
-            for key, value in values.items():
-                setattr(self.shown[name], key, value)
-
-    def _draw_path(self) -> None:
-        """From frame to frame, in the color of the worse of the two."""
-        count = self.frame + 1
-        centers, outcomes = self.scene.T_wc[:count, :3, 3].float(), self.scene.outcomes[:count]
-        if count < 2:
-            self._hide("path")
-            return
-        segments = torch.stack([centers[:-1], centers[1:]], 1)
-        worse = torch.maximum(outcomes[:-1], outcomes[1:])
-        colors = torch.tensor([COLORS[i] for i in sorted(COLORS)], dtype=torch.uint8)[worse]
-        self._lines("path", segments, colors[:, None].expand(-1, 2, 3), 3.0)
-
-    def _draw_loops(self) -> None:
-        """Straight edges between the cameras that saw the same place."""
-        loops = [pair for pair in self.scene.loops if max(pair) <= self.frame]
-        if loops:
-            ends = self.scene.T_wc[torch.tensor(loops), :3, 3].float()
-            self._lines("loops", ends, torch.tensor(LOOP_COLOR, dtype=torch.uint8).expand(len(loops), 2, 3), 2.0)
-        else:
-            self._hide("loops")
-
-    def _hide(self, name: str) -> None:
-        if name in self.shown:
-            self._change(name, visible=False)
-
-    def _lines(self, name: str, segments: Tensor, colors: Tensor, width: float) -> None:
-        arrays = {"points": as_array(segments), "colors": as_linear(as_array(colors))}
-        if name not in self.shown:
-            thickness = {"thickness": width, "thickness_units": "screen"}
-            self.shown[name] = self.server.scene.add_line_segments(f"/{name}", **arrays, **thickness)
-        self._change(name, **arrays, visible=True)
-
-    def _draw_camera(self) -> None:
-        """A pyramid with the camera's image."""
-        T_wc = self.scene.T_wc[self.frame]
-        _, q_xyzw = se3.to_quaternion(T_wc)
-        if "camera" not in self.shown:
-            look = {"scale": 0.2, "thickness": 2.0, "thickness_units": "screen", "format": "jpeg"}
-            aspect = self.size[1] / self.size[0]
-            self.shown["camera"] = self.server.scene.add_camera_frustum("/camera", self.field, aspect, **look)
-        color = COLORS[int(self.scene.outcomes[self.frame])]
-        place = {"wxyz": q_xyzw.roll(1).numpy(), "position": T_wc[:3, 3].numpy()}
-        self._change("camera", **place, color=color, image=self._image(self.frame))
+            size = self.point_size.value / 1000
+            self.drawing.draw_points(cloud.points[keep], colors[keep], size, visible=self.has_points.value)
+            self.drawing.set_visible("mesh", self.has_mesh.value)
 
     def _image(self, number: int) -> np.ndarray | None:
+        """What the camera saw in a frame."""
         is_newest = self.newest is not None and number == len(self.scene.T_wc) - 1
-        image = self.newest if is_newest else self.images(float(self.scene.seconds[number]))
-        if image is None:
-            return None
-        step = -(-image.shape[1] // IMAGE_WIDTH)
-        return np.ascontiguousarray(image[::step, ::step])
-
-    def _add_mesh(self) -> None:
-        import trimesh  # which viser is built on
-
-        self.has_mesh.visible = True
-        if not len(self.scene.cloud):
-            self.has_mesh.value = True
-        if self.scene.glb is not None:
-            turned = {"wxyz": (0.0, 1.0, 0.0, 0.0)}  # by half a turn about x, from glTF's axes
-            self.shown["mesh"] = self.server.scene.add_glb("/mesh", self.scene.glb.data, **turned)
-        elif (mesh := self.scene.mesh) is not None:
-            vertices, faces, colors = map(as_array, (mesh.vertices, mesh.faces, mesh.colors))
-            shape = trimesh.Trimesh(vertices, faces, vertex_colors=as_linear(colors), process=False)
-            self.shown["mesh"] = self.server.scene.add_mesh_trimesh("/mesh", shape)
-
-    def _place_viewers(self) -> None:
-        """Give the view of the scene to those who come, and to those who are there and left theirs as it was."""
-        points, scene = self.scene.extent[0], self.server.scene
-        extent = float((points.amax(0) - points.amin(0)).norm())
-        if extent < GROWTH * self.extent:
-            return
-        if not self.extent:
-            scene.set_up_direction(as_array(self.scene.up))
-        self.extent = extent
-        if len(self.scene.cloud) and self.point_size.value == self.fitting_size:
-            size = math.ceil(1000 * spacing(self.scene.cloud.points))
-            self.point_size.value = self.fitting_size = min(max(size, 1), LARGEST_POINT)
-        self.eye = self._place(self.server.initial_camera, SIZE)
-        for client in self.server.get_clients().values():
-            before = self.placed.get(client.client_id)
-            if before is not None and np.linalg.norm(client.camera.position - before) < 0.01 * extent:
-                self._place_client(client)
-
-    def _place_client(self, client: Any) -> None:
-        camera = client.camera
-        self.eye = self.placed[client.client_id] = self._place(camera, (camera.image_height, camera.image_width))
-
-    def _place(self, camera: Any, size: tuple[int, int]) -> np.ndarray:
-        """Set a camera of the page to where it takes in the scene. Returns where that is."""
-        height, width = size
-        free = PHONE_FREE if width < PHONE * height else SCREEN_FREE
-        T_wc = self.scene.T_wc.float() if len(self.scene.T_wc) else torch.eye(4)[None]
-        points, normals = self.scene.extent
-        T_wv, K = choose_view(points, normals, T_wc, (round(free[0] * height), round(free[1] * width)))
-        distance = (T_wv[:3, 3] - points.mean(0)).norm()
-        covered = (1 - torch.tensor(free)) * torch.tensor(size) / K[1, 1]
-        eye = T_wv[:3, 3] + 0.5 * distance * (covered[0] * T_wv[:3, 1] + covered[1] * T_wv[:3, 0])
-        camera.position, camera.look_at = as_array(eye), as_array(eye + distance * T_wv[:3, 2])
-        camera.fov = 2 * math.atan(0.5 * height / float(K[1, 1]))
-        return as_array(eye)
-
-    def _welcome(self, client: Any) -> None:
-        """Somebody opened the page: what fits a screen may not fit his."""
-        with self.lock:
-            if self.extent:
-                self._place_client(client)
-        client.camera.on_update(self._turn)
-
-    def _turn(self, camera: Any) -> None:
-        """The viewer moves: other points face him, chosen in a moment for where he is by then."""
-        with self.lock:
-            if self.choosing is None:
-                self.choosing = threading.Timer(TURNED, self._face, [camera])
-                self.choosing.daemon = True
-                self.choosing.start()
-
-    def _face(self, camera: Any) -> None:
-        with self.lock:
-            self.choosing = None
-            eye = np.asarray(camera.position)
-            if self.eye is None or np.linalg.norm(eye - self.eye) > 0.05:
-                self.eye = eye
-                if self.opens.value:
-                    self._draw_map()
-
-
-def as_linear(colors: np.ndarray) -> np.ndarray:
-    """Colors (..., 3) uint8 as the page expects them of lines and meshes, though not of points."""
-    return (255 * srgb_to_linear(colors / 255)).round().astype(np.uint8)
+        return self.newest if is_newest else self.images(float(self.scene.seconds[number]))
 
 
 def announce(page: BrowserView, console: Console) -> None:

@@ -33,7 +33,7 @@ def test_the_page_of_a_run_while_it_goes_on_and_after(recording, tmp_path, run, 
     assert len(page.scene.T_wc) == 6 and len(page.scene.cloud) > 4000
     image = page.images(float(page.scene.seconds[2]))  # of the recording
     assert image.shape == (60, 80, 3) and image.std() > 5
-    assert page.shown["camera"].aspect == pytest.approx(80 / 60)
+    assert page.drawing.shown["camera"].aspect == pytest.approx(80 / 60)
 
 
 def test_a_map_with_a_trajectory(recording, tmp_path, run, shown):

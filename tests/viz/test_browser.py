@@ -65,11 +65,11 @@ def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, open_page,
     drawn = at_rest(lambda: red_pixels(page))
     rows, columns = drawn.T
     assert np.ptp(columns) > np.ptp(rows)  # upright: it is wider than high
-    before = view.shown["camera"].position[0]
+    before = view.drawing.shown["camera"].position[0]
 
     def is_at_four() -> bool:
         slide(page, 4 / 9)  # again, where the page was too busy to see it
-        return until(lambda: view.frame == 4 and view.shown["camera"].position[0] < before - 0.5, 5)
+        return until(lambda: view.frame == 4 and view.drawing.shown["camera"].position[0] < before - 0.5, 5)
 
     assert until(is_at_four)
     assert not view.follows.value
@@ -77,9 +77,13 @@ def test_the_page_draws_the_map_and_its_slider_moves_the_camera(view, open_page,
     assert all(url.startswith((view.url, "data:", "blob:")) for url in asked)  # nothing comes from elsewhere
 
 
-def test_a_phone_shows_the_whole_map_above_the_controls(view, open_page, red_pixels, until):
+@pytest.mark.parametrize("first", [(390, 844), (844, 390)])
+def test_a_phone_shows_the_whole_map_above_the_controls(view, open_page, red_pixels, until, first):
+    """Also one that is turned."""
     view.show(wall())
-    page = open_page(view.url, 390, 844)
+    page = open_page(view.url, *first)
+    assert until(lambda: len(view.viewpoints.placed) == 1)
+    page.set_viewport_size({"width": 390, "height": 844})
 
     def is_whole() -> bool:
         rows, columns = red_pixels(page).T
@@ -98,11 +102,11 @@ def test_the_view_follows_a_map_that_grows_until_someone_moves_it(view, open_pag
 
     def moved() -> bool:
         drag(page)  # again, where the page was too busy to see it
-        return until(lambda: np.linalg.norm(eye() - next(iter(view.placed.values()))) > 0.5, 5)
+        return until(lambda: np.linalg.norm(eye() - next(iter(view.viewpoints.placed.values())).eye) > 0.5, 5)
 
     view.show(wall())
     page = open_page(view.url, 900, 500)
-    assert until(lambda: len(view.placed) == 1)
+    assert until(lambda: len(view.viewpoints.placed) == 1)
     near = at_rest(eye)
     view.show(grown(wall(), 3))
     assert until(lambda: np.linalg.norm(eye() - near) > 1)
@@ -110,42 +114,43 @@ def test_the_view_follows_a_map_that_grows_until_someone_moves_it(view, open_pag
     assert until(moved)
     chosen = at_rest(eye)  # it goes on turning for a moment
     view.show(grown(wall(), 9))
+    page.set_viewport_size({"width": 700, "height": 600})
     assert np.linalg.norm(at_rest(eye) - chosen) < 0.5
 
 
 def test_the_path_tells_what_became_of_each_frame(view):
     """Each segment in the color of the worse of its two frames, which the page takes in proportion to light."""
     view.show(wall())
-    path = view.shown["path"]
+    path = view.drawing.shown["path"]
     light = path.colors[:, 0] / 255
     seen = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     blue, orange, red = (33, 102, 172), (245, 158, 11), (178, 24, 43)
     expected = np.array([blue, blue, orange, orange, red, red, blue, blue, blue])
     assert np.abs(255 * seen - expected).max() < 4
     assert path.points.shape == (9, 2, 3) and path.points[0, 0, 0] == pytest.approx(-0.5)
-    assert view.shown["loops"].points[0, :, 0].tolist() == pytest.approx([-0.5, 0.5])
-    assert view.shown["camera"].position[0] == pytest.approx(0.5)
+    assert view.drawing.shown["loops"].points[0, :, 0].tolist() == pytest.approx([-0.5, 0.5])
+    assert view.drawing.shown["camera"].position[0] == pytest.approx(0.5)
 
 
 def test_points_that_face_away_open_the_map(view):
     scene = wall()
     view.show(scene)
-    assert len(view.shown["map"].points) == len(scene.cloud)  # seen from the front
-    view.eye = np.array([0.0, 0.0, 5.0])
+    assert len(view.drawing.shown["map"].points) == len(scene.cloud)  # seen from the front
+    view.viewpoints.eye = np.array([0.0, 0.0, 5.0])
     view.show(scene)
-    assert not view.shown["map"].visible
+    assert not view.drawing.shown["map"].visible
     view.opens.value = False
     view.show(scene)
-    assert view.shown["map"].visible and len(view.shown["map"].points) == len(scene.cloud)
+    assert view.drawing.shown["map"].visible and len(view.drawing.shown["map"].points) == len(scene.cloud)
 
 
 def test_where_a_viewer_stops_decides_which_points_face_him(view, until):
     view.show(wall())
     viewer = SimpleNamespace(position=np.array([0.0, 0, -5]))
-    view._turn(viewer)
+    view.viewpoints.turn(viewer)
     viewer.position = np.array([0.0, 0, 5])  # and there he stays
-    view._turn(viewer)
-    assert until(lambda: view.eye[2] == 5 and not view.shown["map"].visible)
+    view.viewpoints.turn(viewer)
+    assert until(lambda: view.viewpoints.eye[2] == 5 and not view.drawing.shown["map"].visible)
 
 
 def test_points_are_as_large_as_it_takes_to_close_surfaces(view):
@@ -162,7 +167,7 @@ def test_submaps_in_colors(view):
     view.show(scene)
     view.paint.value = "by submap"
     view.show(scene)
-    dark, light = np.unique(view.shown["map"].colors, axis=0).astype(int)
+    dark, light = np.unique(view.drawing.shown["map"].colors, axis=0).astype(int)
     assert light.argmax() == dark.argmax() == 2 and 1.2 < light[2] / dark[2] < 3  # blue
 
 
@@ -179,12 +184,12 @@ def test_a_scene_that_grows_is_followed_until_someone_looks_back(view):
 def test_nothing_to_show(view):
     """No cloud without a point, which the page refuses, and no control of what there is not."""
     view.show(Scene(Cloud.join([])))
-    assert not view.shown
+    assert not view.drawing.shown
     assert not (view.time.visible or view.follows.visible or view.point_size.visible or view.legend.visible)
     view.show(wall())
-    assert view.shown["map"].visible and view.time.visible and view.point_size.visible and view.legend.visible
+    assert view.drawing.shown["map"].visible and view.time.visible and view.point_size.visible and view.legend.visible
     view.show(Scene(Cloud.join([])))
-    assert not view.shown["map"].visible and not view.opens.visible
+    assert not view.drawing.shown["map"].visible and not view.opens.visible
 
 
 def test_served_to_this_machine_alone_unless_told(view):

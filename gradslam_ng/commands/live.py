@@ -15,7 +15,7 @@ from gradslam_ng.viz.browser import BrowserView
 from gradslam_ng.viz.scene import Cloud, Scene, outcomes_of, place_aside, sample
 
 LIVE_POINTS = 40_000  # shown of a map that grows
-PERIOD = 0.5  # seconds between two updates at least
+PERIOD, LONGEST = 0.5, 5.0  # seconds between two updates, at least and at most
 SHARE = 0.005  # of the run's time that updates may take, besides what the thread of the server takes
 
 
@@ -28,23 +28,23 @@ class LiveView:
 
     def update(self, stream: Stream, note: str) -> None:
         """After each frame; note: a line about the run."""
-        began = time.perf_counter()
-        if self.due is not None and began < self.due:
+        if self.due is not None and time.perf_counter() < self.due:
             return
+        began = time.thread_time()  # of the processor: what others take of it meanwhile is no cost of the page
         self.show(stream, note)
-        spent = time.perf_counter() - began
+        spent = time.thread_time() - began
         # what is drawn for the first time takes long, once
-        self.due = began + (PERIOD if self.due is None else max(PERIOD, spent / SHARE))
+        wait = PERIOD if self.due is None else min(max(PERIOD, spent / SHARE), LONGEST)
+        self.due = time.perf_counter() + wait
 
     def show(self, stream: Stream, note: str) -> None:
         """What there is now."""
         self.page.show(scene_of(stream), note, image_of(stream))
 
-    def close(self, stream: Stream, note: str) -> None:
-        """Show what there is at the end; the page is served no longer, and stays in the browser as it is."""
+    def finish(self, stream: Stream, note: str) -> None:
+        """What there is at the end."""
         if stream.done:
             self.show(stream, note)
-        self.page.close()
 
 
 def image_of(stream: Stream) -> np.ndarray:

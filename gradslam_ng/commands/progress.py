@@ -76,7 +76,7 @@ def run_with_progress(
             return result
         finally:
             if live is not None:
-                live.close(stream, progress.line)
+                live.finish(stream, progress.line)
 
 
 def outcome(state: State) -> str:

@@ -38,6 +38,7 @@ from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam import Result
 from gradslam_ng.slam.saved_run import StateWriter, read_about
 from gradslam_ng.slam.stream import Stream, StreamingSystem
+from gradslam_ng.viz.browser import BrowserView
 from gradslam_ng.viz.report import summarize
 
 REQUIRED = "(required, but for --dump-config)"
@@ -126,11 +127,11 @@ def reconstruct(
         options.compute.check(method)
         length = incoming.length if options.compute.memory is None else None
         begin, loops = _beginning(method, length, earlier, resume)
-        with claim_folder(out):
+        with claim_folder(out), page.open(incoming.sequence, console) as shown:
             if resume is None:
                 clear_folder(out, overwrite)
             record = _record(source, out, options, loops, realtime, earlier)
-            _run_on(slam.to(record.device), incoming, out, record, options, page, console, begin=begin)
+            _run_on(slam.to(record.device), incoming, out, record, options, shown, console, begin=begin)
 
 
 def check_earlier(earlier: Path, out: Path, options: RunOptions) -> None:
@@ -168,7 +169,7 @@ def _run_on(
     out: Path,
     record: RunRecord,
     options: RunOptions,
-    page: ViewOptions,
+    page: BrowserView | None,
     console: Console,
     *,
     begin: Callable[[Stream], None] | None,
@@ -196,8 +197,7 @@ def _run_on(
         begin(stream)
     told = (f"{finding.severity}: {finding.message}" for finding in findings)
     handlers = begin_log(out, [record.command, incoming.describe(), *told, f"compiled functions: {why}"])
-    shown = page.open(sequence, console)
-    live = None if shown is None else LiveView(shown)
+    live = None if page is None else LiveView(page)
     result = run_with_progress(stream, console, live=live, handlers=handlers, frames=frames, total=incoming.length)
     result, refined = refine_run(slam, sequence, result) if method.refine else (result, None)
     metrics, written = write(out, result, sequence, record, findings, refined, frames=frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -148,20 +150,23 @@ class ViewOptions:
     host: str = "127.0.0.1"
     port: int = 8080
 
-    def open(self, sequence: RGBDSequence, console: Console) -> BrowserView | None:
-        """The page, where one is asked for.
+    @contextlib.contextmanager
+    def open(self, sequence: RGBDSequence, console: Console) -> Iterator[BrowserView | None]:
+        """The page, where one is asked for, served as long as the block lasts.
 
         Raises:
             ImportError: viser is missing.
         """
         if not self.view:
-            return None
+            yield None
+            return
         images = image_reader(sequence)
         page = BrowserView(
             sequence.name, host=self.host, port=self.port, K=sequence.K, size=sequence.size, images=images
         )
-        announce(page, console)
-        return page
+        with contextlib.closing(page):
+            announce(page, console)
+            yield page
 
 
 @dataclass(frozen=True)

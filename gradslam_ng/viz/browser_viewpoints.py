@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gradslam_ng.viz.scene import Scene, as_array
 from gradslam_ng.viz.snapshot import choose_view
 
 SIZE = (720, 1280)  # of the window that a view is chosen for before there is one
-GROWTH = 1.25  # times as large a scene is looked at from elsewhere
+GROWTH = 0.1  # of its extent that a scene may grow to one side before it is looked at from elsewhere
 UNMOVED = 0.01  # of the scene's extent that a viewer may be from where he was put
 PHONE = 0.75  # width by height, of a page whose lower part is covered by controls
 PHONE_FREE, SCREEN_FREE = (0.6, 1.0), (1.0, 0.75)  # of height and width that controls leave
@@ -43,7 +44,8 @@ class Viewpoints:
     def __init__(self, server: Any, *, lock: threading.RLock, on_move: Callable[[], None]) -> None:
         self.server, self.lock, self.on_move = server, lock, on_move
         self.scene: Scene | None = None
-        self.extent = 0.0  # of the scene that the view was chosen for, meters
+        self.box: Tensor | None = None  # (2, 3) how far the scene of the view reaches, either way
+        self.extent = 0.0  # of that, meters
         self.eye: np.ndarray | None = None  # of the viewer who moved last
         self.start: np.ndarray | None = None  # where viewers are put before the size of their window is known
         self.placed: dict[int, Placed] = {}  # by the viewer's number
@@ -57,14 +59,14 @@ class Viewpoints:
         self.scene, points = scene, scene.extent[0]
         if not len(points):
             return False
-        extent = float((points.amax(0) - points.amin(0)).norm())
-        if extent < GROWTH * self.extent:
+        box = torch.stack([-points.amin(0), points.amax(0)])
+        if self.box is not None and float((box - self.box).max()) < GROWTH * self.extent:
             return False
-        if not self.extent:
+        if self.box is None:
             self.server.scene.set_up_direction(as_array(scene.up))
         clients = self.server.get_clients().values()  # some came before there was anything to see
         unmoved = [client for client in clients if client.client_id not in self.placed or self._is_unmoved(client)]
-        self.extent = extent
+        self.box, self.extent = box, float(box.sum(0).norm())
         self.eye = self.start = self._place(self.server.initial_camera, SIZE)
         for client in unmoved:
             self._place_client(client)

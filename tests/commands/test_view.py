@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from gradslam_ng.cli import main
+from gradslam_ng.commands import live
 from gradslam_ng.viz.browser import BrowserView
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -21,19 +24,40 @@ def shown(monkeypatch) -> list[BrowserView]:
 
 
 def test_the_page_of_a_run_while_it_goes_on_and_after(recording, tmp_path, run, shown, monkeypatch, prints):
-    scenes = []
-    show = BrowserView.show
+    scenes, ends = [], []
+    show, close = BrowserView.show, BrowserView.close
+    written = tmp_path / "out" / "report.html"
+    monkeypatch.setattr(BrowserView, "close", lambda page: (ends.append(written.is_file()), close(page)))
     monkeypatch.setattr(BrowserView, "show", lambda page, *what: (scenes.append(what[0]), show(page, *what)))
     assert run(recording, tmp_path / "out", "--view", "--port", "8940") == 0
     assert "look at http://127.0.0.1:" in prints()
-    live = scenes[-1]
-    assert len(live.T_wc) >= 1 and len(live.cloud) > 4000
+    assert len(scenes[-1].T_wc) == 6 and len(scenes[-1].cloud) > 4000
+    assert ends == [True]  # it is served until all is written
     assert main(["view", str(tmp_path / "out"), "--port", "8940"]) == 0
     (page,) = shown
     assert len(page.scene.T_wc) == 6 and len(page.scene.cloud) > 4000
     image = page.images(float(page.scene.seconds[2]))  # of the recording
     assert image.shape == (60, 80, 3) and image.std() > 5
     assert page.drawing.shown["camera"].aspect == pytest.approx(80 / 60)
+
+
+def test_updates_that_take_long_come_seldom_but_come(monkeypatch):
+    clock, shown = SimpleNamespace(now=0.0, takes=0.0), []
+    monkeypatch.setattr(live, "time", SimpleNamespace(perf_counter=lambda: clock.now, thread_time=lambda: clock.now))
+
+    def show(stream, note):
+        shown.append(clock.now)
+        clock.now += clock.takes
+
+    page = live.LiveView(None)
+    page.show = show
+    for clock.takes, wait in ((9.0, live.PERIOD), (0.001, live.PERIOD), (0.01, 0.01 / live.SHARE), (9.0, live.LONGEST)):
+        page.update(None, "")
+        assert page.due == pytest.approx(clock.now + wait)
+        clock.now += 0.9 * wait
+        page.update(None, "")  # not yet
+        clock.now += 0.2 * wait
+    assert len(shown) == 4
 
 
 def test_a_map_with_a_trajectory(recording, tmp_path, run, shown):

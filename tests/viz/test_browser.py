@@ -118,6 +118,16 @@ def test_the_view_follows_a_map_that_grows_until_someone_moves_it(view, open_pag
     assert np.linalg.norm(at_rest(eye) - chosen) < 0.5
 
 
+def test_the_view_is_chosen_anew_where_a_map_grows_out_of_it(view):
+    view.show(wall())
+    chosen = view.viewpoints.start
+    view.show(grown(wall(), 1.05))
+    assert view.viewpoints.start is chosen
+    longer = replace(wall(), cloud=replace(wall().cloud, points=torch.tensor([1.3, 1, 1]) * wall().cloud.points))
+    view.show(longer)
+    assert np.linalg.norm(view.viewpoints.start - chosen) > 0.1
+
+
 def test_the_path_tells_what_became_of_each_frame(view):
     """Each segment in the color of the worse of its two frames, which the page takes in proportion to light."""
     view.show(wall())

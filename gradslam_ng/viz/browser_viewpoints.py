@@ -16,7 +16,7 @@ from gradslam_ng.viz.scene import Scene, as_array
 from gradslam_ng.viz.snapshot import choose_view
 
 SIZE = (720, 1280)  # of the window that a view is chosen for before there is one
-GROWTH = 0.1  # of its extent that a scene may grow to one side before it is looked at from elsewhere
+GROWTH = 0.05  # of its extent that a scene may grow to one side before it is looked at from elsewhere
 UNMOVED = 0.01  # of the scene's extent that a viewer may be from where he was put
 PHONE = 0.75  # width by height, of a page whose lower part is covered by controls
 PHONE_FREE, SCREEN_FREE = (0.6, 1.0), (1.0, 0.75)  # of height and width that controls leave
@@ -56,9 +56,10 @@ class Viewpoints:
     def fit(self, scene: Scene) -> bool:
         """Give the view of a scene to those who come, and, where it has grown, to those who have not moved. Returns
         whether it has grown."""
-        self.scene, points = scene, scene.extent[0]
-        if not len(points):
+        self.scene = scene
+        if not len(scene.extent[0]):
             return False
+        points = torch.cat([scene.extent[0], scene.T_wc[:, :3, 3].float()])
         box = torch.stack([-points.amin(0), points.amax(0)])
         if self.box is not None and float((box - self.box).max()) < GROWTH * self.extent:
             return False

@@ -121,7 +121,7 @@ def test_the_view_follows_a_map_that_grows_until_someone_moves_it(view, open_pag
 def test_the_view_is_chosen_anew_where_a_map_grows_out_of_it(view):
     view.show(wall())
     chosen = view.viewpoints.start
-    view.show(grown(wall(), 1.05))
+    view.show(grown(wall(), 1.02))
     assert view.viewpoints.start is chosen
     longer = replace(wall(), cloud=replace(wall().cloud, points=torch.tensor([1.3, 1, 1]) * wall().cloud.points))
     view.show(longer)

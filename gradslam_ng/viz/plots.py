@@ -73,6 +73,8 @@ def plot_trajectory(
         _draw_error(below, error, seconds, uninterrupted)
     below.set(xlabel="time [s]", xlim=(0, seconds[-1] or 1))
     for axes in (top, side, below):
+        if narrow:
+            axes.locator_params("x", nbins=5)  # what is next to each other stays apart
         axes.grid(color="0.9", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, Scene, as_array, spacing
 from gradslam_ng.viz.snapshot import FIELD, choose_view
 
-SIZE = (560, 1060)  # of the picture that the first view is chosen for
+SIZES = (560, 1060), (300, 345)  # of the pictures that the first view is chosen for: on a screen, on a phone
 CAMERA = torch.tensor([[0.0, 0, 0], [-1, -0.75, 1.5], [1, -0.75, 1.5], [1, 0.75, 1.5], [-1, 0.75, 1.5]]) * 0.08
 EDGES = torch.tensor([[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [2, 3], [3, 4], [4, 1]])
 
@@ -41,7 +41,7 @@ def describe_scene(scene: Scene) -> dict[str, Any]:
         "lines": _encode(as_array((segments.flatten(0, 1) @ R.T).float())),
         "line_colors": _encode(_padded(as_array(colors.flatten(0, 1)))),
         "line_count": 2 * len(segments),
-        "view": describe_view(scene, R),
+        "views": [describe_view(scene, R, size) for size in SIZES],
     }
 
 
@@ -53,11 +53,11 @@ def axes_with_y_up(scene: Scene) -> Tensor:
     return torch.stack([x, up, torch.linalg.cross(x, up)])
 
 
-def describe_view(scene: Scene, R: Tensor) -> dict[str, Any]:  # R (3, 3)
-    """From where the snapshot is taken: angles about what is looked at, and the distance to it."""
+def describe_view(scene: Scene, R: Tensor, size: tuple[int, int]) -> dict[str, Any]:  # R (3, 3)
+    """From where a snapshot of that size (H, W) is taken: angles about what is looked at, and the distance to it."""
     points, normals = scene.extent
     T_wc = scene.T_wc.float() if len(scene.T_wc) else torch.eye(4)[None]
-    T_wv, _ = choose_view(points, normals, T_wc, SIZE)
+    T_wv, _ = choose_view(points, normals, T_wc, size)
     seen = points if len(points) else T_wc[:, :3, 3]
     distance = float(((seen.mean(0) - T_wv[:3, 3]) @ T_wv[:3, 2]).clamp(min=0.3))
     backward = R @ -T_wv[:3, 2]
@@ -66,7 +66,8 @@ def describe_view(scene: Scene, R: Tensor) -> dict[str, Any]:  # R (3, 3)
         "yaw": math.atan2(float(backward[0]), float(backward[2])),
         "pitch": math.asin(max(-1.0, min(1.0, float(backward[1])))),
         "distance": distance,
-        "field": 2 * math.atan(math.tan(FIELD / 2) * SIZE[0] / SIZE[1]),
+        "field": 2 * math.atan(math.tan(FIELD / 2) * size[0] / size[1]),
+        "aspect": size[1] / size[0],  # less wide, more has to be seen above and below
     }
 
 

@@ -135,7 +135,7 @@ def test_points_come_back_from_their_16_bits(folder):
     assert torch.allclose(points.float() @ R, scene.cloud.points, atol=1e-4)
     assert torch.allclose(points[:, 1].float(), torch.tensor(-1.0)) and torch.linalg.det(R) > 0
     normals = np.frombuffer(base64.b64decode(told["normals"]), np.int8).reshape(-1, 4)
-    assert (normals[:, 1] == 127).all() and told["view"]["pitch"] > 0  # seen from above
+    assert (normals[:, 1] == 127).all() and told["views"][0]["pitch"] > 0  # seen from above
     assert told["line_count"] == 2 * (4 + 1 + 8)  # path, loop, camera
 
 
@@ -175,4 +175,12 @@ def test_the_map_can_be_turned_in_a_browser(folder, open_page, red_pixels, until
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         image = page.locator("img[alt=trajectory]").bounding_box()  # for a phone one whose letters can be read, whole
         assert (image["height"] > image["width"]) == is_high and image["x"] + image["width"] <= width
+    phone = open_page((folder / "report.html").as_uri(), 390, 844)
+    canvas = phone.locator("canvas").bounding_box()
+
+    def is_whole() -> bool:
+        columns = red_pixels(phone)[:, 1] - canvas["x"]
+        return len(columns) > 1000 and 5 < columns.min() and columns.max() < canvas["width"] - 5
+
+    assert until(is_whole)
     assert all(url.startswith(("file:", "data:")) for url in asked)

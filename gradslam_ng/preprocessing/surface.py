@@ -98,7 +98,7 @@ def with_raw_vertices(live: LiveFrame) -> LiveFrame:
     return replace(live, surface=replace(live.surface, vertices=vertices))
 
 
-@compiled(dynamic=(), batched=True)
+@compiled(dynamic=(), batched=True, vectorize_gathers=True)
 def measure_images(
     color: Tensor,  # (B, H, W, 3)
     depth: Tensor,  # (B, H, W, 1), meters

@@ -38,7 +38,7 @@ class Settings:
 PRESETS = {
     "default": Settings(),
     "fast": Settings(width=160, icp=ICPSettings(iterations=(3, 2, 2))),
-    "accurate": Settings(width=640, icp=ICPSettings(iterations=(6, 4, 4, 4), row_stride=1)),
+    "accurate": Settings(width=640, icp=ICPSettings(iterations=(6, 4, 4, 4))),
     "soft": Settings(association="soft", icp=ICPSettings(association="soft")),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +35,7 @@ class Oak(LiveCamera):
     depth_scale = 1000.0
 
     def __init__(self, serial: str = "") -> None:
+        os.environ.setdefault("DEPTHAI_LEVEL", "error")  # its warnings are of the machine, before any error of ours
         depthai = import_optional("depthai", user="oak:", extra="oak")
         try:
             device = depthai.Device(serial) if serial else depthai.Device()

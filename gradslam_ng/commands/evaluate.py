@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -99,7 +100,9 @@ def evaluate(
         "estimated_poses": len(estimated),
     }
     facts |= {"unknown_poses": lost, "align": align, "scale": absolute.T_align[:3, :3].det().abs().pow(1 / 3).item()}
-    _print(_columns(absolute, relative, f"{delta:g} {UNITS[unit]}"), facts, max_gap, output)
+    numbered = is_numbered(truth) and unit == "seconds"  # a second is a frame
+    step = f"{delta:g} {UNITS['frames' if numbered else unit]}"
+    _print(_columns(absolute, relative, step), facts, "" if numbered else f" within {max_gap:g} s", output)
     for doubt in [*doubts_of_run(estimate or ground_truth), *doubts(absolute, len(truth), len(estimated))]:
         console.print(f"[yellow]warning:[/yellow] {doubt}", soft_wrap=True)
     if output.evo is not None:
@@ -145,7 +148,12 @@ def load_judged(estimate: Path) -> Trajectory:
     return trajectory
 
 
-def _print(columns: Columns, facts: dict, max_gap: float, output: OutputOptions) -> None:
+def is_numbered(trajectory: Trajectory) -> bool:
+    """Whether its time stamps are the numbers of frames, as of a file of KITTI's format."""
+    return torch.equal(trajectory.timestamps, torch.arange(len(trajectory)).to(trajectory.timestamps))
+
+
+def _print(columns: Columns, facts: dict, near: str, output: OutputOptions) -> None:
     """The figures, in the form that is asked for."""
     if output.json:
         print(format_json(columns, facts))
@@ -158,7 +166,7 @@ def _print(columns: Columns, facts: dict, max_gap: float, output: OutputOptions)
         console = Console()
         console.print(_table(columns))
         console.print(
-            f"{facts['pairs']} pairs of poses within {max_gap:g} s, out of {facts['ground_truth_poses']} and "
+            f"{facts['pairs']} pairs of poses{near}, out of {facts['ground_truth_poses']} and "
             f"{facts['estimated_poses']}"
             + (f", {lost} of the estimate not known" if lost else "")
             + f"; aligned: {align}"

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import torch
 import tyro
-from torch import Tensor
 
 import gradslam_ng as gs
 from benchmarks.report import record
 from benchmarks.robustness import Bench
-from benchmarks.trust_scenes import Picked
+from benchmarks.trust_scenes import HURRIED_FRAMES, Hurried, Picked
 from gradslam_ng import evaluation
 from gradslam_ng.datasets import RGBDSequence
 from gradslam_ng.datasets.synthetic import Synthetic
@@ -28,8 +27,6 @@ from gradslam_ng.datasets.synthetic import Synthetic
 DATA = gs.datasets.data_folder()
 CACHE = Path("out/hurried")
 SIZE = (240, 320)
-FRAMES = 120
-DROP = 10  # every so many-th frame is left out
 WALK = "hololens/office_walk", 150  # folder, frames
 
 
@@ -46,24 +43,10 @@ class Row:
     mark: float  # at most so many times that
 
 
-class Hurried(Picked):
-    """Every `speed`-th frame, blurred by what lies between, and one in `DROP` left out; `speed` is a multiple of 3."""
-
-    def __init__(self, sequence: RGBDSequence, speed: int) -> None:
-        self.reach = speed // 3  # frames to either side that an exposure lasts
-        middle = range(self.reach, len(sequence) - self.reach, speed)
-        super().__init__(sequence, [i for k, i in enumerate(middle) if k % DROP != DROP - 1], seconds=speed / 30)
-
-    def read(self, index: int) -> tuple[Tensor, Tensor]:
-        i = self.order[index]
-        around = [self.sequence[k].color for k in range(i - self.reach, i + self.reach + 1)]
-        return torch.stack(around).mean(0), self.sequence[i].depth
-
-
 def living_room() -> RGBDSequence:
     """The room at a hand's speed, rendered once."""
-    scene = partial(Synthetic, "living_room", frames=FRAMES, size=SIZE, noise="kinect")
-    return Bench(gs.PointFusion, Path(), CACHE, False).rendered(f"living_room_{FRAMES}", scene)
+    scene = partial(Synthetic, "living_room", frames=HURRIED_FRAMES, size=SIZE, noise="kinect")
+    return Bench(gs.PointFusion, Path(), CACHE, False).rendered(f"living_room_{HURRIED_FRAMES}", scene)
 
 
 def walk(data: Path) -> RGBDSequence:

@@ -27,6 +27,8 @@ from gradslam_ng.datasets.synthetic.solids import Box
 from gradslam_ng.structures import Trajectory
 
 SIZE = (240, 320)
+HURRIED_FRAMES = 120  # of the living room at a hand's speed
+DROP = 10  # every so many-th frame of a hurried camera is missing
 HOUSE_STEP = 6  # frames, of those rendered in the house
 MIRROR_WALL = -1.75  # meters, y
 MIRROR = (-4.6, -3.2), (0.6, 2.0)  # meters, x and z
@@ -66,6 +68,20 @@ class Picked(RGBDSequence):
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         frame = self.sequence[self.order[index]]
         return frame.color, frame.depth
+
+
+class Hurried(Picked):
+    """Every `speed`-th frame, blurred by what lies between, and one in `DROP` left out; `speed` is a multiple of 3."""
+
+    def __init__(self, sequence: RGBDSequence, speed: int) -> None:
+        self.reach = speed // 3  # frames to either side that an exposure lasts
+        middle = range(self.reach, len(sequence) - self.reach, speed)
+        super().__init__(sequence, [i for k, i in enumerate(middle) if k % DROP != DROP - 1], seconds=speed / 30)
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        i = self.order[index]
+        around = [self.sequence[k].color for k in range(i - self.reach, i + self.reach + 1)]
+        return torch.stack(around).mean(0), self.sequence[i].depth
 
 
 class WithMirror(InHouse):
@@ -185,6 +201,11 @@ def disturb(name: str, make: Callable[[], RGBDSequence]) -> RGBDSequence:
     return DISTURBANCES[name](make())
 
 
+def hurry(make: Callable[[], RGBDSequence], speed: int) -> RGBDSequence:
+    """A sequence at so many times its speed."""
+    return Hurried(make(), speed)
+
+
 def rendered(cache: Path) -> Iterator[Scene]:
     """Rooms and the house."""
     bench = Bench(gs.PointFusion, Path(), cache, False)
@@ -203,6 +224,9 @@ def rendered(cache: Path) -> Iterator[Scene]:
         yield Scene(
             disturbance, f"living room, {disturbance}", partial(disturb, disturbance, partial(living, 3)), True, 2
         )
+    for speed in (3, 6):
+        hurried = partial(hurry, partial(room, "living_room", HURRIED_FRAMES), speed)
+        yield Scene("motion blur", f"living room, {speed} times as fast", hurried, True)
     for name in ("wall", "corner"):
         bare = partial(room, name, 40, 2)
         yield Scene("rendered rooms", name, bare, True, 2)

@@ -55,6 +55,7 @@ def trust() -> str:
         cells = [str(counts[key]) for key in COUNTS]
         rows.append([name, str(len(members)), *cells, told, f"{sum(nees) / len(nees):.1f}" if nees else "-"])
     images = "recordings 640x480, office walk 540x360, by half where thinned, else 160x120; rendered 320x240, by half"
+    images += ", with motion blur as they are"
     return markdown(columns, rows, measured("trust", ["trust"], "1", images))
 
 

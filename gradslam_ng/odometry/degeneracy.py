@@ -29,8 +29,11 @@ class Observability(NamedTuple):
 def analyze_degeneracy(
     H: Tensor,  # (B, 6, 6)
     total: Tensor,  # (B,)
+    left: Tensor | None = None,  # (B, 6, 6)
 ) -> Observability:
     """Which directions a scene observes, from the normal equations H over their sum of weights, `total`.
+
+    left: the normal equations that the covariance comes from, where not all of H is believed; default: H.
 
     Along the eigenvectors of the information that noise of the normals alone could explain, the camera stays where it
     was expected (Zhang, Kaess and Singh 2016). Rotations are compared with translations at the distance of the scene.
@@ -45,6 +48,7 @@ def analyze_degeneracy(
     # between eigenvalues either: all four together stretch a change of the share by at most 1.5^4.
     for _ in range(4):
         share = 3 * share @ share - 2 * share @ share @ share
+    A = A if left is None else in_units(left, unit, trace)
     information = (share @ A) * (trace * total)[:, None, None]
     inverse = torch.linalg.inv_ex(0.5 * (information + information.mT) + eye / PRIOR_SIGMA**2).inverse
     covariance = inverse / (unit[:, :, None] * unit[:, None, :])
@@ -104,12 +108,29 @@ def normalize_units(
     In float64: the smallest of its eigenvalues matter. All of H is zero where it is not finite, before a gradient of it
     could be taken.
     """
-    H = torch.where(H.isfinite().flatten(1).all(-1)[:, None, None], H, 0.0)
+    H = finite(H)
     diagonal = H.diagonal(dim1=-2, dim2=-1).double()
     translation, rotation = diagonal[:, :3].sum(-1), diagonal[:, 3:].sum(-1)
     some = (translation > 0) & (rotation > 0)
     distance = (denominator(rotation, some) / denominator(translation, some)).sqrt()
     unit = torch.stack([torch.ones_like(distance)] * 3 + [distance] * 3, -1)
     trace = torch.where(some, 2 * translation, 0.0)
-    A = H.double() / (unit[:, :, None] * unit[:, None, :] * denominator(trace, some)[:, None, None])
-    return torch.where(some[:, None, None], A, 0.0), unit, trace
+    return in_units(H, unit, trace), unit, trace
+
+
+def in_units(
+    H: Tensor,  # (B, 6, 6)
+    unit: Tensor,  # (B, 6)
+    trace: Tensor,  # (B,)
+) -> Tensor:
+    """H (B, 6, 6) float64 in these units, over a trace; zero where that is."""
+    some = trace > 0
+    A = finite(H).double() / (unit[:, :, None] * unit[:, None, :] * denominator(trace, some)[:, None, None])
+    return torch.where(some[:, None, None], A, 0.0)
+
+
+def finite(
+    H: Tensor,  # (B, 6, 6)
+) -> Tensor:
+    """H, zero where not all of it is finite."""
+    return torch.where(H.isfinite().flatten(1).all(-1)[:, None, None], H, 0.0)

@@ -48,9 +48,10 @@ class Evaluation(NamedTuple):
     """A frame at the pose found."""
 
     H: Tensor  # (B, 6, 6), normal equations over the sum of the information of all vertices
+    left: Tensor  # (B, 6, 6), of these, where color's camera may be off: less, and no part in which directions are open
     error: Tensor  # (B,), m^2, of the point-to-plane factor
     overlap: Tensor  # (B,), share of the frame's vertices that found a partner
-    variance: Tensor  # (B,), what the covariance that H alone says must be multiplied by
+    variance: Tensor  # (B,), what the covariance that these alone say must be multiplied by
 
 
 class ProjectiveICP(Odometry):
@@ -163,7 +164,7 @@ class ProjectiveICP(Odometry):
         if live.T_wc_told is not None:  # told by another source, of which how the frame fits says nothing
             T_mc_prior = torch.where(live.T_wc_told[:, :1, :1].isfinite(), T_mc_expected, T_mc_init)
         T_mc_prior = T_mc_prior.detach() if self.backward == "detach" else T_mc_prior
-        observed = analyze_degeneracy(found.H, level.geometry.total_information / found.variance)
+        observed = analyze_degeneracy(found.H, level.geometry.total_information / found.variance, found.left)
         T_mc, xi = remap_solution(observed.projection, T_mc, T_mc_prior)
         status, overlap = self.classify(level, xi, observed.num_degenerate, found.overlap)
         ok = TrackingStatus.is_tracked(status)
@@ -281,14 +282,15 @@ class ProjectiveICP(Odometry):
             H, _, error, overlap, scores = self._evaluate(PointToPlaneFactor.evaluate, level.geometry, T_mc)
             # depth is smoothed: what the rows left out know is in their neighbors
             H, scores, known = self.row_stride * H, self.row_stride * scores, torch.zeros_like(H)
+            left = H
             for factor in added:
                 if isinstance(factor, PhotometricFactor):
-                    more, of_blocks = self._evaluate(PhotometricFactor.evaluate, factor, T_mc)
-                    H, scores = H + more, scores + of_blocks
+                    more, kept, of_blocks = self._evaluate(PhotometricFactor.evaluate, factor, T_mc)
+                    H, left, scores = H + more, left + kept, scores + of_blocks
                 else:
                     known = known + factor.linearize(T_mc)[0]
-            variance = variance_factor(H, scores, level.geometry.total_information)
-        return Evaluation(H + known, error, overlap, variance)
+            variance = variance_factor(left, scores, level.geometry.total_information)
+        return Evaluation(H + known, left + known, error, overlap, variance)
 
     def classify(
         self,

@@ -81,9 +81,18 @@ class PhotometricFactor:
     def error(self, T_mc: Tensor, /) -> Tensor:
         return self.linearize(T_mc)[2]
 
-    def evaluate(self, T_mc: Tensor) -> tuple[Tensor, Tensor]:
-        """H (B, 6, 6), and what each block of the model's pixels adds to g (B, G, 6); see `block_sums`."""
-        return evaluate_photometric(T_mc, self.term, self.exposure, self.kernel_width, self.total, self.blocks)
+    def evaluate(self, T_mc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """H (B, 6, 6), what is left of it for the covariance (B, 6, 6), and what each block of the model's pixels adds
+        to that one's g (B, G, 6); see `block_sums`.
+
+        Left is what `linearize` has: that of a camera which is off by an unknown motion, so that what color says
+        against geometry is no noise.
+        """
+        H, scores = evaluate_photometric(T_mc, self.term, self.exposure, self.kernel_width, self.total, self.blocks)
+        if self.offset is None:
+            return H, H, scores
+        kept = share_kept(H, self.offset)
+        return H, kept @ H, scores @ kept.mT
 
 
 def sample_image(
@@ -251,11 +260,19 @@ def marginalize_offset(
     offset: Tensor,  # (B, 6, 6)
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What is left of normal equations where the pose that they are of is off by a motion of that covariance."""
-    eye = torch.eye(6, dtype=H.dtype, device=H.device)
-    kept = torch.linalg.inv_ex(eye + H @ offset).inverse
+    kept = share_kept(H, offset)
     left = (kept @ g[..., None])[..., 0]
     gain = (g[:, None] @ offset @ left[..., None])[:, 0, 0]
     return kept @ H, left, error - 0.5 * gain
+
+
+def share_kept(
+    H: Tensor,  # (B, 6, 6)
+    offset: Tensor,  # (B, 6, 6)
+) -> Tensor:
+    """What H and its gradient are multiplied by (B, 6, 6) where the pose is off by a motion of that covariance."""
+    eye = torch.eye(6, dtype=H.dtype, device=H.device)
+    return torch.linalg.inv_ex(eye + H @ offset).inverse
 
 
 @compiled(dynamic=(), fuse_reductions=True, batched=True)

@@ -19,14 +19,13 @@ from gradslam_ng.graph.edges import Edge
 from gradslam_ng.loops.finished_submaps import FinishedRun, FinishedSubmap
 from gradslam_ng.loops.pose_graph import optimize_pose_graph
 from gradslam_ng.loops.run_links import Comparison, RunLinkSearch
-from gradslam_ng.slam.link_search import Link, connect
+from gradslam_ng.slam.link_search import DRIFT, Evidence, Link, gather_evidence
 from gradslam_ng.slam.submaps import Connections, main_component
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.origin import to_world
 from gradslam_ng.structures.surfels import concatenate
 
 LINK_SIGMA = (0.01,) * 3 + (0.005,) * 3  # meters and radians, of a link: what maps are off within themselves
-MAX_DEVIATION = 0.5, 0.25  # meters and radians by which a link may be off what connects two submaps: drift
 MIN_AGREEMENT = 0.8  # of what two joined maps both show; see `RunLinkSearch.agreement`
 
 
@@ -74,15 +73,18 @@ class RunJoiner:
         self.run_of = [number for number, run in enumerate(runs) for _ in run.submaps]
         self.search = RunLinkSearch(self.submaps)
         self.comparisons: dict[tuple[int, int], Comparison] = {}  # by pair of submaps
+        self.evidence: dict[tuple[int, int], Evidence] = {}  # what links say of pairs of submaps
         self.contradictory: dict[tuple[int, int], float] = {}  # pairs that are not joined, and how far they agree
 
     @torch.no_grad()
     def join(self) -> JoinedRuns:
         """All of it."""
         links = self.find_links()
+        self.evidence = gather_evidence(links, [submap.T_oc for submap in self.submaps])
         while True:
             used = [link for link in links if _pair(link) not in self.contradictory]
-            connections = connect(used, [submap.T_oc for submap in self.submaps])
+            connected = {pair: x.T_ij for pair, x in self.evidence.items() if x.is_unique}
+            connections = {pair: T for pair, T in connected.items() if pair not in self.contradictory}
             motions = main_component([submap.submap for submap in self.submaps], connections)
             used = [link for link in used if self.is_used(link, motions)]
             corrected = self.correct(motions, used)
@@ -105,12 +107,12 @@ class RunJoiner:
         return links
 
     def is_used(self, link: Link, motions: dict[int, Tensor]) -> bool:
-        """Whether a link is between submaps that are joined, and says of them what the others do, but for drift."""
-        if link.i not in motions or link.j not in motions:
+        """Whether a link is verified, of submaps that are joined, and says what the others do, but for drift."""
+        if not link.verified or link.i not in motions or link.j not in motions:
             return False
         found = motions[link.i] @ self.submaps[link.i].T_oc[link.a] @ link.T_ab
         meters, radians = se3.distance(found, motions[link.j] @ self.submaps[link.j].T_oc[link.b])
-        return float(meters) < MAX_DEVIATION[0] and float(radians) < MAX_DEVIATION[1]
+        return float(meters) < DRIFT[0] and float(radians) < DRIFT[1]
 
     def correct(self, motions: dict[int, Tensor], links: list[Link]) -> dict[int, FinishedSubmap]:
         """The submaps that are joined, in the coordinates of the first, as one pose graph has them."""
@@ -187,9 +189,12 @@ class RunJoiner:
         against = [share for pair, share in self.contradictory.items() if number in self.runs_of(pair)]
         if against:
             return f"its map contradicts that of a place that looks alike: {max(against):.0%} of what both show agrees"
+        if repeated := [x for pair, x in self.evidence.items() if not x.is_unique and number in self.runs_of(pair)]:
+            best = max(repeated, key=lambda x: x.agreeing / x.otherwise)
+            return f"what it shows repeats: {best.agreeing} pairs of keyframes say one place, {best.otherwise} others"
         mine = {pair: found for pair, found in self.comparisons.items() if number in self.runs_of(pair)}
         compared, similar = (sum(getattr(x, name) for x in mine.values()) for name in ("compared", "similar"))
-        matched, verified = sum(x.matched for x in mine.values()), sum(len(x.links) for x in mine.values())
+        matched, verified = sum(x.matched for x in mine.values()), sum(x.verified for x in mine.values())
         return (
             f"{compared} comparisons of keyframes, {similar} alike, {matched} with features in common, {verified} "
             "verified; two that agree are needed"

@@ -23,7 +23,8 @@ from gradslam_ng.rendering.surfels import render
 from gradslam_ng.slam.link_search import MIN_SIMILARITY, Link
 from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap
 
-CANDIDATES = 3  # keyframes of another run that one is compared with
+CANDIDATES = 3  # keyframes of another run that one is compared with, and of those elsewhere where it is found
+ELSEWHERE = 0.6, 0.7  # meters and radians from there: more than views of one place are similar over
 MIN_COVERED = 0.05  # share of a view where another map must show something, to be compared with it
 TOLERANCE = 0.1  # meters, beside three standard deviations, by which maps that are joined may be apart
 
@@ -35,7 +36,12 @@ class Comparison:
     compared: int = 0
     similar: int = 0  # keyframes for which the other submap has a similar one
     matched: int = 0  # pairs of keyframes between which features say a motion
-    links: list[Link] = field(default_factory=list)  # of these, those that are verified
+    links: list[Link] = field(default_factory=list)  # what they say, verified or not
+
+    @property
+    def verified(self) -> int:
+        """How many are."""
+        return sum(link.verified for link in self.links)
 
 
 def view_again(
@@ -68,34 +74,60 @@ class RunLinkSearch:
             live = view_again(submap.map, submap.T_oc[frame], last)
             descriptors = tiny_image_descriptor(live)
             for i in others:
-                comparison = found[i]
-                comparison.compared += 1
+                found[i].compared += 1
                 values = self.submaps[i].places.similarities(descriptors)
-                best = values.topk(min(CANDIDATES, len(values)))
-                near = [n for value, n in zip(*map(Tensor.tolist, best), strict=True) if value > MIN_SIMILARITY]
-                comparison.similar += bool(near)
-                self.compare(comparison, (i, number), near, k, live)
+                near = most_similar(values)
+                found[i].similar += bool(near)
+                link = self.compare(found[i], (i, number), near, k, live)
+                if link is not None:
+                    values[near], values[~self.is_elsewhere(link)] = -1.0, -1.0
+                    self.compare(found[i], (i, number), most_similar(values), k, None)
         return found
 
-    def compare(self, comparison: Comparison, pair: tuple[int, int], near: list[int], k: int, live: LiveFrame) -> None:
-        """Look for keyframe k of the second submap near keyframes of the first; the first that is verified is a link.
+    def compare(
+        self, comparison: Comparison, pair: tuple[int, int], near: list[int], k: int, live: LiveFrame | None
+    ) -> Link | None:
+        """Look for keyframe k of the second submap near keyframes of the first: the first that is verified.
 
-        live: what the second map shows from there.
+        It is among the links, and so is, not verified, what features say of the others: all ought to say the same.
+
+        live: what the second map shows from there; None: nothing is to be verified.
         """
-        first, second = (self.submaps[i] for i in pair)
-        b = second.places.frames[k]
+        found = None
         for n in near:
-            motion = estimate_motion(first.places.images[n].features, second.places.images[k].features)
-            if motion is None:
+            link = self.match(pair, n, k)
+            if link is None:
                 continue
             comparison.matched += 1
-            a = first.places.frames[n]
-            T_init = (first.T_oc[a] @ motion.T_ab).to(live.depth)[None]
-            match = self.verifier.locate(live, partial(self.predict, first.map, live), T_init, T_init)
-            if match is not None:
-                T_ab = se3.inverse(first.T_oc[a]) @ match.T_wc[0].double()
-                comparison.links.append(Link(pair[0], a, pair[1], b, T_ab))
-                return
+            if live is not None and found is None:
+                found = self.verify(link, live)
+                link = found or link
+            comparison.links.append(link)
+        return found
+
+    def is_elsewhere(self, link: Link) -> Tensor:
+        """Which keyframes (K,) of the first submap lie far from where a link finds a frame of the second."""
+        first = self.submaps[link.i]
+        meters, radians = se3.distance(first.T_oc[first.places.frames], first.T_oc[link.a] @ link.T_ab)
+        return (meters > ELSEWHERE[0]) | (radians > ELSEWHERE[1])
+
+    def match(self, pair: tuple[int, int], n: int, k: int) -> Link | None:
+        """What local features of keyframes n and k of two submaps say."""
+        first, second = (self.submaps[i] for i in pair)
+        motion = estimate_motion(first.places.images[n].features, second.places.images[k].features)
+        if motion is None:
+            return None
+        return Link(pair[0], first.places.frames[n], pair[1], second.places.frames[k], motion.T_ab, verified=False)
+
+    def verify(self, link: Link, live: LiveFrame) -> Link | None:
+        """The link as what the first map shows has it; None where the second frame does not fit that."""
+        first = self.submaps[link.i]
+        T_init = (first.T_oc[link.a] @ link.T_ab).to(live.depth)[None]
+        match = self.verifier.locate(live, partial(self.predict, first.map, live), T_init, T_init)
+        if match is None:
+            return None
+        T_ab = se3.inverse(first.T_oc[link.a]) @ match.T_wc[0].double()
+        return replace(link, T_ab=T_ab, verified=True)
 
     def predict(self, map_: SurfelMap, live: LiveFrame, T_wc: Tensor) -> SurfaceView:  # T_wc (1, 4, 4)
         """What a map shows from a pose relative to its origin."""
@@ -122,6 +154,12 @@ class RunLinkSearch:
                 agree += int((both & (off.abs() < tolerance)).sum())
                 through += int((both & (off > tolerance)).sum())  # behind what is measured it may be hidden
         return agree / max(agree + through, 1) if agree + through else 1.0
+
+
+def most_similar(values: Tensor) -> list[int]:  # (K,)
+    """Those of the greatest values, if they are similar at all."""
+    best = values.topk(min(CANDIDATES, len(values)))
+    return [n for value, n in zip(*map(Tensor.tolist, best), strict=True) if value > MIN_SIMILARITY]
 
 
 def _front_differences(live: LiveFrame, model: SurfaceView) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,10 @@ from gradslam_ng.geometry import se3
 from gradslam_ng.loops import LoopCloser
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.places import Relocalizer
-from gradslam_ng.slam.link_search import Link, LinkSearch, mean_of_agreeing
+from gradslam_ng.slam.link_search import Link, LinkSearch, connect, mean_of_agreeing
 from gradslam_ng.slam.recovery import Recovery
 from gradslam_ng.structures import RGBDFrames
+from tests.loops.test_loops_aliasing import placed
 from tests.slam.test_recovery import SIZE, texture
 
 
@@ -122,6 +123,15 @@ def test_one_link_alone_joins_nothing():
     assert mean_of_agreeing(T[None]) is None and mean_of_agreeing(torch.stack([T, far])) is None
     mean = mean_of_agreeing(torch.stack([T, far, near]))
     assert torch.allclose(se3.log(mean @ se3.inverse(T)), 0.5 * se3.log(near @ se3.inverse(T)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("otherwise", "is_joined"), [(1, True), (2, False)])
+def test_links_that_agree_join_nothing_where_many_say_another_place(otherwise, is_joined):
+    """Whether those are verified or not: what repeats fits wherever it is laid."""
+    T_ij, other = (placed(x, 0.1) for x in (0.0, 3.0))
+    links = [Link(0, 0, 1, 0, T_ij)] * 3 + [Link(0, 0, 1, 0, other, verified=False)] * otherwise
+    T_oc = torch.eye(4, dtype=torch.float64)[None]
+    assert bool(connect(links, [T_oc, T_oc])) == is_joined
 
 
 def test_links_go_with_the_frames_that_they_are_between():

@@ -244,7 +244,11 @@ def doubt(result: Result) -> str | None:
     uncertain = int(TrackingStatus.is_uncertain(result.statuses).sum())
     if 2 * (frames - tracked) > frames:
         lost = len(result.tracked) - tracked
-        return f"{frames - tracked} of {frames} frames have no pose, {lost} lost and {len(result.skipped)} skipped"
+        without = f"{frames - tracked} of {frames} frames have no pose"
+        if apart := int((result.statuses == TrackingStatus.UNCONNECTED).sum()):
+            rest = f"{apart} in submaps that are not connected with it, {lost - apart} lost"
+            return f"{without} in the map: {rest} and {len(result.skipped)} skipped"
+        return f"{without}, {lost} lost and {len(result.skipped)} skipped"
     if 2 * degenerate > tracked:
         return (
             f"{degenerate} of {tracked} tracked frames are degenerate: what they see leaves directions of motion open"

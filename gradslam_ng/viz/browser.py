@@ -182,7 +182,7 @@ class BrowserView:
             self._draw_map()
             if len(self.scene.T_wc):
                 frame, scene = self.frame, self.scene
-                self.drawing.draw_path(scene.T_wc[: frame + 1], scene.outcomes[: frame + 1])
+                self.drawing.draw_path(*scene.path(frame + 1))
                 self.drawing.draw_loops(scene.T_wc, [pair for pair in scene.loops if max(pair) <= frame])
                 self.drawing.draw_camera(scene.T_wc[frame], int(scene.outcomes[frame]), self._image(frame))
 

@@ -39,14 +39,11 @@ class Drawing:
             self.shown["map"] = self.server.scene.add_point_cloud("/map", **arrays, point_size=size, **look)
         self._change("map", **arrays, point_size=size, visible=visible)
 
-    def draw_path(self, T_wc: Tensor, outcomes: Tensor) -> None:
-        """From frame to frame, in the color of the worse of the two: T_wc (L, 4, 4), outcomes (L,)."""
-        if len(T_wc) < 2:
+    def draw_path(self, segments: Tensor, worse: Tensor) -> None:
+        """From frame to frame, in the color of the worse of the two: segments (S, 2, 3), worse (S,)."""
+        if not len(segments):
             self.hide("path")
             return
-        centers = T_wc[:, :3, 3].float()
-        segments = torch.stack([centers[:-1], centers[1:]], 1)
-        worse = torch.maximum(outcomes[:-1], outcomes[1:])
         colors = torch.tensor([COLORS[i] for i in sorted(COLORS)], dtype=torch.uint8)[worse]
         self._lines("path", segments, colors[:, None].expand(-1, 2, 3), 3.0)
 

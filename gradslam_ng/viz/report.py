@@ -22,7 +22,7 @@ import torch
 from gradslam_ng.io.atomic import write_whole
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.viz.report_scene import describe_scene
-from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES
+from gradslam_ng.viz.scene import COLORS, LOOP_COLOR, NAMES, Scene
 from gradslam_ng.viz.scene_files import FRAMES, Frames, read_metrics, read_run
 
 MOST_POINTS = 80_000  # of the map, 16 bytes each
@@ -68,7 +68,7 @@ def write_report(path: Path, images: Images = lambda seconds: None, narrow: Path
         "verdict_class": "good" if metrics["reliable"] else "bad",
         "what": _text(f"{metrics['settings']['system']} on {counts['in_sequence']} frames of {metrics['sequence']}"),
         "outcome_keys": "".join(keys),
-        "map_note": _text(f"{len(scene.cloud)} points of the map." if len(scene.cloud) else "There is no map."),
+        "map_note": _text(describe_map(scene, metrics)),
         "trajectory": _picture(picture, narrow) if picture.is_file() else "<p>no picture</p>",
         "numbers": _rows(numbers(metrics)),
         "timing": timing(metrics),
@@ -82,6 +82,18 @@ def write_report(path: Path, images: Images = lambda seconds: None, narrow: Path
     }
     template = Template(files("gradslam_ng.viz").joinpath("report.html").read_text(encoding="utf-8"))
     write_whole(path, template.substitute(values))
+
+
+def describe_map(scene: Scene, metrics: dict[str, Any]) -> str:
+    """What the picture of the map shows."""
+    if not len(scene.cloud):
+        return "There is no map."
+    told = f"{len(scene.cloud)} points of the map."
+    if (apart := len(metrics["submaps"]) - 1) > 0:
+        told += (
+            f" Beside it stand submaps that are not connected with it, {apart} of them: where they belong is not known."
+        )
+    return told
 
 
 def summarize(metrics: dict[str, Any]) -> str:

@@ -78,8 +78,7 @@ def lines_of(scene: Scene) -> tuple[Tensor, Tensor]:
     if not len(centers):
         return torch.zeros(0, 2, 3), torch.zeros(0, 2, 3, dtype=torch.uint8)
     palette = torch.tensor([COLORS[i] for i in sorted(COLORS)], dtype=torch.uint8)
-    path = torch.stack([centers[:-1], centers[1:]], 1)
-    worse = torch.maximum(scene.outcomes[:-1], scene.outcomes[1:])
+    path, worse = scene.path()
     pairs = torch.tensor(scene.loops, dtype=torch.int64).reshape(-1, 2)
     corners = CAMERA @ scene.T_wc[-1, :3, :3].float().T + centers[-1]
     segments = torch.cat([path, centers[pairs], corners[EDGES]])

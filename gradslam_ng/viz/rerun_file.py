@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -99,9 +98,9 @@ def _log_path(rerun: Any, stream: Any, scene: Scene) -> None:
     """The path in the colors of what became of each frame, and loops."""
     centers = as_array(scene.T_wc[:, :3, 3].float())
     if len(centers) > 1:
-        worse = torch.maximum(scene.outcomes[:-1], scene.outcomes[1:]).tolist()
-        strips = np.stack([centers[:-1], centers[1:]], axis=1)
-        stream.log("world/path", rerun.LineStrips3D(strips, colors=[COLORS[each] for each in worse]), static=True)
+        segments, worse = scene.path()
+        colors = [COLORS[each] for each in worse.tolist()]
+        stream.log("world/path", rerun.LineStrips3D(as_array(segments), colors=colors), static=True)
     if scene.loops:
         edges = centers[np.array(scene.loops)]
         stream.log("world/loops", rerun.LineStrips3D(edges, colors=[LOOP_COLOR] * len(edges)), static=True)

@@ -81,6 +81,7 @@ class Scene:
     outcomes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))  # (L,), TRACKED, ...
     seconds: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))  # (L,), of the frames
     loops: tuple[tuple[int, int], ...] = ()  # pairs of frames
+    worlds: Tensor | None = None  # (L,) int64: between those of two frames no motion is known; None: all in one
     mesh: Triangles | None = None
     glb: BinaryMesh | None = None
 
@@ -92,6 +93,17 @@ class Scene:
         found = torch.zeros(0, 3) if self.glb is None else torch.cartesian_prod(*self.glb.corners.unbind(-1))
         found = found if self.mesh is None else self.mesh.vertices
         return found, torch.zeros_like(found)
+
+    def path(self, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """From frame to frame, of the first so many, where both are in one world: segments (S, 2, 3) float32, and what
+        became of the worse of the two (S,)."""
+        centers, outcomes = self.T_wc[:count, :3, 3].float(), self.outcomes[:count]
+        segments, worse = torch.stack([centers[:-1], centers[1:]], 1), torch.maximum(outcomes[:-1], outcomes[1:])
+        if self.worlds is None:
+            return segments, worse
+        worlds = self.worlds[:count]
+        known = worlds[:-1] == worlds[1:]
+        return segments[known], worse[known]
 
     @property
     def up(self) -> Tensor:

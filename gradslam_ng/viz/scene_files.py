@@ -125,6 +125,7 @@ def read_run(folder: Path, most: int = MOST_POINTS) -> Scene:
 def _with_submaps(scene: Scene, folder: Path, count: int, most: int) -> Scene:
     """A scene with the submaps, of so many with the map, that are not connected with it, their cameras in them."""
     up, clouds, T_wc, outcomes = scene.up, [scene.cloud], scene.T_wc.clone(), scene.outcomes.clone()
+    worlds = torch.zeros_like(outcomes)
     for number in range(1, count):
         path = folder / f"map_{number}.ply"
         if not path.is_file():
@@ -133,8 +134,8 @@ def _with_submaps(scene: Scene, folder: Path, count: int, most: int) -> Scene:
         which, poses = _cameras_of_submap(path, folder / f"trajectory_{number}.txt", scene.seconds)
         motion = place_aside(clouds, other, poses, up)
         clouds.append(other.transform(motion))
-        T_wc[which], outcomes[which] = motion @ poses, TRACKED
-    return replace(scene, cloud=Cloud.join(clouds), T_wc=T_wc, outcomes=outcomes)
+        T_wc[which], outcomes[which], worlds[which] = motion @ poses, TRACKED, number
+    return replace(scene, cloud=Cloud.join(clouds), T_wc=T_wc, outcomes=outcomes, worlds=worlds)
 
 
 def _cameras_of_submap(map_: Path, trajectory: Path, seconds: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio.v3 as iio
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from gradslam_ng.cli import main
+from gradslam_ng.commands.outputs import doubt
+from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import Trajectory
 from gradslam_ng.viz.scene_files import read_run
 
@@ -146,3 +149,12 @@ def test_a_trajectory_without_a_pose_is_written_and_read(tmp_path):
     (tmp_path / "t.txt").write_text("# timestamp tx ty tz qx qy qz qw\n")  # cut short
     with pytest.raises(ValueError, match="got only comments"):
         Trajectory.load(tmp_path / "t.txt")
+
+
+def test_frames_of_submaps_that_are_not_connected_are_not_called_lost():
+    lost, apart = TrackingStatus.NO_OVERLAP, TrackingStatus.UNCONNECTED
+    statuses = torch.tensor([TrackingStatus.TRACKED, lost, apart, apart])
+    result = SimpleNamespace(statuses=statuses, tracked=TrackingStatus.is_tracked(statuses), skipped=[])
+    assert doubt(result) == (
+        "3 of 4 frames have no pose in the map: 2 in submaps that are not connected with it, 1 lost and 0 skipped"
+    )

@@ -61,6 +61,8 @@ def test_cameras_of_a_submap_stand_in_it(folder):
     seen = scene.cloud.points[scene.cloud.submaps == 1][0] - scene.T_wc[2, :3, 3].float()
     assert torch.allclose(seen, torch.tensor([-0.25, 0, 2])) and scene.T_wc[2, 0, 3] > 1
     assert scene.outcomes.tolist() == [TRACKED, TRACKED, TRACKED, UNCERTAIN, TRACKED]
+    segments, _ = scene.path()  # from frame 0 to 1 and from 3 to 4: none leads to the submap and back
+    assert torch.equal(segments, scene.T_wc[:, :3, 3].float()[torch.tensor([[0, 1], [3, 4]])])
 
 
 def test_a_run_of_an_earlier_version_has_tracked_frames_alone(folder):

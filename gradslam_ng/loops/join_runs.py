@@ -19,7 +19,8 @@ from gradslam_ng.graph.edges import Edge
 from gradslam_ng.loops.finished_submaps import FinishedRun, FinishedSubmap
 from gradslam_ng.loops.pose_graph import optimize_pose_graph
 from gradslam_ng.loops.run_links import Comparison, RunLinkSearch
-from gradslam_ng.slam.link_search import DRIFT, Evidence, Link, gather_evidence
+from gradslam_ng.places.repetition import DRIFT, is_within
+from gradslam_ng.slam.link_search import Evidence, Link, gather_evidence
 from gradslam_ng.slam.submaps import Connections, main_component
 from gradslam_ng.structures import SurfelMap, Trajectory
 from gradslam_ng.structures.origin import to_world
@@ -111,8 +112,7 @@ class RunJoiner:
         if not link.verified or link.i not in motions or link.j not in motions:
             return False
         found = motions[link.i] @ self.submaps[link.i].T_oc[link.a] @ link.T_ab
-        meters, radians = se3.distance(found, motions[link.j] @ self.submaps[link.j].T_oc[link.b])
-        return float(meters) < DRIFT[0] and float(radians) < DRIFT[1]
+        return bool(is_within(found, motions[link.j] @ self.submaps[link.j].T_oc[link.b], DRIFT))
 
     def correct(self, motions: dict[int, Tensor], links: list[Link]) -> dict[int, FinishedSubmap]:
         """The submaps that are joined, in the coordinates of the first, as one pose graph has them."""

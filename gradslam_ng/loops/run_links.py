@@ -18,13 +18,13 @@ from gradslam_ng.mapping import PointFuser
 from gradslam_ng.places import PlaceVerifier
 from gradslam_ng.places.feature_alignment import estimate_motion
 from gradslam_ng.places.keyframes import tiny_image_descriptor
+from gradslam_ng.places.repetition import REACH, is_within
 from gradslam_ng.rendering import predict_surfels
 from gradslam_ng.rendering.surfels import render
 from gradslam_ng.slam.link_search import MIN_SIMILARITY, Link
 from gradslam_ng.structures import LiveFrame, SurfaceView, SurfelMap
 
 CANDIDATES = 3  # keyframes of another run that one is compared with, and of those elsewhere where it is found
-ELSEWHERE = 0.6, 0.7  # meters and radians from there: more than views of one place are similar over
 MIN_COVERED = 0.05  # share of a view where another map must show something, to be compared with it
 TOLERANCE = 0.1  # meters, beside three standard deviations, by which maps that are joined may be apart
 
@@ -108,8 +108,7 @@ class RunLinkSearch:
     def is_elsewhere(self, link: Link) -> Tensor:
         """Which keyframes (K,) of the first submap lie far from where a link finds a frame of the second."""
         first = self.submaps[link.i]
-        meters, radians = se3.distance(first.T_oc[first.places.frames], first.T_oc[link.a] @ link.T_ab)
-        return (meters > ELSEWHERE[0]) | (radians > ELSEWHERE[1])
+        return ~is_within(first.T_oc[first.places.frames], first.T_oc[link.a] @ link.T_ab, REACH)
 
     def match(self, pair: tuple[int, int], n: int, k: int) -> Link | None:
         """What local features of keyframes n and k of two submaps say."""

@@ -18,6 +18,7 @@ from gradslam_ng.odometry import TrackingResult
 from gradslam_ng.places.feature_alignment import locate
 from gradslam_ng.places.features import FeatureFrame
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
+from gradslam_ng.places.repetition import repeats
 from gradslam_ng.places.verification import PlaceVerifier, Predict
 from gradslam_ng.structures import LiveFrame
 
@@ -30,7 +31,8 @@ class Relocalizer:
     """Remembers what places look like, and finds a lost camera among them (after Glocker et al. 2015).
 
     Once a frame is lost none is tracked, and none enters the map, until one is found that fits what the map shows from
-    there in shape and in brightness. That one is not fused either; tracking goes on from it.
+    there in shape and in brightness, and the map has no other place that looks like it. That one is not fused either;
+    tracking goes on from it.
 
     Args:
         spacing: of the keyframes, meters and degrees.
@@ -120,11 +122,18 @@ class Relocalizer:
         told = () if T_wc_told is None else (T_wc_told,)
         for T_start in chain(told, self.candidates(near, image, T_wc_last)):
             match = self.verifier.locate(live, predict, T_start, T_start)
-            if match is not None:
+            if match is not None and (T_start is T_wc_told or not self.repeats(match.T_wc)):
                 self.relocalized.append(frame)
                 found = TrackingResult.from_pose(match.T_wc, torch.ones_like(match.T_wc[:, 0, 0], dtype=torch.bool))
                 return replace(found, covariance=match.covariance[None].to(match.T_wc))
         return None
+
+    def repeats(
+        self,
+        T_wc: Tensor,  # (1, 4, 4)
+    ) -> bool:
+        """Whether the map has another place that looks like the one at T_wc."""
+        return repeats(self.keyframes, T_wc[0].double().cpu())
 
     def candidates(
         self,

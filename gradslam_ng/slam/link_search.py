@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.places import FeatureFrame, PlaceVerifier, estimate_motion
+from gradslam_ng.places.repetition import DRIFT, is_within
 from gradslam_ng.slam.state import State
 from gradslam_ng.slam.submaps import Connections, Submap
 from gradslam_ng.slam.system import System
@@ -20,7 +21,6 @@ from gradslam_ng.slam.system import System
 MIN_SIMILARITY = 0.3  # of descriptors, from which a keyframe of another submap is looked into
 CANDIDATES = 2  # keyframes of other submaps that one frame is compared with
 AGREEMENT = 0.05, math.radians(3.0)  # meters and radians: two links that say the same
-DRIFT = 0.5, 0.25  # meters and radians that links may differ by since poses drift within submaps: more is another place
 MAJORITY = 3  # times as many links must say what connects two submaps as say another place
 
 
@@ -125,8 +125,7 @@ def gather_evidence(links: Sequence[Link], poses: Sequence[Tensor]) -> dict[tupl
         verified = [T for T, is_verified in each if is_verified]
         mean = mean_of_agreeing(torch.stack(verified)) if verified else None
         if mean is not None:
-            meters, radians = se3.distance(torch.stack([T for T, _ in each]), mean)
-            agreeing = int(((meters < DRIFT[0]) & (radians < DRIFT[1])).sum())
+            agreeing = int(is_within(torch.stack([T for T, _ in each]), mean, DRIFT).sum())
             found[pair] = Evidence(mean, agreeing, len(each) - agreeing)
     return found
 

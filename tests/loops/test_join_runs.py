@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from gradslam_ng.slam.link_search import Link
 from gradslam_ng.slam.saved_run import StateWriter
 from gradslam_ng.structures import RGBDFrames
 from tests import conftest
-from tests.loops.test_loops_aliasing import crates, placed, view
+from tests.loops.test_loops_aliasing import past_the_wall
 from tests.slam.test_recovery import texture
 from tests.slam.test_submaps import clip, turn
 
@@ -108,13 +107,7 @@ def test_a_room_of_the_same_shape_and_other_wallpaper_is_not_joined(here, state,
 
 def test_runs_past_walls_that_repeat_are_not_joined_however_well_they_fit(state):
     """Every 1.5 m is like the last: links agree, one period off and two, and nothing else contradicts them."""
-    paths = []
-    for first in (0.0, 3.9):
-        T_wc = torch.stack([placed(first + 0.13 * k, 0.25 * math.sin(0.65 * k)) for k in range(14)])
-        frames = view(T_wc, crates(*(1.5 * k for k in range(-3, 9))), 1.5, (96, 128))
-        frames.color[:] = 0.5 + 0.4 * torch.tanh(10 * (frames.color - 0.5))  # with edges, for features
-        paths.append(state(frames))
-    joiner, joined = join(*paths)
+    joiner, joined = join(*(state(past_the_wall(first, 14)) for first in (0.0, 3.9)))
     T_ij, agreeing, otherwise = joiner.evidence[0, 1]
     assert agreeing >= 2 and 3 * otherwise > agreeing and (T_ij[:3, 3].norm() - 3.9).abs() > 1  # what is said is wrong
     assert joined.num_joined == 1 and all("repeats" in run.why for run in joined.runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -55,6 +56,13 @@ def there_and_back(length: float, frames: int) -> Tensor:
     """Along x and back, looking at the wall, now a little ahead and now a little back."""
     ways = (k / (frames - 1) for k in range(frames))
     return torch.stack([placed(0.5 * length * (1 - math.cos(2 * math.pi * s)), 0.25 * math.sin(9 * s)) for s in ways])
+
+
+def past_the_wall(first: float, count: int) -> gs.RGBDFrames:
+    """What a camera that goes on from x = first sees of a wall which repeats, painted with edges, for features."""
+    T_wc = torch.stack([placed(first + 0.13 * k, 0.25 * math.sin(0.65 * k)) for k in range(count)])
+    frames = view(T_wc, crates(*(1.5 * k for k in range(-3, 9))), 1.5, (96, 128))
+    return replace(frames, color=0.5 + 0.4 * torch.tanh(10 * (frames.color - 0.5)))
 
 
 SCENES = {"every 1.5 m alike": (1.5, (-3.0, -1.5, 0.0, 1.5, 3.0, 4.5, 6.0, 7.5)), "two places alike": (4.5, (0.0, 4.5))}

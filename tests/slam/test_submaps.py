@@ -16,7 +16,7 @@ from gradslam_ng.places import Relocalizer
 from gradslam_ng.slam.link_search import Link, LinkSearch, connect, mean_of_agreeing
 from gradslam_ng.slam.recovery import Recovery
 from gradslam_ng.structures import RGBDFrames
-from tests.loops.test_loops_aliasing import placed
+from tests.loops.test_loops_aliasing import past_the_wall, placed
 from tests.slam.test_recovery import SIZE, texture
 
 
@@ -69,6 +69,15 @@ def test_joined_maps_are_one(carried, room):
     walls = torch.cat([(points - room.corners[0]).abs(), (points - room.corners[1]).abs()], -1).amin(-1)
     crate = torch.cat([(points - room.crate[0]).abs(), (points - room.crate[1]).abs()], -1).amin(-1)
     assert torch.minimum(walls, crate).quantile(0.95) < 0.03
+
+
+def test_a_camera_carried_past_a_wall_that_repeats_is_not_found_where_it_was(room):
+    """It fits there as well as it does two periods on, and the map has shown that it repeats."""
+    before, dark, after = past_the_wall(0.0, 14), past_the_wall(0.0, 2), past_the_wall(3.0, 4)
+    dark.depth[:], dark.color[:] = 0.0, 0.0
+    frames = RGBDFrames(*(torch.cat([getattr(x, n) for x in (before, dark, after)]) for n in ("color", "depth", "K")))
+    result = gs.PointFusion().run(room.InMemory(frames), compile=False)
+    assert result.tracked[:14].all() and not result.tracked[14:].any() and not result.relocalized
 
 
 def test_places_never_seen_together_stay_apart(room):

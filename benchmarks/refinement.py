@@ -77,6 +77,15 @@ def sharpness(system: gs.PointFusion, sequence: RGBDSequence, trajectory: Trajec
     return 1e3 * float(torch.cat(differences).median())
 
 
+def sharpness_at_truth(sequence: RGBDSequence) -> float:
+    """Sharpness, mm, at the poses that a recording tells."""
+    truth = sequence.ground_truth
+    assert truth is not None
+    T_wc, known = truth.at(sequence.timestamps)
+    T_wc = torch.where(known[:, None, None], T_wc, T_wc[known][0])
+    return sharpness(gs.PointFusion(), sequence, Trajectory(sequence.timestamps, T_wc), known)
+
+
 def measure(name: str, sequence: RGBDSequence) -> Row:
     """A run, its refinement, and both maps."""
     system = gs.PointFusion()
@@ -98,12 +107,13 @@ def measure(name: str, sequence: RGBDSequence) -> Row:
     )  # fmt: skip
 
 
-def main(data: Path = DATA, only: str = "") -> None:
+def main(data: Path = DATA, only: str = "", truth: bool = False) -> None:
     """Measure all, or those recordings whose name contains `only`; rows of the others stay.
 
     Args:
         data: folder of the recordings.
         only: part of a name.
+        truth: print the sharpness at the poses that recordings tell, and measure nothing else.
     """
     torch.set_num_threads(1)
     rows = {row["recording"]: row for row in stored("refinement").get("rows", [])}
@@ -113,6 +123,9 @@ def main(data: Path = DATA, only: str = "") -> None:
         sequence = open_sequence(name, data)
         if sequence is None:
             print(f"{name}: left out, it is not below {data}")
+            continue
+        if truth:
+            print(f"{name}: {sharpness_at_truth(sequence):.2f} mm at the poses told", flush=True)
             continue
         rows[name] = asdict(measure(name, sequence))
         print(rows[name], flush=True)

@@ -4,7 +4,9 @@ One run of PointFusion over frames in memory, there and back again, each time a 
 same frames: in every second one the page is updated as `run --view` does it, in the others it is not. Somebody looks: a
 client in a process of its own reads all that the server sends (a browser would want the same cores for drawing, which
 is the browser's cost). Ratios are those of two neighboring blocks, of the mean time of a frame and of the processor
-time of all threads; the first two blocks warm up and do not count.
+time of all threads; the first two blocks warm up and do not count. On a machine that does other work ratios scatter;
+`page_share` hardly does: the processor time of updates and of the page's own threads, over that of all threads in the
+blocks with the page. It leaves out what the page costs others by waiting for it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import threading
 import time
 from statistics import median
 
@@ -44,18 +47,32 @@ asyncio.run(read())
 class Alternating:
     """Called after each frame: updates the page in every second block, and keeps the time of each block."""
 
-    def __init__(self, live: LiveView, block: int) -> None:
-        self.live, self.block = live, block
+    def __init__(self, live: LiveView, block: int, threads: set[threading.Thread]) -> None:
+        self.live, self.block, self.threads = live, block, threads
         self.stream: Stream | None = None
         self.frames = 0
+        self.updating = 0.0  # seconds of the processor, of the run's thread, after the first two blocks
+        self.serving_before = 0.0  # those of the page's threads, by then
         self.starts: list[tuple[float, float]] = []  # of the blocks, and the end: seconds, and those of processors
 
     def __call__(self, index: int, state: State) -> None:
         if self.frames % self.block == 0:
             self.starts.append((time.perf_counter(), time.process_time()))
+        if self.frames == 2 * self.block:
+            self.updating, self.serving_before = 0.0, self.serving()
         self.frames += 1
         if len(self.starts) % 2:
+            began = time.thread_time()
             self.live.update(self.stream, f"frame {index + 1}")
+            self.updating += time.thread_time() - began
+
+    def serving(self) -> float:
+        """Seconds of the processor that the page's threads have taken."""
+        return sum(time.clock_gettime(time.pthread_getcpuclockid(each.ident)) for each in self.threads if each.ident)
+
+    def page_share(self) -> float:
+        """Of the processor time of the blocks with the page, what it takes itself."""
+        return (self.updating + self.serving() - self.serving_before) / sum(self.blocks(1)[::2])
 
     def blocks(self, clock: int) -> list[float]:
         """Seconds of each block but the first two, by the first clock, or of processors by the second."""
@@ -90,14 +107,16 @@ def view_cost(sequence: str = "datasets/living_room", frames: int = 26, blocks: 
     once, block = gs.datasets.load(sequence)[:frames], 2 * frames - 2
     source = in_memory(once, blocks)
     slam = gs.PointFusion()
+    others = set(threading.enumerate())
     page = BrowserView(source.name, port=8200, K=source.K, size=source.size, images=image_reader(source))
     client = subprocess.Popen(
         [sys.executable, "-c", CLIENT, page.url.replace("http", "ws")], stdout=subprocess.PIPE, text=True
     )
     page.show(page.scene)
-    watch = Alternating(LiveView(page), block)
+    watch = Alternating(LiveView(page), block, set(threading.enumerate()) - others)
     watch.stream = Stream(slam, sequence=source, on_frame=watch, compile=compile, loops=None, relocalizer=None)
     result = watch.stream.run()
+    share = watch.page_share()
     page.close()
     client.kill()
     received = client.stdout.read().split() if client.stdout is not None else []
@@ -111,6 +130,7 @@ def view_cost(sequence: str = "datasets/living_room", frames: int = 26, blocks: 
         "milliseconds_without": 1e3 * median(watch.blocks(0)[1::2]) / block,
         "ratio": watch.ratio(0),
         "processor_ratio": watch.ratio(1),
+        "page_share": share,
         "sent_mb": int(received[-1]) / 1e6 if received else 0.0,
         "threads": torch.get_num_threads(),
     }

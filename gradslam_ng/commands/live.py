@@ -10,7 +10,7 @@ import torch
 
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam.stream import Stream
-from gradslam_ng.slam.submaps import Submap, hold_last, main_component
+from gradslam_ng.slam.submaps import Submap, last_known, main_component
 from gradslam_ng.viz.browser import BrowserView
 from gradslam_ng.viz.scene import Cloud, Scene, outcomes_of, place_aside, sample
 
@@ -62,7 +62,7 @@ def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
     count = 1 + max(int(each.max()) for each in numbers)
     T_wc = torch.full((count, 4, 4), torch.nan, dtype=torch.float64)
     statuses = torch.full((count,), int(TrackingStatus.NO_OVERLAP))
-    seconds = torch.zeros(count, dtype=torch.float64)
+    seconds, worlds = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.int64)
     clouds: list[Cloud] = []
     up = torch.tensor([0.0, -1.0, 0.0])
     for i in sorted(range(len(submaps)), key=lambda i: (i not in motions, i)):
@@ -71,13 +71,14 @@ def scene_of(stream: Stream, most: int = LIVE_POINTS) -> Scene:
         motion = motions[i] if i in motions else place_aside(clouds, cloud, T_oc, up)
         clouds.append(cloud.transform(motion))
         ok = TrackingStatus.is_tracked(found)
-        T_wc[numbers[i][ok]] = motion @ T_oc[ok]
+        T_wc[numbers[i][ok]], worlds[numbers[i][ok]] = motion @ T_oc[ok], 0 if i in motions else 1 + i
         statuses[numbers[i]] = torch.where(ok, found, statuses[numbers[i]])
         seconds[numbers[i]] = torch.tensor([record.seconds for record in submaps[i].records], dtype=torch.float64)
-    T_wc = hold_last(T_wc) if bool(T_wc.isfinite().any()) else torch.eye(4, dtype=torch.float64).expand(count, 4, 4)
-    own = slice(stream.before, None)
-    loops = tuple(stream.loop_frames())
-    return Scene(Cloud.join(clouds), T_wc[own], outcomes_of(statuses)[own], seconds[own], loops)
+    known = T_wc.isfinite().flatten(1).all(-1)
+    held = last_known(known)[stream.before :]  # where one is lost, the last one that was not
+    T_wc = T_wc if bool(known.any()) else torch.eye(4, dtype=torch.float64).expand(count, 4, 4)
+    loops, outcomes = tuple(stream.loop_frames()), outcomes_of(statuses)[stream.before :]
+    return Scene(Cloud.join(clouds), T_wc[held], outcomes, seconds[stream.before :], loops, worlds[held])
 
 
 def cloud_of(submap: Submap, most: int, number: int, before: int) -> Cloud:

@@ -26,9 +26,10 @@ def find_images(folder: Path, endings: tuple[str, ...], pattern: str = "*") -> l
     if not found:
         others = sorted({path.suffix.lower() for path in files} - {""})
         there = f"; found names that end in {', '.join(others[:5])}" if others else ""
+        like = "" if pattern == "*" else f" {pattern}"
         if endings == DEPTH_ENDINGS and set(others) & {".jpg", ".jpeg"}:
             there += ": JPEG has 8 bit and loses what it finds small, so that it cannot hold depth; record 16 bit PNG"
-        raise FileNotFoundError(f"{folder}: no image {pattern} that ends in {', '.join(endings)}{there}")
+        raise FileNotFoundError(f"{folder}: no image{like} that ends in {', '.join(endings)}{there}")
     return found
 
 

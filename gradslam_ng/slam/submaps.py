@@ -263,9 +263,15 @@ def hold_last(
     T: Tensor,  # (L, 4, 4), NaN where unknown
 ) -> Tensor:
     """The same with the last pose known, or the first one known, where there is none."""
-    known = T.isfinite().flatten(1).all(-1)
-    last = torch.where(known, torch.arange(len(T), device=T.device), -1).cummax(0).values
-    return T[torch.where(last < 0, known.int().argmax(), last)]
+    return T[last_known(T.isfinite().flatten(1).all(-1))]
+
+
+def last_known(
+    known: Tensor,  # (L,) bool
+) -> Tensor:
+    """For each the last one known (L,) int64, or the first one known, where there is none before."""
+    last = torch.where(known, torch.arange(len(known), device=known.device), -1).cummax(0).values
+    return torch.where(last < 0, known.int().argmax(), last)
 
 
 def append_moved(map_: Map, other: Map, T: Tensor) -> Map:  # T (4, 4)

@@ -30,6 +30,7 @@ MOST_IMAGES = 6  # of frames that were lost
 IMAGE_WIDTH = 200  # pixels, of their pictures
 PHONE = 700  # pixels, where a page is narrow
 ALL_FRAMES = "::"
+FEW = 0.05  # of the frames, that a good run may have lost or be uncertain of
 BARS = ("#2166ac", "#67a9cf", "#d1a33c", "#7fbf7b", "#af8dc3", "#ef8a62", "#999999", "#5aae61")
 SEVERITY = {"note": "#2166ac", "warning": "#b8860b", "error": "#b2182b"}
 REASONS = {
@@ -65,7 +66,7 @@ def write_report(path: Path, images: Images = lambda seconds: None, narrow: Path
     values = {
         "title": _text(metrics["sequence"]),
         "verdict": _text(summarize(metrics)),
-        "verdict_class": "good" if metrics["reliable"] else "bad",
+        "verdict_class": grade(metrics),
         "what": _text(f"{metrics['settings']['system']} on {counts['in_sequence']} frames of {metrics['sequence']}"),
         "outcome_keys": "".join(keys),
         "map_note": _text(describe_map(scene, metrics)),
@@ -104,11 +105,24 @@ def summarize(metrics: dict[str, Any]) -> str:
     told = f"{counts['tracked']} of {counts['in_sequence']} frames were tracked"
     if uncertain := counts["degenerate"] + counts["unconfirmed"]:
         told += f", {uncertain} of them uncertain"
-    if apart := sum(metrics["submaps"][1:]):
+    apart = sum(metrics["submaps"][1:])
+    if lost := counts["lost"] - apart:
+        told += f"; {lost} lost"
+    if apart:
         told += f"; {apart} more in submaps that are not connected with the map"
     if "ate" in metrics:
         told += f"; the trajectory is {100 * metrics['ate']['rmse']:.2f} cm off the ground truth (RMSE)"
     return f"{told}{'; interrupted before the end' if metrics['interrupted'] else ''}."
+
+
+def grade(metrics: dict[str, Any]) -> str:
+    """Good, fair or bad: fair where the results may be relied on, but not all went well."""
+    if not metrics["reliable"]:
+        return "bad"
+    counts = metrics["frames"]
+    frames = sum(counts[name] for name in ("tracked", "lost", "skipped"))
+    good = counts["tracked"] - counts["degenerate"] - counts["unconfirmed"]
+    return "fair" if metrics["interrupted"] or frames - good > FEW * frames else "good"
 
 
 def numbers(metrics: dict[str, Any]) -> list[tuple[str, str]]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+import gradslam_ng as gs
 from gradslam_ng.cli import main
 from gradslam_ng.commands import live
+from gradslam_ng.places import Relocalizer
+from gradslam_ng.slam.stream import Stream
 from gradslam_ng.viz.browser import BrowserView
+from tests.slam.test_submaps import ELSEWHERE, THERE, clip
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -39,6 +44,16 @@ def test_the_page_of_a_run_while_it_goes_on_and_after(recording, tmp_path, run, 
     image = page.images(float(page.scene.seconds[2]))  # of the recording
     assert image.shape == (60, 80, 3) and image.std() > 5
     assert page.drawing.shown["camera"].aspect == pytest.approx(80 / 60)
+
+
+def test_no_path_leads_to_a_submap_that_is_not_connected(room):
+    """Which stands beside the map, nobody knows where."""
+    frames = room.InMemory(clip(room, torch.cat([THERE, ELSEWHERE])))
+    finder = Relocalizer()
+    stream = Stream(gs.PointFusion(), sequence=frames, on_frame=None, compile=False, loops=None, relocalizer=finder)
+    assert stream.run().submaps == [10, 10]
+    segments, _ = live.scene_of(stream).path()
+    assert len(segments) == 18 and (segments[:, 1] - segments[:, 0]).norm(dim=-1).max() < 0.1
 
 
 def test_updates_that_take_long_come_seldom_but_come(monkeypatch):

@@ -180,7 +180,7 @@ def test_two_files_of_one_number_and_no_common_number(recordings, tmp_path):
 def test_empty_folders(tmp_path):
     for name in ("color", "depth"):
         (tmp_path / name).mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no image .* that ends in \.png, \.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"color: no image that ends in \.png, \.jpg"):
         Folder(tmp_path, intrinsics=[30, 30, 15, 11])
 
 

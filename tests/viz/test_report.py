@@ -16,7 +16,7 @@ import torch
 
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, Trajectory
-from gradslam_ng.viz.report import summarize, timing, write_report
+from gradslam_ng.viz.report import grade, summarize, timing, write_report
 from gradslam_ng.viz.report_scene import axes_with_y_up, describe_scene
 from gradslam_ng.viz.scene import Cloud, Scene, spacing
 from gradslam_ng.viz.scene_files import Frames, read_run
@@ -86,7 +86,7 @@ def test_what_a_report_says(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     said = " ".join(page.texts)
-    assert "4 of 5 frames were tracked, 1 of them uncertain; the trajectory is 1.23 cm off" in said
+    assert "4 of 5 frames were tracked, 1 of them uncertain; 1 lost; the trajectory is 1.23 cm off" in said
     assert "1 no overlap" in said and "1 degenerate" in said and "frame 2, no overlap" in said
     assert asked == [2.0]  # what was seen in the lost frame, at its time
     (picture,) = [source for source in page.sources if source.startswith("data:image/jpeg")]
@@ -117,8 +117,27 @@ def test_verdicts():
     assert summarize(metrics(reliable=False, unreliable_because="4 of 6 frames have no pose")) == (
         "Not to be relied on: 4 of 6 frames have no pose."
     )
-    assert "; 30 more in submaps that are not connected with the map" in summarize(metrics(submaps=[4, 20, 10]))
+    counts = metrics()["frames"] | {"in_sequence": 40, "lost": 35}
+    told = summarize(metrics(submaps=[4, 20, 10], frames=counts))
+    assert "uncertain; 5 lost; 30 more in submaps that are not connected with the map" in told
     assert summarize(metrics(interrupted=True)).endswith("; interrupted before the end.")
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "good"),
+        ({"tracked": 98, "lost": 2}, "good"),
+        ({"tracked": 70, "lost": 20}, "fair"),
+        ({"tracked": 90, "skipped": 10}, "fair"),
+        ({"degenerate": 20}, "fair"),
+    ],
+)
+def test_a_run_that_lost_many_frames_does_not_look_good(changed, expected):
+    counts = {"in_sequence": 100, "tracked": 100, "degenerate": 0, "unconfirmed": 0, "lost": 0, "skipped": 0}
+    assert grade(metrics(frames=counts | changed)) == expected
+    assert grade(metrics(frames=counts | changed, interrupted=True)) == "fair"
+    assert grade(metrics(frames=counts | changed, reliable=False)) == "bad"
 
 
 def test_a_bar_without_any_time():

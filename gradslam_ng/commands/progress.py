@@ -99,7 +99,8 @@ def describe(stream: Stream) -> str:
     if len(stream.tracker.submaps) > 1:
         parts.append(f"{len(stream.tracker.submaps)} submaps")
     if closers:
-        parts.append(f"{sum(len(closer.loops) for closer in closers)} loops")
+        closed = sum(len(closer.loops) for closer in closers)
+        parts.append("1 loop" if closed == 1 else f"{closed} loops")
     ready, missing = library().count() if stream.compile else (0, 0)
     parts.append(f"{ready} of {ready + missing} functions compiled" if ready + missing else "not compiled")
     return ", ".join(parts)

@@ -77,8 +77,10 @@ def describe(scene: Scene) -> str:
     """A line about a scene."""
     parts = [f"{len(scene.cloud)} points"] if len(scene.cloud) else []
     parts += [f"{len(scene.mesh.faces)} triangles"] if scene.mesh is not None else []
+    parts += [f"{scene.glb.triangles} triangles"] if scene.glb is not None else []
     parts += [f"{len(scene.T_wc)} frames"] if len(scene.T_wc) else []
-    return ", ".join([*parts, f"{len(scene.loops)} loops"] if scene.loops else parts)
+    parts += ["1 loop" if len(scene.loops) == 1 else f"{len(scene.loops)} loops"] if scene.loops else []
+    return ", ".join(parts)
 
 
 def window_files(folder: Path, trajectory: Path | None) -> tuple[Path, Path | None]:

@@ -137,9 +137,10 @@ class Viewpoints:
         assert self.scene is not None
         height, width = size
         free = PHONE_FREE if width < PHONE * height else SCREEN_FREE
-        T_wc = self.scene.T_wc.float() if len(self.scene.T_wc) else torch.eye(4)[None]
         points, normals = self.scene.extent
-        T_wv, K = choose_view(points, normals, T_wc, (round(free[0] * height), round(free[1] * width)))
+        T_wv, K = choose_view(
+            points, normals, self.scene.cameras.float(), (round(free[0] * height), round(free[1] * width))
+        )
         distance = (T_wv[:3, 3] - points.mean(0)).norm()
         covered = (1 - torch.tensor(free)) * torch.tensor(size) / K[1, 1]
         eye = T_wv[:3, 3] + 0.5 * distance * (covered[0] * T_wv[:3, 1] + covered[1] * T_wv[:3, 0])

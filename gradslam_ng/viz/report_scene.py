@@ -56,7 +56,7 @@ def axes_with_y_up(scene: Scene) -> Tensor:
 def describe_view(scene: Scene, R: Tensor, size: tuple[int, int]) -> dict[str, Any]:  # R (3, 3)
     """From where a snapshot of that size (H, W) is taken: angles about what is looked at, and the distance to it."""
     points, normals = scene.extent
-    T_wc = scene.T_wc.float() if len(scene.T_wc) else torch.eye(4)[None]
+    T_wc = scene.cameras.float()
     T_wv, _ = choose_view(points, normals, T_wc, size)
     seen = points if len(points) else T_wc[:, :3, 3]
     distance = float(((seen.mean(0) - T_wv[:3, 3]) @ T_wv[:3, 2]).clamp(min=0.3))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from gradslam_ng.geometry import se3
 from gradslam_ng.geometry.upright import estimate_upright
@@ -70,6 +71,7 @@ class BinaryMesh:
 
     data: bytes
     corners: Tensor  # (2, 3) float32, meters, of the box around it, in the axes of a camera
+    triangles: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +86,25 @@ class Scene:
     worlds: Tensor | None = None  # (L,) int64: between those of two frames no motion is known; None: all in one
     mesh: Triangles | None = None
     glb: BinaryMesh | None = None
+    hidden: Tensor | None = None  # (M, 4, 4) float64, of cameras that saw it and are not shown
 
     @property
     def extent(self) -> tuple[Tensor, Tensor]:
-        """Points (N, 3) and normals (N, 3) of what there is to see: of the map, else of the mesh."""
+        """Points (N, 3) and normals (N, 3) of what there is to see: of the map, else of the mesh's triangles."""
         if len(self.cloud):
             return self.cloud.points, self.cloud.normals
+        if self.mesh is not None and len(self.mesh.faces):
+            a, b, c = self.mesh.vertices[self.mesh.faces].unbind(1)
+            return (a + b + c) / 3, normalize(torch.linalg.cross(b - a, c - a), dim=-1)
         found = torch.zeros(0, 3) if self.glb is None else torch.cartesian_prod(*self.glb.corners.unbind(-1))
-        found = found if self.mesh is None else self.mesh.vertices
         return found, torch.zeros_like(found)
+
+    @property
+    def cameras(self) -> Tensor:
+        """Poses (M, 4, 4) float64 that tell what is up and where it is seen from; the world's where none is known."""
+        if len(self.T_wc):
+            return self.T_wc
+        return torch.eye(4, dtype=torch.float64)[None] if self.hidden is None else self.hidden
 
     def path(self, count: int | None = None) -> tuple[Tensor, Tensor]:
         """From frame to frame, of the first so many, where both are in one world: segments (S, 2, 3) float32, and what
@@ -108,9 +120,9 @@ class Scene:
     @property
     def up(self) -> Tensor:
         """The upward direction (3,) of what the cameras saw, whatever the axes of the world; -y where there is none."""
-        if not len(self.T_wc):
+        if not len(self.T_wc) and self.hidden is None:
             return torch.tensor([0.0, -1.0, 0.0])
-        return estimate_upright(self.cloud.normals, self.T_wc).float()
+        return estimate_upright(self.extent[1], self.cameras).float()
 
 
 def outcomes_of(statuses: Tensor) -> Tensor:  # (L,) int64, a `TrackingStatus` each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def read_scene(path: Path, most: int = MOST_POINTS) -> Scene:
     readers: dict[str, Callable[[], Scene]] = {
         ".ply": lambda: _read_ply(path, None, most),
         ".glb": lambda: Scene(Cloud.join([]), glb=read_glb(path)),
-        ".npz": lambda: Scene(sample(tsdf_to_surfels(VoxelGrid.load(path)), most)),
+        ".npz": lambda: _read_volume(path, most),
     }
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: expected the folder of a run, or a .ply, .glb or .npz file")
@@ -186,12 +187,32 @@ def _read_ply(path: Path, origin: Tensor | None, most: int) -> Scene:
 
     points = stacked("x y z", 0.0) if own is None else stacked("x y z", 0.0) - own
     colors = stacked("red green blue", 180.0).clamp(0, 255).byte()
+    hidden = _cameras_beside(path, own)
     if faces is not None and len(faces):
-        return Scene(Cloud.join([]), mesh=Triangles(points.float(), faces.long(), colors))
+        return Scene(Cloud.join([]), mesh=Triangles(points.float(), faces.long(), colors), hidden=hidden)
     some = slice(0, None, max(1, -(-len(points) // most)))
     created = vertices.get("created", torch.zeros(len(points))).long()[some]
     normals = stacked("nx ny nz", 0.0)[some].float()
-    return Scene(Cloud(points[some].float(), colors[some], normals, created, torch.zeros_like(created)))
+    return Scene(Cloud(points[some].float(), colors[some], normals, created, torch.zeros_like(created)), hidden=hidden)
+
+
+def _read_volume(path: Path, most: int) -> Scene:
+    """The surface of a volume."""
+    surfels = tsdf_to_surfels(VoxelGrid.load(path))
+    origin = None if surfels.origin is None else surfels.origin[0]
+    return Scene(sample(surfels, most), hidden=_cameras_beside(path, origin))
+
+
+def _cameras_beside(path: Path, origin: Tensor | None) -> Tensor | None:
+    """The poses (M, 4, 4) of the cameras of a run, relative to the origin (3,) of its map or mesh, at whose side they
+    were written; None for other files, whose axes nothing tells."""
+    number = re.fullmatch(r"map(_\d+)|.*", path.stem)
+    assert number is not None
+    trajectory = path.parent / (f"trajectory{number[1]}.txt" if number[1] else TRAJECTORY)
+    if not trajectory.is_file() or not (path.parent / METRICS).is_file():
+        return None
+    own = Trajectory.load(trajectory)
+    return relative_to_origin(own.T_wc[own.known], origin, torch.float64) if bool(own.known.any()) else None
 
 
 def read_glb(path: Path) -> BinaryMesh:
@@ -203,12 +224,13 @@ def read_glb(path: Path) -> BinaryMesh:
     """
     trimesh = import_optional("trimesh", user="reading .glb", extra="view")
     try:
-        bounds = trimesh.load_scene(path).bounds
+        found = trimesh.load_scene(path)
     except Exception as error:  # of many kinds
         raise ValueError(f"{path}: not a binary glTF file: {error!r}"[:300]) from None
-    if bounds is None:
+    triangles = sum(len(part.faces) for part in found.geometry.values() if hasattr(part, "faces"))
+    if not triangles:
         raise ValueError(f"{path}: expected a mesh, found no triangles")
     data = path.read_bytes()
     if OURS in data:  # its faces are wound as seen from within: walls in front of a room are left out, as of the map
         data = data.replace(b'"doubleSided":true', b'"doubleSided":null')  # of the same length
-    return BinaryMesh(data, torch.from_numpy(bounds * GLB_AXES).float())
+    return BinaryMesh(data, torch.from_numpy(found.bounds * GLB_AXES).float(), triangles)

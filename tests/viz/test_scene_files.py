@@ -65,6 +65,26 @@ def test_cameras_of_a_submap_stand_in_it(folder):
     assert torch.equal(segments, scene.T_wc[:, :3, 3].float()[torch.tensor([[0, 1], [3, 4]])])
 
 
+def test_a_file_of_a_run_alone_stands_as_in_the_run(folder):
+    """Its cameras, which are not shown, tell what is up; of a file elsewhere nothing does."""
+    lying = torch.eye(4, dtype=torch.float64).repeat(4, 1, 1)
+    lying[:, :3, :3] = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # z of the world is up
+    lying[:, 0, 3] = torch.tensor([160.0, 161, 163, 164])
+    Trajectory(torch.tensor([0.0, 1, 3, 4]), lying).save(folder / "trajectory.txt")
+    up = read_scene(folder).up
+    assert up.tolist() == [0, 0, 1]
+    for name in ("map.ply", "mesh.ply"):
+        scene = read_scene(folder / name)
+        assert torch.equal(scene.up, up) and not len(scene.T_wc)
+    assert scene.cameras[:, 0, 3].tolist() == [0, 1, 3, 4]  # relative to the origin that the mesh tells
+    (folder / "map.ply").rename(folder / "map_1.ply")
+    assert read_scene(folder / "map_1.ply").up.tolist() == [0, -1, 0]  # a submap's axes are its own
+    Trajectory(torch.tensor([3.0]), lying[:1]).save(folder / "trajectory_1.txt")
+    assert torch.equal(read_scene(folder / "map_1.ply").up, up)
+    (folder / "metrics.json").unlink()
+    assert read_scene(folder / "mesh.ply").up.tolist() == [0, -1, 0]
+
+
 def test_a_run_of_an_earlier_version_has_tracked_frames_alone(folder):
     (folder / "frames.csv").unlink()
     scene = read_scene(folder)
@@ -88,7 +108,9 @@ def test_frames_come_back(tmp_path):
 def test_the_box_of_a_glb_in_the_axes_of_a_camera(tmp_path):
     pytest.importorskip("trimesh", reason="trimesh comes with the extra `view`")
     mesh().save(tmp_path / "mesh.glb")
-    corners = read_glb(tmp_path / "mesh.glb").corners
+    found = read_glb(tmp_path / "mesh.glb")
+    corners = found.corners
+    assert found.triangles == 1
     assert torch.allclose(corners.amin(0), TRIANGLE.amin(0)) and torch.allclose(corners.amax(0), TRIANGLE.amax(0))
     seen, _ = read_scene(tmp_path / "mesh.glb").extent  # what the first view takes in: all of the box
     assert len(seen) == 8 and torch.equal(torch.stack([seen.amin(0), seen.amax(0)]), corners.sort(0).values)

@@ -108,7 +108,8 @@ class FileSequence(ImageFiles):
             return f"{self.depth[index]}: {error}" + ("; are color and depth swapped?" if swapped else "")
         if self.same_size and color_shape[:2] != depth_shape[:2]:
             sizes = f"color is {_size(color_shape)}, depth is {_size(depth_shape)}"
-            return f"{self.color[index]}: {sizes}; expected one size, registered pixel to pixel, or both cameras in a file"
+            expected = "expected one size, registered pixel to pixel, or a file of both cameras"
+            return f"{self.color[index]}: {sizes}; {expected}"
         return ""
 
 

@@ -13,6 +13,7 @@ from gradslam_ng.datasets.bags.bag import Bag
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.folder import Folder
 from gradslam_ng.datasets.icl import ICL
+from gradslam_ng.datasets.image_files import visible_paths
 from gradslam_ng.datasets.intrinsics import Intrinsics
 from gradslam_ng.datasets.klg import Klg
 from gradslam_ng.datasets.polycam import Polycam
@@ -43,6 +44,7 @@ LOADERS: tuple[type[RGBDSequence], ...] = (
 LOADERS += (Bag, Sens, Klg, Record3D, AzureKinect)
 DEEPEST = 3  # folders down, in which a sequence is looked for, to name it
 LOOKED_INTO = 2000  # of these at most
+SHOWN = 5  # names in a message
 
 
 @mode_free
@@ -113,12 +115,21 @@ def recognize(path: Path) -> tuple[Path, type[RGBDSequence]]:
             return path, loader
     if is_archive(path):
         return recognize(unpacked(path))
-    kind = "file" if path.is_file() else "folder"
+    kind = "a file of no known layout" if path.is_file() else _describe_folder(path)
     archives = f"\n  {'archive':<12}one of these in .zip, .tgz or .tar, as downloaded"
     looked_for = "\n".join(f"  {loader.layout:<12}{loader.expected_files}" for loader in LOADERS)
     hint = _hint(path) if path.is_dir() else ""
-    text = f"{path}: not a sequence: a {kind} of no known layout. Layouts looked for:"
+    text = f"{path}: not a sequence: {kind}. Layouts looked for:"
     raise FileNotFoundError(f"{text}\n{looked_for}{archives}{hint}")
+
+
+def _describe_folder(folder: Path) -> str:
+    """What is in a folder that is no sequence."""
+    names = [path.name for path in visible_paths(folder)]
+    if not names:
+        return "an empty folder"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"a folder of no known layout; in it: {', '.join(names[:SHOWN])}{more}"
 
 
 def _hint(folder: Path) -> str:

@@ -227,7 +227,7 @@ def read_glb(path: Path) -> BinaryMesh:
         found = trimesh.load_scene(path)
     except Exception as error:  # of many kinds
         raise ValueError(f"{path}: not a binary glTF file: {error!r}"[:300]) from None
-    triangles = sum(len(part.faces) for part in found.geometry.values() if hasattr(part, "faces"))
+    triangles = sum(len(part.faces) for part in found.geometry.values() if isinstance(part, trimesh.Trimesh))
     if not triangles:
         raise ValueError(f"{path}: expected a mesh, found no triangles")
     data = path.read_bytes()

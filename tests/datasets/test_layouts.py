@@ -55,6 +55,15 @@ def test_a_file_that_is_no_recording_is_said_to_be_there(tmp_path):
         datasets.load(tmp_path / "notes.txt")
 
 
+def test_what_is_in_a_folder_that_is_no_recording_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"not a sequence: an empty folder\. Layouts looked for"):
+        datasets.load(tmp_path)
+    for number in range(7):
+        (tmp_path / f"{number}.txt").write_text("notes")
+    with pytest.raises(FileNotFoundError, match=r"in it: 0\.txt, 1\.txt, .*4\.txt and 2 more\. Layouts looked for"):
+        datasets.load(tmp_path)
+
+
 @pytest.mark.parametrize("ending", ["mcap", "bag", "db3", "sens", "klg", "r3d", "mkv", "zip", "tgz"])
 def test_an_empty_file_is_told_to_be_empty(tmp_path, ending):
     path = tmp_path / f"walk.{ending}"

@@ -17,7 +17,7 @@ from gradslam_ng.commands.recording import RecordingOptions
 from gradslam_ng.commands.run_folder import check_writable
 from gradslam_ng.commands.run_options import ComputeOptions, SystemOptions, as_arguments
 from gradslam_ng.commands.sweep_runs import LOGS, Outcome, Run, read_outcome, run_here, run_on_ray, unique_names
-from gradslam_ng.commands.sweep_table import last_line, read_metrics, state_of, write_tables
+from gradslam_ng.commands.sweep_table import read_metrics, state_of, why_failed, write_tables
 
 COLORS = {"done": "green", "unreliable": "yellow", "failed": "red"}
 Sources = Annotated[
@@ -98,5 +98,5 @@ def _line(run: Run, outcome: Outcome) -> str:
     """One run in a line."""
     state = state_of(outcome)
     error = read_metrics(run).get("ate", {}).get("rmse") if outcome.has_results else None
-    said = f"ATE {100 * error:.2f} cm" if error is not None else last_line(run) if state == "failed" else ""
+    said = f"ATE {100 * error:.2f} cm" if error is not None else why_failed(run) if state == "failed" else ""
     return f"[{COLORS[state]}]{state}[/] {escape(run.name)}, {outcome.seconds:.0f} s {escape(said)}".rstrip()

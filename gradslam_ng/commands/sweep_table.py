@@ -15,7 +15,8 @@ from gradslam_ng.io.atomic import write_whole
 
 STYLE = """body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; }
 table { border-collapse: collapse; } th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child, td:last-child { text-align: left; } img { height: 6rem; }
+th:first-child, td:first-child, th:nth-last-child(-n+2), td:nth-last-child(-n+2) { text-align: left; }
+td { overflow-wrap: anywhere; } img { height: 6rem; }
 .failed td { background: #fdecea; } .unreliable td { background: #fff6e0; } .waiting td { color: #999; }"""
 COLUMNS = {  # of the table, and where metrics.json has them
     "frames": "frames.in_sequence",
@@ -55,13 +56,15 @@ def read_metrics(run: Run) -> dict[str, Any]:
         return {}
 
 
-def last_line(run: Run) -> str:
-    """Of what the run printed: why it failed."""
+def why_failed(run: Run) -> str:
+    """The first line of the last error that the run printed, else the last line."""
     try:
-        lines = run.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        text = run.log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or [""])[-1]
 
 
 def _row(run: Run, outcome: Outcome | None) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def _row(run: Run, outcome: Outcome | None) -> dict[str, Any]:
     row: dict[str, Any] = {"name": run.name, "state": state}
     row |= {column: _find(metrics, key) for column, key in COLUMNS.items()}
     row["seconds"] = "" if outcome is None else outcome.seconds
-    row["remark"] = last_line(run) if state == "failed" else metrics.get("unreliable_because") or ""
+    row["remark"] = why_failed(run) if state == "failed" else metrics.get("unreliable_because") or ""
     return row
 
 
@@ -86,8 +89,10 @@ def _page(runs: list[Run], rows: list[dict[str, Any]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0]) + "<th></th>"
     body = []
     for run, row in zip(runs, rows, strict=True):
-        cells = [f"<td>{html.escape(str(value))}</td>" for value in row.values()]
-        folder = quote(run.name)
+        values, folder = [html.escape(str(value)) for value in row.values()], quote(run.name)
+        if (run.out / "report.html").is_file() and row["frames"] != "":
+            values[0] = f'<a href="{folder}/report.html">{values[0]}</a>'
+        cells = [f"<td>{value}</td>" for value in values]
         shown = [name for name in ("map.png", "trajectory.png") if (run.out / name).is_file() and row["frames"] != ""]
         pictures = "".join(
             f'<a href="{folder}/{name}"><img src="{folder}/{name}" alt="{name} of {html.escape(run.name)}"></a>'

@@ -38,8 +38,11 @@ def test_two_at_a_time_and_what_is_done_is_not_done_again(recordings, tmp_path, 
     rows = table(root)
     assert [rows[name]["state"] for name in ("a_room", "b_room", "empty")] == ["done", "done", "failed"]
     assert rows["a_room"]["tracked"] == "6" and float(rows["a_room"]["ate_m"]) < 0.02
-    assert "not a sequence" in (root / ".sweep" / "empty.log").read_text() and rows["empty"]["remark"]
+    assert "not a sequence" in (root / ".sweep" / "empty.log").read_text()
+    remark = rows["empty"]["remark"]  # the first line of what went wrong
+    assert remark.startswith("error:") and "not a sequence" in remark
     page = (root / "results.html").read_text()
+    assert page.count("/report.html") == 2 and (root / "b_room" / "report.html").is_file()
     assert page.count("<img") == 4 and (root / "b_room" / "map.png").is_file()
 
     before = {name: (root / name / "metrics.json").stat().st_mtime_ns for name in ("a_room", "b_room")}

@@ -10,6 +10,8 @@ from torch import Tensor
 from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.images import depth_in_meters
 
+DEFAULT = "the default"  # who tells a scale that nobody tells
+
 
 @dataclass(frozen=True)
 class DepthScale:
@@ -21,15 +23,23 @@ class DepthScale:
     no_depth: int = 0  # the integer, besides 0, that marks a pixel without depth
 
     @classmethod
-    def of(cls, given: float | None, camera: Camera, *, default: float, no_depth: int = 0) -> DepthScale:
-        """As given by the user, else by the camera's file, else the default.
+    def of(
+        cls,
+        given: float | None,
+        camera: Camera,
+        *,
+        default: float,
+        default_source: str = DEFAULT,
+        no_depth: int = 0,
+    ) -> DepthScale:
+        """As given by the user, else by the camera's file, else the default, by whom that is told.
 
         Raises:
             ValueError: not a number of units in a meter, or below 1.
         """
         told = camera.depth_scale if given is None else given
         scale = check_scale(default if told is None else told)
-        source = "as given" if given is not None else "the default" if told is None else camera.scale_source
+        source = "as given" if given is not None else default_source if told is None else camera.scale_source
         return cls(scale, 1.0 if told is None else scale, source, no_depth)
 
     def of_type(self, dtype: np.dtype) -> float:

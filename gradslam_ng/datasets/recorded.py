@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from gradslam_ng.datasets.camera import Camera
-from gradslam_ng.datasets.depth_scale import DepthScale
+from gradslam_ng.datasets.depth_scale import DEFAULT, DepthScale
 from gradslam_ng.datasets.findings import Finding, RecordingWarning
 from gradslam_ng.datasets.images import check_depth_pixels, unit_color
 from gradslam_ng.datasets.rectification import Rectification
@@ -42,6 +42,7 @@ class RecordedSequence(RGBDSequence):
             color camera of its own.
         depth_scale: units of depth in a meter, as the user gives it; default: the camera's.
         default_scale: of integers, where neither tells it; floats are then in meters.
+        default_source: who tells that.
         no_depth: the integer, besides 0, that marks a pixel without depth.
         is_paired_by_time: color and depth have times of their own, of which the loader has taken the camera's
             `time_offset` off.
@@ -62,6 +63,7 @@ class RecordedSequence(RGBDSequence):
         camera: Camera,
         depth_scale: float | None = None,
         default_scale: float = 1000.0,
+        default_source: str = DEFAULT,
         no_depth: int = 0,
         is_paired_by_time: bool = False,
         findings: Sequence[Finding] = (),
@@ -71,7 +73,9 @@ class RecordedSequence(RGBDSequence):
         raw = self.look(about["name"], len(about["timestamps"]))
         self.rectification = Rectification(camera, size=raw.depth_size, color_size=raw.color_size)
         camera = self.rectification.camera
-        self.scale = DepthScale.of(depth_scale, camera, default=default_scale, no_depth=no_depth)
+        self.scale = DepthScale.of(
+            depth_scale, camera, default=default_scale, default_source=default_source, no_depth=no_depth
+        )
         if camera.time_offset and not is_paired_by_time:
             text = f"the time of color, {1e3 * camera.time_offset:+g} ms in {camera.source}, is not taken into account"
             text += ": color and depth of a frame are recorded under one time"

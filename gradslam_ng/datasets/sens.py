@@ -88,6 +88,7 @@ class Sens(RecordedSequence):
             camera=with_given(camera, intrinsics),
             depth_scale=depth_scale,
             default_scale=self.header.depth_scale,
+            default_source="the file's",
             timestamps=timestamps,
             notes=[f"sensor: {self.header.sensor}", note],
             findings=[*findings, *unfinished(path.name, self.header.frames, len(self.places))],

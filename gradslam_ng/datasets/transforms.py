@@ -13,6 +13,7 @@ from torch import Tensor
 from gradslam_ng.datasets.axes import flip_camera_axes
 from gradslam_ng.datasets.camera import Camera
 from gradslam_ng.datasets.camera_files import with_given
+from gradslam_ng.datasets.depth_scale import DEFAULT
 from gradslam_ng.datasets.files import ImageFiles
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.image_files import COLOR_ENDINGS
@@ -64,7 +65,7 @@ class Transforms(ImageFiles):
         camera, varied = _camera(data, frames, path)
         poses = parse_poses(frames, lambda frame: _pose(frame, str(path)), "frames")
         timestamps, note = _timestamps(frames)
-        scale = next((float(data[name]) for name in SCALES if data.get(name)), 0.001)
+        scale = next((float(data[name]) for name in SCALES if data.get(name)), 0.0)
         super().__init__(
             color=color,
             depth=depth,
@@ -73,6 +74,7 @@ class Transforms(ImageFiles):
             camera=with_given(camera, intrinsics),
             depth_scale=depth_scale,
             default_scale=1 / scale if scale > 0 else 1000.0,
+            default_source=path.name if scale > 0 else DEFAULT,
             timestamps=timestamps,
             notes=[note],
             findings=[*findings, *(varied if intrinsics is None else [])],

@@ -17,6 +17,7 @@ from gradslam_ng.datasets.bags.poses import PoseTopics
 from gradslam_ng.datasets.bags.topics import choose_topics, find_camera, is_registered
 from gradslam_ng.datasets.camera import Camera, with_color
 from gradslam_ng.datasets.camera_files import read_given, with_given
+from gradslam_ng.datasets.depth_scale import DEFAULT
 from gradslam_ng.datasets.findings import Finding
 from gradslam_ng.datasets.intrinsics import FORMS, Intrinsics
 from gradslam_ng.datasets.recorded import RecordedSequence
@@ -69,13 +70,15 @@ class Bag(RecordedSequence):
         self.poses = PoseTopics(self.files, self.deserializer, found.frames, names, is_by_header=clock)
         self.places = [(color.places[i], depth.places[j]) for i, j in pairs]
         times = depth.times if clock else depth.recorded
+        scale, source = _scale(found, depth)
         super().__init__(
             name=path.stem,
             layout=self.layout,
             camera=camera,
             is_paired_by_time=True,
             depth_scale=depth_scale,
-            default_scale=_scale(found, depth),
+            default_scale=scale,
+            default_source=source,
             timestamps=torch.tensor([times[j] for _, j in pairs], dtype=torch.float64),
             notes=[
                 f"color: {color.topic.name} ({color.encoding}), {len(color.times)} images",
@@ -137,10 +140,10 @@ def _ranges(color: Image, depth: Image) -> str:
     return ", ".join(parts)
 
 
-def _scale(found: BagIndex, depth: Image) -> float:
-    """Units of depth in a meter: RealSense's own, else ROS's millimeters."""
+def _scale(found: BagIndex, depth: Image) -> tuple[float, str]:
+    """Units of depth in a meter and who tells them: RealSense its own, else they are ROS's millimeters."""
     units = [value for prefix, value in found.depth_units.items() if depth.topic.name.startswith(f"{prefix}/")]
-    return 1 / units[0] if units and 0 < units[0] < 1 else 1000.0
+    return (1 / units[0], "the bag's") if units and 0 < units[0] < 1 else (1000.0, DEFAULT)
 
 
 def _camera(

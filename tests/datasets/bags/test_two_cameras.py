@@ -105,6 +105,7 @@ def test_bag_of_a_realsense_in_the_format_of_ros1(bags, frame, behind):
 
     sequence = datasets.load(bags.write("ros1", filling=fill))
     assert sequence.depth_scale == pytest.approx(2000) and not sequence.findings
+    assert "depth unit: 1/2000 m (the bag's)" in sequence.notes
     check_wall(sequence[0])
 
 

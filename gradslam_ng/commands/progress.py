@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable
+from copy import copy
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.logging import RichHandler
@@ -16,6 +19,7 @@ from gradslam_ng.cameras import LatestFrames
 from gradslam_ng.commands.console import PlainLines, show_messages
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import peak_memory
+from gradslam_ng.commands.run_folder import LOG
 from gradslam_ng.compute.kernel_library import library
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.slam import Result, State
@@ -23,6 +27,23 @@ from gradslam_ng.slam.stream import Stream
 from gradslam_ng.structures import VoxelGrid
 
 TOLD_EVERY = 0.5  # seconds between two looks at sizes, which wait for the device
+MOST_OF_A_KIND = 5  # messages that differ in their arguments alone
+
+
+class FewOfEachKind(RichHandler):
+    """Messages on a console, the first few of each kind: of a thousand frames, all may be damaged."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.counts: Counter[str] = Counter()  # by the message without its arguments
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.counts[record.msg] += 1
+        if self.counts[record.msg] == MOST_OF_A_KIND:
+            record = copy(record)  # others show it as it is
+            record.msg = f"{record.msg}; more of these are in {LOG} alone"
+        if self.counts[record.msg] <= MOST_OF_A_KIND:
+            super().emit(record)
 
 
 class RunProgress(Progress):
@@ -52,7 +73,7 @@ def run_with_progress(
     sequence = stream.sequence
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with RunProgress(*columns, TimeRemainingColumn(), console=console) as progress:
-        shown = RichHandler(console=console, show_time=False, show_path=False)  # above the bar, not through it
+        shown = FewOfEachKind(console=console, show_time=False, show_path=False)  # above the bar, not through it
         show_messages(shown, *handlers)
         task = progress.add_task(escape(sequence.name), total=total, completed=stream.following, speed="")
         lines, due = PlainLines(console), 0.0

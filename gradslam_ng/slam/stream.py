@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -157,7 +158,8 @@ class Stream:
         try:
             for index, frame in self.timer.iterate("read", self.frames_left()):
                 self.is_whole = False
-                with defer_interrupts(), self.slow_frames.watch(index):
+                watched = nullcontext() if isinstance(frame, FrameError) else self.slow_frames.watch(index)
+                with defer_interrupts(), watched:
                     self.process(index, frame)
                     self.following, self.is_whole = index + 1, True
                 self.save_if_due()

@@ -108,6 +108,8 @@ def summarize(metrics: dict[str, Any]) -> str:
     apart = sum(metrics["submaps"][1:])
     if lost := counts["lost"] - apart:
         told += f"; {lost} lost"
+    if counts["skipped"]:
+        told += f"; {counts['skipped']} could not be read"
     if apart:
         told += f"; {apart} more in submaps that are not connected with the map"
     if "ate" in metrics:
@@ -159,7 +161,9 @@ def lost_frames(frames: Frames, metrics: dict[str, Any], images: Images) -> str:
     """How many frames were lost or uncertain and why, and what the camera saw in some of the lost ones."""
     counts = {status: int((frames.statuses == int(status)).sum()) for status in REASONS}
     rows = [(f"{count} {_name(status)}", REASONS[status]) for status, count in counts.items() if count]
-    rows += [("skipped", each) for each in metrics["skipped"][:MOST_IMAGES]]
+    skipped = metrics["skipped"]
+    rows += [("skipped", each) for each in skipped[:MOST_IMAGES]]
+    rows += [("skipped", f"{more} more, see run.log")] if (more := len(skipped) - MOST_IMAGES) > 0 else []
     if not rows:
         return "<p>All frames were tracked.</p>"
     lost = (~TrackingStatus.is_tracked(frames.statuses)).nonzero().flatten()

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from gradslam_ng.commands import console as consoles
 from gradslam_ng.commands.console import CountingBar, PlainLines, show_messages, working
+from gradslam_ng.commands.progress import FewOfEachKind
 
 
 @pytest.fixture
@@ -33,6 +34,19 @@ def test_steps_replace_each_other_on_a_terminal(terminal):
     shown = terminal.getvalue()
     assert "out/[run]" in shown and "\x1b[2K" in shown  # in the place of what was there
     assert not shown.endswith("out/[run]\n")
+
+
+def test_a_thousand_damaged_frames_do_not_fill_the_console():
+    console, everything = Console(file=io.StringIO(), width=200), BufferingHandler(1000)
+    log = logging.Logger("of a run")
+    log.handlers = [FewOfEachKind(console=console, show_time=False, show_path=False), everything]
+    for number in range(20):
+        log.warning("skipped: %s", f"frame {number}")
+    log.warning("another")
+    shown = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert len(shown) == 6 and shown[0].endswith("skipped: frame 0") and shown[5].endswith("another")
+    assert shown[4].endswith("skipped: frame 4; more of these are in run.log alone")
+    assert [record.getMessage() for record in everything.buffer][4:6] == ["skipped: frame 4", "skipped: frame 5"]
 
 
 def test_lines_now_and_then_only_where_nobody_sees_a_bar(monkeypatch):

@@ -188,7 +188,7 @@ def test_the_log_of_a_run(copy, tmp_path, run):
     assert "compiled functions: those on disk" in text
     assert " WARNING skipped: " in text
     assert text.rstrip().endswith(
-        "INFO 5 of 6 frames were tracked; the trajectory is 0.02 cm off the ground truth (RMSE)."
+        "INFO 5 of 6 frames were tracked; 1 could not be read; the trajectory is 0.02 cm off the ground truth (RMSE)."
     )
 
 

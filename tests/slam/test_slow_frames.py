@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gradslam_ng.datasets import FrameError
 from gradslam_ng.slam import PointFusion, slow_frames
 from gradslam_ng.slam.stream import Stream
 
@@ -29,6 +30,19 @@ def test_a_slow_frame_is_told_and_the_run_goes_on(room, clock, monkeypatch, capl
     assert len(result.tracked) == 8 and bool(result.tracked.all()) and not result.interrupted
     told = [record.getMessage() for record in caplog.records if "usual" in record.getMessage()]
     assert told == ["frame 6 took 12.0 s where 0.05 s are usual; the run goes on"]
+
+
+def test_frames_that_cannot_be_read_take_no_time_and_do_not_count(room, clock, monkeypatch, caplog):
+    frames, process = room.InMemory(room.view(room.walk(9), (30, 40))), Stream.process
+    come = [(i, frames[i] if i in (0, 7, 8) else FrameError(i, path="", reason="damaged")) for i in range(9)]
+
+    def slowly(self, index, frame):
+        process(self, index, frame)
+        clock.now += 0.0 if isinstance(frame, FrameError) else 1.5
+
+    monkeypatch.setattr(Stream, "process", slowly)
+    assert len(PointFusion().run(frames, compile=False, frames=come).skipped) == 6
+    assert not any("usual" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize("usual, slow", [(0.05, 0.9), (2.0, 19.0)])

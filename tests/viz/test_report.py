@@ -16,7 +16,7 @@ import torch
 
 from gradslam_ng.odometry import TrackingStatus
 from gradslam_ng.structures import SurfelMap, Trajectory
-from gradslam_ng.viz.report import grade, summarize, timing, write_report
+from gradslam_ng.viz.report import grade, lost_frames, summarize, timing, write_report
 from gradslam_ng.viz.report_scene import axes_with_y_up, describe_scene
 from gradslam_ng.viz.scene import Cloud, Scene, spacing
 from gradslam_ng.viz.scene_files import Frames, read_run
@@ -86,7 +86,9 @@ def test_what_a_report_says(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     said = " ".join(page.texts)
-    assert "4 of 5 frames were tracked, 1 of them uncertain; 1 lost; the trajectory is 1.23 cm off" in said
+    assert (
+        "4 of 5 frames were tracked, 1 of them uncertain; 1 lost; 1 could not be read; the trajectory is 1.23" in said
+    )
     assert "1 no overlap" in said and "1 degenerate" in said and "frame 2, no overlap" in said
     assert asked == [2.0]  # what was seen in the lost frame, at its time
     (picture,) = [source for source in page.sources if source.startswith("data:image/jpeg")]
@@ -119,7 +121,7 @@ def test_verdicts():
     )
     counts = metrics()["frames"] | {"in_sequence": 40, "lost": 35}
     told = summarize(metrics(submaps=[4, 20, 10], frames=counts))
-    assert "uncertain; 5 lost; 30 more in submaps that are not connected with the map" in told
+    assert "uncertain; 5 lost; 1 could not be read; 30 more in submaps that are not connected with the map" in told
     assert summarize(metrics(interrupted=True)).endswith("; interrupted before the end.")
 
 
@@ -138,6 +140,13 @@ def test_a_run_that_lost_many_frames_does_not_look_good(changed, expected):
     assert grade(metrics(frames=counts | changed)) == expected
     assert grade(metrics(frames=counts | changed, interrupted=True)) == "fair"
     assert grade(metrics(frames=counts | changed, reliable=False)) == "bad"
+
+
+def test_many_frames_that_could_not_be_read_are_counted(folder):
+    lines = lost_frames(
+        Frames(torch.zeros(0), torch.zeros(0).long()), metrics(skipped=["x"] * 20), lambda seconds: None
+    )
+    assert lines.count("<td>skipped</td>") == 7 and "14 more, see run.log" in lines
 
 
 def test_a_bar_without_any_time():

@@ -36,6 +36,7 @@ METRICS, FRAMES, TRAJECTORY = "metrics.json", "frames.csv", "trajectory.txt"
 STATUSES = {status.name.lower(): int(status) for status in TrackingStatus}
 OURS = b'"generator":"gradslam_ng"'  # of a .glb file
 SAME_TIME = 1e-4  # seconds, between the times of a frame in two files
+LOWEST, HIGHEST = (38, 50, 110), (250, 215, 120)  # colors of points that have none
 GLB_AXES = (1.0, -1.0, -1.0)  # of x right, y up, z backward in those of a camera: x right, y down, z forward
 
 
@@ -186,7 +187,8 @@ def _read_ply(path: Path, origin: Tensor | None, most: int) -> Scene:
         return torch.stack([vertices[name].double() for name in words], -1)
 
     points = stacked("x y z", 0.0) if own is None else stacked("x y z", 0.0) - own
-    colors = stacked("red green blue", 180.0).clamp(0, 255).byte()
+    has_colors = vertices.keys() >= {"red", "green", "blue"} or (faces is not None and len(faces) > 0)  # a mesh is lit
+    colors = stacked("red green blue", 180.0).clamp(0, 255).byte() if has_colors else _by_height(points)
     hidden = _cameras_beside(path, own)
     if faces is not None and len(faces):
         return Scene(Cloud.join([]), mesh=Triangles(points.float(), faces.long(), colors), hidden=hidden)
@@ -201,6 +203,14 @@ def _read_volume(path: Path, most: int) -> Scene:
     surfels = tsdf_to_surfels(VoxelGrid.load(path))
     origin = None if surfels.origin is None else surfels.origin[0]
     return Scene(sample(surfels, most), hidden=_cameras_beside(path, origin))
+
+
+def _by_height(points: Tensor) -> Tensor:
+    """Colors (N, 3) uint8 of points that have none, dark below and light above, where y is down."""
+    height = -points[:, 1:2]
+    share = (height - height.amin()) / (height.amax() - height.amin()).clamp(min=1e-9)
+    low, high = (torch.tensor(color, dtype=points.dtype) for color in (LOWEST, HIGHEST))
+    return (low + share * (high - low)).round().byte()
 
 
 def _cameras_beside(path: Path, origin: Tensor | None) -> Tensor | None:

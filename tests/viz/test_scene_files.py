@@ -85,6 +85,16 @@ def test_a_file_of_a_run_alone_stands_as_in_the_run(folder):
     assert read_scene(folder / "mesh.ply").up.tolist() == [0, -1, 0]
 
 
+def test_points_without_colors_are_told_apart_by_their_height(tmp_path):
+    """Of one color alone their shape could not be seen."""
+    y = torch.tensor([1.0, 0, -1])  # the last one is the highest
+    write_ply(tmp_path / "points.ply", {"x": torch.zeros(3), "y": y, "z": torch.ones(3)})
+    light = read_scene(tmp_path / "points.ply").cloud.colors.float().sum(-1)
+    assert light.diff().min() > 100
+    write_ply(tmp_path / "points.ply", {"x": torch.zeros(3), "y": torch.ones(3), "z": torch.ones(3)})
+    assert len(read_scene(tmp_path / "points.ply").cloud) == 3
+
+
 def test_a_run_of_an_earlier_version_has_tracked_frames_alone(folder):
     (folder / "frames.csv").unlink()
     scene = read_scene(folder)

@@ -30,7 +30,7 @@ class Association(NamedTuple):
     surfel: Tensor  # (B, P) int64, -1 for none
     unmatched: Tensor  # (B, P) bool: no surfel of the measurement's surface lies within one pixel
     dynamic: Tensor  # (B, P) bool: it, or the surface it is part of, hides a reliable surfel, and matches no static one
-    free_space_violation: Tensor  # (B, n) bool: a surfel in what was seen to be free space
+    retention: Tensor  # (B, n): what a surfel keeps of its confidence, less than 1 in what was seen to be free space
 
 
 class Gates(NamedTuple):
@@ -38,6 +38,26 @@ class Gates(NamedTuple):
 
     depth: float  # meters, beside three standard deviations of the depth noise
     cosine: float  # of the angle between their normals
+
+
+class Reliability(NamedTuple):
+    """Which surfels are known for long enough."""
+
+    stable_confidence: float | Tensor
+    min_track_length: int  # frames from which a twentieth of that is enough to be reliable
+
+    def reliable_confidence(self, map_: SurfelMap) -> Tensor:
+        """The confidence (B, N) from which each surfel is more than an outlier."""
+        persistent = map_.updated - map_.created >= self.min_track_length
+        return self.stable_confidence * torch.where(persistent, map_.confidences.new_full((), 0.05), 1.0)
+
+    def reliable(self, map_: SurfelMap) -> Tensor:
+        """Which surfels (B, N) were seen for long enough to be more than outliers."""
+        return map_.confidences >= self.reliable_confidence(map_)
+
+    def static(self, map_: SurfelMap) -> Tensor:
+        """Which surfels (B, N) are part of the static scene, whatever they hide."""
+        return (map_.confidences >= self.stable_confidence) | (map_.updated - map_.created >= STATIC_AFTER)
 
 
 class PointFuser(Mapper[SurfelMap]):
@@ -112,11 +132,11 @@ class PointFuser(Mapper[SurfelMap]):
         """The map with one frame, seen from T_wc, fused in where `ok` holds. Nothing is removed: see `prune`."""
         number = torch.zeros((), dtype=torch.int64, device=T_wc.device) + frame
         if self.association == "soft":
-            gates = SoftGates(self.depth_gate, self.min_cosine, self.reliable_confidence(map_.prefix(map_.num_slots)))
+            known = map_.prefix(map_.num_slots)
+            gates = SoftGates(self.depth_gate, self.min_cosine, self.reliability.reliable_confidence(known))
             return fuse_softly(map_, live, T_wc, ok, number, gates, self.sigma)
-        reliable = self.reliable_mask(map_)
-        pairs = self.associate(map_, live, T_wc, ok, reliable)
-        map_ = self.decay_free_space(map_, pairs.free_space_violation, reliable)
+        pairs = self.associate(map_, live, T_wc, ok)
+        map_ = self.decay_free_space(map_, pairs.retention)
         map_, new_slots = map_.allocate(pairs.unmatched)
         slots = torch.where(pairs.surfel >= 0, pairs.surfel, new_slots)
         return merge(map_, slots, pairs, live, T_wc, number, self.sigma)
@@ -128,35 +148,27 @@ class PointFuser(Mapper[SurfelMap]):
         live: LiveFrame,
         T_wc: Tensor,  # (B, 4, 4)
         ok: Tensor,  # (B,) bool
-        reliable: Tensor,  # (B, N) bool
     ) -> Association:
         """Which surfel each depth measurement matches. A discrete choice."""
-        n = map_.num_slots
-        known = map_.prefix(n)
         gates = Gates(self.depth_gate, self.min_cosine)
-        surfel, unmatched, free_space_violation, pixel, hidden, candidate = match(
-            known, live, T_wc, ok, reliable[:, :n], self.static_mask(known), gates
+        surfel, unmatched, retention, pixel, hidden, candidate = match(
+            map_.prefix(map_.num_slots), live, T_wc, ok, gates, self.reliability
         )
         dynamic = dynamic_mask(pixel, hidden, candidate, live.surface.vertices[..., 2])
-        return Association(surfel, unmatched > 0, dynamic.flatten(1), free_space_violation > 0)
+        return Association(surfel, unmatched > 0, dynamic.flatten(1), retention)
 
-    def decay_free_space(
-        self,
-        map_: SurfelMap,
-        free_space_violation: Tensor,  # (B, n) bool
-        reliable: Tensor,  # (B, N) bool
-    ) -> SurfelMap:
+    def decay_free_space(self, map_: SurfelMap, retention: Tensor) -> SurfelMap:  # retention (B, n)
         """Confidence halved for surfels found in free space: a few frames that see through one remove it.
 
         Those that are not reliable go at once.
         """
-        n = free_space_violation.shape[1]
+        n = retention.shape[1]
         confidences = map_.confidences[:, :n]
-        decayed = torch.where(free_space_violation, torch.where(reliable[:, :n], 0.5 * confidences, 0.0), confidences)
         if not torch.is_grad_enabled():
-            confidences.copy_(decayed)
+            confidences.mul_(retention)
             return map_
-        return dataclasses.replace(map_, confidences=torch.cat([decayed, map_.confidences[:, n:]], dim=1))
+        decayed = torch.cat([confidences * retention, map_.confidences[:, n:]], dim=1)
+        return dataclasses.replace(map_, confidences=decayed)
 
     def prune(
         self,
@@ -183,41 +195,32 @@ class PointFuser(Mapper[SurfelMap]):
     ) -> Tensor:
         """Which surfels (B, N) to keep: a discrete choice. A lost camera cannot tell."""
         recent = (frame - map_.updated < max_unseen_frames) & (map_.confidences > 0)
-        return self.reliable_mask(map_) | recent | ~ok[:, None]
+        return self.reliability.reliable(map_) | recent | ~ok[:, None]
 
-    def reliable_mask(self, map_: SurfelMap) -> Tensor:
-        """Which surfels (B, N) were seen for long enough to be more than outliers."""
-        return map_.confidences >= self.reliable_confidence(map_)
-
-    def reliable_confidence(self, map_: SurfelMap) -> Tensor:
-        """The confidence (B, N) from which each surfel is reliable."""
-        persistent = map_.updated - map_.created >= self.min_track_length
-        return self.stable_confidence * torch.where(persistent, map_.confidences.new_full((), 0.05), 1.0)
+    @property
+    def reliability(self) -> Reliability:
+        """Which surfels are known for long enough, by this mapper's settings."""
+        return Reliability(self.stable_confidence, self.min_track_length)
 
     @property
     def min_cosine(self) -> float:
         """Between the normals of a surfel and of a measurement that matches it."""
         return math.cos(math.radians(self.max_angle))
 
-    def static_mask(self, map_: SurfelMap) -> Tensor:
-        """Which surfels (B, N) are part of the static scene, whatever they hide."""
-        return (map_.confidences >= self.stable_confidence) | (map_.updated - map_.created >= STATIC_AFTER)
 
-
-@compiled(dynamic=("map_", "reliable", "static"), batched=True)
+@compiled(dynamic=("map_",), batched=True)
 def match(
     map_: SurfelMap,  # n slots
     live: LiveFrame,
     T_wc: Tensor,  # (B, 4, 4)
     ok: Tensor,  # (B,) bool
-    reliable: Tensor,  # (B, n) bool
-    static: Tensor,  # (B, n) bool
     gates: Gates,
+    reliability: Reliability,
 ) -> tuple[Tensor, ...]:
     """The kernel of `PointFuser.associate`: pairs by projection.
 
-    Returns surfel and unmatched (B, P), and free_space_violation (B, n), as in `Association`; the pixel of each surfel,
-    and whether it is reliable and hidden there, (B, n); and which measurements (B, H, W) match no static surfel. What
+    Returns surfel and unmatched (B, P), and retention (B, n), as in `Association`; the pixel of each surfel, and
+    whether it is reliable and hidden there, (B, n); and which measurements (B, H, W) match no static surfel. What
     is so or not is 1 or 0, as numbers: compiled, images of bool are written byte by byte.
     """
     surface = live.surface
@@ -235,15 +238,16 @@ def match(
     within = inside * gate.flatten(1).gather(1, pixel)  # 0 where it is not seen or there is a hole
     belongs = (behind.abs() < within) & (cosine > gates.cosine)
     surfel = nearest_per_pixel(pixel, behind.abs(), belongs, height * width)
-    free_space_violation = heaviside(within) * heaviside(behind - 5 * within)
+    reliable = reliability.reliable(map_).to(z.dtype)
+    retention = 1.0 - heaviside(within) * heaviside(behind - 5 * within) * (1.0 - 0.5 * reliable)
     matched, slot = surfel.unflatten(1, (height, width)) >= 0, surfel.clamp(min=0)
     u, v, z_surfel = (x.gather(1, slot).unflatten(1, (height, width)) for x in (u, v, z))
     z_surfel = torch.where(matched, z_surfel, -1.0)  # nothing is near it
     unmatched = heaviside(gate) * (1.0 - is_represented(u, v, z_surfel, depth, gate))
-    hidden = reliable.to(z.dtype) * heaviside(within) * heaviside(-behind - 5 * within)
-    on_static = matched & static.gather(1, slot).unflatten(1, (height, width))
+    hidden = reliable * heaviside(within) * heaviside(-behind - 5 * within)
+    on_static = matched & reliability.static(map_).gather(1, slot).unflatten(1, (height, width))
     candidate = heaviside(gate) * (1.0 - on_static.to(z.dtype))
-    return surfel, unmatched.flatten(1), free_space_violation, pixel, hidden, candidate
+    return surfel, unmatched.flatten(1), retention, pixel, hidden, candidate
 
 
 def is_represented(

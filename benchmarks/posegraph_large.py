@@ -1,11 +1,11 @@
 """Pose graphs of up to a million edges beside GTSAM: `python -m benchmarks.posegraph_large --peers PYTHON`.
 
 The spiral of `benchmarks.posegraph`, three edges a pose, from the same start, one thread, Gauss-Newton to a relative
-change of the error below 1e-5. Each solver and size has a process of its own: seconds of the processor from the loaded
-numbers to the optimum, and the process's peak memory, less what it had before. A process over --memory or --seconds is
-ended, and told so. --peers is the Python of an environment with `pip install gtsam numpy`; without it ours alone is
-run. Ceres is not here: its wheel (pyceres 2.x) has no factor of two poses, and one in Python would measure Python. The
-growth exponent is between neighboring sizes.
+change of the error below 1e-5; GTSAM by Levenberg-Marquardt, too. Each solver and size has a process of its own: seconds
+of the processor from the loaded numbers to the optimum, and the process's peak memory, less what it had before. A
+process over --memory or --seconds is ended, and told so. --peers is the Python of an environment with `pip install
+gtsam numpy`; without it ours alone is run. Ceres is not here: its wheel (pyceres 2.x) has no factor of two poses, and
+one in Python would measure Python. The growth exponent is between neighboring sizes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def ours(graph: dict[str, np.ndarray]) -> float:
         return float(problem.optimize(optim.GaussNewton(), 30, tolerance=TOLERANCE).error)
 
 
-def gtsam(graph: dict[str, np.ndarray]) -> float:
+def gtsam(graph: dict[str, np.ndarray], method: str = "GaussNewton") -> float:
     """The error at the optimum."""
     import gtsam as peer
 
@@ -55,13 +56,13 @@ def gtsam(graph: dict[str, np.ndarray]) -> float:
     edges.add(peer.PriorFactorPose3(0, first, peer.noiseModel.Isotropic.Sigma(6, 1e-6)))
     for k, T in enumerate(graph["start"]):
         start.insert(k, peer.Pose3(T))
-    parameters = peer.GaussNewtonParams()
+    parameters = getattr(peer, f"{method}Params")()
     parameters.setRelativeErrorTol(TOLERANCE)
     parameters.setMaxIterations(30)
-    return edges.error(peer.GaussNewtonOptimizer(edges, start, parameters).optimize())
+    return edges.error(getattr(peer, f"{method}Optimizer")(edges, start, parameters).optimize())
 
 
-SOLVERS = {"gradslam_ng": ours, "gtsam": gtsam}
+SOLVERS = {"gradslam_ng": ours, "gtsam": gtsam, "gtsam_lm": partial(gtsam, method="LevenbergMarquardt")}
 
 
 def peak_memory() -> float:
@@ -110,7 +111,7 @@ def measure(name: str, python: str, graph: Path, memory: float, seconds: float) 
         return {"ended": f"not done in {seconds:g} s"}
     if done.returncode or not done.stdout.strip():
         told = " ".join(said_last(done.stderr)) or f"status {done.returncode}"
-        return {"ended": f"{told[:200]}, with at most {memory:g} GB"}
+        return {"ended": f"{told[:100]}, with at most {memory:g} GB"}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

@@ -43,18 +43,20 @@ def posegraph_growth() -> str:
 
 @table
 def posegraph_large() -> str:
-    columns = ("edges", "ours, s", "GTSAM, s", "ours, MB", "GTSAM, MB", "error", "GTSAM's error")
+    names = ("ours", "GTSAM", "GTSAM LM")
+    columns = ("edges", *(f"{name}, {figure}" for figure in ("s", "MB", "error") for name in names))
     data = load("posegraph_large")
     rows = []
     for row in data["rows"]:
-        both = [row.get(name, {}) for name in SOLVERS]
+        found = [row.get(name, {}) for name in SOLVERS]
         figures = [
-            [each.get("ended", "-") if name not in each else format(each[name], form) for each in both]
-            for name, form in (("seconds", ".1f"), ("memory_mb", ".0f"), ("error", ".6g"))
+            format(each[name], form) if name in each else "ended" if "ended" in each else "-"
+            for name, form in (("seconds", ".1f"), ("memory_mb", ".0f"), ("error", ".7g"))
+            for each in found
         ]
-        rows.append([f"{row['edges']:,}", *(text for pair in figures for text in pair)])
+        rows.append([f"{row['edges']:,}", *figures])
     exponents = (_exponents(data, name, figure) for figure in ("seconds", "memory_mb") for name in SOLVERS)
-    rows.append(["growth exponents", *exponents, "", ""])
+    rows.append(["growth exponents", *exponents, *[""] * len(names)])
     return markdown(columns, rows, measured("posegraph_large --peers PYTHON", ["posegraph_large"], "1"))
 
 

@@ -1,9 +1,9 @@
 """Pose graphs of up to a million edges beside GTSAM: `python -m benchmarks.posegraph_large --peers PYTHON`.
 
 The spiral of `benchmarks.posegraph`, three edges a pose, from the same start, one thread, Gauss-Newton to a relative
-change of the error below 1e-5; GTSAM by Levenberg-Marquardt, too. Each solver and size has a process of its own: seconds
-of the processor from the loaded numbers to the optimum, and the process's peak memory, less what it had before. A
-process over --memory or --seconds is ended, and told so. --peers is the Python of an environment with `pip install
+change of the error below 1e-5; GTSAM by Levenberg-Marquardt, too. Each solver and size has a process of its own:
+seconds of the processor from the loaded numbers to the optimum, and the process's peak memory, less what it had before.
+A process over --memory or --seconds is ended, and told so. --peers is the Python of an environment with `pip install
 gtsam numpy`; without it ours alone is run. Ceres is not here: its wheel (pyceres 2.x) has no factor of two poses, and
 one in Python would measure Python. The growth exponent is between neighboring sizes.
 """

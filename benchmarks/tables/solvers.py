@@ -6,7 +6,7 @@ import statistics
 
 from benchmarks.tables.common import BY_DEFAULT, load, markdown, measured, number, table
 
-SOLVERS = ("gradslam_ng", "gtsam")
+SOLVERS = ("gradslam_ng", "gtsam", "gtsam_lm")
 
 
 @table

@@ -69,7 +69,7 @@ NAMES = {
     "SETTLED": "STATIC_AFTER",
     "doubted": "dynamic",
     "DOUBT": "DYNAMIC_WEIGHT",
-    "violated": "free_space_violation",
+    "violated": "retention",
     "tidy": "prune",
     "tidy_every": "prune_every",
     "concluded": "finalize",

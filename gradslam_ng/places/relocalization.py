@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,11 +19,11 @@ from gradslam_ng.places.feature_alignment import locate
 from gradslam_ng.places.features import FeatureFrame
 from gradslam_ng.places.keyframes import Descriptor, Keyframes, tiny_image_descriptor
 from gradslam_ng.places.repetition import repeats
+from gradslam_ng.places.search_turns import in_turn
 from gradslam_ng.places.verification import PlaceVerifier, Predict
 from gradslam_ng.structures import LiveFrame
 
 log = logging.getLogger("gradslam_ng")
-T = TypeVar("T")
 IN_MEMORY = 20  # keyframes, the last ones, whose images stay in memory where others are on disk
 
 
@@ -151,8 +151,3 @@ class Relocalizer:
             T_wc = locate(self.keyframes.images[k], T_wk, image)
             if T_wc is not None:
                 yield T_wc
-
-
-def in_turn(best: list[T], frame: int) -> list[T]:
-    """Of those most similar, the first of all, and of the others one a frame: what a lost camera costs is bounded."""
-    return best[:1] + best[1 + frame % max(len(best) - 1, 1) :][:1]

@@ -16,6 +16,7 @@ from gradslam_ng.io.tensor_tree import load_about, save_tree
 from gradslam_ng.odometry import TrackingResult
 from gradslam_ng.places.features import FeatureFrame, LocalFeatures
 from gradslam_ng.places.keyframes import Keyframes
+from gradslam_ng.places.search_turns import SearchTurns
 from gradslam_ng.slam.link_search import Link
 from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.recovery import TrackedFrame
@@ -26,7 +27,7 @@ from gradslam_ng.structures import LiveFrame, RGBDFrames, SurfaceView, SurfelMap
 
 log = logging.getLogger("gradslam_ng")
 
-FORMAT = 5  # of the tree that `Stream.saved` makes
+FORMAT = 6  # of the tree that `Stream.saved` makes
 SAVE_EVERY = 30.0  # seconds
 SHARE = 0.05  # of the time of a run that may go to writing it
 SAVED_TYPES: tuple[type, ...] = (
@@ -40,7 +41,7 @@ SAVED_TYPES: tuple[type, ...] = (
     Record,
     Link,
 )
-SAVED_TYPES += (TrackedFrame, Keyframes, FeatureFrame, LocalFeatures)
+SAVED_TYPES += (TrackedFrame, Keyframes, FeatureFrame, LocalFeatures, SearchTurns)
 torch.serialization.add_safe_globals([*SAVED_TYPES])  # what torch.save writes of a state, torch.load reads as it is
 NAMED = int | float | str | tuple | None  # settings that are told by their value
 

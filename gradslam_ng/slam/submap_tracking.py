@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gradslam_ng.places import FeatureFrame, Relocalizer, in_turn, sift
+from gradslam_ng.places import FeatureFrame, Relocalizer, SearchTurns, sift
 from gradslam_ng.slam.link_search import LinkSearch
 from gradslam_ng.slam.loop_closure import LoopClosure
 from gradslam_ng.slam.recovery import TRUSTED_STEP, Recovery
@@ -60,6 +60,7 @@ class SubmapTracker:
         self.step = new_step()
         self.link_search = LinkSearch(system)
         self.waiting: list[TimedFrame] = []  # since the camera was lost
+        self.search_turns = SearchTurns()
 
     @property
     def submap(self) -> Submap:
@@ -89,6 +90,7 @@ class SubmapTracker:
             "links": self.link_search.links,
             "waiting": self.waiting,
             "current": self.current,
+            "search_turns": self.search_turns,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -97,6 +99,7 @@ class SubmapTracker:
         for submap, values in zip(self.submaps, saved["submaps"], strict=True):
             submap.restore(values, self.system)
         self.link_search.links, self.waiting, self.current = saved["links"], saved["waiting"], saved["current"]
+        self.search_turns = saved["search_turns"]
         self.step = self.new_step()
 
     def leave(self, home: int | None) -> int:
@@ -107,7 +110,7 @@ class SubmapTracker:
         """
         connections = self.link_search.connections([submap.poses for submap in self.submaps])
         self.current = next(iter(main_component(self.submaps, connections, home)))
-        self.step = self.new_step()
+        self.step, self.search_turns = self.new_step(), SearchTurns()
         for submap in self.submaps:
             submap.leave()
         return self.current
@@ -136,6 +139,7 @@ class SubmapTracker:
         submap.records.append(Record(timed.number, timed.seconds, state.T_oc[0].double(), status, covariance))
         if not submap.is_lost:
             self.waiting.clear()
+            self.search_turns.found()
             return
         if self.system.map_type is not SurfelMap:
             return
@@ -172,7 +176,7 @@ class SubmapTracker:
         live = self.system.preprocess(timed.frame)
         if bool((live.surface.weights > 0).any()):
             image = FeatureFrame(timed.frame, max_depth=self.system.max_depth, extract=self.extract)
-            for number, near in self.places(live, timed.number).items():
+            for number, near in self.places(live).items():
                 submap = self.submaps[number]
                 assert submap.recovery is not None
                 submap.recall(near)
@@ -186,20 +190,27 @@ class SubmapTracker:
                     return after
         return state.advance_without_fusion(state.tracking, live)
 
-    def places(self, live: LiveFrame, frame: int) -> dict[int, list[int]]:
+    def places(self, live: LiveFrame) -> dict[int, list[int]]:
         """By submap, the keyframes near which a lost camera is looked for in a frame: however many places there are,
-        the one that is most alike, and of the next ones one a frame."""
-        found: list[tuple[float, int, int]] = []
-        candidates = 0
-        for number, submap in enumerate(self.submaps):
-            relocalizer = None if submap.recovery is None else submap.recovery.relocalizer
-            if relocalizer is None or submap.state is None:
-                continue
-            candidates = relocalizer.num_candidates
-            found += [(value, number, k) for k, value in enumerate(relocalizer.similarities(live).tolist())]
+        the one that is most alike, and of the next ones one a frame; none in a frame whose turn it is not."""
+        relocalizers = {
+            number: submap.recovery.relocalizer
+            for number, submap in enumerate(self.submaps)
+            if submap.state is not None and submap.recovery is not None and submap.recovery.relocalizer is not None
+        }
         near: dict[int, list[int]] = {}
-        for _, number, k in in_turn(sorted(found, reverse=True)[:candidates], frame):
-            near.setdefault(number, []).append(k)
+        if relocalizers:
+            some = next(iter(relocalizers.values()))  # all are of the same settings
+            descriptors = some.describe(live)
+            if not self.search_turns.is_due(descriptors) and live.T_prior is None:
+                return {}
+            found = [
+                (value, number, k)
+                for number, relocalizer in relocalizers.items()
+                for k, value in enumerate(relocalizer.keyframes.similarities(descriptors).tolist())
+            ]
+            for _, number, k in self.search_turns.choose(sorted(found, reverse=True)[: some.num_candidates]):
+                near.setdefault(number, []).append(k)
         if live.T_prior is not None:
             near = {self.current: [], **near}  # where another source says that the camera has gone
         return near or {self.current: []}  # the last pose known is left

@@ -13,7 +13,7 @@ from torch import Tensor
 import gradslam_ng as gs
 from gradslam_ng.geometry import se3
 from gradslam_ng.odometry import TrackingStatus
-from gradslam_ng.places import in_turn
+from gradslam_ng.places import SearchTurns, in_turn
 from gradslam_ng.structures import RGBDFrames
 from tests.slam.test_recovery import texture, walk
 from tests.slam.test_submaps import ELSEWHERE, THERE, clip
@@ -103,6 +103,17 @@ def test_every_pose_has_a_covariance(room):
 def test_those_most_similar_take_turns():
     assert [in_turn([5, 3, 1], frame) for frame in range(4)] == [[5, 3], [5, 1], [5, 3], [5, 1]]
     assert in_turn([], 1) == [] and in_turn([4], 1) == [4] and in_turn([4, 2], 7) == [4, 2]
+
+
+def test_of_lost_frames_that_show_the_same_every_second_is_looked_for():
+    turns, same, other = SearchTurns(), torch.tensor([[0.8, 0.6], [0.0, 1.0]]), torch.tensor([[0.6, -0.8]])
+    assert [turns.is_due(same) for _ in range(4)] == [True, False, True, False]
+    assert turns.is_due(same) and turns.is_due(other), "what was looked for in vain is another view"
+    turns.found()
+    assert turns.is_due(other), "the camera was found in between"
+    tried = SearchTurns()
+    chosen = [tried.choose([5, 3, 1]) for _ in range(8) if tried.is_due(same)]
+    assert [one[0] for one in chosen] == [5] * 4 and {one[1] for one in chosen} == {3, 1}, "all others have their turn"
 
 
 def test_what_a_lost_camera_costs_does_not_grow_with_places(room, monkeypatch):

@@ -91,11 +91,11 @@ def write_graph(path: Path, edges: int) -> int:
     return len(graph.i)
 
 
-def said_last(errors: str) -> list[str]:
-    """The words of an exception, which may have several lines, after those of where it was raised."""
+def said_last(errors: str) -> str:
+    """What an exception says, which may have several lines, after those of where it was raised."""
     lines = errors.strip().splitlines()
     raised = [k for k, line in enumerate(lines) if line.startswith("  ")]
-    return " ".join(lines[raised[-1] + 1 if raised else 0 :]).split()
+    return " ".join(" ".join(lines[raised[-1] + 1 if raised else 0 :]).split())
 
 
 def measure(name: str, python: str, graph: Path, memory: float, seconds: float) -> dict:
@@ -110,7 +110,7 @@ def measure(name: str, python: str, graph: Path, memory: float, seconds: float) 
     except subprocess.TimeoutExpired:
         return {"ended": f"not done in {seconds:g} s"}
     if done.returncode or not done.stdout.strip():
-        told = " ".join(said_last(done.stderr)) or f"status {done.returncode}"
+        told = said_last(done.stderr) or f"status {done.returncode}"
         return {"ended": f"{told[:100]}, with at most {memory:g} GB"}
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -116,3 +116,8 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 def drop_output() -> None:
     """What is still to be printed goes nowhere, so that the interpreter says nothing of it when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def count_loops(count: int) -> str:
+    """How many loops were closed, in words."""
+    return "1 loop" if count == 1 else f"{count} loops"

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from gradslam_ng.cameras import LatestFrames
-from gradslam_ng.commands.console import PlainLines, show_messages
+from gradslam_ng.commands.console import PlainLines, count_loops, show_messages
 from gradslam_ng.commands.live import LiveView
 from gradslam_ng.commands.outputs import peak_memory
 from gradslam_ng.commands.run_folder import LOG
@@ -39,10 +39,11 @@ class FewOfEachKind(RichHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.counts[record.msg] += 1
-        if self.counts[record.msg] == MOST_OF_A_KIND:
+        count = self.counts[record.msg]
+        if count == MOST_OF_A_KIND:
             record = copy(record)  # others show it as it is
             record.msg = f"{record.msg}; more of these are in {LOG} alone"
-        if self.counts[record.msg] <= MOST_OF_A_KIND:
+        if count <= MOST_OF_A_KIND:
             super().emit(record)
 
 
@@ -120,8 +121,7 @@ def describe(stream: Stream) -> str:
     if len(stream.tracker.submaps) > 1:
         parts.append(f"{len(stream.tracker.submaps)} submaps")
     if closers:
-        closed = sum(len(closer.loops) for closer in closers)
-        parts.append("1 loop" if closed == 1 else f"{closed} loops")
+        parts.append(count_loops(sum(len(closer.loops) for closer in closers)))
     ready, missing = library().count() if stream.compile else (0, 0)
     parts.append(f"{ready} of {ready + missing} functions compiled" if ready + missing else "not compiled")
     return ", ".join(parts)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gradslam_ng.commands.arguments import OPTIONAL, OptionalPath
+from gradslam_ng.commands.console import count_loops
 from gradslam_ng.commands.errors import UsageError
 from gradslam_ng.commands.recording import image_reader, load_recording
 from gradslam_ng.commands.run_folder import load_estimate
@@ -79,7 +80,7 @@ def describe(scene: Scene) -> str:
     parts += [f"{len(scene.mesh.faces)} triangles"] if scene.mesh is not None else []
     parts += [f"{scene.glb.triangles} triangles"] if scene.glb is not None else []
     parts += [f"{len(scene.T_wc)} frames"] if len(scene.T_wc) else []
-    parts += ["1 loop" if len(scene.loops) == 1 else f"{len(scene.loops)} loops"] if scene.loops else []
+    parts += [count_loops(len(scene.loops))] if scene.loops else []
     return ", ".join(parts)
 
 
